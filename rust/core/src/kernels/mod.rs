@@ -1,0 +1,30 @@
+//! The kernels: one operation a file (or folder), forward beside backward, formula and source in its head.
+//!
+//! Every entry checks shapes ([`check`]) and returns an error instead of panicking, asks [`crate::simd::isa::current`]
+//! once and splits its work by shape, so that results have the same bits for any number of threads. Gradients of
+//! parameters are *added* to their buffers (accumulation over micro-batches); gradients of activations are written over
+//! unless [`Beta`] says otherwise.
+
+pub mod attention;
+pub mod check;
+pub mod column_sum;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
+pub mod gelu;
+pub mod layer_norm;
+pub mod matmul;
+pub mod residual;
+pub mod rms_norm;
+pub mod rope;
+pub mod softmax;
+pub mod swiglu;
+
+/// What happens to what the output buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beta {
+    /// The result replaces it; it is never read (it may be NaN).
+    Overwrite,
+    /// The result is added to it.
+    Accumulate,
+}

@@ -1,0 +1,26 @@
+//! The engine of subgpt, in reading order: text -> ids -> batch -> forward -> loss -> backward -> step -> logits -> text.
+//!
+//! Arrows point down only. `model` and `tokenizer` stand on `kernels`, `kernels` on `simd`, everything on the
+//! ground floor (`error`, `parallel`, `progress`, `rng`), which knows nobody. No Python type is named anywhere here.
+
+// The ground floor.
+pub mod error;
+pub mod parallel;
+pub mod progress;
+pub mod rng;
+pub mod simd;
+
+// Text to ids, ids to batches.
+pub mod data;
+pub mod tokenizer;
+
+// Batches to gradients, gradients to new weights.
+pub mod kernels;
+pub mod model;
+pub mod optim;
+
+// Logits to text, weights to files.
+pub mod io;
+pub mod sampling;
+
+pub use error::{Error, Result};

@@ -1,0 +1,170 @@
+//! Our own thread pool, and splitting of work that gives the same bits for any number of threads.
+//!
+//! Two rules make results independent of the thread count:
+//!
+//! 1. Work is cut into tasks by its *shape*, never by the number of threads; a task owns its outputs. Tasks are handed
+//!    out through one counter, so a slow core does not hold the others up, and who computes a task does not change it.
+//! 2. A reduction folds fixed-size blocks, in index order ([`sum_blocks`]).
+//!
+//! The pool is replaced when its size is changed and after a `fork`, whose child inherits no threads.
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+/// The pool with the process that built it and its size.
+struct Pool {
+    threads: Arc<ThreadPool>,
+    size: usize,
+    pid: u32,
+}
+
+static POOL: RwLock<Option<Pool>> = RwLock::new(None);
+
+/// The largest number of threads that makes sense to ask for; more is taken for a mistake.
+pub const MAX_THREADS: usize = 1024;
+
+/// The number of threads asked for by `SUBGPT_NUM_THREADS`, else what affinity mask and container quota allow.
+fn default_size() -> usize {
+    let available = std::thread::available_parallelism().map_or(1, |n| n.get());
+    match std::env::var("SUBGPT_NUM_THREADS").ok().and_then(|v| v.trim().parse::<usize>().ok()) {
+        Some(n) if (1..=MAX_THREADS).contains(&n) => n,
+        _ => available,
+    }
+}
+
+fn build(size: usize) -> Pool {
+    let threads = ThreadPoolBuilder::new()
+        .num_threads(size)
+        .thread_name(|i| format!("subgpt-{i}"))
+        .build()
+        .or_else(|_| ThreadPoolBuilder::new().num_threads(1).use_current_thread().build())
+        .expect("a pool of the current thread alone needs nothing from the system");
+    Pool { threads: Arc::new(threads), size, pid: std::process::id() }
+}
+
+fn pool() -> Arc<ThreadPool> {
+    let pid = std::process::id();
+    if let Some(pool) = POOL.read().unwrap_or_else(|e| e.into_inner()).as_ref().filter(|p| p.pid == pid) {
+        return pool.threads.clone();
+    }
+    let mut slot = POOL.write().unwrap_or_else(|e| e.into_inner());
+    if slot.as_ref().is_none_or(|p| p.pid != pid) {
+        let size = slot.as_ref().map_or_else(default_size, |p| p.size);
+        // In a forked child the old pool's threads do not exist; dropping it would wait for them for ever.
+        std::mem::forget(slot.take());
+        *slot = Some(build(size));
+    }
+    slot.as_ref().expect("just built").threads.clone()
+}
+
+/// Sets the number of threads of every later call; `n` is clamped to `1..=MAX_THREADS`.
+pub fn set_num_threads(n: usize) {
+    let mut slot = POOL.write().unwrap_or_else(|e| e.into_inner());
+    let pid = std::process::id();
+    if slot.as_ref().is_some_and(|p| p.pid != pid) {
+        std::mem::forget(slot.take());
+    }
+    *slot = Some(build(n.clamp(1, MAX_THREADS)));
+}
+
+/// The number of threads that calls use.
+pub fn num_threads() -> usize {
+    pool().current_num_threads()
+}
+
+/// Runs `f` inside the pool, so that the parallel regions within it start without a hand-over.
+pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    pool().install(f)
+}
+
+/// Calls `task(i)` for every `i` in `0..tasks`, on as many threads as there are, each `i` once.
+///
+/// `task` must own what it writes: which thread runs it, and in which order, is not said.
+pub fn run(tasks: usize, task: impl Fn(usize) + Sync) {
+    if tasks == 0 {
+        return;
+    }
+    let pool = pool();
+    let workers = pool.current_num_threads().min(tasks);
+    if workers <= 1 {
+        return (0..tasks).for_each(task);
+    }
+    let next = AtomicUsize::new(0);
+    let drain = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= tasks {
+                break;
+            }
+            task(i);
+        }
+    };
+    pool.install(|| {
+        rayon::scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(|_| drain());
+            }
+            drain();
+        });
+    });
+}
+
+/// Hands out `data` in consecutive chunks of `chunk` elements: `task(index of the chunk, the chunk)`.
+pub fn for_each_chunk<T: Send>(data: &mut [T], chunk: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    pool().install(|| data.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, chunk)| task(i, chunk)));
+}
+
+/// The values `value(i)` for `i` in `0..n`, computed in parallel, in order.
+pub fn collect<T: Send>(n: usize, value: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    pool().install(|| (0..n).into_par_iter().map(value).collect())
+}
+
+/// A sum over `0..n` that has the same bits for any number of threads: `block_sum` adds up one block of `block`
+/// indices, and the blocks' sums are added in index order.
+pub fn sum_blocks(n: usize, block: usize, block_sum: impl Fn(std::ops::Range<usize>) -> f64 + Sync + Send) -> f64 {
+    let block = block.max(1);
+    collect(n.div_ceil(block), |i| block_sum(i * block..((i + 1) * block).min(n))).iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn every_task_runs_once() {
+        for tasks in [0, 1, 2, 7, 1000] {
+            let counts: Vec<_> = (0..tasks).map(|_| AtomicU64::new(0)).collect();
+            run(tasks, |i| {
+                counts[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn chunks_cover_the_data_in_order() {
+        let mut data = vec![0usize; 1003];
+        for_each_chunk(&mut data, 10, |i, chunk| chunk.iter_mut().enumerate().for_each(|(j, x)| *x = i * 10 + j));
+        assert!(data.iter().enumerate().all(|(i, &x)| i == x));
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_thread_count() {
+        let x: Vec<f32> = (0..100_003).map(|i| ((i * 7919) % 1013) as f32 * 1e-3 - 0.5).collect();
+        let sum = || sum_blocks(x.len(), 1024, |r| x[r].iter().map(|&v| f64::from(v) * f64::from(v)).sum());
+        let sums = [1, 2, 5].map(|n| {
+            set_num_threads(n);
+            sum().to_bits()
+        });
+        assert!(sums.windows(2).all(|w| w[0] == w[1]));
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller() {
+        let caught = std::panic::catch_unwind(|| run(8, |i| assert!(i != 5, "task five")));
+        assert!(caught.is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! The vector trait: what a kernel may do with sixteen floats.
+
+/// Floats in a vector, on every instruction set.
+pub const LANES: usize = 16;
+
+/// Sixteen floats and what can be done with them.
+///
+/// A value of an implementing type proves that the processor has the instructions, so the methods are safe; see
+/// [`super::dispatch`].
+pub trait Simd: Copy + Send + Sync {
+    /// Sixteen floats.
+    type V: Copy;
+    /// The answer of a comparison, one bit a lane.
+    type M: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// The sixteen floats of `x`.
+    fn load(self, x: &[f32; LANES]) -> Self::V;
+    /// Writes the sixteen floats.
+    fn store(self, out: &mut [f32; LANES], v: Self::V);
+
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the instruction set can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of both; `b` where either is NaN (as `maxps`).
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of both; `b` where either is NaN (as `minps`).
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root, correctly rounded.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// `a` without its sign.
+    fn abs(self, a: Self::V) -> Self::V;
+    /// `magnitude` with the sign of `sign`; `magnitude` must not be negative.
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
+    /// The nearest whole number, ties to even; `|a|` below 2^22.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `2^n` for whole `n` in `-126..=127` (others give nonsense: clamp before).
+    fn exp2i(self, n: Self::V) -> Self::V;
+
+    /// `a < b`, lane by lane; false where either is NaN.
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M;
+    /// `a` where the mask is set, `b` elsewhere.
+    fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The sixteen floats as an array.
+    #[inline(always)]
+    fn to_array(self, v: Self::V) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        self.store(&mut out, v);
+        out
+    }
+
+    /// The floats of `x` (at most sixteen of them are read), the rest of the lanes `fill`.
+    #[inline(always)]
+    fn load_tail(self, x: &[f32], fill: f32) -> Self::V {
+        let mut lanes = [fill; LANES];
+        let n = x.len().min(LANES);
+        lanes[..n].copy_from_slice(&x[..n]);
+        self.load(&lanes)
+    }
+
+    /// Writes as many lanes as `out` has room for.
+    #[inline(always)]
+    fn store_tail(self, out: &mut [f32], v: Self::V) {
+        let n = out.len().min(LANES);
+        out[..n].copy_from_slice(&self.to_array(v)[..n]);
+    }
+
+    /// The lanes added up in a fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
+    #[inline(always)]
+    fn reduce_add(self, v: Self::V) -> f32 {
+        let mut x = self.to_array(v);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                x[i] += x[i + half];
+            }
+        }
+        x[0]
+    }
+
+    /// The largest lane; NaN lanes may be passed over.
+    #[inline(always)]
+    fn reduce_max(self, v: Self::V) -> f32 {
+        let mut x = self.to_array(v);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                x[i] = x[i].max(x[i + half]);
+            }
+        }
+        x[0]
+    }
+}

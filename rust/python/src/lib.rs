@@ -1,0 +1,2 @@
+//! The door between Python and the core.
+#![forbid(unsafe_code)]

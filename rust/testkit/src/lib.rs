@@ -1,0 +1,1 @@
+//! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.

@@ -1,2 +1,20 @@
-//! The door between Python and the core.
+//! `subgpt._core`: the door between Python and the core. Convert, check, detach, map errors; no arithmetic.
 #![forbid(unsafe_code)]
+
+mod arrays;
+mod door;
+mod errors;
+mod ops;
+mod runtime;
+mod tokenizer;
+
+use pyo3::prelude::*;
+
+/// The native half of subgpt; its public face is the package `subgpt`.
+#[pymodule(gil_used = true)]
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    runtime::init(m)?;
+    ops::init(m)?;
+    tokenizer::init(m)
+}

@@ -1,0 +1,121 @@
+//! NumPy in and out: dtype, shape and contiguity are looked at here, with a message that says what came.
+//!
+//! Arrays are copied in unless they are C-contiguous float32, which is read where it is; results are new arrays.
+
+use crate::errors::{DtypeError, InvalidValueError, ShapeError};
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyAny;
+
+/// A float32 array of any number of dimensions, C-contiguous, with the argument's name for messages.
+pub struct Floats<'py> {
+    array: PyReadonlyArrayDyn<'py, f32>,
+}
+
+impl<'py> Floats<'py> {
+    /// Takes `value` as it is (float32), or as a contiguous copy where it is strided. Other dtypes are refused: a silent
+    /// float64 -> float32 would hide a loss of precision.
+    pub fn new(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        let Ok(array) = value.cast::<PyArrayDyn<f32>>() else {
+            return Err(DtypeError::new_err(format!(
+                "{name} must be a NumPy array of dtype float32, not {}; use np.asarray({name}, np.float32)",
+                describe(value)
+            )));
+        };
+        let array = if array.is_c_contiguous() && is_aligned(value) {
+            array.clone()
+        } else {
+            let numpy = value.py().import("numpy")?;
+            let kwargs = pyo3::types::PyDict::new(value.py());
+            kwargs.set_item("order", "C")?;
+            numpy.call_method("array", (value,), Some(&kwargs))?.cast_into::<PyArrayDyn<f32>>()?
+        };
+        let array = array.try_readonly().map_err(|_| {
+            InvalidValueError::new_err(format!("{name} is being written by another call; pass a copy of it"))
+        })?;
+        Ok(Floats { array })
+    }
+
+    /// The numbers, with their shape.
+    pub fn view(&self) -> ArrayViewD<'_, f32> {
+        self.array.as_array()
+    }
+
+    /// The numbers in C order.
+    pub fn slice(&self) -> PyResult<&[f32]> {
+        self.array.as_slice().map_err(|_| ShapeError::new_err("array is not contiguous"))
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &[usize] {
+        self.array.shape()
+    }
+}
+
+fn is_aligned(value: &Bound<'_, PyAny>) -> bool {
+    value
+        .getattr("flags")
+        .and_then(|flags| flags.getattr("aligned"))
+        .and_then(|aligned| aligned.extract::<bool>())
+        .unwrap_or(false)
+}
+
+/// "an array of dtype int64 and shape (2, 3)" or the name of the type.
+pub fn describe(value: &Bound<'_, PyAny>) -> String {
+    let dtype = value.getattr("dtype").and_then(|d| d.str().map(|s| s.to_string()));
+    let shape = value.getattr("shape").and_then(|s| s.str().map(|s| s.to_string()));
+    match (dtype, shape) {
+        (Ok(dtype), Ok(shape)) => format!("an array of dtype {dtype} and shape {shape}"),
+        _ => value.get_type().name().map_or_else(|_| "this object".to_string(), |name| name.to_string()),
+    }
+}
+
+/// Integers of any dtype (or nested sequences of Python ints) as i64, with their shape. Floats and bools are refused.
+pub fn integers(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<i64>> {
+    let numpy = value.py().import("numpy")?;
+    let array = numpy.call_method1("asarray", (value,)).map_err(|_| {
+        DtypeError::new_err(format!("{name} must be integers in an array or list, not {}", describe(value)))
+    })?;
+    let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
+    let size: usize = array.getattr("size")?.extract()?;
+    if kind != "i" && kind != "u" && size > 0 {
+        return Err(DtypeError::new_err(format!("{name} must be integers, not {}", describe(&array))));
+    }
+    if kind == "u" && size > 0 {
+        let largest: u64 = array.call_method0("max")?.call_method0("item")?.extract()?;
+        if i64::try_from(largest).is_err() {
+            return Err(InvalidValueError::new_err(format!("{name} holds {largest}, which is no id")));
+        }
+    }
+    let array = array.call_method1("astype", ("int64",))?.cast_into::<PyArrayDyn<i64>>()?;
+    Ok(array.try_readonly().map_err(|e| InvalidValueError::new_err(e.to_string()))?.as_array().to_owned())
+}
+
+/// Token ids as u32, with their shape; a negative or larger number is refused with its value.
+pub fn ids(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<u32>> {
+    let wide = integers(value, name)?;
+    if let Some(bad) = wide.iter().find(|&&id| u32::try_from(id).is_err()) {
+        return Err(InvalidValueError::new_err(format!("{name} holds {bad}; ids are between 0 and 4294967295")));
+    }
+    Ok(wide.mapv(|id| id as u32))
+}
+
+/// A one-dimensional list of token ids.
+pub fn ids_1d(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<u32>> {
+    let array = ids(value, name)?;
+    if array.ndim() > 1 {
+        return Err(ShapeError::new_err(format!("{name} has shape {:?}, expected one dimension", array.shape())));
+    }
+    Ok(array.into_raw_vec_and_offset().0)
+}
+
+/// A new NumPy array of `shape` that owns `data`.
+pub fn to_numpy<'py, T: numpy::Element>(
+    py: Python<'py>,
+    data: Vec<T>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let array = ArrayD::from_shape_vec(IxDyn(shape), data).map_err(|e| ShapeError::new_err(e.to_string()))?;
+    Ok(array.into_pyarray(py))
+}

@@ -1,1 +1,3 @@
 //! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.
+
+pub mod matmul;

@@ -1,3 +1,7 @@
 //! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.
 
 pub mod matmul;
+pub mod gradcheck;
+pub mod noise;
+pub mod rows;
+pub mod special;

@@ -1,1 +1,2 @@
 //! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.
+pub mod attention;

@@ -1,7 +1,7 @@
 """The command line: one module per verb under `commands`, no logic of its own.
 
-`main` is the entry point. It decides how a run ends: 0 after success, 1 after an error (one line on standard error, a
-traceback only with `--debug`), 2 after wrong usage, 130 after Ctrl-C.
+`main` is the entry point. It decides how a run ends: 0 after success, 1 after an error (one line on standard
+error, a traceback only with `--debug`), 2 after wrong usage, 130 after Ctrl-C.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The tree of commands: names and one-line summaries here, each command's own module loaded when it is called.
+"""The tree of commands: names and summaries here, each command's own module loaded when it is called.
 
 `subgpt --help` therefore imports no command, and a command imports what it works with when it runs.
 """
@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 VERBS = {
-    "quickstart": "Train, fine-tune and sample a small GPT on text that this machine already has, in minutes.",
+    "quickstart": "Train, fine-tune and sample a small GPT on text that this machine has, in minutes.",
     "tokenizer": "Train a tokenizer and look at what it does (train, encode, decode, show).",
     "pretrain": "Train a model from nothing on your own text.",
     "finetune": "Go on training a model on new text, or on questions and answers.",
@@ -21,7 +21,10 @@ VERBS = {
     "info": "Show this installation, or what is in a run directory.",
 }
 
-_EPILOG = "Start with [bold]subgpt quickstart[/bold]. Every command explains itself: [bold]subgpt pretrain --help[/bold]."
+_EPILOG = (
+    "Start with [bold]subgpt quickstart[/bold]. "
+    "Every command explains itself: [bold]subgpt pretrain --help[/bold]."
+)
 
 
 class _LazyGroup(TyperGroup):
@@ -55,22 +58,18 @@ def _placeholder() -> None:
     """Stand for a command in the list; never called."""
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        from subgpt import __version__
-
-        print(f"subgpt {__version__}")
-        raise typer.Exit
-
-
 def _top(
     ctx: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
     ] = False,
 ) -> None:
+    del debug  # `main` looks for it itself, so that it may stand after the command as well
+    if version:
+        from subgpt import __version__
+
+        print(f"subgpt {__version__}")
+        raise typer.Exit
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())

@@ -22,10 +22,6 @@ def examples(*lines: str) -> str:
     return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
-Sources = Annotated[
-    list[Path],
-    typer.Argument(metavar="SRC…", help="Files, directories or globs of text.", show_default=False),
-]
 RunDir = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or any saved model.", show_default=False)
 ]
@@ -33,4 +29,16 @@ TokenizerDir = Annotated[
     Path, typer.Argument(metavar="DIR", help="A tokenizer, or a run directory with one.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Seed = Annotated[int | None, typer.Option(help="Same seed, same result.", show_default="0")]
+OutputDir = Annotated[
+    Path,
+    typer.Option("--output-dir", "-o", metavar="DIR", help="The run directory to write.", show_default=False),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="YAML file of settings; flags win over it.", show_default=False
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run directory.")
+]

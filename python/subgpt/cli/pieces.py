@@ -25,7 +25,11 @@ def show_bytes(raw: bytes) -> str:
     >>> show_bytes(b" a\n"), show_bytes(b"\xe2\x82"), show_bytes(b"\x1b[")
     ('·a⏎', '\\xe2\\x82', '\\x1b[')
     """
-    text = raw.decode("utf-8", errors="backslashreplace")
+    return show_text(raw.decode("utf-8", errors="backslashreplace"))
+
+
+def show_text(text: str) -> str:
+    """Write text on one line so that everything in it is visible."""
     return "".join(_sign(character) for character in text)
 
 

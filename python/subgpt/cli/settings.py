@@ -5,7 +5,7 @@ written down twice. `with_settings` puts them into a command's signature in plac
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE_LIMIT = 1 << 20
+_OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,14 @@ def with_settings(settings: Iterable[Setting]) -> Callable[[F], F]:
 
 
 def resolve(
-    file: Path | None, flags: Mapping[str, Any], known: Iterable[str], aliases: Mapping[str, str]
+    file: Path | None,
+    flags: Mapping[str, Any],
+    known: Iterable[str],
+    aliases: Mapping[str, str],
+    sections: Sequence[str],
 ) -> dict[str, Any]:
     """Put flags over the file's values; what was not given stays out, a name that is unknown is refused."""
-    values = {} if file is None else read_settings(file)
+    values = {} if file is None else read_settings(file, sections)
     names = list(known)
     resolved = {}
     for name, value in values.items():
@@ -92,18 +97,32 @@ def resolve(
     return resolved | {name: value for name, value in flags.items() if value is not None}
 
 
-def read_settings(file: Path) -> dict[str, Any]:
-    """Read a YAML (or JSON) file of settings: one name and value a line, nothing nested."""
+def read_settings(file: Path, sections: Sequence[str]) -> dict[str, Any]:
+    """Read a YAML (or JSON) file of settings, one name and value a line.
+
+    A run's own `training/config.yaml` is such a file too: of its sections those in `sections` are laid flat.
+    """
+    values = _mapping(_parse(file), file)
+    flat = {name: value for name, value in values.items() if name not in _OF_A_RUN}
+    for section in sections:
+        flat |= {k: v for k, v in _mapping(values.get(section), file).items() if v is not None}
+    return flat
+
+
+def _parse(file: Path) -> Any:
     import yaml
 
     try:
         if file.stat().st_size > _FILE_LIMIT:
             raise ConfigError(f"{file}: larger than 1 MiB; that is no file of settings")
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such file; --config takes a YAML file of settings") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: not YAML: {error}") from None
+
+
+def _mapping(values: Any, file: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):

@@ -11,9 +11,9 @@ from subgpt.report.facts import (
     Series,
     Stage,
 )
-from subgpt.report.page import render_page
+from subgpt.report.page import duration, render_page
 from subgpt.report.plot import has_matplotlib, save_loss_plot
-from subgpt.report.svg import loss_svg
+from subgpt.report.svg import loss_svg, svg_file
 
 __all__ = [
     "Answer",
@@ -25,8 +25,10 @@ __all__ = [
     "Sample",
     "Series",
     "Stage",
+    "duration",
     "has_matplotlib",
     "loss_svg",
     "render_page",
     "save_loss_plot",
+    "svg_file",
 ]

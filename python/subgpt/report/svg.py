@@ -1,7 +1,9 @@
 """A loss plot as inline SVG, drawn without any library: it takes its colours from the page's style sheet."""
 
 import math
+from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 
 from subgpt.report.facts import Panel, Series
 from subgpt.report.scale import bounds, running_mean, thin, ticks
@@ -37,6 +39,22 @@ def loss_svg(panel: Panel) -> str:
         "</svg>",
     ]
     return "".join(parts)
+
+
+def svg_file(panels: Sequence[Panel]) -> str:
+    """Draw the panels below each other as the text of an SVG file, with its own style sheet."""
+    style = (files("subgpt.report") / "templates" / "plot.css").read_text(encoding="utf-8")
+    height = HEIGHT * len(panels)
+    drawings = [
+        loss_svg(panel).replace("<svg ", f'<svg y="{HEIGHT * i}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+        for i, panel in enumerate(panels)
+    ]
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    ground = '<rect width="100%" height="100%" fill="var(--page)"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">'
+        f"<style>{style}</style>{ground}{''.join(drawings)}</svg>\n"
+    )
 
 
 def _spoken(panel: Panel) -> str:

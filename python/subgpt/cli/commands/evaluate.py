@@ -1,5 +1,7 @@
 """`subgpt evaluate`: how well a model predicts a text."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +24,17 @@ def evaluate(
             "--data", metavar="SRC", help="Text to measure on; may be repeated.", show_default=False
         ),
     ],
+    batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
     json: Json = False,
 ) -> None:
-    """Measure loss, perplexity and bits per byte on a text."""
+    """Measure loss, perplexity and bits per byte on a text, or on the answers of a .jsonl."""
+    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.terminal import out, print_json
+    from subgpt.evaluation.evaluate import evaluate as measure
+
+    model, tokenizer = load_with_tokenizer(run)
+    seen = measure(model, tokenizer, [Path(source) for source in data], batch_size=batch_size)
+    if json:
+        print_json(asdict(seen))
+    else:
+        out().print(str(seen))

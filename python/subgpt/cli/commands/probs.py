@@ -32,4 +32,4 @@ def probs(
     if json:
         print_json([token._asdict() for token in found])
     else:
-        out().print(probability_table(tokenizer, found))
+        out().print(probability_table(found))

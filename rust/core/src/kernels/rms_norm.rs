@@ -83,12 +83,7 @@ impl Kernel for Forward<'_> {
         let offset = s.splat(self.offset);
         for i in 0..self.rstd.len() {
             let x = rows::row(&self.x, self.first + i);
-            let mut squares = s.splat(0.0);
-            for at in (0..x.len()).step_by(LANES) {
-                let x = s.load_at(x, at, 0.0);
-                squares = s.fma(x, x, squares);
-            }
-            let rstd = 1.0 / (s.reduce_add(squares) / x.len() as f32 + self.eps).sqrt();
+            let rstd = 1.0 / (sum_of_squares(s, x) / x.len() as f32 + self.eps).sqrt();
             self.rstd[i] = rstd;
             let y = rows::row_mut(&mut self.y, i);
             for at in (0..x.len()).step_by(LANES) {
@@ -97,6 +92,22 @@ impl Kernel for Forward<'_> {
             }
         }
     }
+}
+
+/// The sum of `x^2` over a row, in two chains, because one would wait for the latency of the additions.
+#[inline(always)]
+fn sum_of_squares<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let (mut sum, mut other) = (s.splat(0.0), s.splat(0.0));
+    let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
+    for pair in pairs {
+        let (x, y) = (s.load_at(pair, 0, 0.0), s.load_at(pair, LANES, 0.0));
+        (sum, other) = (s.fma(x, x, sum), s.fma(y, y, other));
+    }
+    for at in (0..rest.len()).step_by(LANES) {
+        let x = s.load_at(rest, at, 0.0);
+        sum = s.fma(x, x, sum);
+    }
+    s.reduce_add(s.add(sum, other))
 }
 
 struct Backward<'a> {

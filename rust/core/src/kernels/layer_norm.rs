@@ -103,7 +103,8 @@ impl Kernel for Forward<'_> {
 /// Mean and `1 / sqrt(variance + eps)` of a row.
 #[inline(always)]
 fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
-    let n = x.len() as f32;
+    // Divisions wait long, and what the rounded inverse costs is corrected with the rest.
+    let inverse = 1.0 / x.len() as f32;
     let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
     let zero = s.splat(0.0);
     // Two chains of sums, because one would wait for the latency of the additions.
@@ -115,7 +116,7 @@ fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
     for at in (0..rest.len()).step_by(LANES) {
         sum = s.add(sum, s.load_at(rest, at, 0.0));
     }
-    let rough = s.reduce_add(s.add(sum, other)) / n;
+    let rough = s.reduce_add(s.add(sum, other)) * inverse;
     let (mut sums, mut squares, center) = ([zero; 2], [zero; 2], s.splat(rough));
     for pair in pairs {
         let d = [s.sub(s.load_at(pair, 0, 0.0), center), s.sub(s.load_at(pair, LANES, 0.0), center)];
@@ -128,8 +129,8 @@ fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
         squares[0] = s.fma(d, d, squares[0]);
     }
     let (sum, squares) = (s.add(sums[0], sums[1]), s.add(squares[0], squares[1]));
-    let off = s.reduce_add(sum) / n;
-    let variance = (s.reduce_add(squares) / n - off * off).max(0.0);
+    let off = s.reduce_add(sum) * inverse;
+    let variance = (s.reduce_add(squares) * inverse - off * off).max(0.0);
     // `max` would turn the NaN of a row with NaN or infinity into 0: `off` brings it back.
     (rough + off, 1.0 / (variance + off * 0.0 + eps).sqrt())
 }

@@ -42,7 +42,7 @@ pub trait Simd: Copy + Send + Sync {
     fn abs(self, a: Self::V) -> Self::V;
     /// `magnitude` with the sign of `sign`; `magnitude` must not be negative.
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
-    /// The nearest whole number, ties to even; `|a|` below 2^22.
+    /// The nearest whole number, ties to even; `|a|` below 2^22 (others give nonsense, but no fault).
     fn round(self, a: Self::V) -> Self::V;
     /// `2^n` for whole `n` in `-126..=127` (others give nonsense: clamp before).
     fn exp2i(self, n: Self::V) -> Self::V;

@@ -3,7 +3,7 @@
 use super::Plan;
 use super::tile::{HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
 use crate::kernels::dropout::Dropout;
-use crate::simd::LANES;
+use crate::simd::{LANES, Simd};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use std::ops::Range;
 
@@ -108,19 +108,46 @@ fn transpose_block(rows: [[f32; 4]; 4], scale: f32) -> [[f32; 4]; 4] {
     std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i] * scale))
 }
 
-/// Writes padded rows, each multiplied by its factor, into the rows `first ..` of a view.
+/// The sum of each of 16 vectors, one a lane: transposed, then added up in a fixed order.
 #[inline(always)]
-pub(super) fn unpack(rows: &[Lanes], width: usize, factor: impl Fn(usize) -> f32, mut out: ArrayViewMut2<f32>) {
+pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
+    let mut columns = [Lanes::ZERO; LANES];
+    for first in (0..LANES).step_by(4) {
+        let from: [&[[f32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[first + i].0.as_chunks::<4>().0);
+        for d in 0..LANES / 4 {
+            let block = transpose_block([from[0][d], from[1][d], from[2][d], from[3][d]], 1.0);
+            for i in 0..4 {
+                columns[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
+            }
+        }
+    }
+    let mut quarters = [s.splat(0.0); 4];
+    for (i, column) in columns.iter().enumerate() {
+        quarters[i % 4] = s.add(quarters[i % 4], s.load(&column.0));
+    }
+    s.add(s.add(quarters[0], quarters[1]), s.add(quarters[2], quarters[3]))
+}
+
+/// Writes padded rows, each multiplied by its factor, into the rows of a view.
+#[inline(always)]
+pub(super) fn unpack<S: Simd>(
+    s: S,
+    rows: &[Lanes],
+    width: usize,
+    factor: impl Fn(usize) -> f32,
+    mut out: ArrayViewMut2<f32>,
+) {
     for (i, out) in out.outer_iter_mut().enumerate() {
-        let factor = factor(i);
+        let factor = s.splat(factor(i));
         let from = &rows[i * width..(i + 1) * width];
         let Some(out) = out.into_slice() else { continue };
         let (whole, tail) = out.as_chunks_mut::<LANES>();
         for (out, lanes) in whole.iter_mut().zip(from) {
-            *out = lanes.0.map(|x| x * factor);
+            s.store(out, s.mul(s.load(&lanes.0), factor));
         }
-        let last = from[width - 1].0;
-        tail.iter_mut().zip(last).for_each(|(x, value)| *x = value * factor);
+        if !tail.is_empty() {
+            s.store_tail(tail, s.mul(s.load(&from[width - 1].0), factor));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 """The native half of subgpt. Everything here is wrapped by the public package; see there for the explanations."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,66 @@ def build_info() -> dict[str, str]: ...
 # --- tokenizer -------------------------------------------------------------------------------------------------------
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
+
+class ops:
+    """The submodule of kernels; `subgpt.ops` explains them."""
+
+    @staticmethod
+    def matmul(a: F32, b: F32) -> F32: ...
+    @staticmethod
+    def softmax(x: F32, log: bool) -> F32: ...
+    @staticmethod
+    def softmax_backward(y: F32, dy: F32, log: bool) -> F32: ...
+    @staticmethod
+    def layer_norm(x: F32, weight: F32, bias: F32 | None, eps: float) -> tuple[F32, F32, F32]: ...
+    @staticmethod
+    def layer_norm_backward(x: F32, weight: F32, mean: F32, rstd: F32, dy: F32) -> tuple[F32, F32, F32]: ...
+    @staticmethod
+    def rms_norm(x: F32, weight: F32, eps: float, offset: float) -> tuple[F32, F32]: ...
+    @staticmethod
+    def rms_norm_backward(x: F32, weight: F32, rstd: F32, dy: F32, offset: float) -> tuple[F32, F32]: ...
+    @staticmethod
+    def gelu(x: F32, tanh: bool) -> F32: ...
+    @staticmethod
+    def gelu_backward(x: F32, dy: F32, tanh: bool) -> F32: ...
+    @staticmethod
+    def silu(x: F32) -> F32: ...
+    @staticmethod
+    def silu_backward(x: F32, dy: F32) -> F32: ...
+    @staticmethod
+    def swiglu(gate: F32, up: F32) -> F32: ...
+    @staticmethod
+    def swiglu_backward(gate: F32, up: F32, dy: F32) -> tuple[F32, F32]: ...
+    @staticmethod
+    def dropout(x: F32, p: float, seed: int, step: int) -> F32: ...
+    @staticmethod
+    def embedding(weight: F32, ids: Ints) -> F32: ...
+    @staticmethod
+    def embedding_backward(ids: Ints, dout: F32, vocab_size: int) -> F32: ...
+    @staticmethod
+    def cross_entropy(logits: F32, targets: Ints, ignore_index: int, label_smoothing: float) -> F32: ...
+    @staticmethod
+    def cross_entropy_backward(
+        logits: F32, targets: Ints, ignore_index: int, label_smoothing: float, scale: float
+    ) -> F32: ...
+    @staticmethod
+    def rope(x: F32, positions: Ints, theta: float, interleaved: bool, backward: bool) -> F32: ...
+    @staticmethod
+    def attention(
+        q: F32, k: F32, v: F32, scale: float | None, window: int | None, softcap: float | None
+    ) -> tuple[F32, F32]: ...
+    @staticmethod
+    def attention_backward(
+        q: F32,
+        k: F32,
+        v: F32,
+        out: F32,
+        lse: F32,
+        dout: F32,
+        scale: float | None,
+        window: int | None,
+        softcap: float | None,
+    ) -> tuple[F32, F32, F32]: ...
 
 # --- model, optimizers, sampling -------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ def finish(run: Callable[[], object], *, debug: bool) -> int:
     """Call `run` and give the exit code; print what went wrong, with a traceback only if `debug`."""
     import typer
 
-    usage_error = typer.BadParameter.__mro__[1]
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         result = run()
     except usage_error as error:

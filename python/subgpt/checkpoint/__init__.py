@@ -1,0 +1,3 @@
+"""What lies on disk: a run directory (`run_directory`), checkpoints to go on from (`checkpoints`, `fingerprint`, `lock`),
+and opening a model again (`load`).
+"""

@@ -1,0 +1,1 @@
+"""Fine-tuning: the same loop as pretraining on other data (`data`), with the answer alone as target (`finetune`)."""

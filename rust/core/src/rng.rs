@@ -54,6 +54,28 @@ impl Philox {
         c
     }
 
+    /// The blocks at `N` counters from `first` on: number `j` of the block at `first + i` is `[j][i]`, so that the loops
+    /// over `i` become vector instructions where this is inlined into a kernel.
+    #[inline(always)]
+    pub(crate) fn blocks<const N: usize>(&self, first: u64) -> [[u32; N]; 4] {
+        let mut c = [[0; N], [0; N], [self.substream; N], [self.stream; N]];
+        for i in 0..N {
+            let counter = first.wrapping_add(i as u64);
+            (c[0][i], c[1][i]) = (counter as u32, (counter >> 32) as u32);
+        }
+        let mut k = self.key;
+        for _ in 0..10 {
+            for i in 0..N {
+                let a = u64::from(c[0][i]) * u64::from(MULTIPLIERS[0]);
+                let b = u64::from(c[2][i]) * u64::from(MULTIPLIERS[1]);
+                (c[0][i], c[1][i]) = ((b >> 32) as u32 ^ c[1][i] ^ k[0], b as u32);
+                (c[2][i], c[3][i]) = ((a >> 32) as u32 ^ c[3][i] ^ k[1], a as u32);
+            }
+            k = [k[0].wrapping_add(WEYL[0]), k[1].wrapping_add(WEYL[1])];
+        }
+        c
+    }
+
     /// The 32-bit number at `index`.
     pub fn bits(&self, index: u64) -> u32 {
         self.block(index / 4)[(index % 4) as usize]
@@ -95,6 +117,17 @@ mod tests {
         assert_eq!(ones.block(!0), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         let pi = Philox { key: [0xa409_3822, 0x299f_31d0], stream: 0x0370_7344, substream: 0x1319_8a2e };
         assert_eq!(pi.block(0x85a3_08d3_243f_6a88), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn many_blocks_are_the_single_ones() {
+        let rng = Philox::new(5, Stream::Test, 1 << 40 | 9);
+        for first in [0, 3, u64::from(u32::MAX) - 2, u64::MAX - 1] {
+            let blocks = rng.blocks::<5>(first);
+            for i in 0..5 {
+                assert_eq!(blocks.map(|lane| lane[i]), rng.block(first.wrapping_add(i as u64)));
+            }
+        }
     }
 
     #[test]

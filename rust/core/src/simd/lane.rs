@@ -44,6 +44,9 @@ pub trait Simd: Copy + Send + Sync {
     fn round(self, a: Self::V) -> Self::V;
     /// `2^n` for whole `n` in `-126..=127` (others give nonsense: clamp before).
     fn exp2i(self, n: Self::V) -> Self::V;
+    /// `a * 2^n` for whole `n`, by adding to the exponent's bits: `a` and the result must be normal numbers, what comes
+    /// out for others is nonsense (but no fault).
+    fn add_exponent(self, a: Self::V, n: Self::V) -> Self::V;
 
     /// `a < b`, lane by lane; false where either is NaN.
     fn lt(self, a: Self::V, b: Self::V) -> Self::M;
@@ -74,6 +77,24 @@ pub trait Simd: Copy + Send + Sync {
         out[..n].copy_from_slice(&self.to_array(v)[..n]);
     }
 
+    /// The sixteen floats from `x[at]` on; the lanes behind the end are `fill`. `at` must be within `x`.
+    #[inline(always)]
+    fn load_at(self, x: &[f32], at: usize, fill: f32) -> Self::V {
+        match x[at..].first_chunk() {
+            Some(chunk) => self.load(chunk),
+            None => self.load_tail(&x[at..], fill),
+        }
+    }
+
+    /// Writes the lanes to `out[at..]`, as many as there is room for. `at` must be within `out`.
+    #[inline(always)]
+    fn store_at(self, out: &mut [f32], at: usize, v: Self::V) {
+        match out[at..].first_chunk_mut() {
+            Some(chunk) => self.store(chunk, v),
+            None => self.store_tail(&mut out[at..], v),
+        }
+    }
+
     /// The lanes added up in a fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
     #[inline(always)]
     fn reduce_add(self, v: Self::V) -> f32 {
@@ -86,7 +107,7 @@ pub trait Simd: Copy + Send + Sync {
         x[0]
     }
 
-    /// The largest lane; NaN lanes may be passed over.
+    /// The largest lane; NaN lanes may be passed over (the answer is then unspecified, but no fault).
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
         let mut x = self.to_array(v);

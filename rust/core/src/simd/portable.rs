@@ -76,7 +76,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn exp2i(self, n: Self::V) -> Self::V {
-        n.map(|n| f32::from_bits((((n as i32).wrapping_add(127)) << 23) as u32))
+        self.add_exponent([1.0; LANES], n)
+    }
+    #[inline(always)]
+    fn add_exponent(self, a: Self::V, n: Self::V) -> Self::V {
+        // `n + ROUND` holds `n` in its low bits: no conversion, whose saturation would keep LLVM from vectorising.
+        zip(a, n, |a, n| f32::from_bits(a.to_bits().wrapping_add((n + ROUND).to_bits() << 23)))
     }
     #[inline(always)]
     fn lt(self, a: Self::V, b: Self::V) -> Self::M {

@@ -22,7 +22,7 @@ U32Array: TypeAlias = npt.NDArray[np.uint32]
 
 BATCH_DOCUMENTS = 1024
 BATCH_CHARS = 4 << 20
-"""A batch for the tokenizer ends at either; large enough to keep its threads busy, small enough to answer Ctrl-C."""
+"""A batch for the tokenizer ends at either: its threads are kept busy, and Ctrl-C is answered soon."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +145,7 @@ def encode_corpus(documents: Iterable[Document], tok: Tokenizer) -> TokenCorpus:
     encoded = _encode(documents, tok, lambda _text: False)
     if len(encoded.tokens) < MIN_TOKENS:
         raise DataError(
-            f"the text has {len(encoded.tokens)} token(s); at least {MIN_TOKENS} are needed to predict anything"
+            f"the text has {len(encoded.tokens)} token(s); predicting anything takes at least {MIN_TOKENS}"
         )
     return TokenCorpus(encoded.tokens, len(encoded.sides), int(encoded.text_bytes.sum()))
 

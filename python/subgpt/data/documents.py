@@ -119,7 +119,7 @@ def open_source(source: DocumentSource) -> FoundFiles | Iterable[str]:
             f"({type(source).__name__})"
         )
     if not isinstance(source, (list, tuple)):
-        return source
+        return cast("Iterable[str]", source)
     paths = [_looks_like_path(entry) for entry in source]
     if all(paths):
         return find_files(source)

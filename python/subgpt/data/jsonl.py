@@ -21,16 +21,21 @@ class Row:
 
     Attributes:
         fields: The object of the line.
-        where: ``file:line`` for messages.
+        file: The file, for messages.
         line: The number of the line, from 1.
         damaged: Bytes that are no text were replaced by U+FFFD.
 
     """
 
     fields: Mapping[str, Any]
-    where: str
+    file: str
     line: int
     damaged: bool = False
+
+    @property
+    def where(self) -> str:
+        """``file:line``, for messages."""
+        return f"{self.file}:{self.line}"
 
 
 def is_jsonl(path: Path) -> bool:
@@ -54,7 +59,7 @@ def read_rows(path: Path, errors: Errors = "replace") -> Iterator[Row]:
     for number, decoded in read_lines(path, errors):
         if decoded.text and not decoded.text.isspace():
             where = f"{path}:{number}"
-            yield Row(_parse(decoded.text, where), where, number, decoded.damaged)
+            yield Row(_parse(decoded.text, where), str(path), number, decoded.damaged)
 
 
 def need_str(fields: Mapping[str, Any], key: str, where: str, remedy: str) -> str:

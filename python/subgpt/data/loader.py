@@ -1,4 +1,4 @@
-"""Batches for a step, each a pure function of the step: to resume, a run needs the number of the step and nothing else.
+"""Batches, each a pure function of the step: to resume, a run needs the number of the step and nothing else.
 
 A row of ids is cut into windows of ``block_size`` inputs, and every position of every window is a training
 example: the model sees ``ids[s : s + T]`` and is asked for ``ids[s + 1 : s + T + 1]``. Every epoch shifts the
@@ -91,7 +91,8 @@ class WindowLoader:
         """Where the windows of a batch begin, int64 (B,)."""
         epochs, index = positions(step, self.batch_size, self._windows)
         window = permute(index, self._windows, seed=self.seed, epoch=epochs)
-        return window * self.block_size + self._phase(epochs)
+        starts: I64Array = window * self.block_size + self._phase(epochs)
+        return starts
 
     def batch(self, step: int) -> Batch:
         """Build the batch of a step.
@@ -111,7 +112,8 @@ class WindowLoader:
         return np.ascontiguousarray(rows[:, :-1]), rows[:, 1:].astype(np.int64)
 
     def _phase(self, epochs: U64Array) -> I64Array:
-        return (counter_hash(self.seed, _PHASE, epochs) % np.uint64(self._phases)).astype(np.int64)
+        phase = counter_hash(self.seed, _PHASE, epochs) % np.uint64(self._phases)
+        return np.asarray(phase, dtype=np.int64)
 
 
 def positions(step: int, batch_size: int, per_epoch: int) -> tuple[U64Array, U64Array]:
@@ -126,7 +128,7 @@ def positions(step: int, batch_size: int, per_epoch: int) -> tuple[U64Array, U64
     epoch, first = divmod(int(step) * batch_size, per_epoch)
     index = first + np.arange(batch_size, dtype=np.uint64)
     n = np.uint64(per_epoch)
-    return np.uint64(epoch) + index // n, index % n
+    return np.uint64(epoch & ((1 << 64) - 1)) + index // n, index % n
 
 
 def evaluation_batches(tokens: U32Array, *, block_size: int, batch_size: int) -> Iterator[Batch]:

@@ -38,6 +38,7 @@ class Split:
         val_tail: int64 (documents,): how many tokens at the end of each document are validation; 0 or all of
             them when ``method`` is ``"document"``.
         val_fraction: What was asked for.
+
     """
 
     method: Literal["document", "tail", "none"]
@@ -72,6 +73,7 @@ def in_validation(text: str, *, val_fraction: float, seed: int) -> bool:
 
     >>> in_validation("so much depends", val_fraction=0.0, seed=1)
     False
+
     """
     return text_hash(text, seed) < val_fraction
 
@@ -95,11 +97,12 @@ def check_fraction(val_fraction: float) -> None:
 
     >>> check_fraction(1.5)
     Traceback (most recent call last):
-    subgpt.errors.ConfigError: val_fraction must be in [0, 1), not 1.5; 0.1 keeps a tenth for validation
+    subgpt.errors.ConfigError: val_fraction must be in [0, 1), not 1.5; 0.1 keeps a tenth
+
     """
-    if isinstance(val_fraction, bool) or not isinstance(val_fraction, (int, float)) or not 0 <= val_fraction <
-    1:
-        raise ConfigError(f"val_fraction must be in [0, 1), not {val_fraction!r}; 0.1 keeps a tenth for validation")
+    number = isinstance(val_fraction, (int, float)) and not isinstance(val_fraction, bool)
+    if not number or not 0 <= val_fraction < 1:
+        raise ConfigError(f"val_fraction must be in [0, 1), not {val_fraction!r}; 0.1 keeps a tenth")
 
 
 def split_documents(
@@ -121,6 +124,7 @@ def split_documents(
     'by document: 2 train, 1 validation'
     >>> split_documents([False], np.array([100]), val_fraction=0.1).val_tail
     array([10])
+
     """
     check_fraction(val_fraction)
     if val_fraction == 0:
@@ -147,4 +151,5 @@ def _tails(lengths: I64Array, val_fraction: float, min_tokens: int) -> I64Array:
     if int(tails.sum()) < min_tokens:
         least = math.ceil(min_tokens / max(1, int(np.count_nonzero(lengths == lengths.max()))))
         tails = np.where(lengths == lengths.max(), np.maximum(tails, least), tails)
-    return np.minimum(tails, np.maximum(lengths - 1, 0))
+    kept: I64Array = np.minimum(tails, np.maximum(lengths - 1, 0))
+    return kept

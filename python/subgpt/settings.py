@@ -1,7 +1,7 @@
-"""The base of every configuration that pydantic checks: unknown keys and bad values become one clear ConfigError.
+"""The base of configurations that pydantic checks: unknown keys and bad values become one ConfigError.
 
-Files and command lines give words where numbers are meant (PyYAML reads ``1e-3`` as text), so text that is a number
-is taken as one; truth values are not.
+Files and command lines give words where numbers are meant (PyYAML reads ``1e-3`` as text), so text that is a
+number is taken as one; truth values are not.
 """
 
 from typing import Any, ClassVar, TypeVar, get_args
@@ -30,7 +30,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _canonical(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """`values` under canonical names; unknown names, names given twice and truth values for numbers refused."""
+        """Put `values` under canonical names; refuse unknown and repeated ones, and booleans for numbers."""
         result: dict[str, Any] = {}
         for name, value in values.items():
             target = cls.ALIASES.get(name, name)
@@ -53,19 +53,19 @@ class Settings(BaseModel):
         return result
 
     def replace(self: Self, **changes: Any) -> Self:
-        """A copy with `changes`, checked again; fields that were never set stay unset."""
+        """Copy with `changes`, checked again; fields that were never set stay unset."""
         changes = self._canonical(changes)
         return type(self)(**{**self.model_dump(exclude_unset=True), **changes})
 
     def with_defaults(self: Self, **defaults: Any) -> Self:
-        """A copy in which every field of `defaults` that was not set has this value instead of the class's own."""
+        """Copy, giving every field of `defaults` that was not set this value instead of the class's own."""
         return self.replace(
             **{name: value for name, value in defaults.items() if name not in self.model_fields_set}
         )
 
 
 def _message(owner: str, error: ValidationError) -> str:
-    """Every complaint of pydantic in one line: field, value, what would be right."""
+    """Join every complaint of pydantic in one line: field, value, what would be right."""
     parts = []
     for item in error.errors(include_url=False):
         field = ".".join(

@@ -3,9 +3,12 @@
 import difflib
 from collections.abc import Iterable
 
+_SHOWN = 12
+"""Names listed where none is near: more would hide the message."""
+
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` most like `name`, or None when nothing is near.
+    """Find the one of `names` most like `name`, or None when nothing is near.
 
     >>> nearest("learnig_rate", ["learning_rate", "max_steps"])
     'learning_rate'
@@ -18,7 +21,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A sentence part for an error: the nearest name, or every name when none is near.
+    """Make a sentence part for an error: the nearest name, or every name when none is near.
 
     >>> did_you_mean("nan", ["nano", "gpt2"])
     "did you mean 'nano'?"
@@ -27,4 +30,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """
     names = list(names)
     close = nearest(name, names)
-    return f"did you mean {close!r}?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean {close!r}?"
+    return f"known: {', '.join(names[:_SHOWN])}" + (", …" if len(names) > _SHOWN else "")

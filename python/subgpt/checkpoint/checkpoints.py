@@ -1,8 +1,8 @@
 """Checkpoints: everything needed to go on bit for bit, published whole or not at all.
 
-A checkpoint is written into a hidden folder, synced, and renamed to `step-000500`; so a name without a dot is complete.
-Weights, moments, dropout counter, best loss, patience and the step, which is the position in the data (order is a pure
-function of seed and step), are all the state there is.
+A checkpoint is written into a hidden folder, synced, and renamed to `step-000500`; so a name without a dot is
+complete. Weights, moments, dropout counter, best loss, patience and the step, which is the position in the
+data (order is a pure function of seed and step), are all the state there is.
 """
 
 import json
@@ -32,9 +32,9 @@ _FILES = ("model.safetensors", "optimizer.safetensors")
 class TrainState:
     """What `state.json` holds beside the tensors.
 
-    step: updates made, and so the position in the data. tokens: targets learnt from. seconds: time trained over all
-    resumptions. dropout: the generator's seed and counter. best, best_step, without_gain: early stopping. settings,
-    model: TrainConfig and GPTConfig as plain values. data, tokenizer: fingerprints.
+    step: updates made, and so the position in the data. tokens: targets learnt from. seconds: time trained
+    over all resumptions. dropout: the generator's seed and counter. best, best_step, without_gain: early
+    stopping. settings, model: TrainConfig and GPTConfig as plain values. data, tokenizer: fingerprints.
     """
 
     step: int = 0
@@ -51,7 +51,7 @@ class TrainState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], place: Path) -> "TrainState":
-        """From the content of the `state.json` in `place`; CheckpointError if entries are missing or odd."""
+        """Read the content of the `state.json` in `place`; CheckpointError if entries are missing or odd."""
         try:
             state = cls(**{entry.name: values[entry.name] for entry in fields(cls)})
             seed, counter = state.dropout
@@ -69,12 +69,12 @@ class TrainState:
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
-    """Where the checkpoint after update `step` lies."""
+    """Tell where the checkpoint after update `step` lies."""
     return directory / f"step-{step:06d}"
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
-    """The published checkpoints in `directory`, oldest first."""
+    """List the published checkpoints in `directory`, oldest first."""
     if not directory.is_dir():
         return []
     found = [
@@ -90,8 +90,8 @@ def save_checkpoint(
 ) -> Path:
     """Write and publish a checkpoint, then delete all but the newest `keep`; returns its path.
 
-    A checkpoint of this very step is the one that the run was resumed from, and stays. Raises OutputError if the disk is
-    full or not writable; earlier checkpoints are then untouched.
+    A checkpoint of this very step is the one that the run was resumed from, and stays. Raises OutputError if
+    the disk is full or not writable; earlier checkpoints are then untouched.
     """
     final = checkpoint_path(directory, state.step)
     if final.exists():
@@ -116,7 +116,7 @@ def save_checkpoint(
 
 
 def newest_checkpoint(directory: Path, warn: Callable[[str], None]) -> tuple[Path, TrainState] | None:
-    """The newest checkpoint whose files are whole, and its state; None if there never was one.
+    """Find the newest checkpoint whose files are whole, and its state; None if there never was one.
 
     Broken ones are set aside, see `set_aside`. If all are broken, CheckpointError.
     """
@@ -141,7 +141,7 @@ def set_aside(path: Path, error: Exception, warn: Callable[[str], None]) -> None
 
 
 def read_state(path: Path) -> TrainState:
-    """The `state.json` of the checkpoint at `path`, after checking that its files are whole."""
+    """Read the `state.json` of the checkpoint at `path`, after checking that its files are whole."""
     try:
         values = json.loads((path / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def tokenizer_fingerprint(tokenizer: "Tokenizer") -> str:
-    """32 hexadecimal digits that depend on everything in the tokenizer's file."""
+    """Give 32 hexadecimal digits that depend on everything in the tokenizer's file."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(folder)
         return hashlib.blake2b(Path(folder, "tokenizer.json").read_bytes(), digest_size=16).hexdigest()

@@ -1,7 +1,7 @@
 """`load`: open a Hugging Face directory of the GPT-2 family, or a run of ours. Nothing is ever unpickled.
 
-What is checked before memory is spent: the directory, config.json (size, shape, family), the names in a shard index, the
-first bytes of each weight file. The weight files themselves are validated by the native reader.
+What is checked before memory is spent: the directory, config.json (size, shape, family), the names in a shard
+index, the first bytes of each weight file. The weight files themselves are validated by the native reader.
 """
 
 import json
@@ -24,14 +24,14 @@ _JSON_LIMIT = 64 << 20
 
 
 def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Tokenizer | None]":
-    """The model in a directory, and its tokenizer if there is one.
+    """Open the model in a directory, and its tokenizer if there is one.
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
     Traceback (most recent call last):
-    subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and model.safetensors
+    subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and weights
     """
     directory = _directory(path_or_id)
     values = read_json(directory / "config.json")
@@ -44,7 +44,7 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`; CheckpointError if it is missing, huge, or something else."""
+    """Read the JSON in `path`; CheckpointError if it is missing, huge, or something else."""
     try:
         if path.stat().st_size > _JSON_LIMIT:
             raise CheckpointError(f"{path}: larger than {_JSON_LIMIT >> 20} MiB; that is no configuration")
@@ -70,11 +70,11 @@ def _directory(path_or_id: str | Path) -> Path:
         hub = (
             f" (a model of the Hugging Face hub is fetched with: hf download {path_or_id} --local-dir FOLDER)"
         )
-    raise MissingFileError(f"{path}: no such directory; give one with config.json and model.safetensors{hub}")
+    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights{hub}")
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of the model, each one there and plausible."""
+    """Find the safetensors files of the model, each one there and plausible."""
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
     if single.exists():
         files = [single]
@@ -130,7 +130,7 @@ def _look(file: Path) -> None:
 
 
 def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
-    """The tokenizer in `directory`, or for a checkpoint in its run directory; None if there is none."""
+    """Open the tokenizer in `directory`, or for a checkpoint in its run directory; None without one."""
     places = [directory]
     if (directory / "state.json").exists():
         places.append(directory.resolve().parent.parent.parent)
@@ -141,8 +141,8 @@ def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
             tokenizer = Tokenizer.load(place / "tokenizer.json")
             if tokenizer.vocab_size > config.vocab_size:
                 raise CheckpointError(
-                    f"{place / 'tokenizer.json'}: {tokenizer.vocab_size} tokens, but the model in {directory} has a "
-                    f"vocabulary of {config.vocab_size}; they do not belong together"
+                    f"{place / 'tokenizer.json'}: {tokenizer.vocab_size} tokens, but the model beside it "
+                    f"has a vocabulary of {config.vocab_size}; they do not belong together"
                 )
             return tokenizer
     return None

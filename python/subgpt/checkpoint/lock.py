@@ -29,7 +29,7 @@ class DirectoryLock:
             owner = file.read().strip() or "another process"
             file.close()
             raise CheckpointError(
-                f"{self.path.parent.parent}: {owner} is training here; wait for it or choose another output_dir"
+                f"{self.path.parent.parent}: {owner} is training here; wait, or choose another output_dir"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()}")

@@ -4,7 +4,8 @@
     training/    config.yaml  metrics.jsonl  loss.png  best.safetensors  lock
                  checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
 
-Every file is written under another name, synced and renamed, so that a reader sees the old or the new one, never half.
+Every file is written under another name, synced and renamed, so that a reader sees the old or the new one,
+never half.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""How good a model is: `measure` (a loss over batches), `evaluate` (the verb), `probes` (what it expects next)."""
+"""How good a model is: `measure` (a loss over batches), `evaluate` (the verb), `probes` (what comes next)."""

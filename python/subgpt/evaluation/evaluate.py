@@ -1,6 +1,6 @@
 """`evaluate`: how well a model predicts a text it has not seen."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from subgpt.data.corpus import encode_corpus
 from subgpt.data.documents import read_documents
@@ -29,12 +29,14 @@ def evaluate(
     text_field: str = "text",
     errors: Literal["replace", "strict"] = "strict",
 ) -> Evaluation:
-    """Loss, perplexity and bits per byte of `model` over the whole of `source`.
+    """Measure loss, perplexity and bits per byte of `model` over the whole of `source`.
 
-    Running text is cut into windows of `block_size` (the model's if not given) that do not overlap, so every token but
-    the first is predicted once, the first of each window without context. Of questions with answers, the answers are.
+    Running text is cut into windows of `block_size` (the model's if not given) that do not overlap, so every
+    token but the first is predicted once, the first of each window without context. Of questions with
+    answers, the answers are.
 
-    Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source cannot be used.
+    Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source
+    cannot be used.
     """
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ConfigError(
@@ -59,9 +61,9 @@ def held_out_source(
     text_field: str,
     errors: Literal["replace", "strict"],
 ) -> HeldOut:
-    """All of `source`, text or examples, as held-out data."""
+    """Take all of `source`, text or examples, as held-out data."""
     if sniff_kind(source, text_field=text_field).kind == "instruct":
-        examples = tokenize_examples(read_examples(source, errors=errors), tokenizer)  # type: ignore[arg-type]
+        examples = tokenize_examples(read_examples(cast("ExampleSource", source), errors=errors), tokenizer)
         return held_out_examples(examples, tokenizer, block_size, batch_size)
-    documents = read_documents(source, text_field=text_field, errors=errors)  # type: ignore[arg-type]
+    documents = read_documents(cast("DocumentSource", source), text_field=text_field, errors=errors)
     return held_out_text(encode_corpus(documents, tokenizer), block_size, batch_size)

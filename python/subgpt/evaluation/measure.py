@@ -1,7 +1,8 @@
 """The loss over held-out batches, weighted by targets, and what follows from it.
 
-Perplexity is exp(loss). Bits per byte is the loss summed over all targets, in bits, divided by the UTF-8 bytes of the
-text: unlike loss and perplexity it does not depend on the tokenizer, so models with different ones can be compared.
+Perplexity is exp(loss). Bits per byte is the loss summed over all targets, in bits, divided by the UTF-8
+bytes of the text: unlike loss and perplexity it does not depend on the tokenizer, so models with different
+ones can be compared.
 """
 
 import math
@@ -21,8 +22,8 @@ from subgpt.model.gpt import GPT
 class Evaluation:
     """What a pass over held-out text showed.
 
-    loss: nats per target. perplexity: exp(loss). bits_per_byte: None where the number of bytes is not known. tokens:
-    targets that were predicted. seconds: how long it took.
+    loss: nats per target. perplexity: exp(loss). bits_per_byte: None where the number of bytes is not known.
+    tokens: targets that were predicted. seconds: how long it took.
     """
 
     loss: float
@@ -38,14 +39,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out data: a function that gives its batches from the start, its targets in all, and its bytes (0: unknown)."""
+    """Held-out data: a function that gives its batches, its targets in all, and its bytes (0: unknown)."""
 
     batches: Callable[[], Iterable[Batch]]
     targets: int
     text_bytes: int = 0
 
     def limited(self, limit: int | None) -> "HeldOut":
-        """The same with at most `limit` batches, spread evenly over the whole, so that every part has its say."""
+        """Keep at most `limit` batches, spread evenly over the whole, so that every part has its say."""
         total = sum(1 for _ in self.batches())
         if limit is None or limit >= total:
             return self
@@ -55,7 +56,7 @@ class HeldOut:
 
 
 def measure(model: GPT, held_out: HeldOut) -> Evaluation:
-    """The mean loss of `model` over the batches of `held_out`, without dropout, without touching gradients."""
+    """Take the mean loss of `model` over `held_out`, without dropout, without touching gradients."""
     begin = time.monotonic()
     nats, tokens = 0.0, 0
     for ids, targets in held_out.batches():
@@ -71,12 +72,12 @@ def measure(model: GPT, held_out: HeldOut) -> Evaluation:
 
 
 def count_targets(targets: I64Array) -> int:
-    """Number of targets that count."""
+    """Count the targets that are not masked."""
     return int(np.count_nonzero(targets != IGNORED))
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite where that is beyond a float.
+    """Give exp(loss), infinite where that is beyond a float.
 
     >>> perplexity(0.0), perplexity(1e6)
     (1.0, inf)

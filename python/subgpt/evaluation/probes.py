@@ -21,7 +21,7 @@ class NextToken(NamedTuple):
 
 
 def next_tokens(model: "GPT", tokenizer: "Tokenizer", prompt: str, k: int = 10) -> list[NextToken]:
-    """The `k` most probable tokens after `prompt`, most probable first; equal ones by id."""
+    """Find the `k` most probable tokens after `prompt`, most probable first; equal ones by id."""
     if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
         raise InvalidValueError(f"next_tokens: k is {k!r}; give an integer of 1 or more")
     probs = model.next_token_probs(prompt_ids(tokenizer, prompt))  # (vocab_size,)
@@ -30,5 +30,5 @@ def next_tokens(model: "GPT", tokenizer: "Tokenizer", prompt: str, k: int = 10) 
 
 
 def _text(tokenizer: "Tokenizer", token: int) -> str:
-    """The text of one id; ids between the tokenizer's vocabulary and the model's stand for none."""
+    """Decode one id; those between the tokenizer's vocabulary and the model's stand for no text."""
     return tokenizer.decode([token]) if token < tokenizer.vocab_size else ""

@@ -1,1 +1,1 @@
-"""Fine-tuning: the same loop as pretraining on other data (`data`), with the answer alone as target (`finetune`)."""
+"""Fine-tuning: the loop of pretraining on other data (`data`), with answers as targets (`finetune`)."""

@@ -1,6 +1,6 @@
 """Questions with answers as training data: the loss is taken on the answers only."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from subgpt.data.examples import ExampleLoader, evaluation_example_batches
 from subgpt.data.instruct import read_examples, split_examples
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 def finetuning_data(
     source: "DocumentSource | ExampleSource", tokenizer: "Tokenizer", config: "TrainConfig"
 ) -> TrainingData:
-    """Running text (a voice, a domain), or examples with answers: told apart by looking, and said in the notes."""
+    """Read running text or examples with answers: told apart by looking, and said in the notes."""
     kind = sniff_kind(source, text_field=config.text_field)
-    data = text_data if kind.kind == "text" else example_data
-    made = data(source, tokenizer, config)  # type: ignore[operator]
+    if kind.kind == "text":
+        made = text_data(cast("DocumentSource", source), tokenizer, config)
+    else:
+        made = example_data(cast("ExampleSource", source), tokenizer, config)
     return TrainingData(made.loader, made.tokens, made.held_out, made.fingerprint, (str(kind), *made.notes))
 
 
@@ -53,7 +55,7 @@ def example_data(source: "ExampleSource", tokenizer: "Tokenizer", config: "Train
 def held_out_examples(
     examples: list[TokenExample], tokenizer: "Tokenizer", block_size: int, batch_size: int
 ) -> HeldOut:
-    """Every example once, with the loss on its answer."""
+    """Take every example once, with the loss on its answer."""
     answers = [tokenizer.decode_bytes(row.ids[row.trained]) for row in examples]
     pad = _pad(tokenizer)
     return HeldOut(

@@ -1,4 +1,4 @@
-"""`finetune`: a model that can write learns a voice, a domain, or to answer; and what it forgets is measured."""
+"""`finetune`: a model that can write learns a voice, a domain, or to answer; what it forgets is measured."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 DEFAULTS: dict[str, Any] = {"learning_rate": 1e-4, "max_steps": 200, "eval_steps": 50}
-"""What differs from pretraining when nothing is said: a tenth of the rate, so that what is known is not washed out."""
+"""Settings where none are given: a tenth of pretraining's rate, so that what is known is not washed out."""
 
 
 def finetune(
@@ -37,12 +37,13 @@ def finetune(
 ) -> Run:
     """Train `model` further on `source`, in place.
 
-    source: running text as for `pretrain`, or `.jsonl` with prompt and completion, question and answer, instruction and
-    output, or messages: then the loss is on the answers only. old_source: what the model was trained on before, to see
-    what it forgets. eval_source: held-out data of the new kind; without it a part of `source` is held out.
+    source: running text as for `pretrain`, or `.jsonl` with prompt and completion, question and answer,
+    instruction and output, or messages: then the loss is on the answers only. old_source: what the model was
+    trained on before, to see what it forgets. eval_source: held-out data of the new kind; without it a part
+    of `source` is held out.
 
-    The Run has `before` and `after`: the `Evaluation` of "new" and, if given, "old" data. Everything else is as for
-    `pretrain`.
+    The Run has `before` and `after`: the `Evaluation` of "new" and, if given, "old" data. Everything else is
+    as for `pretrain`.
     """
 
     def make_data(settings: TrainConfig) -> TrainingData:

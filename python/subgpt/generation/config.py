@@ -13,7 +13,7 @@ SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def _as_tuple(value: Any) -> Any:
-    """One stop text or id stands for a sequence of one."""
+    """Take one stop text or id for a sequence of one."""
     if value is None:
         return ()
     return (
@@ -30,8 +30,8 @@ StopIds: TypeAlias = Annotated[
 class GenerationConfig(Settings):
     """Options of `generate` and `stream`; a value out of range raises ConfigError.
 
-    In order of use: repetition_penalty, temperature, top_k, top_p, min_p. A temperature of 0, or do_sample=False, takes
-    the most probable token each time. Without a seed every call draws its own.
+    In order of use: repetition_penalty, temperature, top_k, top_p, min_p. A temperature of 0, or
+    do_sample=False, takes the most probable token each time. Without a seed every call draws its own.
 
     >>> GenerationConfig(temperature=-1)
     Traceback (most recent call last):
@@ -40,23 +40,25 @@ class GenerationConfig(Settings):
 
     ALIASES: ClassVar[dict[str, str]] = {"stop_strings": "stop", "max_tokens": "max_new_tokens"}
 
-    max_new_tokens: int = Field(200, ge=0, lt=1 << 31, description="tokens to append at most")
-    do_sample: bool = Field(True, description="False: always the most probable token")
-    temperature: float = Field(1.0, ge=0, description="0: greedy; below 1: safer; above: wilder")
-    top_k: int = Field(0, ge=0, lt=1 << 32, description="keep the k most probable tokens; 0: all")
-    top_p: float = Field(1.0, gt=0, le=1, description="keep the fewest tokens whose probabilities reach p")
+    max_new_tokens: int = Field(default=200, ge=0, lt=1 << 31, description="tokens to append at most")
+    do_sample: bool = Field(default=True, description="False: always the most probable token")
+    temperature: float = Field(default=1.0, ge=0, description="0: greedy; below 1: safer; above: wilder")
+    top_k: int = Field(default=0, ge=0, lt=1 << 32, description="keep the k most probable tokens; 0: all")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="keep the fewest tokens whose probabilities reach p"
+    )
     min_p: float = Field(
-        0.0, ge=0, le=1, description="drop tokens below this share of the best one's probability"
+        default=0.0, ge=0, le=1, description="drop tokens below this share of the best one's probability"
     )
     repetition_penalty: float = Field(
-        1.0, gt=0, description="above 1: tokens seen already become less probable"
+        default=1.0, gt=0, description="above 1: tokens seen already become less probable"
     )
-    stop: Stops = Field((), description="texts that end the output; not part of it")
+    stop: Stops = Field(default=(), description="texts that end the output; not part of it")
     eos_token_id: StopIds = Field(
-        (), description="ids that end the output, beside the tokenizer's end of text"
+        default=(), description="ids that end the output, beside the tokenizer's end of text"
     )
-    ignore_eos: bool = Field(False, description="go on past the end of text")
-    seed: int | None = Field(None, ge=0, lt=1 << 64, description="same seed, same text")
+    ignore_eos: bool = Field(default=False, description="go on past the end of text")
+    seed: int | None = Field(default=None, ge=0, lt=1 << 64, description="same seed, same text")
 
     @property
     def eos_ids(self) -> list[int]:
@@ -64,7 +66,7 @@ class GenerationConfig(Settings):
         return list(self.eos_token_id)
 
     def to_native(self) -> str:
-        """The JSON that the native sampler reads, with a seed drawn if none is set."""
+        """Write the JSON that the native sampler reads, with a seed drawn if none is set."""
         options: dict[str, Any] = {name: getattr(self, name) for name in SAMPLING}
         if not self.do_sample:
             options["temperature"] = 0.0

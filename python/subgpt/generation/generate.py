@@ -26,11 +26,11 @@ def generate(
     return_prompt: bool = True,
     **options: Any,
 ) -> str:
-    """The prompt and what the model writes after it, or with `return_prompt=False` the latter alone.
+    """Give the prompt and what the model writes after it, or with `return_prompt=False` the latter alone.
 
-    options: those of `GenerationConfig`, over `config`: max_new_tokens, temperature (0: greedy), top_k, top_p, min_p,
-    repetition_penalty, stop, seed, do_sample. The text ends at the tokenizer's end of text, a stop text or
-    max_new_tokens. A text longer than the model's block goes on with a sliding window.
+    options: those of `GenerationConfig`, over `config`: max_new_tokens, temperature (0: greedy), top_k,
+    top_p, min_p, repetition_penalty, stop, seed, do_sample. The text ends at the tokenizer's end of text, a
+    stop text or max_new_tokens. A text longer than the model's block goes on with a sliding window.
     """
     settings = merge_options(config, options)
     if settings.stop:
@@ -41,7 +41,7 @@ def generate(
 
 
 def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
-    """One native call for the whole text."""
+    """Make the whole text in one native call."""
     session = model.native.session()
     session.append(prompt_ids(tokenizer, prompt))
     new = session.run(settings.max_new_tokens, settings.to_native(), end_ids(tokenizer, settings))
@@ -51,10 +51,11 @@ def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, setting
 def sampling_probs(
     logits: npt.ArrayLike, *, context: "Ids | None" = None, **options: Any
 ) -> npt.NDArray[np.float64]:
-    """The distribution over the next token after all sampling rules, exactly as the sampler uses it.
+    """Give the distribution over the next token after all sampling rules, exactly as the sampler uses it.
 
-    logits: (vocab_size,). context: ids so far, for repetition_penalty. options: temperature, top_k, top_p, min_p,
-    repetition_penalty, do_sample. Returns float64 (vocab_size,), summing to 1; one token has 1 at temperature 0.
+    logits: (vocab_size,). context: ids so far, for repetition_penalty. options: temperature, top_k, top_p,
+    min_p, repetition_penalty, do_sample. Returns float64 (vocab_size,), summing to 1; one token has 1 at
+    temperature 0.
 
     >>> sampling_probs(np.log([0.5, 0.3, 0.2]), top_k=2).round(3).tolist()
     [0.625, 0.375, 0.0]

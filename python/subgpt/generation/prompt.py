@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def prompt_ids(tokenizer: "Tokenizer", prompt: str) -> npt.NDArray[np.uint32]:
-    """The ids of `prompt`, at least one.
+    """Encode `prompt` to at least one id.
 
-    An empty prompt starts from the end-of-text token, after which every training document began; a tokenizer without
-    one starts from id 0. Special tokens inside the prompt are read as special tokens: that is how a prompt can
-    end a document. Characters that the tokenizer does not know become its `<unk>`.
+    An empty prompt starts from the end-of-text token, after which every training document began; a tokenizer
+    without one starts from id 0. Special tokens inside the prompt are read as special tokens: that is how a
+    prompt can end a document. Characters that the tokenizer does not know become its `<unk>`.
     """
     if not isinstance(prompt, str):
         raise InvalidValueError(f"prompt is {type(prompt).__name__}; give a str")
@@ -27,7 +27,7 @@ def prompt_ids(tokenizer: "Tokenizer", prompt: str) -> npt.NDArray[np.uint32]:
 
 
 def end_ids(tokenizer: "Tokenizer", settings: "GenerationConfig") -> list[int]:
-    """The ids that end a text: those asked for, and the tokenizer's end of text unless it is ignored."""
+    """List the ids that end a text: those asked for, and the end of text unless it is ignored."""
     ends = settings.eos_ids
     if tokenizer.eot_id is not None and not settings.ignore_eos:
         ends.append(tokenizer.eot_id)

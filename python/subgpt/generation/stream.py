@@ -1,4 +1,4 @@
-"""`stream`: text as it is written, piece by piece, never half a character and never the beginning of a stop text."""
+"""`stream`: text as it is written, never half a character, never the beginning of a stop text."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ def stream(
     config: GenerationConfig | None = None,
     **options: Any,
 ) -> Iterator[str]:
-    """Yield what the model writes after `prompt`, in pieces; joined they are `generate`'s text without the prompt.
+    """Yield what the model writes after `prompt`, in pieces: joined, `generate`'s text without the prompt.
 
-    options: those of `GenerationConfig`, over `config`. The first error of an option or the prompt comes at once, not
-    with the first piece.
+    options: those of `GenerationConfig`, over `config`. The first error of an option or the prompt comes at
+    once, not with the first piece.
     """
     settings = merge_options(config, options)
     ids = prompt_ids(tokenizer, prompt)
@@ -30,7 +30,7 @@ def stream(
 
 
 def merge_options(config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
-    """`options` over `config`."""
+    """Put `options` over `config`."""
     return GenerationConfig(**options) if config is None else config.replace(**options)
 
 
@@ -70,7 +70,7 @@ class StopGuard:
         self._held = ""
 
     def push(self, piece: str) -> str:
-        """The text that is certain after `piece`; empty once a stop text was met."""
+        """Give the text that is certain after `piece`; empty once a stop text was met."""
         if self.done:
             return ""
         text = self._held + piece
@@ -83,13 +83,13 @@ class StopGuard:
         return text[: len(text) - keep]
 
     def flush(self) -> str:
-        """What was held back and, as the text has ended, is no stop text after all."""
+        """Give what was held back and, as the text has ended, is no stop text after all."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest proper beginning of `stop` that `text` ends with."""
+    """Measure the longest proper beginning of `stop` that `text` ends with."""
     for length in range(min(len(stop) - 1, len(text)), 0, -1):
         if text.endswith(stop[:length]):
             return length

@@ -1,1 +1,1 @@
-"""The model: what it is made of (`config`, `presets`), its weights and calls (`gpt`), others' words for it (`hugging_face`)."""
+"""The model: its shape (`config`, `presets`, `hugging_face`), its weights and calls (`gpt`)."""

@@ -1,7 +1,7 @@
 """`GPTConfig`: everything that fixes a model's shape, checked once, immutable.
 
-Names are nanoGPT's (`n_layer`, `n_head`, `n_embd`, `block_size`, `vocab_size`). This version has GPT-2's block: fields
-that later families need (`n_kv_head`, `norm`, `position`) exist and accept GPT-2's value only.
+Names are nanoGPT's (`n_layer`, `n_head`, `n_embd`, `block_size`, `vocab_size`). This version has GPT-2's
+block: fields that later families need (`n_kv_head`, `norm`, `position`) exist and accept GPT-2's value only.
 """
 
 import dataclasses
@@ -27,10 +27,10 @@ _NATIVE = (
 class GPTConfig:
     """The shape of a GPT.
 
-    vocab_size: number of tokens. block_size: longest sequence seen at once. n_layer: blocks. n_head: attention heads
-    per block. n_embd: width, a multiple of n_head. n_inner: width inside the MLP, 4 n_embd if None. bias: biases in
-    linear layers and LayerNorms. dropout: in [0, 1). activation: "gelu" (exact) or "gelu_new" (GPT-2's tanh).
-    tie_embeddings: the output layer is the token embedding.
+    vocab_size: number of tokens. block_size: longest sequence seen at once. n_layer: blocks. n_head:
+    attention heads per block. n_embd: width, a multiple of n_head. n_inner: width inside the MLP, 4 n_embd if
+    None. bias: biases in linear layers and LayerNorms. dropout: in [0, 1). activation: "gelu" (exact) or
+    "gelu_new" (GPT-2's tanh). tie_embeddings: the output layer is the token embedding.
 
     A field that cannot be raises ConfigError with field, value and remedy.
 
@@ -92,7 +92,7 @@ class GPTConfig:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "GPTConfig":
-        """The configuration called `name` (see `subgpt.model.presets`) with `changes`.
+        """Make the configuration called `name` (see `subgpt.model.presets`) with `changes`.
 
         >>> GPTConfig.preset("nano", vocab_size=4096).n_embd
         128
@@ -105,12 +105,12 @@ class GPTConfig:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field by name, as plain values."""
+        """Give every field by name, as plain values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "GPTConfig":
-        """The inverse of `to_dict`; an unknown or missing field raises ConfigError."""
+        """Undo `to_dict`; an unknown or missing field raises ConfigError."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in values:
             if name not in fields:
@@ -121,24 +121,24 @@ class GPTConfig:
         return cls(**values)
 
     def replace(self, **changes: Any) -> "GPTConfig":
-        """A checked copy with `changes`."""
+        """Make a checked copy with `changes`."""
         return self.from_dict({**self.to_dict(), **changes})
 
     def to_hf(self, *, bos_token_id: int | None = None, eos_token_id: int | None = None) -> dict[str, Any]:
-        """The content of a Hugging Face `config.json` for GPT-2."""
+        """Give the content of a Hugging Face `config.json` for GPT-2."""
         from subgpt.model.hugging_face import to_hf
 
         return to_hf(self, bos_token_id=bos_token_id, eos_token_id=eos_token_id)
 
     @classmethod
     def from_hf(cls, values: Mapping[str, Any], place: str = "config.json") -> "GPTConfig":
-        """From the content of a Hugging Face `config.json`; `place` names it in errors."""
+        """Read the content of a Hugging Face `config.json`; `place` names it in errors."""
         from subgpt.model.hugging_face import from_hf
 
         return from_hf(values, place)
 
     def to_native(self) -> str:
-        """The JSON that `_core.Model` reads."""
+        """Write the JSON that `_core.Model` reads."""
         return json.dumps({name: getattr(self, name) for name in _NATIVE})
 
     def _refuse(self, field: str, problem: str, remedy: str) -> None:

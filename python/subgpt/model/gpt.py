@@ -1,7 +1,8 @@
 """`GPT`: a decoder-only transformer with its weights and gradients, on NumPy arrays.
 
-The weights live in one flat native buffer; this class converts, checks and names. Tensor names are transformers' for
-GPT-2 (``transformer.h.0.attn.c_attn.weight``), linear weights of the blocks stored (in, out) as GPT-2 stores them.
+The weights live in one flat native buffer; this class converts, checks and names. Tensor names are
+transformers' for GPT-2 (``transformer.h.0.attn.c_attn.weight``), linear weights of the blocks stored (in,
+out) as GPT-2 stores them.
 """
 
 import hashlib
@@ -50,22 +51,25 @@ class GPT:
         self.native = _core.Model(config.to_native(), _seed(seed))
 
     def forward(self, ids: Ids) -> npt.NDArray[np.float32]:
-        """Logits, float32 (B, T, vocab_size), for ids (B, T); (T, vocab_size) for ids (T,). T is at most block_size."""
+        """Give the logits, float32: (B, T, vocab_size) for ids (B, T), (T, vocab_size) for ids (T,).
+
+        T is at most block_size.
+        """
         return self.native.forward(ids)
 
     def loss(self, ids: Ids, targets: Ids, *, ignore_index: int = -100) -> float:
-        """Mean cross-entropy in nats over the targets that are not `ignore_index`; no dropout.
+        """Give the mean cross-entropy in nats over the targets that are not `ignore_index`; no dropout.
 
         ids, targets: (B, T) or (T,). `targets[b, t]` is the token after `ids[b, t]`.
         """
         return self.native.loss(ids, targets, ignore_index)
 
     def backward(self, ids: Ids, targets: Ids, *, ignore_index: int = -100, scale: float = 1.0) -> float:
-        """The loss (with dropout, if the config has any); adds scale x its gradient to the gradient buffer."""
+        """Give the loss, with dropout if there is any; add scale x its gradient to the gradient buffer."""
         return self.native.backward(ids, targets, ignore_index, scale)
 
     def grads(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Copies of the gradient buffer by tensor name."""
+        """Copy the gradient buffer, by tensor name."""
         return {name: self.native.tensor(name, "grad") for name in self.native.tensor_names()}
 
     def zero_grad(self) -> None:
@@ -77,18 +81,18 @@ class GPT:
         return self.native.clip_grad_norm(max_norm)
 
     def grad_norm(self) -> float:
-        """The joint L2 norm of all gradients."""
+        """Give the joint L2 norm of all gradients."""
         return self.native.grad_norm()
 
     def state_dict(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Copies of the weights by tensor name; tied weights once, under the embedding's name."""
+        """Copy the weights, by tensor name; tied weights once, under the embedding's name."""
         return {name: self.native.tensor(name, "param") for name in self.native.tensor_names()}
 
     def load_state_dict(self, tensors: Mapping[str, npt.ArrayLike]) -> None:
         """Take the weights from `tensors`; all or nothing.
 
-        A name too few, too many or of another shape raises ShapeError that lists each, with the nearest known name.
-        With tied embeddings a ``lm_head.weight`` equal to the token embedding is accepted.
+        A name too few, too many or of another shape raises ShapeError that lists each, with the nearest known
+        name. With tied embeddings a ``lm_head.weight`` equal to the token embedding is accepted.
         """
         names = self.native.tensor_names()
         arrays = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in tensors.items()}
@@ -112,21 +116,21 @@ class GPT:
             self.native.set_tensor(name, value)
 
     def num_params(self, non_embedding: bool = False) -> int:
-        """Number of parameters; `non_embedding` leaves the position table out, as nanoGPT does."""
+        """Count the parameters; `non_embedding` leaves the position table out, as nanoGPT does."""
         return self.native.num_params(non_embedding)
 
     def next_token_probs(self, ids: Ids) -> npt.NDArray[np.float32]:
-        """Probabilities of the token after `ids` (n,), float32 (vocab_size,), each in [0, 1], sum 1 within 1e-5.
+        """Give the probabilities of the token after `ids` (n,): float32 (vocab_size,), each in [0, 1], sum 1.
 
-        Past block_size, the last block_size ids count.
+        The sum is within 1e-5. Past block_size, the last block_size ids count.
         """
         return self.native.next_token_probs(ids)
 
     def generate(self, ids: Ids, **options: Any) -> npt.NDArray[np.uint32]:
-        """`ids` (n,) and what the model appends, uint32; options are those of `GenerationConfig`.
+        """Give `ids` (n,) and what the model appends, uint32; options are those of `GenerationConfig`.
 
-        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings need a tokenizer: use
-        `subgpt.generate` for them.
+        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings need a tokenizer:
+        use `subgpt.generate` for them.
         """
         from subgpt.generation.config import GenerationConfig
 
@@ -155,7 +159,7 @@ class GPT:
 
 
 def _seed(seed: int) -> int:
-    """`seed` itself below 2**64, else a 64-bit hash of it."""
+    """Keep `seed` below 2**64, and take a 64-bit hash of a larger one."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise InvalidValueError(f"GPT: seed is {seed!r}; give an integer of 0 or more")
     seed = seed.__index__()

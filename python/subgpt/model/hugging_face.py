@@ -1,7 +1,8 @@
 """`GPTConfig` in Hugging Face's words: the `config.json` of a GPT-2 (transformers, `GPT2Config`).
 
-What GPT-2's file cannot say is in an entry `"subgpt"` that transformers ignores: a model without biases is stored with
-zero biases, so that transformers computes the same, and `"subgpt": {"bias": false}` brings back the model without.
+What GPT-2's file cannot say is in an entry `"subgpt"` that transformers ignores: a model without biases is
+stored with zero biases, so that transformers computes the same, and `"subgpt": {"bias": false}` brings back
+the model without.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ _DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 
 
 def to_hf(config: "GPTConfig", *, bos_token_id: int | None, eos_token_id: int | None) -> dict[str, Any]:
-    """The content of `config.json`, keys in transformers' (alphabetical) order."""
+    """Give the content of `config.json`, keys in transformers' (alphabetical) order."""
     values: dict[str, Any] = {
         "activation_function": config.activation,
         "architectures": ["GPT2LMHeadModel"],
@@ -49,7 +50,7 @@ def to_hf(config: "GPTConfig", *, bos_token_id: int | None, eos_token_id: int | 
 
 
 def from_hf(values: Mapping[str, Any], place: str) -> "GPTConfig":
-    """The configuration that a `config.json` describes; absent entries have GPT2Config's defaults.
+    """Make the configuration that a `config.json` describes; absent entries have GPT2Config's defaults.
 
     Raises ConfigError, with `place`, for another `model_type` or a setting that this block does not compute.
     """
@@ -96,7 +97,7 @@ def from_hf(values: Mapping[str, Any], place: str) -> "GPTConfig":
 
 
 def _dropout(values: Mapping[str, Any], place: str) -> Any:
-    """GPT-2 has three dropout rates, this block one: they must agree."""
+    """Take one dropout rate for GPT-2's three: they must agree."""
     rates = {name: values.get(name, 0.1) for name in _DROPOUTS}
     if len(set(map(repr, rates.values()))) > 1:
         listed = ", ".join(f"{name} = {rate!r}" for name, rate in rates.items())

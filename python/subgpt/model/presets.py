@@ -1,8 +1,8 @@
 """Model sizes as data: a name, and what `GPTConfig` fields it stands for.
 
-Everything below "gpt2" is ours and meant for a CPU; parameter counts are with the vocabulary shown. The gpt2 sizes are
-Table 2 of Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). All use GPT-2's own block: tanh
-GELU, biases, tied embeddings; so a saved model opens in any program that knows GPT-2.
+Everything below "gpt2" is ours and meant for a CPU; parameter counts are with the vocabulary shown. The gpt2
+sizes are Table 2 of Radford et al., "Language Models are Unsupervised Multitask Learners" (2019). All use
+GPT-2's own block: tanh GELU, biases, tied embeddings; so a saved model opens in any program that knows GPT-2.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Who watches a run: `Callback`, and the two watchers for a plain Python program.
 
-`subgpt`'s command line brings its own progress display. In Python the default is a tqdm bar in a terminal or notebook and
-plain lines elsewhere; `callbacks=()` is silent.
+`subgpt`'s command line brings its own progress display. In Python the default is a tqdm bar in a terminal or
+notebook and plain lines elsewhere; `callbacks=()` is silent.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from subgpt.evaluation.evaluate import Evaluation
+    from subgpt.evaluation.measure import Evaluation
     from subgpt.training.run import Run
 
 
@@ -30,7 +30,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One update: its number from 1, mean loss in nats before it, gradient norm before clipping, targets per second."""
+    """One update: its number from 1, mean loss in nats before it, gradient norm before clipping, speed."""
 
     step: int
     max_steps: int
@@ -72,25 +72,25 @@ class Callback(Protocol):
     """Override what you want to hear of. One that raises is dropped with a warning; training goes on."""
 
     def on_start(self, start: RunStart) -> None:
-        """Before the first update."""
+        """Hear of the run before the first update."""
 
     def on_step(self, event: StepEvent) -> None:
-        """After each update."""
+        """Hear of each update."""
 
     def on_eval(self, event: EvalEvent) -> None:
-        """After each validation."""
+        """Hear of each validation."""
 
     def on_sample(self, event: SampleEvent) -> None:
-        """After each sample."""
+        """Hear of each sample."""
 
     def on_checkpoint(self, event: CheckpointEvent) -> None:
-        """After each checkpoint."""
+        """Hear of each checkpoint."""
 
     def on_note(self, text: str) -> None:
-        """A line the user should see: a checkpoint skipped, how to resume, a picture that needs an extra."""
+        """Hear a line the user should see: a checkpoint skipped, how to resume, an extra that is missing."""
 
     def on_end(self, run: "Run") -> None:
-        """After the last update, also of an interrupted run."""
+        """Hear of the end, also of an interrupted or broken run."""
 
 
 class LogLines(Callback):
@@ -137,7 +137,7 @@ class LogLines(Callback):
         self.say(str(run))
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         print(text, file=self.stream, flush=True)
 
 
@@ -165,7 +165,7 @@ class TqdmBar(LogLines):
         super().on_end(run)
 
     def say(self, text: str) -> None:
-        """One line that does not tear the bar."""
+        """Print one line that does not tear the bar."""
         if self._bar is None:
             super().say(text)
         else:
@@ -173,7 +173,7 @@ class TqdmBar(LogLines):
 
 
 def describe_step(event: StepEvent) -> str:
-    """Loss, rate, norm and speed in one short line."""
+    """Put loss, rate, norm and speed in one short line."""
     return (
         f"loss {event.loss:.4f}  lr {event.learning_rate:.2e}  norm {event.grad_norm:.2f}  "
         f"{event.tokens_per_second:,.0f} tokens/s"
@@ -181,7 +181,7 @@ def describe_step(event: StepEvent) -> str:
 
 
 def describe_eval(event: EvalEvent) -> str:
-    """Validation loss, perplexity and bits per byte in one short line."""
+    """Put validation loss, perplexity and bits per byte in one short line."""
     seen = event.evaluation
     star = " (best)" if event.improved else ""
     return (
@@ -191,6 +191,6 @@ def describe_eval(event: EvalEvent) -> str:
 
 
 def default_callbacks() -> tuple[Callback, ...]:
-    """A bar where someone watches, lines elsewhere."""
+    """Choose a bar where someone watches, lines elsewhere."""
     in_notebook = "ipykernel" in sys.modules
     return (TqdmBar(),) if in_notebook or sys.stderr.isatty() else (LogLines(),)

@@ -20,9 +20,11 @@ class TrainConfig(Settings):
 
     A value out of range or an unknown name raises ConfigError naming the field.
 
-    >>> TrainConfig(max_iters=500, lr=1e-3).max_steps
+    >>> TrainConfig(max_iters=500).max_steps
+    500
+    >>> TrainConfig(learnig_rate=1e-3)
     Traceback (most recent call last):
-    subgpt.errors.ConfigError: TrainConfig: there is no setting 'lr'; known: …
+    subgpt.errors.ConfigError: TrainConfig: there is no setting 'learnig_rate'; did you mean 'learning_rate'?
     """
 
     ALIASES: ClassVar[dict[str, str]] = {
@@ -39,69 +41,77 @@ class TrainConfig(Settings):
         "log_interval": "logging_steps",
         "out_dir": "output_dir",
         "per_device_train_batch_size": "batch_size",
+        "lr": "learning_rate",
         "optim": "optimizer",
     }
 
     # How far, and with which batches.
-    max_steps: int = Field(1000, ge=1, le=10**9, description="number of updates")
-    batch_size: int = Field(16, ge=1, le=1 << 20, description="windows per forward and backward pass")
-    gradient_accumulation_steps: int = Field(1, ge=1, le=1 << 20, description="passes per update")
+    max_steps: int = Field(default=1000, ge=1, le=10**9, description="number of updates")
+    batch_size: int = Field(default=16, ge=1, le=1 << 20, description="windows per forward and backward pass")
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1 << 20, description="passes per update")
     block_size: int | None = Field(
-        None, ge=1, description="window length in tokens; the model's if not given"
+        default=None, ge=1, description="window length in tokens; the model's if not given"
     )
-    seed: int = Field(0, ge=0, lt=1 << 64, description="order of the data, and dropout")
+    seed: int = Field(default=0, ge=0, lt=1 << 64, description="order of the data, and dropout")
 
-    # The update. beta2 is nanoGPT's for small batches: with some thousand tokens a step, 0.95 is a noisy average.
-    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw or sgd")
+    # The update. beta2 is nanoGPT's for small batches: with some thousand tokens a step, 0.95 is a noisy
+    # average.
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="adamw or sgd")
     learning_rate: float = Field(
-        1e-3, gt=0, le=100, description="highest rate; finetune has 1e-4 if not given"
+        default=1e-3, gt=0, le=100, description="highest rate; finetune has 1e-4 if not given"
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="shape of the decay"
+        default="cosine", description="shape of the decay"
     )
     warmup_steps: int | None = Field(
-        None, ge=0, description="updates of rising rate; a tenth of the run, at most 100"
+        default=None, ge=0, description="updates of rising rate; a tenth of the run, at most 100"
     )
     lr_decay_steps: int | None = Field(
-        None, ge=1, description="step of the lowest rate; max_steps if not given"
+        default=None, ge=1, description="step of the lowest rate; max_steps if not given"
     )
     min_learning_rate: float | None = Field(
-        None, ge=0, description="lowest rate; a tenth of the highest if not given"
+        default=None, ge=0, description="lowest rate; a tenth of the highest if not given"
     )
-    weight_decay: float = Field(0.1, ge=0, le=100, description="on matrices only with adamw")
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
-    adam_beta2: float = Field(0.99, ge=0, lt=1)
-    adam_epsilon: float = Field(1e-8, gt=0, lt=1)
-    momentum: float = Field(0.0, ge=0, lt=1, description="for sgd")
-    max_grad_norm: float = Field(1.0, ge=0, description="clip the global gradient norm to this; 0: never")
+    weight_decay: float = Field(default=0.1, ge=0, le=100, description="on matrices only with adamw")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.99, ge=0, lt=1)
+    adam_epsilon: float = Field(default=1e-8, gt=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="for sgd")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="clip the global gradient norm to this; 0: never"
+    )
 
     # Looking: validation, samples, lines.
-    eval_steps: int = Field(100, ge=0, description="updates between validations; 0: only at the end")
-    eval_batches: int | None = Field(50, ge=1, description="batches per validation, spread evenly; null: all")
+    eval_steps: int = Field(default=100, ge=0, description="updates between validations; 0: only at the end")
+    eval_batches: int | None = Field(
+        default=50, ge=1, description="batches per validation, spread evenly; null: all"
+    )
     early_stopping_patience: int | None = Field(
-        None, ge=1, description="stop after this many validations without gain"
+        default=None, ge=1, description="stop after this many validations without gain"
     )
     load_best_model_at_end: bool | None = Field(
-        None, description="keep the best weights; on with early stopping"
+        default=None, description="keep the best weights; on with early stopping"
     )
-    sample_steps: int = Field(0, ge=0, description="updates between samples; 0: none")
-    sample_prompt: str = Field("", description="what a sample begins with")
-    sample_tokens: int = Field(64, ge=1, le=1 << 20)
-    logging_steps: int = Field(1, ge=1, description="updates between lines of metrics.jsonl")
+    sample_steps: int = Field(default=0, ge=0, description="updates between samples; 0: none")
+    sample_prompt: str = Field(default="", description="what a sample begins with")
+    sample_tokens: int = Field(default=64, ge=1, le=1 << 20)
+    logging_steps: int = Field(default=1, ge=1, description="updates between lines of metrics.jsonl")
 
     # Keeping.
-    output_dir: str | Path | None = Field(None, description="run directory; nothing is written if not given")
-    overwrite_output_dir: bool = Field(False, description="discard an earlier run in output_dir")
-    save_steps: int = Field(500, ge=0, description="updates between checkpoints; 0: only at the end")
+    output_dir: str | Path | None = Field(
+        default=None, description="run directory; nothing is written if not given"
+    )
+    overwrite_output_dir: bool = Field(default=False, description="discard an earlier run in output_dir")
+    save_steps: int = Field(default=500, ge=0, description="updates between checkpoints; 0: only at the end")
     save_total_limit: int = Field(
-        2, ge=1, description="checkpoints kept; two, so that one bad disk block is survived"
+        default=2, ge=1, description="checkpoints kept; two, so that one bad disk block is survived"
     )
 
     # The data.
-    val_fraction: float = Field(0.1, ge=0, lt=1, description="part of the documents held out")
-    text_field: str = Field("text", min_length=1, description="key of the text in a jsonl line")
+    val_fraction: float = Field(default=0.1, ge=0, lt=1, description="part of the documents held out")
+    text_field: str = Field(default="text", min_length=1, description="key of the text in a jsonl line")
     errors: Literal["replace", "strict"] = Field(
-        "strict", description="bytes that are not UTF-8: replace or refuse"
+        default="strict", description="bytes that are not UTF-8: replace or refuse"
     )
 
     @field_validator("lr_scheduler_type", mode="before")
@@ -119,7 +129,8 @@ class TrainConfig(Settings):
             )
         if self.min_learning_rate is not None and self.min_learning_rate > self.learning_rate:
             raise ValueError(
-                f"min_learning_rate = {self.min_learning_rate:g} is above learning_rate = {self.learning_rate:g}"
+                f"min_learning_rate = {self.min_learning_rate:g} is above "
+                f"learning_rate = {self.learning_rate:g}; lower it"
             )
         if self.early_stopping_patience is not None and not (self.eval_steps and self.val_fraction):
             raise ValueError(
@@ -129,7 +140,7 @@ class TrainConfig(Settings):
 
     @property
     def warmup(self) -> int:
-        """Number of warm-up updates with the default resolved."""
+        """Number of warm-up updates, with the default resolved."""
         return min(100, self.max_steps // 10) if self.warmup_steps is None else self.warmup_steps
 
     @property
@@ -145,7 +156,7 @@ class TrainConfig(Settings):
         return self.load_best_model_at_end
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of update `step`, counted from 0.
+        """Give the learning rate of update `step`, counted from 0.
 
         >>> TrainConfig(learning_rate=1e-3, warmup_steps=1, lr_scheduler_type="constant").learning_rate_at(0)
         0.0005
@@ -160,17 +171,17 @@ class TrainConfig(Settings):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as a plain value, for config.yaml and JSON."""
+        """Give every field as a plain value, for config.yaml and JSON."""
         return self.model_dump(mode="json")
 
     def resolved(self: Self, block_size: int) -> Self:
-        """Every default that depends on another value as a number; `block_size` is the model's.
+        """Turn every default that depends on another value into a number; `block_size` is the model's.
 
         Raises ConfigError if the windows are longer than the model's.
         """
         if self.block_size is not None and self.block_size > block_size:
             raise ConfigError(
-                f"TrainConfig: block_size = {self.block_size} is beyond the model's {block_size}; give at most that"
+                f"TrainConfig: block_size = {self.block_size} is beyond the model's {block_size}; lower it"
             )
         return self.replace(
             warmup_steps=self.warmup,

@@ -21,7 +21,7 @@ class Loader(Protocol):
     """Batches as a pure function of their number: the position in the data is an integer."""
 
     def batch(self, step: int) -> Batch:
-        """Ids uint32 (B, T) and targets int64 (B, T) of batch `step`, from 0."""
+        """Give ids uint32 (B, T) and targets int64 (B, T) of batch `step`, from 0."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainCo
 
 
 def held_out_text(corpus: TokenCorpus, block_size: int, batch_size: int) -> HeldOut:
-    """Every token of `corpus` but the first as a target, once, in windows that do not overlap."""
+    """Take every token of `corpus` but the first as a target, once, in windows that do not overlap."""
 
     def batches() -> Iterable[Batch]:
         return evaluation_batches(corpus.tokens, block_size=block_size, batch_size=batch_size)
@@ -70,7 +70,7 @@ def held_out_text(corpus: TokenCorpus, block_size: int, batch_size: int) -> Held
 
 
 def fingerprint(arrays: Sequence[npt.NDArray[Any]]) -> str:
-    """32 hexadecimal digits that depend on every number in `arrays`."""
+    """Give 32 hexadecimal digits that depend on every number in `arrays`."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())

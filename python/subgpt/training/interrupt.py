@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the first one asks the loop to finish its step and save, the second one ends it at once."""
+"""Ctrl-C and its kin: the first asks the loop to finish its step and save, the second ends it at once."""
 
 import signal
 import threading
@@ -11,7 +11,8 @@ _ASKING = ("SIGINT", "SIGTERM", "SIGHUP")
 class Interrupts:
     """While inside `with`, `requested` is the name of the signal that asked to stop, or None.
 
-    Signals can be heard in the main thread only; in another one nothing is installed and Ctrl-C stays with the caller.
+    Signals can be heard in the main thread only; in another one nothing is installed and Ctrl-C stays with
+    the caller.
     """
 
     def __init__(self) -> None:

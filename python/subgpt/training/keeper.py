@@ -55,8 +55,8 @@ class Keeper:
         )
         if used and not overwrite:
             raise CheckpointError(
-                f"{directory.path}: holds a model or run already; resume it (resume=True), choose another output_dir, or "
-                "discard it (overwrite_output_dir=True)"
+                f"{directory.path}: holds a model or run already; resume it (resume=True), choose another "
+                "output_dir, or discard it (overwrite_output_dir=True)"
             )
         with naming(directory.training):
             shutil.rmtree(directory.checkpoints)
@@ -96,7 +96,7 @@ class Keeper:
             self.model.native.save_safetensors(str(self.directory.best), {"format": "pt"})
 
     def finish(self, tokenizer: "Tokenizer") -> None:
-        """Take the best weights if they are wanted, and write model and tokenizer where other programs look."""
+        """Take the best weights if wanted, and write model and tokenizer where other programs look."""
         if self.config.keeps_best and not self.recorder.run.interrupted:
             if self._best is not None:
                 self.model.load_state_dict(self._best)

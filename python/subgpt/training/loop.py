@@ -1,8 +1,8 @@
 """The training loop. Everything a run does, in the order in which it does it, on one page.
 
-Accumulation is weighted by tokens: with n_i targets that count in micro-batch i and N in all, its gradient enters with
-n_i / N, so that the sum is the gradient of the mean over all N tokens, however unevenly they lie. Dividing by the number
-of micro-batches instead is a well-known mistake (huggingface/transformers#34191).
+Accumulation is weighted by tokens: with n_i targets that count in micro-batch i and N in all, its gradient
+enters with n_i / N, so that the sum is the gradient of the mean over all N tokens, however unevenly they lie.
+Dividing by the number of micro-batches instead is a well-known mistake (huggingface/transformers#34191).
 """
 
 import math
@@ -25,7 +25,7 @@ from subgpt.training.recorder import Recorder
 
 @dataclass
 class Job:
-    """All that the loop works on. `save` writes a checkpoint, `keep_best` the weights, `sample` writes a text."""
+    """All that the loop works on. `save` and `keep_best` keep the weights, `sample` writes a text."""
 
     model: GPT
     optimizer: Optimizer
@@ -40,7 +40,7 @@ class Job:
 
 
 def train(job: Job) -> None:
-    """Make the updates from `job.state.step` to `config.max_steps`, or until a signal or the patience ends it.
+    """Make the updates from `job.state.step` to `config.max_steps`, or until signal or patience ends it.
 
     Raises LossError, before the weights are touched, at the first loss or gradient that is not finite.
     """
@@ -78,7 +78,7 @@ def train(job: Job) -> None:
 
 
 class Update(NamedTuple):
-    """What an update did: mean loss in nats before it, gradient norm before clipping, targets that counted."""
+    """What an update did: mean loss in nats before it, gradient norm before clipping, targets."""
 
     loss: float
     grad_norm: float
@@ -88,7 +88,7 @@ class Update(NamedTuple):
 def update(
     model: GPT, optimizer: Optimizer, batches: Sequence[Batch], rate: float, max_grad_norm: float, step: int
 ) -> Update:
-    """One update of the weights from `batches`; `max_grad_norm` 0 means no clipping."""
+    """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping."""
     counts = [count_targets(targets) for _, targets in batches]
     total = sum(counts)
     if total == 0:
@@ -124,17 +124,17 @@ def validate(job: Job) -> None:
 
 
 def due(step: int, every: int) -> bool:
-    """Whether something that happens every so many steps happens now; 0 is never."""
+    """Tell whether something that happens every so many steps happens now; 0 is never."""
     return every > 0 and step % every == 0
 
 
 def _not_finite(model: GPT, loss: float, norm: float, step: int) -> LossError:
-    """The error for a broken step, naming the first tensor that is broken; gradients are cleared."""
+    """Make the error for a broken step, naming the first tensor that is broken; clear the gradients."""
     weight = model.native.first_nonfinite("param")
     gradient = model.native.first_nonfinite("grad")
     model.zero_grad()
     where = f"weight {weight}" if weight else f"gradient of {gradient}" if gradient else "the loss itself"
     return LossError(
-        f"step {step}: loss {loss:g}, gradient norm {norm:g}, first not finite: {where}; checkpoints made before are good: "
-        "lower learning_rate, lengthen warmup_steps or set max_grad_norm, and resume or start again"
+        f"step {step}: loss {loss:g}, gradient norm {norm:g}, first not finite: {where}; checkpoints made "
+        "before are good: lower learning_rate, lengthen warmup_steps or set max_grad_norm, and start again"
     )

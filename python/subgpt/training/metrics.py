@@ -1,9 +1,9 @@
 """`metrics.jsonl`: one JSON object a line, appended while the run goes on, readable by anything.
 
-A training line has step, loss, learning_rate, grad_norm, tokens_per_second, seconds; a validation line step, val_loss,
-val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats per token; `seconds`
-counts from the start of the run over all resumptions. On resume, lines beyond the checkpoint's step are dropped, so that
-no step occurs twice.
+A training line has step, loss, learning_rate, grad_norm, tokens_per_second, seconds; a validation line step,
+val_loss, val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats
+per token; `seconds` counts from the start of the run over all resumptions. On resume, lines beyond the
+checkpoint's step are dropped, so that no step occurs twice.
 """
 
 import json
@@ -16,7 +16,7 @@ from subgpt.errors import OutputError
 
 
 class MetricsFile:
-    """The open file of a run. Each line reaches the operating system at once; `sync` makes it survive a power cut."""
+    """The open file of a run. Lines reach the system at once; `sync` makes them survive a power cut."""
 
     def __init__(self, path: Path, *, keep_to_step: int) -> None:
         self.path = path
@@ -45,14 +45,14 @@ class MetricsFile:
         self._file.close()
 
     def _truncate(self, step: int) -> None:
-        """Keep the lines of steps up to `step`: everything else was written by a future that did not happen."""
+        """Keep the lines up to `step`: all others were written by a future that did not happen."""
         if self.path.exists():
             kept = [json.dumps(record) + "\n" for record in read_metrics(self.path) if record["step"] <= step]
             _core.write_atomic(str(self.path), "".join(kept if step else []).encode())
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Every whole line of a `metrics.jsonl`; a last line cut off by a crash is left out."""
+    """Read every whole line of a `metrics.jsonl`; a last line cut off by a crash is left out."""
     records = []
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         try:

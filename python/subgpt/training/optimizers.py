@@ -27,7 +27,7 @@ class Optimizer:
         return self.native.steps
 
     def step(self, learning_rate: float | None = None) -> None:
-        """One update of the weights from the gradient buffer, which stays as it is."""
+        """Update the weights once from the gradient buffer, which stays as it is."""
         rate = (
             self.learning_rate
             if learning_rate is None
@@ -39,8 +39,8 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent: ``w = w - learning_rate * d``, exactly.
 
-    d is the gradient g; with weight decay g + weight_decay w; with momentum the buffer b = momentum b + d (first step:
-    b = d), as torch.optim.SGD without dampening.
+    d is the gradient g; with weight decay g + weight_decay w; with momentum the buffer b = momentum b + d
+    (first step: b = d), as torch.optim.SGD without dampening.
 
     >>> from subgpt.model.config import GPTConfig
     >>> model = GPT(GPTConfig(vocab_size=5, block_size=4, n_layer=1, n_head=1, n_embd=4), seed=0)
@@ -66,8 +66,8 @@ class SGD(Optimizer):
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv 1711.05101).
 
-    decay: "matrices" decays tensors of two dimensions (weights and embeddings) and spares biases and norms, as GPT-2 and
-    nanoGPT; "all" decays everything, as torch.optim.AdamW does by default.
+    decay: "matrices" decays tensors of two dimensions (weights and embeddings) and spares biases and norms,
+    as GPT-2 and nanoGPT; "all" decays everything, as torch.optim.AdamW does by default.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class AdamW(Optimizer):
 
 
 def _check(name: str, value: float, low: float, high: float) -> float:
-    """`value` as a float in [low, high), or ConfigError."""
+    """Give `value` as a float in [low, high), or raise ConfigError."""
     if (
         isinstance(value, bool)
         or not hasattr(value, "__float__")

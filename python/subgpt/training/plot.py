@@ -1,4 +1,4 @@
-"""`loss.png`: the training loss, smoothed, with the validation loss over it. Needs matplotlib (extra `plot`)."""
+"""`loss.png`: training loss, smoothed, and validation loss. Needs matplotlib (extra `plot`)."""
 
 import io
 from pathlib import Path
@@ -40,7 +40,7 @@ def plot_losses(run: "Run", path: Path) -> Path:
 
 
 def _smooth(losses: list[float]) -> list[float]:
-    """Exponential mean over about a fiftieth of the run, started without bias (as Adam's moments)."""
+    """Take an exponential mean over about a fiftieth of the run, without bias at the start (as Adam does)."""
     keep = 1.0 - 1.0 / max(1.0, len(losses) / 50)
     mean, weight, result = 0.0, 0.0, []
     for loss in losses:

@@ -28,14 +28,16 @@ def pretrain(
 ) -> Run:
     """Train `model` on `source`; every position of every window is an example.
 
-    source: a path, directory, glob, or an iterable of texts. config: settings, `TrainConfig()` if not given. output_dir:
-    the run directory; without one nothing is written. resume: go on from the newest checkpoint there, bit for bit as if
-    the run had never stopped. callbacks: who watches; None for a progress bar, () for silence.
+    source: a path, directory, glob, or an iterable of texts. config: settings, `TrainConfig()` if not given.
+    output_dir: the run directory; without one nothing is written. resume: go on from the newest checkpoint
+    there, bit for bit as if the run had never stopped. callbacks: who watches; None for a progress bar, ()
+    for silence.
 
-    Ctrl-C or SIGTERM ends the run after the step it is in: a checkpoint is saved and the Run has interrupted=True. A
-    second Ctrl-C ends it at once.
+    Ctrl-C or SIGTERM ends the run after the step it is in: a checkpoint is saved and the Run has
+    interrupted=True. A second Ctrl-C ends it at once.
 
-    Raises ConfigError, DataError, MissingFileError, CheckpointError, OutputError; LossError if the loss is not a number.
+    Raises ConfigError, DataError, MissingFileError, CheckpointError, OutputError; LossError if the loss is
+    not a number.
     """
     return run_training(
         model,

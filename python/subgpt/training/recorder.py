@@ -33,15 +33,15 @@ class Recorder:
 
     @property
     def seconds(self) -> float:
-        """Since the run began, over all resumptions."""
+        """Seconds since the run began, over all resumptions."""
         return time.monotonic() - self._begin
 
     def start(self, start: RunStart) -> None:
-        """The run is about to begin."""
+        """Say that the run is about to begin."""
         self._tell(lambda callback: callback.on_start(start))
 
     def step(self, step: int, loss: float, rate: float, norm: float, tokens: int, took: float) -> None:
-        """Update number `step` (from 1) was made from `tokens` targets in `took` seconds."""
+        """Record update number `step` (from 1), made from `tokens` targets in `took` seconds."""
         speed = tokens / max(took, 1e-9)
         event = StepEvent(step, self.run.max_steps, loss, rate, norm, speed, self.seconds)
         record = {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
@@ -52,9 +52,9 @@ class Recorder:
         self._tell(lambda callback: callback.on_step(event))
 
     def evaluation(self, step: int, seen: Evaluation) -> bool:
-        """A validation after update `step`; whether it is the best so far."""
+        """Record a validation after update `step`; tell whether it is the best so far."""
         improved = seen.loss < self.run.best
-        record = {"step": step, "val_loss": seen.loss, "val_perplexity": seen.perplexity}
+        record: dict[str, Any] = {"step": step, "val_loss": seen.loss, "val_perplexity": seen.perplexity}
         record |= {"val_bits_per_byte": seen.bits_per_byte, "seconds": round(self.seconds, 3)}
         self.run.add(record)
         self._write(record)
@@ -63,22 +63,22 @@ class Recorder:
         return improved
 
     def sample(self, step: int, prompt: str, text: str) -> None:
-        """The model wrote `text` after `prompt`."""
+        """Record that the model wrote `text` after `prompt`."""
         event = SampleEvent(step, prompt, text)
         self._tell(lambda callback: callback.on_sample(event))
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """A checkpoint is on the disk."""
+        """Record that a checkpoint is on the disk."""
         self.run.checkpoint = path
         event = CheckpointEvent(step, path)
         self._tell(lambda callback: callback.on_checkpoint(event))
 
     def note(self, text: str) -> None:
-        """A line the user should see."""
+        """Pass on a line the user should see."""
         self._tell(lambda callback: callback.on_note(text))
 
     def end(self) -> None:
-        """The run is over."""
+        """Say that the run is over."""
         self.run.seconds = self.seconds
         self._tell(lambda callback: callback.on_end(self.run))
 
@@ -87,11 +87,11 @@ class Recorder:
             self.metrics.write(record)
 
     def _tell(self, tell: Callable[[Callback], None]) -> None:
-        """Call every callback; one that raises is dropped, for a broken watcher must not cost a night of training."""
+        """Call every callback; drop one that raises: a broken watcher must not cost a night of training."""
         for callback in list(self._callbacks):
             try:
                 tell(callback)
             except Exception as error:
                 self._callbacks.remove(callback)
-                what = f"{type(callback).__name__} raised {type(error).__name__}: {error}; training goes on without it"
-                warnings.warn(what, RuntimeWarning, stacklevel=2)
+                what = f"{type(callback).__name__} raised {type(error).__name__}: {error}"
+                warnings.warn(f"{what}; training goes on without it", RuntimeWarning, stacklevel=2)

@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
 # What may differ from the run that is resumed: how long, where, and how it is watched and kept.
 FREE = frozenset({
-    "max_steps", "output_dir", "overwrite_output_dir", "eval_steps", "early_stopping_patience", "load_best_model_at_end",
-    "sample_steps", "sample_prompt", "sample_tokens", "logging_steps", "save_steps", "save_total_limit",
+    "max_steps", "output_dir", "overwrite_output_dir", "save_steps", "save_total_limit", "logging_steps",
+    "eval_steps", "early_stopping_patience", "load_best_model_at_end",
+    "sample_steps", "sample_prompt", "sample_tokens",
 })  # fmt: skip
 
 
 def merge_settings(given: TrainConfig, state: TrainState, place: str) -> TrainConfig:
-    """The settings to go on with: those of the checkpoint, and of those `given` the ones that may change.
+    """Give the settings to go on with: the checkpoint's, and of those `given` the ones that may change.
 
-    A field that was not set, or set to None, has the checkpoint's value. Raises ConfigError naming the first field that
-    changed and must not.
+    A field that was not set, or set to None, has the checkpoint's value. Raises ConfigError naming the first
+    field that changed and must not.
     """
     saved = TrainConfig(**state.settings)
     changes = {}
@@ -30,7 +31,7 @@ def merge_settings(given: TrainConfig, state: TrainState, place: str) -> TrainCo
             changes[name] = now
         elif now is not None and now != then:
             raise ConfigError(
-                f"resume {place}: {name} was {then!r}, is {now!r}; leave it out to go on, or start a new run with it"
+                f"resume {place}: {name} was {then!r}, is {now!r}; leave it out to go on, or start a new run"
             )
     merged = saved.replace(**changes)
     if merged.max_steps < state.step:
@@ -41,7 +42,7 @@ def merge_settings(given: TrainConfig, state: TrainState, place: str) -> TrainCo
 
 
 def check_model(model: "GPT", state: TrainState, place: str) -> None:
-    """CheckpointError if the checkpoint's model has another configuration than `model`."""
+    """Raise CheckpointError if the checkpoint's model has another configuration than `model`."""
     now = model.config.to_dict()
     changed = [
         f"{name} was {state.model.get(name)!r}, is {now[name]!r}"
@@ -55,13 +56,13 @@ def check_model(model: "GPT", state: TrainState, place: str) -> None:
 
 
 def check_inputs(state: TrainState, data: str, tokenizer: str, place: str) -> None:
-    """CheckpointError if tokenizer or data have another fingerprint than the run began with."""
+    """Raise CheckpointError if tokenizer or data have another fingerprint than the run began with."""
     if state.tokenizer != tokenizer:
         raise CheckpointError(
             f"resume {place}: the tokenizer is not the one this run began with; give the run's tokenizer.json"
         )
     if state.data != data:
         raise CheckpointError(
-            f"resume {place}: the data is not the same any more (fingerprint {data[:8]}, was {state.data[:8]}); "
+            f"resume {place}: the data has changed (fingerprint {data[:8]}, was {state.data[:8]}); "
             "give the files this run began with, or start a new run"
         )

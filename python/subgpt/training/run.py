@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from subgpt.training.metrics import read_metrics
 
 if TYPE_CHECKING:
-    from subgpt.evaluation.evaluate import Evaluation
+    from subgpt.evaluation.measure import Evaluation
 
 
 @dataclass
 class Run:
     """The course of a run and where it lies.
 
-    steps, losses, learning_rates, grad_norms: one entry an update: its number from 1, the mean loss in nats before it.
-    val_steps, val_losses: one entry a validation. best: the lowest validation loss (inf without validation), seen at
-    best_step. before, after: `Evaluation` by the data's name ("new", "old"), filled by fine-tuning. output_dir: the run
-    directory, or None. interrupted: stopped by Ctrl-C or SIGTERM. stopped_early: no gain within the patience.
-    error: what ended the run by force; callbacks see it, the caller gets it raised.
+    steps, losses, learning_rates, grad_norms: one entry an update: its number from 1, the mean loss in nats
+    before it. val_steps, val_losses: one entry a validation. best: the lowest validation loss (inf without
+    validation), seen at best_step. before, after: `Evaluation` by the data's name ("new", "old"), filled by
+    fine-tuning. output_dir: the run directory, or None. interrupted: stopped by Ctrl-C or SIGTERM.
+    stopped_early: no gain within the patience. error: what ended the run by force; callbacks see it, the
+    caller gets it raised.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Run:
 
     @classmethod
     def load(cls, output_dir: str | Path) -> "Run":
-        """The course of a finished or broken run, read from its `training/metrics.jsonl`."""
+        """Read the course of a finished or broken run from its `training/metrics.jsonl`."""
         from subgpt.checkpoint.run_directory import RunDirectory
 
         directory = RunDirectory(output_dir)

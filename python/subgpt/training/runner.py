@@ -1,6 +1,7 @@
 """What pretraining and fine-tuning share: open the run directory, start or resume, train, write the result.
 
-`pretrain` and `finetune` differ in their data, their default settings and what they watch; they say so in their call.
+`pretrain` and `finetune` differ in their data, their default settings and what they watch; they say so in
+their call.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from subgpt.checkpoint.fingerprint import tokenizer_fingerprint
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
 from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
+from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback, RunStart, default_callbacks
@@ -49,7 +51,7 @@ def run_training(
     defaults: Mapping[str, Any],
     watch: Watch,
 ) -> Run:
-    """Train `model` on what `make_data` gives; the Run. `defaults` stand for settings that were not set."""
+    """Train `model` on what `make_data` gives. `defaults` stand for settings that were not set."""
     given = _given(config, output_dir)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ConfigError(
@@ -73,7 +75,7 @@ def run_training(
 
 
 class _Start:
-    """Where a run begins: settings, data, optimizer and state, fresh or from the newest checkpoint that can be read."""
+    """Where a run begins: settings, data, optimizer and state, fresh or from the newest good checkpoint."""
 
     def __init__(
         self,
@@ -150,8 +152,8 @@ def _train(
     held_out = None if data.held_out is None else data.held_out.limited(config.eval_batches)
 
     def sample() -> str:
-        options = {"max_new_tokens": config.sample_tokens, "seed": config.seed}
-        return generate(model, tokenizer, config.sample_prompt, return_prompt=False, **options)
+        options = GenerationConfig(max_new_tokens=config.sample_tokens, seed=config.seed)
+        return generate(model, tokenizer, config.sample_prompt, config=options, return_prompt=False)
 
     try:
         watched = watch(data)
@@ -199,7 +201,7 @@ def _train(
 
 
 def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
-    """The optimizer that `config` names, for `model`."""
+    """Make the optimizer that `config` names, for `model`."""
     if config.optimizer == "sgd":
         return SGD(model, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
     betas = (config.adam_beta1, config.adam_beta2)
@@ -221,7 +223,7 @@ def _given(config: TrainConfig | None, output_dir: str | Path | None) -> TrainCo
 def _before(
     model: GPT, watched: Mapping[str, HeldOut], directory: RunDirectory | None, fresh: bool
 ) -> dict[str, Evaluation]:
-    """The losses before the first update: measured, or after a resumption those measured then."""
+    """Give the losses before the first update: measured now, or in the run that is resumed."""
     if not watched:
         return {}
     if not fresh and directory is not None and directory.before.exists():
@@ -234,7 +236,7 @@ def _before(
 
 
 def _write_settings(directory: RunDirectory, verb: str, config: TrainConfig, model: GPT) -> None:
-    """`config.yaml`: what this run was really made with."""
+    """Write `config.yaml`: what this run was really made with."""
     import yaml
 
     values = {

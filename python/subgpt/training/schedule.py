@@ -1,8 +1,8 @@
 """The learning rate as a pure function of the step, so that a resumed run needs no state for it.
 
-Warm-up is nanoGPT's: step `it` of `warmup` (from 0) has rate x (it + 1) / (warmup + 1), so the first step already
-learns and the rate itself comes right after. Then constant, a straight line or half a cosine down to `minimum`, reached
-at step `decay_steps` and kept.
+Warm-up is nanoGPT's: step `it` of `warmup` (from 0) has rate x (it + 1) / (warmup + 1), so the first step
+already learns and the rate itself comes right after. Then constant, a straight line or half a cosine down to
+`minimum`, reached at step `decay_steps` and kept.
 """
 
 import math
@@ -11,12 +11,13 @@ import math
 def learning_rate_at(
     step: int, *, kind: str, peak: float, minimum: float, warmup_steps: int, decay_steps: int
 ) -> float:
-    """The rate of update number `step`, counted from 0.
+    """Give the rate of update number `step`, counted from 0.
 
     kind: "constant", "linear" or "cosine".
 
-    >>> [learning_rate_at(s, kind="linear", peak=1.0, minimum=0.0, warmup_steps=1, decay_steps=5) for s in range(6)]
-    [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+    >>> settings = {"kind": "linear", "peak": 1.0, "minimum": 0.0, "warmup_steps": 1, "decay_steps": 5}
+    >>> [learning_rate_at(step, **settings) for step in range(5)]
+    [0.5, 1.0, 0.75, 0.5, 0.25]
     """
     if step < warmup_steps:
         return peak * (step + 1) / (warmup_steps + 1)

@@ -27,14 +27,14 @@ pub struct Dropout {
 }
 
 /// Counters made at once, and the numbers that they give.
-const COUNTERS: usize = LANES;
+const COUNTERS: usize = 8;
 const NUMBERS: usize = 4 * COUNTERS;
 
 impl Dropout {
     /// What element `index` is multiplied with: 0 or `1 / (1 - p)`.
     #[inline]
     pub fn factor(&self, index: u64) -> f32 {
-        if self.philox().bits(index) >> 8 >= self.threshold() { self.kept() } else { 0.0 }
+        if self.philox().bits(index) >= self.threshold() { self.kept() } else { 0.0 }
     }
 
     /// The factors of the elements from `start` on; as [`Dropout::factor`], many at once.
@@ -46,10 +46,10 @@ impl Dropout {
         Philox::new(self.seed, Stream::Dropout, self.substream)
     }
 
-    /// The least 24-bit number that keeps its element.
+    /// The least number whose upper 24 bits keep its element.
     #[inline(always)]
     fn threshold(&self) -> u32 {
-        (f64::from(self.p) * f64::from(1 << 24)).ceil() as u32
+        ((f64::from(self.p) * f64::from(1 << 24)).ceil() as u32) << 8
     }
 
     #[inline(always)]
@@ -79,12 +79,10 @@ pub fn dropout(x: &mut [f32], d: Dropout) -> Result<()> {
 /// The factors of the [`NUMBERS`] elements from `4 * counter` on.
 #[inline(always)]
 fn factors(philox: &Philox, threshold: u32, kept: f32, counter: u64) -> [f32; NUMBERS] {
-    let blocks = philox.blocks::<COUNTERS>(counter);
+    let numbers = philox.blocks::<COUNTERS>(counter);
     let mut out = [0.0; NUMBERS];
-    for i in 0..COUNTERS {
-        for j in 0..4 {
-            out[4 * i + j] = if blocks[j][i] >> 8 >= threshold { kept } else { 0.0 };
-        }
+    for (out, &number) in out.iter_mut().zip(numbers.as_flattened()) {
+        *out = if number >= threshold { kept } else { 0.0 };
     }
     out
 }

@@ -104,17 +104,30 @@ impl Kernel for Forward<'_> {
 #[inline(always)]
 fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
     let n = x.len() as f32;
-    let mut sum = s.splat(0.0);
-    for at in (0..x.len()).step_by(LANES) {
-        sum = s.add(sum, s.load_at(x, at, 0.0));
+    let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
+    let zero = s.splat(0.0);
+    // Two chains of sums, because one would wait for the latency of the additions.
+    let (mut sum, mut other) = (zero, zero);
+    for pair in pairs {
+        sum = s.add(sum, s.load_at(pair, 0, 0.0));
+        other = s.add(other, s.load_at(pair, LANES, 0.0));
     }
-    let rough = s.reduce_add(sum) / n;
-    let (mut sum, mut squares) = (s.splat(0.0), s.splat(0.0));
-    for at in (0..x.len()).step_by(LANES) {
-        let d = s.sub(s.load_at(x, at, rough), s.splat(rough));
-        sum = s.add(sum, d);
-        squares = s.fma(d, d, squares);
+    for at in (0..rest.len()).step_by(LANES) {
+        sum = s.add(sum, s.load_at(rest, at, 0.0));
     }
+    let rough = s.reduce_add(s.add(sum, other)) / n;
+    let (mut sums, mut squares, center) = ([zero; 2], [zero; 2], s.splat(rough));
+    for pair in pairs {
+        let d = [s.sub(s.load_at(pair, 0, 0.0), center), s.sub(s.load_at(pair, LANES, 0.0), center)];
+        sums = [s.add(sums[0], d[0]), s.add(sums[1], d[1])];
+        squares = [s.fma(d[0], d[0], squares[0]), s.fma(d[1], d[1], squares[1])];
+    }
+    for at in (0..rest.len()).step_by(LANES) {
+        let d = s.sub(s.load_at(rest, at, rough), center);
+        sums[0] = s.add(sums[0], d);
+        squares[0] = s.fma(d, d, squares[0]);
+    }
+    let (sum, squares) = (s.add(sums[0], sums[1]), s.add(squares[0], squares[1]));
     let off = s.reduce_add(sum) / n;
     let variance = (s.reduce_add(squares) / n - off * off).max(0.0);
     // `max` would turn the NaN of a row with NaN or infinity into 0: `off` brings it back.

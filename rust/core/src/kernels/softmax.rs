@@ -61,11 +61,17 @@ fn backward(
 /// The largest element of a row; 0 for a row of only `-inf`, so that no `inf - inf` arises and its sum is 0.
 #[inline(always)]
 pub(super) fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
-    let mut max = s.splat(f32::NEG_INFINITY);
-    for at in (0..x.len()).step_by(LANES) {
-        max = s.max(s.load_at(x, at, f32::NEG_INFINITY), max);
+    let start = s.splat(f32::NEG_INFINITY);
+    let (mut max, mut other) = (start, start);
+    let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
+    for pair in pairs {
+        max = s.max(s.load_at(pair, 0, 0.0), max);
+        other = s.max(s.load_at(pair, LANES, 0.0), other);
     }
-    let max = s.reduce_max(max);
+    for at in (0..rest.len()).step_by(LANES) {
+        max = s.max(s.load_at(rest, at, f32::NEG_INFINITY), max);
+    }
+    let max = s.reduce_max(s.max(other, max));
     if max == f32::NEG_INFINITY { 0.0 } else { max }
 }
 
@@ -81,6 +87,22 @@ pub(super) fn exp_sum<S: Simd>(s: S, x: &[f32], max: f32) -> f64 {
         let mut sum = s.splat(0.0);
         for at in (0..x.len()).step_by(LANES) {
             sum = s.add(sum, math::exp(s, s.sub(s.load_at(x, at, f32::NEG_INFINITY), shift)));
+        }
+        total += f64::from(s.reduce_add(sum));
+    }
+    total
+}
+
+/// Writes `e^(x - max)` of a row to `y` and gives their sum: the same bits as [`exp_sum`].
+#[inline(always)]
+fn exp_into<S: Simd>(s: S, x: &[f32], max: f32, y: &mut [f32]) -> f64 {
+    let (shift, mut total) = (s.splat(max), 0.0);
+    for (x, y) in x.chunks(SEGMENT).zip(y.chunks_mut(SEGMENT)) {
+        let mut sum = s.splat(0.0);
+        for at in (0..x.len()).step_by(LANES) {
+            let e = math::exp(s, s.sub(s.load_at(x, at, f32::NEG_INFINITY), shift));
+            s.store_at(y, at, e);
+            sum = s.add(sum, e);
         }
         total += f64::from(s.reduce_add(sum));
     }
@@ -126,8 +148,7 @@ impl Kernel for Forward<'_> {
                     s.store_at(y, at, v);
                 }
             } else {
-                y.copy_from_slice(x);
-                let sum = exp_inplace(s, y, max);
+                let sum = exp_into(s, x, max, y);
                 let scale = s.splat(if sum == 0.0 { 0.0 } else { (1.0 / sum) as f32 });
                 for at in (0..y.len()).step_by(LANES) {
                     let v = s.mul(s.load_at(y, at, 0.0), scale);

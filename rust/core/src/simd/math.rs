@@ -11,18 +11,15 @@ use super::Simd;
 /// `x = n ln 2 + r` with `ln 2` in two parts (Cody and Waite), then `e^r = 1 + (r + r^2 q(r))` on `[-ln 2 / 2, ln 2 / 2]`.
 #[inline(always)]
 pub fn exp<S: Simd>(s: S, x: S::V) -> S::V {
-    // The order of the operands lets NaN through `max` but keeps it out of `n`.
-    let n = s.round(s.mul(s.min(s.max(s.splat(-88.0), x), s.splat(89.0)), s.splat(std::f32::consts::LOG2_E)));
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     // 0.693359375 has nine bits: its product with `n` is exact even without a fused multiply-add.
     let r = s.fma(n, s.splat(-0.693_359_4), x);
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
     let q = polynomial(s, r, [1.381_455_9e-3, 8.368_735e-3, 4.166_839e-2, 0.166_665_21, 0.499_999_94]);
     let p = s.add(s.fma(s.mul(r, r), q, r), s.splat(1.0));
-    let y = s.add_exponent(p, n);
-    let y = s.select(s.lt(x, s.splat(-87.336_54)), s.splat(0.0), y);
-    let y = s.select(s.lt(s.splat(88.722_83), x), s.splat(f32::INFINITY), y);
-    // A NaN's bits were added to; put it back.
-    s.select(s.lt(x, s.splat(f32::INFINITY)), y, s.add(x, y))
+    // Outside of its range, and for NaN, all of this is nonsense that one of the two lines below throws away.
+    let y = s.select(s.lt(x, s.splat(88.722_84)), s.add_exponent(p, n), s.add(x, s.splat(f32::INFINITY)));
+    s.select(s.lt(x, s.splat(-87.336_54)), s.splat(0.0), y)
 }
 
 /// `1 / (1 + e^-x)` within 2.5 ulp where the result is normal; 0 below -88.7.

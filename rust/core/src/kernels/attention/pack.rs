@@ -168,7 +168,7 @@ impl Group {
         let at = self.position + half * LANES;
         let (first, last) = (tile * KEYS, tile * KEYS + KEYS - 1);
         let in_future = last > at;
-        let out_of_window = first + self.window <= at + LANES - 1;
+        let out_of_window = first + self.window < at + LANES;
         (in_future || out_of_window).then_some(first as f32 - at as f32)
     }
 }

@@ -9,7 +9,9 @@
 //!   the panel at a time so that every cache line of the source is used up while it is there;
 //! - anything else: element by element.
 
+use super::micro::{self, MicroKernel};
 use super::operand::Operand;
+use crate::simd::Isa;
 use std::ops::Range;
 
 /// The shape of panels.
@@ -19,9 +21,21 @@ pub struct Panels {
     pub width: usize,
     /// The last panel's width is a multiple of this.
     pub lanes: usize,
+    /// Whose vectors may be used.
+    pub isa: Isa,
 }
 
 impl Panels {
+    /// The panels of `b` for microkernel `M`.
+    pub fn of_b<M: MicroKernel>() -> Panels {
+        Panels { width: M::NR, lanes: M::LANES, isa: M::ISA }
+    }
+
+    /// The one panel of `rows` rows of `a` for microkernel `M`.
+    pub fn of_a<M: MicroKernel>(rows: usize) -> Panels {
+        Panels { width: rows, lanes: 1, isa: M::ISA }
+    }
+
     /// Floats of the panels for a block of `k` rows and `columns` columns.
     pub fn len(self, k: usize, columns: usize) -> usize {
         k * columns.next_multiple_of(self.lanes)
@@ -37,97 +51,91 @@ impl Panels {
 
     /// Packs rows `ks` and columns `js` of `src` into `out`, which holds [`Panels::len`] floats.
     pub fn pack(self, src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, out: &mut [f32]) {
-        let k = ks.len();
+        if src.has_runs() {
+            return self.copy(src, ks, js, out);
+        }
+        let (k, columns) = (ks.len(), src.t());
         for (j, n, width) in self.iter(js.len()) {
-            let columns = js.start + j..js.start + j + n;
+            let js = js.start + j..js.start + j + n;
             let panel = &mut out[j * k..][..k * width];
-            if src.has_runs() {
-                copy_rows(src, ks.clone(), columns, width, panel);
-            } else if src.t().has_runs() {
-                transpose(&src.t(), ks.clone(), columns, width, panel);
-            } else {
-                gather(src, ks.clone(), columns, width, panel);
+            if !columns.has_runs() {
+                gather(src, ks.clone(), js, width, panel);
+            } else if !micro::transpose(self.isa, &columns, ks.clone(), js.clone(), width, panel) {
+                transpose(&columns, ks.clone(), js, width, panel);
+            }
+            if n < width {
+                panel.chunks_exact_mut(width).for_each(|row| row[n..].fill(0.0));
             }
         }
     }
-}
 
-fn copy_rows(src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, width: usize, panel: &mut [f32]) {
-    match (js.len() == width, width) {
-        (true, 32) => copy_whole_rows::<32>(src, ks, js, panel),
-        (true, 16) => copy_whole_rows::<16>(src, ks, js, panel),
-        (true, 12) => copy_whole_rows::<12>(src, ks, js, panel),
-        (true, 8) => copy_whole_rows::<8>(src, ks, js, panel),
-        (true, 6) => copy_whole_rows::<6>(src, ks, js, panel),
-        (true, 1) => copy_whole_rows::<1>(src, ks, js, panel),
-        _ => {
-            for (k, row) in ks.zip(panel.chunks_exact_mut(width)) {
-                let (row, padding) = row.split_at_mut(js.len());
-                row.copy_from_slice(src.run(k, js.clone()));
+    /// Packs from rows: a run of all columns at a time, so that memory is read in long pieces.
+    fn copy(self, src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, out: &mut [f32]) {
+        match self.width {
+            32 => self.copy_rows::<32>(src, ks, js, out),
+            16 => self.copy_rows::<16>(src, ks, js, out),
+            12 => self.copy_rows::<12>(src, ks, js, out),
+            8 => self.copy_rows::<8>(src, ks, js, out),
+            6 => self.copy_rows::<6>(src, ks, js, out),
+            _ => self.copy_rows::<1>(src, ks, js, out),
+        }
+    }
+
+    /// Whole panels of `W` columns are copied by moves of a length that the compiler knows. If that is not the width,
+    /// there must be one panel at most.
+    fn copy_rows<const W: usize>(self, src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, out: &mut [f32]) {
+        debug_assert!(self.width == W || js.len() <= self.width);
+        let k = ks.len();
+        let whole = if self.width == W { js.len() / W } else { 0 };
+        let (panels, last) = out.split_at_mut(whole * W * k);
+        let rest = js.len() - whole * W;
+        let width = rest.next_multiple_of(self.lanes);
+        for (i, row) in ks.enumerate() {
+            let (run, tail) = src.run(row, js.clone()).split_at(whole * W);
+            for (p, x) in run.as_chunks::<W>().0.iter().enumerate() {
+                panels[(p * k + i) * W..][..W].copy_from_slice(x);
+            }
+            if rest > 0 {
+                let (columns, padding) = last[i * width..][..width].split_at_mut(rest);
+                columns.copy_from_slice(tail);
                 padding.fill(0.0);
             }
         }
     }
 }
 
-/// Rows of a length known to the compiler: a few moves instead of a call.
-fn copy_whole_rows<const W: usize>(src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, panel: &mut [f32]) {
-    for (k, row) in ks.zip(panel.as_chunks_mut::<W>().0) {
-        row.copy_from_slice(&src.run(k, js.clone())[..W]);
-    }
-}
-
-/// Packs from `src`, whose *rows* are the panel's columns.
+/// Packs from `src`, whose *rows* are the panel's columns, without vectors.
 fn transpose(src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, width: usize, panel: &mut [f32]) {
-    const DEEP: usize = 16;
-    let columns = js.len();
-    for k in ks.clone().step_by(DEEP) {
-        let deep = DEEP.min(ks.end - k);
-        let rows = &mut panel[(k - ks.start) * width..][..deep * width];
-        for j in (0..columns).step_by(4) {
-            if columns - j >= 4 && deep == DEEP {
-                let runs = [0, 1, 2, 3].map(|i| src.run(js.start + j + i, k..k + DEEP));
-                transpose_4_by_16(runs, width, &mut rows[j..]);
-            } else {
-                for (i, j) in (j..columns.min(j + 4)).enumerate() {
-                    let run = src.run(js.start + j, k..k + deep);
-                    let _ = i;
-                    run.iter().enumerate().for_each(|(k, &x)| rows[k * width + j] = x);
-                }
+    // Sixteen rows at a time: every cache line of the source is used up while it is there.
+    for k in ks.clone().step_by(16) {
+        let deep = k..ks.end.min(k + 16);
+        for (j, column) in js.clone().enumerate() {
+            for (&x, k) in src.run(column, deep.clone()).iter().zip(k - ks.start..) {
+                panel[k * width + j] = x;
             }
         }
-        rows.chunks_exact_mut(width).for_each(|row| row[columns..].fill(0.0));
     }
 }
 
-/// Writes element `k` of the four runs next to each other at `out[k * width..]`.
-#[inline(always)]
-fn transpose_4_by_16(runs: [&[f32]; 4], width: usize, out: &mut [f32]) {
-    let [a, b, c, d] = runs.map(|run| run.as_chunks::<4>().0);
-    for k in 0..4 {
-        let (a, b, c, d) = (a[k], b[k], c[k], d[k]);
-        for i in 0..4 {
-            out[(4 * k + i) * width..][..4].copy_from_slice(&[a[i], b[i], c[i], d[i]]);
-        }
-    }
-}
-
+/// Packs element by element.
 fn gather(src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, width: usize, panel: &mut [f32]) {
     for (k, row) in ks.zip(panel.chunks_exact_mut(width)) {
-        let (row, padding) = row.split_at_mut(js.len());
         row.iter_mut().zip(js.clone()).for_each(|(x, j)| *x = src.at(k, j));
-        padding.fill(0.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::isa;
     use ndarray::{Array2, ArrayView2, s};
 
+    const WIDTHS: [(usize, usize); 6] = [(32, 16), (16, 8), (8, 4), (12, 1), (6, 1), (1, 1)];
+
     fn expect_packed(view: ArrayView2<'_, f32>, ks: Range<usize>, js: Range<usize>) {
-        for (width, lanes) in [(32, 16), (16, 8), (8, 4), (12, 1), (6, 1), (5, 1), (1, 1)] {
-            let panels = Panels { width, lanes };
+        for ((width, lanes), isa) in WIDTHS.iter().flat_map(|&w| isa::available().into_iter().map(move |isa| (w, isa)))
+        {
+            let panels = Panels { width, lanes, isa };
             let mut out = vec![f32::NAN; panels.len(ks.len(), js.len())];
             panels.pack(&Operand::new(view), ks.clone(), js.clone(), &mut out);
             for (j0, n, padded) in panels.iter(js.len()) {

@@ -65,7 +65,7 @@ impl<'a> Pass<'a> {
         let blocks = Cuts::even(columns.len(), blocking::NC, blocking::STRIPE);
         let rows = Cuts::every(product.m, blocking::rows_per_task(product.m, blocks.count()));
         let stripes = Cuts::every(columns.len(), blocking::STRIPE);
-        let panels = Panels { width: M::NR, lanes: M::LANES };
+        let panels = Panels::of_b::<M>();
         Pass { product, depth, depth_blocks, column: columns.start, stripes, blocks, rows, panels }
     }
 
@@ -119,7 +119,7 @@ impl<'a> Pass<'a> {
     ) {
         let ks = self.depth.range(kb);
         let panel = &mut panel[..rows.len() * ks.len()];
-        Panels { width: rows.len(), lanes: 1 }.pack(&self.product.a_t, ks.clone(), rows.clone(), panel);
+        Panels::of_a::<M>(rows.len()).pack(&self.product.a_t, ks.clone(), rows.clone(), panel);
         let step = Step { first: kb == 0, last: kb + 1 == self.depth.count() };
         for stripe in self.stripes_of(block) {
             let columns = self.stripes.range(stripe);
@@ -154,7 +154,7 @@ pub unsafe fn row_of_tiles<M: MicroKernel>(
     b: &[f32],
 ) {
     let k = a.len() / rows.len();
-    for (j, n, width) in (Panels { width: M::NR, lanes: M::LANES }).iter(columns) {
+    for (j, n, width) in Panels::of_b::<M>().iter(columns) {
         let tile_columns = column + j..column + j + n;
         // SAFETY: passed on from the caller; the tile lies within the rows and columns that are its own.
         unsafe { M::run(&out.tile(rows.clone(), tile_columns, step, k, a, &b[j * k..][..width * k])) };

@@ -1,7 +1,7 @@
-//! Few rows of `a`: every task packs the panels of `b` it needs, one after the other, and uses each at once.
+//! Few rows of `a`: every task packs the part of `b` it needs and uses it at once.
 //!
-//! With few rows, packing `b` ahead would send it through memory three times (read, write, read). Here a panel of
-//! `NR x KC` floats (48 KiB) is packed into L2 and multiplied from there; `b` passes through memory once. Serves
+//! With few rows, packing `b` ahead would send it through memory three times (read, write, read). Here a stripe
+//! of `b` (128 columns of a depth block, 192 KiB) is packed into L2 and multiplied from there; `b` passes through memory once. Serves
 //! transposed `b` at any number of rows up to [`SKINNY_ROWS`](super::blocking::SKINNY_ROWS) (the logits of a decode
 //! step against tied embeddings), and `b` in rows where [`super::gemv`] does not.
 
@@ -33,25 +33,23 @@ pub unsafe fn run<M: MicroKernel>(product: &Product<'_>, parallel: bool) {
 unsafe fn run_stripe<M: MicroKernel>(product: &Product<'_>, columns: Range<usize>) {
     let depth = blocking::depth(product.k);
     let row_panels = Cuts::even(product.m, M::MR, 1);
-    let panels = Panels { width: M::NR, lanes: M::LANES };
-    buffers::with(Buffer::Task, depth.step() * (product.m + M::NR), |room| {
-        let (a_room, b_room) = room.split_at_mut(depth.step() * product.m);
+    let panels = Panels::of_b::<M>();
+    let a_len = depth.step() * product.m;
+    buffers::with(Buffer::Task, a_len + panels.len(depth.step(), blocking::STRIPE), |room| {
+        let (a_room, b_room) = room.split_at_mut(a_len);
         for (kb, ks) in depth.iter().enumerate() {
             let k = ks.len();
             for rows in row_panels.iter() {
                 let a = &mut a_room[rows.start * k..rows.end * k];
-                Panels { width: rows.len(), lanes: 1 }.pack(&product.a_t, ks.clone(), rows, a);
+                Panels::of_a::<M>(rows.len()).pack(&product.a_t, ks.clone(), rows, a);
             }
+            let b = &mut b_room[..panels.len(k, columns.len())];
+            panels.pack(&product.b, ks, columns.clone(), b);
             let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
-            for (j, n, _) in panels.iter(columns.len()) {
-                let column = columns.start + j;
-                let b = &mut b_room[..panels.len(k, n)];
-                panels.pack(&product.b, ks.clone(), column..column + n, b);
-                for rows in row_panels.iter() {
-                    let a = &a_room[rows.start * k..rows.end * k];
-                    // SAFETY: passed on from the caller.
-                    unsafe { row_of_tiles::<M>(&product.out, rows, column, n, step, a, b) };
-                }
+            for rows in row_panels.iter() {
+                let a = &a_room[rows.start * k..rows.end * k];
+                // SAFETY: passed on from the caller.
+                unsafe { row_of_tiles::<M>(&product.out, rows, columns.start, columns.len(), step, a, b) };
             }
         }
     });

@@ -4,12 +4,14 @@
 //! processors without AVX-512: a tile whose columns do not fill its vectors goes through the stack.
 
 use super::{MicroKernel, Tile};
+use crate::simd::Isa;
 use core::arch::x86_64::*;
 
 /// AVX2 and FMA.
 pub struct Avx2;
 
 impl MicroKernel for Avx2 {
+    const ISA: Isa = Isa::Avx2;
     const MR: usize = 6;
     const NR: usize = 16;
     const LANES: usize = 8;

@@ -4,12 +4,14 @@
 //! full as long as they have four chains. Shape after AMD's own choice for Zen 4 (BLIS, `bli_cntx_init_zen4.c`).
 
 use super::{MicroKernel, Tile};
+use crate::simd::Isa;
 use core::arch::x86_64::*;
 
 /// AVX-512 F.
 pub struct Avx512;
 
 impl MicroKernel for Avx512 {
+    const ISA: Isa = Isa::Avx512;
     const MR: usize = 12;
     const NR: usize = 32;
     const LANES: usize = 16;

@@ -9,6 +9,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
@@ -17,6 +19,28 @@ pub use avx512::Avx512;
 pub use portable::Portable;
 
 use super::operand::Operand;
+use crate::simd::Isa;
+use std::ops::Range;
+
+/// Packs rows `ks` and columns `js` of the transpose of `src` into a panel of `width` columns with the vectors of `isa`;
+/// columns beyond `js` are left as they are. `false` if it has none for this: nothing is done then.
+pub fn transpose(
+    isa: Isa,
+    src: &Operand<'_>,
+    ks: Range<usize>,
+    js: Range<usize>,
+    width: usize,
+    panel: &mut [f32],
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if isa != Isa::Portable && Isa::Avx2.is_available() {
+        // SAFETY: the processor was just asked for AVX2.
+        unsafe { transpose::transpose(src, ks, js, width, panel) };
+        return true;
+    }
+    let _ = (isa, src, ks, js, width, panel);
+    false
+}
 
 /// A tile of the output, what goes into it and what is added to it.
 pub struct Tile<'a> {
@@ -92,6 +116,8 @@ impl Tile<'_> {
 
 /// The innermost loops for one instruction set.
 pub trait MicroKernel: 'static {
+    /// The instruction set.
+    const ISA: Isa;
     /// Rows of the largest tile.
     const MR: usize;
     /// Columns of the largest tile.

@@ -1,11 +1,13 @@
 //! The portable tile, 4 by 8: plain arrays that LLVM turns into the target's baseline vectors.
 
 use super::{MicroKernel, Tile};
+use crate::simd::Isa;
 
 /// Plain Rust. Multiplication and addition round separately: a fused operation would be a call into libm.
 pub struct Portable;
 
 impl MicroKernel for Portable {
+    const ISA: Isa = Isa::Portable;
     const MR: usize = 4;
     const NR: usize = 8;
     const LANES: usize = 8;

@@ -10,7 +10,15 @@ Names are loaded when they are first used, so that `import subgpt` costs next to
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from subgpt._core import __version__, build_info, get_num_threads, isa, set_num_threads
+from subgpt._core import (
+    __version__,
+    available_isas,
+    build_info,
+    get_num_threads,
+    isa,
+    set_isa,
+    set_num_threads,
+)
 from subgpt.errors import (
     CheckpointError,
     ConfigError,
@@ -95,6 +103,7 @@ __all__ = [
     "TokenizerError",
     "TrainConfig",
     "__version__",
+    "available_isas",
     "build_info",
     "evaluate",
     "finetune",
@@ -106,6 +115,7 @@ __all__ = [
     "ops",
     "pretrain",
     "sampling_probs",
+    "set_isa",
     "set_num_threads",
     "stream",
 ]

@@ -1,6 +1,6 @@
 """The native half of subgpt. Everything here is wrapped by the public package; see there for the explanations."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,7 @@ class ops:
     @staticmethod
     def layer_norm(x: F32, weight: F32, bias: F32 | None, eps: float) -> tuple[F32, F32, F32]: ...
     @staticmethod
-    def layer_norm_backward(
-        x: F32, weight: F32, mean: F32, rstd: F32, dy: F32
-    ) -> tuple[F32, F32, F32]: ...
+    def layer_norm_backward(x: F32, weight: F32, mean: F32, rstd: F32, dy: F32) -> tuple[F32, F32, F32]: ...
     @staticmethod
     def rms_norm(x: F32, weight: F32, eps: float, offset: float) -> tuple[F32, F32]: ...
     @staticmethod

@@ -10,12 +10,17 @@ gradients of the inputs in order.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from subgpt import _core
-from subgpt._core import F32, Ints
 from subgpt.errors import InvalidValueError, ShapeError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from subgpt._core import F32, Ints
 
 _ops = _core.ops
 
@@ -72,6 +77,7 @@ def matmul(a: F32, b: F32) -> F32:
     >>> matmul(np.eye(2, dtype=np.float32), np.full((2, 3), 2, np.float32))
     array([[2., 2., 2.],
            [2., 2., 2.]], dtype=float32)
+
     """
     if np.ndim(a) < 2 or np.ndim(b) < 2 or a.shape[:-2] != b.shape[:-2]:
         raise ShapeError(
@@ -100,6 +106,7 @@ def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:
 
     Returns:
         (..., N).
+
     """
     y = matmul(_rows(x, "x"), weight.T)
     if bias is not None:
@@ -148,6 +155,7 @@ def layer_norm(x: F32, weight: F32, bias: F32 | None = None, eps: float = 1e-5) 
 
     Returns:
         (..., C).
+
     """
     return _ops.layer_norm(_rows(x, "x"), weight, bias, eps)[0].reshape(x.shape)
 
@@ -171,6 +179,7 @@ def rms_norm(x: F32, weight: F32, eps: float = 1e-5, offset: float = 0.0) -> F32
 
     Returns:
         (..., C).
+
     """
     return _ops.rms_norm(_rows(x, "x"), weight, eps, offset)[0].reshape(x.shape)
 
@@ -233,6 +242,7 @@ def rope(x: F32, positions: Ints, theta: float = 10000.0, interleaved: bool = Fa
 
     Returns:
         (..., T, D).
+
     """
     return _rotate(x, positions, theta, interleaved, False)
 
@@ -270,6 +280,7 @@ def attention(
 
     Returns:
         (B, H, Tq, D).
+
     """
     return _ops.attention(q, k, v, scale, window, softcap)[0]
 
@@ -302,6 +313,7 @@ def cross_entropy(
 
     Returns:
         (...).
+
     """
     flat = np.asarray(targets)
     losses = _ops.cross_entropy(_rows(logits, "logits"), flat.reshape(-1), ignore_index, label_smoothing)

@@ -1,10 +1,10 @@
 """A shuffled order that is arithmetic: the item at position ``i`` of an epoch is a formula, not a list.
 
 A stored shuffle has to be built (memory and time for every epoch) and saved to resume. A Feistel network is a
-bijection whatever its round function is, so four rounds over the bits of the index, keyed by (seed, epoch),
+bijection whatever its round function is, so a few rounds over the bits of the index, keyed by (seed, epoch),
 give a pseudorandom permutation of ``[0, 2^b)`` that can be asked for any single position. *Cycle walking*
 narrows it to ``[0, n)``: an image outside is permuted again until it falls inside. With ``b`` even and ``2^b
-< 4n``, fewer than four rounds are expected.
+< 4n``, fewer than four passes are expected.
 
 Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002.
 """
@@ -20,7 +20,10 @@ from subgpt.errors import InvalidValueError
 
 U64Array: TypeAlias = npt.NDArray[np.uint64]
 
-ROUNDS = 4
+ROUNDS = 12
+"""Four are enough for large domains. Of 5 items, though, the halves of the index have two bits each, and four
+rounds put an item up to 16 % too often in one place, eight rounds 1 %, twelve nothing measurable."""
+
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
@@ -83,8 +86,8 @@ def permute(index: U64Array, n: int, *, seed: int, epoch: U64Array | int) -> npt
 
 def _round_keys(seed: int, epoch: U64Array | int, shape: tuple[int, ...]) -> U64Array:
     """One key a round for every position, uint64 (ROUNDS, k)."""
-    rows = [np.broadcast_to(counter_hash(seed, epoch, r), shape) for r in range(ROUNDS)]
-    return np.stack(rows)
+    rounds = np.arange(ROUNDS, dtype=np.uint64)[:, None]
+    return np.broadcast_to(counter_hash(seed, epoch, rounds), (ROUNDS, *shape))
 
 
 def _feistel(value: U64Array, keys: U64Array, half_bits: int) -> U64Array:

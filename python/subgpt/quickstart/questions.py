@@ -49,7 +49,7 @@ def question_pairs(*, stdlib: Path | None = None) -> list[dict[str, str]]:
     if len(rows) < MIN_PAIRS:
         raise DataError(
             f"this Python's docstrings gave only {len(rows)} questions; "
-            "is it run with -OO, or without library sources? Name questions and answers of your own with --data"
+            "is it run with -OO, or without its sources? Name questions and answers of your own with --data"
         )
     return rows
 

@@ -89,7 +89,8 @@ pub fn integers(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<i64>> {
     })?;
     let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
     let size: usize = array.getattr("size")?.extract()?;
-    if kind != "i" && kind != "u" && size > 0 {
+    let empty_list = size == 0 && kind == "f"; // NumPy's dtype for `[]`
+    if kind != "i" && kind != "u" && !empty_list {
         return Err(DtypeError::new_err(format!("{name} must be integers, not {}", describe(&array))));
     }
     if kind == "u" && size > 0 {

@@ -26,9 +26,8 @@ pub struct Dropout {
     pub substream: u64,
 }
 
-/// Counters made at once, and the numbers that they give.
-const COUNTERS: usize = 8;
-const NUMBERS: usize = 4 * COUNTERS;
+/// Factors made at once.
+const GROUP: usize = 2 * LANES;
 
 impl Dropout {
     /// What element `index` is multiplied with: 0 or `1 / (1 - p)`.
@@ -76,15 +75,30 @@ pub fn dropout(x: &mut [f32], d: Dropout) -> Result<()> {
     Ok(())
 }
 
-/// The factors of the [`NUMBERS`] elements from `4 * counter` on.
-#[inline(always)]
-fn factors(philox: &Philox, threshold: u32, kept: f32, counter: u64) -> [f32; NUMBERS] {
-    let numbers = philox.blocks::<COUNTERS>(counter);
-    let mut out = [0.0; NUMBERS];
-    for (out, &number) in out.iter_mut().zip(numbers.as_flattened()) {
-        *out = if number >= threshold { kept } else { 0.0 };
+/// What makes factors: everything that does not depend on the index.
+#[derive(Clone, Copy)]
+struct Source {
+    philox: Philox,
+    threshold: u32,
+    kept: f32,
+}
+
+impl Source {
+    #[inline(always)]
+    fn new(d: &Dropout) -> Self {
+        Source { philox: d.philox(), threshold: d.threshold(), kept: d.kept() }
     }
-    out
+
+    /// The factors of the [`GROUP`] elements from `4 * counter` on.
+    #[inline(always)]
+    fn factors<S: Simd>(&self, s: S, counter: u64) -> [S::V; 2] {
+        let (zero, kept) = (s.splat(0.0), s.splat(self.kept));
+        let [low, high] = self.philox.blocks(s, counter);
+        [
+            s.select(s.wide_at_least(low, self.threshold), kept, zero),
+            s.select(s.wide_at_least(high, self.threshold), kept, zero),
+        ]
+    }
 }
 
 struct Fill<'a> {
@@ -96,15 +110,17 @@ struct Fill<'a> {
 impl Kernel for Fill<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let (philox, threshold, kept) = (self.dropout.philox(), self.dropout.threshold(), self.dropout.kept());
+    fn run<S: Simd>(self, s: S) {
+        let source = Source::new(&self.dropout);
         let (mut counter, mut skip, mut rest) = (self.start / 4, (self.start % 4) as usize, self.out);
         while !rest.is_empty() {
-            let factors = factors(&philox, threshold, kept, counter);
-            let n = rest.len().min(NUMBERS - skip);
+            let (mut group, [low, high]) = ([0.0; GROUP], source.factors(s, counter));
+            s.store_at(&mut group, 0, low);
+            s.store_at(&mut group, LANES, high);
+            let n = rest.len().min(GROUP - skip);
             let (head, tail) = rest.split_at_mut(n);
-            head.copy_from_slice(&factors[skip..skip + n]);
-            (counter, skip, rest) = (counter.wrapping_add(COUNTERS as u64), 0, tail);
+            head.copy_from_slice(&group[skip..skip + n]);
+            (counter, skip, rest) = (counter.wrapping_add(GROUP as u64 / 4), 0, tail);
         }
     }
 }
@@ -120,14 +136,16 @@ impl Kernel for Apply<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (philox, threshold, kept) = (self.dropout.philox(), self.dropout.threshold(), self.dropout.kept());
+        let source = Source::new(&self.dropout);
         let mut counter = self.start / 4;
-        for x in self.x.chunks_mut(NUMBERS) {
-            let factors = factors(&philox, threshold, kept, counter);
-            counter += COUNTERS as u64;
-            for at in (0..x.len()).step_by(LANES) {
-                let product = s.mul(s.load_at(x, at, 0.0), s.load_at(&factors, at, 0.0));
-                s.store_at(x, at, product);
+        for x in self.x.chunks_mut(GROUP) {
+            let [low, high] = source.factors(s, counter);
+            counter += GROUP as u64 / 4;
+            let product = s.mul(s.load_at(x, 0, 0.0), low);
+            s.store_at(x, 0, product);
+            if x.len() > LANES {
+                let product = s.mul(s.load_at(x, LANES, 0.0), high);
+                s.store_at(x, LANES, product);
             }
         }
     }

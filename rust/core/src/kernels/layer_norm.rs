@@ -91,19 +91,29 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        for i in 0..self.mean.len() {
-            let x = rows::row(&self.x, self.first + i);
-            let (mean, rstd) = moments(s, x, self.eps);
-            (self.mean[i], self.rstd[i]) = (mean, rstd);
-            normalize(s, x, (mean, rstd), self.weight, self.bias, rows::row_mut(&mut self.y, i));
+        let rows = self.mean.len();
+        // Statistics of a few rows first: each waits for its own sums, and together they wait at the same time.
+        for group in (0..rows).step_by(TOGETHER) {
+            let group = group..(group + TOGETHER).min(rows);
+            for i in group.clone() {
+                (self.mean[i], self.rstd[i]) = moments(s, rows::row(&self.x, self.first + i), self.eps);
+            }
+            for i in group {
+                let (x, y) = (rows::row(&self.x, self.first + i), rows::row_mut(&mut self.y, i));
+                normalize(s, x, (self.mean[i], self.rstd[i]), self.weight, self.bias, y);
+            }
         }
     }
 }
 
+/// Rows whose statistics are made before the first of them is written: they stay in the first cache meanwhile.
+const TOGETHER: usize = 8;
+
 /// Mean and `1 / sqrt(variance + eps)` of a row.
 #[inline(always)]
 fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
-    let n = x.len() as f32;
+    // Divisions wait long, and what the rounded inverse costs is corrected with the rest.
+    let inverse = 1.0 / x.len() as f32;
     let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
     let zero = s.splat(0.0);
     // Two chains of sums, because one would wait for the latency of the additions.
@@ -115,7 +125,7 @@ fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
     for at in (0..rest.len()).step_by(LANES) {
         sum = s.add(sum, s.load_at(rest, at, 0.0));
     }
-    let rough = s.reduce_add(s.add(sum, other)) / n;
+    let rough = s.reduce_add(s.add(sum, other)) * inverse;
     let (mut sums, mut squares, center) = ([zero; 2], [zero; 2], s.splat(rough));
     for pair in pairs {
         let d = [s.sub(s.load_at(pair, 0, 0.0), center), s.sub(s.load_at(pair, LANES, 0.0), center)];
@@ -128,8 +138,8 @@ fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
         squares[0] = s.fma(d, d, squares[0]);
     }
     let (sum, squares) = (s.add(sums[0], sums[1]), s.add(squares[0], squares[1]));
-    let off = s.reduce_add(sum) / n;
-    let variance = (s.reduce_add(squares) / n - off * off).max(0.0);
+    let off = s.reduce_add(sum) * inverse;
+    let variance = (s.reduce_add(squares) * inverse - off * off).max(0.0);
     // `max` would turn the NaN of a row with NaN or infinity into 0: `off` brings it back.
     (rough + off, 1.0 / (variance + off * 0.0 + eps).sqrt())
 }

@@ -10,6 +10,7 @@ pub struct Avx512(pub(super) ());
 impl Simd for Avx512 {
     type V = __m512;
     type M = __mmask16;
+    type W = __m512i;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -136,5 +137,49 @@ impl Simd for Avx512 {
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
+    }
+    #[inline(always)]
+    fn wide_splat(self, x: u64) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_epi64(x as i64) }
+    }
+    #[inline(always)]
+    fn wide_count(self, x: u64) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi64(_mm512_set1_epi64(x as i64), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0)) }
+    }
+    #[inline(always)]
+    fn wide_mul(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_mul_epu32(a, b) }
+    }
+    #[inline(always)]
+    fn wide_xor(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+    #[inline(always)]
+    fn wide_high(self, a: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_srli_epi64::<32>(a) }
+    }
+    #[inline(always)]
+    fn wide_join(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_mask_blend_epi32(0xAAAA, a, _mm512_slli_epi64::<32>(b)) }
+    }
+    #[inline(always)]
+    fn wide_interleave(self, a: __m512i, b: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let (low, high) =
+                (_mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0), _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4));
+            [_mm512_permutex2var_epi64(a, low, b), _mm512_permutex2var_epi64(a, high, b)]
+        }
+    }
+    #[inline(always)]
+    fn wide_at_least(self, a: __m512i, threshold: u32) -> __mmask16 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_cmpge_epu32_mask(a, _mm512_set1_epi32(threshold as i32)) }
     }
 }

@@ -159,7 +159,7 @@ impl Kernel for Backward<'_, '_, '_> {
                 let tiles = start..tiles.end.min(start + BLOCK);
                 if let Some(drop) = &plan.dropout {
                     let mask = &mut strips.mask[..tiles.len()];
-                    mask.fill([Row([1.0; QUERIES]); KEYS]);
+                    mask.as_flattened_mut().iter_mut().for_each(|row| row.0.fill(1.0));
                     let (keys, head) = (tiles.start * KEYS..plan.keys.min(tiles.end * KEYS), batch * plan.heads + head);
                     pack::drop_strip(plan, drop, head, &group, keys, strips.factors, mask.as_flattened_mut());
                 }
@@ -169,10 +169,10 @@ impl Kernel for Backward<'_, '_, '_> {
                 accumulate(s, &group, tiles, &mut keys, &queries, &strips, width, acc);
             }
             let rows = s![shared, first..first + group.live, ..];
-            pack::unpack(acc, width, |_| plan.scale, dq.slice_mut(rows));
+            pack::unpack(s, acc, width, |_| plan.scale, dq.slice_mut(rows));
         }
-        pack::unpack(keys.dk, width, |_| plan.scale, dk);
-        pack::unpack(keys.dv, width, |_| 1.0, dv);
+        pack::unpack(s, keys.dk, width, |_| plan.scale, dk);
+        pack::unpack(s, keys.dv, width, |_| 1.0, dv);
     }
 }
 

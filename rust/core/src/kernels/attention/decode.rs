@@ -93,21 +93,22 @@ impl Kernel for Decode<'_, '_, '_> {
             let seen = seen.start - keys.start..seen.end - keys.start;
             let (max, sum) = softmax(s, strip, seen);
             part.lse[[shared, query]] = max * LN_2 + sum.ln();
-            let weights = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
-            let scale = 1.0 / sum;
+            for lanes in strip.iter_mut() {
+                let p = s.div(s.load(&lanes.0), s.splat(sum));
+                s.store(&mut lanes.0, p);
+            }
             if let Some(drop) = &plan.dropout {
                 let head = part.batch * plan.heads + part.kv_head * plan.sharing() + shared;
                 let start = keys.start / 4 * 4;
                 let factors = pack::reserve(&mut scratch.factors, keys.end - start, 0.0);
                 drop.fill_factors(plan.dropout_row(head, query) + start as u64, factors);
-                weights.zip(&factors[keys.start - start..]).for_each(|(w, f)| *w *= scale * f);
-            } else {
-                weights.for_each(|w| *w *= scale);
+                let weights = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
+                weights.zip(&factors[keys.start - start..]).for_each(|(w, f)| *w *= f);
             }
         }
         combine(s, v, keys, strip, length, width, block, acc);
         for (shared, out) in part.out.outer_iter_mut().enumerate() {
-            pack::unpack(&acc[shared * plan.queries * width..], width, |_| 1.0, out);
+            pack::unpack(s, &acc[shared * plan.queries * width..], width, |_| 1.0, out);
         }
     }
 }
@@ -125,19 +126,20 @@ fn dots<S: Simd>(
     strip: &mut [Lanes],
 ) {
     let length = keys.len().div_ceil(LANES);
+    let mut partial = [Lanes::ZERO; LANES];
     for at in 0..length {
         let first = keys.start + at * LANES;
         pack::rows(k, first..keys.end.min(first + LANES), width, block);
         for (row, query) in queries.chunks_exact(width).enumerate() {
             let out = &mut strip[row * length + at].0;
-            for (x, key) in out.iter_mut().zip(block.chunks_exact(width)) {
+            for (partial, key) in partial.iter_mut().zip(block.chunks_exact(width)) {
                 let mut sum = s.splat(0.0);
                 for (a, b) in key.iter().zip(query) {
                     sum = s.fma(s.load(&a.0), s.load(&b.0), sum);
                 }
-                *x = s.reduce_add(sum);
+                s.store(&mut partial.0, sum);
             }
-            let mut y = s.mul(s.load(out), s.splat(factor));
+            let mut y = s.mul(pack::sums(s, &partial), s.splat(factor));
             if let Some(cap) = cap {
                 y = s.mul(tile::tanh(s, y), s.splat(cap));
             }

@@ -118,7 +118,7 @@ impl Kernel for Forward<'_, '_, '_> {
                 tile::weighted_sum(s, &strip.as_flattened()[keys], values, width, slice, acc);
             }
             let ours = ndarray::s![start..start + group.live, ..];
-            pack::unpack(acc, width, |i| 1.0 / sum.0[i], out.slice_mut(ours));
+            pack::unpack(s, acc, width, |i| 1.0 / sum.0[i], out.slice_mut(ours));
             for i in 0..group.live {
                 lse[start + i] = max.0[i] * LN_2 + sum.0[i].ln();
             }

@@ -3,7 +3,7 @@
 use super::Plan;
 use super::tile::{HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
 use crate::kernels::dropout::Dropout;
-use crate::simd::LANES;
+use crate::simd::{LANES, Simd};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use std::ops::Range;
 
@@ -41,6 +41,7 @@ fn spread(row: &[f32], out: &mut [Lanes], step: usize) {
 }
 
 /// The rows `range`, each padded to `width` vectors; rows past the end of `out`'s range are zero.
+#[inline(always)]
 pub(super) fn rows(view: ArrayView2<f32>, range: Range<usize>, width: usize, out: &mut [Lanes]) {
     let live = range.len() * width;
     for (i, out) in range.zip(out[..live].chunks_exact_mut(width)) {
@@ -50,6 +51,7 @@ pub(super) fn rows(view: ArrayView2<f32>, range: Range<usize>, width: usize, out
 }
 
 /// The rows `range` as tiles of [`KEYS`] rows, a tile as `width` blocks of 16 coordinates; missing rows are zero.
+#[inline(always)]
 pub(super) fn blocks(view: ArrayView2<f32>, range: Range<usize>, width: usize, out: &mut [[Lanes; KEYS]]) {
     for (tile, out) in out.chunks_exact_mut(width).enumerate() {
         let first = range.start + tile * KEYS;
@@ -69,32 +71,83 @@ pub(super) fn blocks(view: ArrayView2<f32>, range: Range<usize>, width: usize, o
 pub(super) fn transpose(rows: &[Lanes], width: usize, scale: f32, out: &mut [Row]) {
     for (column, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         for first in (0..QUERIES).step_by(4) {
-            let from: [&Lanes; 4] = [0, 1, 2, 3].map(|i| &rows[(first + i) * width + column]);
-            for d in (0..LANES).step_by(4) {
+            let from: [&[[f32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[(first + i) * width + column].0.as_chunks::<4>().0);
+            for d in 0..LANES / 4 {
+                let block = transpose_block([from[0][d], from[1][d], from[2][d], from[3][d]], scale);
                 for i in 0..4 {
-                    let to = &mut out[d + i].0.as_chunks_mut::<4>().0[first / 4];
-                    for j in 0..4 {
-                        to[j] = from[j].0[d + i] * scale;
-                    }
+                    out[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
                 }
             }
         }
     }
 }
 
-/// Writes padded rows, each multiplied by its factor, into the rows `first ..` of a view.
+/// A block of 4 x 4 transposed and scaled. In shuffles that every x86-64 has: left to itself the compiler makes
+/// scatters of the loop, which take a cycle or more an element.
 #[inline(always)]
-pub(super) fn unpack(rows: &[Lanes], width: usize, factor: impl Fn(usize) -> f32, mut out: ArrayViewMut2<f32>) {
+fn transpose_block(rows: [[f32; 4]; 4], scale: f32) -> [[f32; 4]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_mul_ps, _mm_set1_ps};
+        use core::arch::x86_64::{_mm_unpackhi_ps, _mm_unpacklo_ps};
+        let [a, b, c, d]: [__m128; 4] = bytemuck::must_cast(rows);
+        // SAFETY: SSE is part of every x86-64 processor.
+        bytemuck::must_cast(unsafe {
+            let scale = _mm_set1_ps(scale);
+            let (ab_low, ab_high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+            [
+                _mm_mul_ps(_mm_movelh_ps(ab_low, cd_low), scale),
+                _mm_mul_ps(_mm_movehl_ps(cd_low, ab_low), scale),
+                _mm_mul_ps(_mm_movelh_ps(ab_high, cd_high), scale),
+                _mm_mul_ps(_mm_movehl_ps(cd_high, ab_high), scale),
+            ]
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i] * scale))
+}
+
+/// The sum of each of 16 vectors, one a lane: transposed, then added up in a fixed order.
+#[inline(always)]
+pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
+    let mut columns = [Lanes::ZERO; LANES];
+    for first in (0..LANES).step_by(4) {
+        let from: [&[[f32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[first + i].0.as_chunks::<4>().0);
+        for d in 0..LANES / 4 {
+            let block = transpose_block([from[0][d], from[1][d], from[2][d], from[3][d]], 1.0);
+            for i in 0..4 {
+                columns[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
+            }
+        }
+    }
+    let mut quarters = [s.splat(0.0); 4];
+    for (i, column) in columns.iter().enumerate() {
+        quarters[i % 4] = s.add(quarters[i % 4], s.load(&column.0));
+    }
+    s.add(s.add(quarters[0], quarters[1]), s.add(quarters[2], quarters[3]))
+}
+
+/// Writes padded rows, each multiplied by its factor, into the rows of a view.
+#[inline(always)]
+pub(super) fn unpack<S: Simd>(
+    s: S,
+    rows: &[Lanes],
+    width: usize,
+    factor: impl Fn(usize) -> f32,
+    mut out: ArrayViewMut2<f32>,
+) {
     for (i, out) in out.outer_iter_mut().enumerate() {
-        let factor = factor(i);
+        let factor = s.splat(factor(i));
         let from = &rows[i * width..(i + 1) * width];
         let Some(out) = out.into_slice() else { continue };
         let (whole, tail) = out.as_chunks_mut::<LANES>();
         for (out, lanes) in whole.iter_mut().zip(from) {
-            *out = lanes.0.map(|x| x * factor);
+            s.store(out, s.mul(s.load(&lanes.0), factor));
         }
-        let last = from[width - 1].0;
-        tail.iter_mut().zip(last).for_each(|(x, value)| *x = value * factor);
+        if !tail.is_empty() {
+            s.store_tail(tail, s.mul(s.load(&from[width - 1].0), factor));
+        }
     }
 }
 

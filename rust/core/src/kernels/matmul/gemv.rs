@@ -1,12 +1,16 @@
-//! One to four rows of `a` against `b` in rows: the products of a decode step, bound by the speed of memory.
+//! One to four rows of `a`: the products of a decode step, bound by the speed of memory.
 //!
-//! `b` is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied into sums
-//! that stay in L1. Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers follow well. Each element
-//! is the same chain of multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled
+//! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied into sums
+//! that stay in L1 ([`run`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers follow well. `b` in
+//! columns is transposed in registers ([`run_transposed`]). Each element is the same chain of multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled
 //! one.
 
 use super::Product;
 use super::blocking::{self, Cuts};
+#[cfg(target_arch = "x86_64")]
+use super::buffers::{self, Buffer};
+#[cfg(target_arch = "x86_64")]
+use super::micro::dot;
 use super::output::Step;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 use std::ops::Range;
@@ -30,6 +34,63 @@ pub fn run(isa: Isa, product: &Product<'_>, parallel: bool) {
             2 => dispatch(isa, Chunk::<2> { product, columns }),
             3 => dispatch(isa, Chunk::<3> { product, columns }),
             _ => dispatch(isa, Chunk::<MAX_ROWS> { product, columns }),
+        }
+    });
+}
+
+/// Whether [`run_transposed`] can compute the product: `b` runs along its columns, and there are vectors for it.
+#[cfg(target_arch = "x86_64")]
+pub fn takes_transposed(isa: Isa, product: &Product<'_>) -> bool {
+    let fits = product.m <= MAX_ROWS && product.n >= dot::COLUMNS && product.b.t().has_runs();
+    fits && isa != Isa::Portable && Isa::Avx2.is_available()
+}
+
+/// Computes a product whose `b` runs along its columns, in parallel if `parallel`.
+///
+/// # Safety
+/// [`takes_transposed`] must say yes.
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn run_transposed(product: &Product<'_>, parallel: bool) {
+    let stripes = Cuts::every(product.n, blocking::STRIPE);
+    super::for_each_task(parallel, stripes.count(), |task| {
+        let columns = stripes.range(task);
+        // SAFETY: passed on from the caller; every task has columns of its own.
+        unsafe {
+            match product.m {
+                1 => columns_transposed::<1>(product, columns),
+                2 => columns_transposed::<2>(product, columns),
+                3 => columns_transposed::<3>(product, columns),
+                _ => columns_transposed::<MAX_ROWS>(product, columns),
+            }
+        }
+    });
+}
+
+/// Computes some columns of a product of `M` rows.
+///
+/// # Safety
+/// The processor must have AVX2 and FMA; nobody else may use these columns of the output.
+#[cfg(target_arch = "x86_64")]
+unsafe fn columns_transposed<const M: usize>(product: &Product<'_>, columns: Range<usize>) {
+    let depth = blocking::depth(product.k);
+    let b = product.b.t();
+    buffers::with(Buffer::Task, M * product.k, |room| {
+        let a = room.as_chunks_mut::<M>().0;
+        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| product.a_t.at(k, i)));
+        for first in columns.clone().step_by(dot::COLUMNS) {
+            // The last columns may need some before them to fill the vectors: those are not written once more.
+            let j = first.min(product.n - dot::COLUMNS);
+            let n = dot::COLUMNS.min(columns.end - first);
+            for (kb, ks) in depth.iter().enumerate() {
+                let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
+                // SAFETY: passed on from the caller.
+                unsafe {
+                    let sums = dot::sums::<M>(&a[ks.clone()], &b, j, ks);
+                    for i in 0..M {
+                        product.out.write(i, first, step, &sums[i][first - j..][..n]);
+                    }
+                }
+            }
         }
     });
 }

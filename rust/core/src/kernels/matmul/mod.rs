@@ -2,7 +2,7 @@
 //!
 //! | product | rows of `a` | what happens | file |
 //! |---|---|---|---|
-//! | matrix by vector | up to 4, `b` in rows | `b` is read once where it lies | [`gemv`] |
+//! | matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
 //! | few rows | up to 48 | every task packs the panels of `b` it needs | [`skinny`] |
 //! | any other | | `b` is packed once for all tasks, `a` panel by panel | [`schedule`] |
 //!
@@ -111,6 +111,11 @@ impl Product<'_> {
         let parallel = self.is_worth_threads();
         if self.m <= gemv::MAX_ROWS && self.b.has_runs() {
             return gemv::run(isa, self, parallel);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if gemv::takes_transposed(isa, self) {
+            // SAFETY: it was just asked.
+            return unsafe { gemv::run_transposed(self, parallel) };
         }
         #[cfg(target_arch = "x86_64")]
         if isa.is_available() {

@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub mod dot;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod transpose;

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 use std::ops::Range;
 
 /// Rows and columns of a block.
-const BLOCK: usize = 8;
+pub(super) const BLOCK: usize = 8;
 
 /// Rows of the panel that are finished before the next: this part of it stays in L1.
 const DEEP: usize = 64;
@@ -28,10 +28,20 @@ pub fn transpose(src: &Operand<'_>, ks: Range<usize>, js: Range<usize>, width: u
         for j in (0..js.len()).step_by(BLOCK) {
             // The last block may overlap the one before it and write the same once more.
             let j = j.min(js.len() - BLOCK);
-            let runs: [&[f32]; BLOCK] = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| src.run(js.start + j + i, deep.clone()));
+            let runs = runs_of(src, js.start + j, deep.clone());
             transpose_runs(&runs, width, &mut rows[j..]);
         }
     }
+}
+
+/// Elements `ks` of rows `j..j + 8`.
+#[inline(always)]
+pub(super) fn runs_of<'a>(src: &Operand<'a>, j: usize, ks: Range<usize>) -> [&'a [f32]; BLOCK] {
+    let mut runs: [&[f32]; BLOCK] = [&[]; BLOCK];
+    for (run, j) in runs.iter_mut().zip(j..) {
+        *run = src.run(j, ks.clone());
+    }
+    runs
 }
 
 /// Writes element `k` of the eight runs next to each other at `out[k * width..]`.
@@ -64,9 +74,9 @@ fn transpose_runs(runs: &[&[f32]; BLOCK], width: usize, out: &mut [f32]) {
 /// The runs must be that long.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn transpose_block(runs: &[&[f32]; BLOCK], k: usize) -> [__m256; BLOCK] {
+pub(super) unsafe fn transpose_block(runs: &[&[f32]; BLOCK], k: usize) -> [__m256; BLOCK] {
     let mut columns = [_mm256_setzero_ps(); BLOCK];
-    for half in [0, 4] {
+    for half in (0..BLOCK).step_by(4) {
         let mut rows = [_mm256_setzero_ps(); 4];
         for i in 0..4 {
             // SAFETY: four floats from `k + half` on lie within the runs.

@@ -22,12 +22,14 @@ def finish(run: Callable[[], object], *, debug: bool) -> int:
     except (SubgptError, OSError, MemoryError) as error:
         return _fail(describe(error), FAILED, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        result = INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else FAILED
     except Exception as error:
         line = f"internal error: {type(error).__name__}: {error}; please report it with the output of --debug"
         return _fail(line, FAILED, debug)
+    if result == INTERRUPTED:
+        print("subgpt: interrupted", file=sys.stderr)
     return result if isinstance(result, int) else 0
 
 

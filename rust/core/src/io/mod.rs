@@ -1,1 +1,3 @@
-//! (being built)
+//! Files: written whole or not at all, read with every size checked.
+
+pub mod atomic;

@@ -1,1 +1,3 @@
 //! Shared set-up of the kernel benches.
+
+pub mod peak;

@@ -1,5 +1,135 @@
-"""subgpt: a GPT's whole life on the CPU you have."""
+"""subgpt: a GPT's whole life on the CPU you have.
 
-from subgpt._core import __version__
+Names are loaded when they are first used, so that `import subgpt` costs next to nothing.
 
-__all__ = ["__version__"]
+>>> import subgpt
+>>> subgpt.GPTConfig.preset("nano").n_layer
+4
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from subgpt._core import (
+    __version__,
+    available_isas,
+    build_info,
+    get_num_threads,
+    isa,
+    set_isa,
+    set_num_threads,
+)
+from subgpt.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DtypeError,
+    InternalError,
+    InvalidValueError,
+    LossError,
+    MissingExtraError,
+    MissingFileError,
+    OutOfMemoryError,
+    OutputError,
+    ShapeError,
+    SubgptError,
+    TokenizerError,
+)
+
+if TYPE_CHECKING:
+    from subgpt import ops
+    from subgpt.checkpoint.load import load
+    from subgpt.evaluation.evaluate import evaluate
+    from subgpt.evaluation.measure import Evaluation
+    from subgpt.evaluation.probes import next_tokens
+    from subgpt.finetuning.finetune import finetune
+    from subgpt.generation.config import GenerationConfig
+    from subgpt.generation.generate import generate, sampling_probs
+    from subgpt.generation.stream import stream
+    from subgpt.model.config import GPTConfig
+    from subgpt.model.gpt import GPT
+    from subgpt.tokenizer import Tokenizer
+    from subgpt.training.callbacks import Callback
+    from subgpt.training.config import TrainConfig
+    from subgpt.training.optimizers import SGD, AdamW
+    from subgpt.training.pretrain import pretrain
+    from subgpt.training.run import Run
+
+# Where each name that is loaded on first use lives.
+_HOMES = {
+    "AdamW": "subgpt.training.optimizers",
+    "Callback": "subgpt.training.callbacks",
+    "Evaluation": "subgpt.evaluation.measure",
+    "GPT": "subgpt.model.gpt",
+    "GPTConfig": "subgpt.model.config",
+    "GenerationConfig": "subgpt.generation.config",
+    "Run": "subgpt.training.run",
+    "SGD": "subgpt.training.optimizers",
+    "Tokenizer": "subgpt.tokenizer",
+    "TrainConfig": "subgpt.training.config",
+    "evaluate": "subgpt.evaluation.evaluate",
+    "finetune": "subgpt.finetuning.finetune",
+    "generate": "subgpt.generation.generate",
+    "load": "subgpt.checkpoint.load",
+    "next_tokens": "subgpt.evaluation.probes",
+    "pretrain": "subgpt.training.pretrain",
+    "sampling_probs": "subgpt.generation.generate",
+    "stream": "subgpt.generation.stream",
+}
+
+__all__ = [
+    "GPT",
+    "SGD",
+    "AdamW",
+    "Callback",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DtypeError",
+    "Evaluation",
+    "GPTConfig",
+    "GenerationConfig",
+    "InternalError",
+    "InvalidValueError",
+    "LossError",
+    "MissingExtraError",
+    "MissingFileError",
+    "OutOfMemoryError",
+    "OutputError",
+    "Run",
+    "ShapeError",
+    "SubgptError",
+    "Tokenizer",
+    "TokenizerError",
+    "TrainConfig",
+    "__version__",
+    "available_isas",
+    "build_info",
+    "evaluate",
+    "finetune",
+    "generate",
+    "get_num_threads",
+    "isa",
+    "load",
+    "next_tokens",
+    "ops",
+    "pretrain",
+    "sampling_probs",
+    "set_isa",
+    "set_num_threads",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return importlib.import_module("subgpt.ops")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'subgpt' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

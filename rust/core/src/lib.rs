@@ -4,6 +4,7 @@
 //! ground floor (`error`, `parallel`, `progress`, `rng`), which knows nobody. No Python type is named anywhere here.
 
 // The ground floor.
+pub mod buffer;
 pub mod error;
 pub mod parallel;
 pub mod progress;

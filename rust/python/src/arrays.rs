@@ -17,13 +17,23 @@ impl<'py> Floats<'py> {
     /// Takes `value` as it is (float32), or as a contiguous copy where it is strided. Other dtypes are refused: a silent
     /// float64 -> float32 would hide a loss of precision.
     pub fn new(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        Self::take(value, name, true)
+    }
+
+    /// Like [`Floats::new`] for a kernel that reads any positive strides: a transposed array is not copied.
+    pub fn strided(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Self> {
+        Self::take(value, name, false)
+    }
+
+    fn take(value: &Bound<'py, PyAny>, name: &str, contiguous: bool) -> PyResult<Self> {
         let Ok(array) = value.cast::<PyArrayDyn<f32>>() else {
             return Err(DtypeError::new_err(format!(
                 "{name} must be a NumPy array of dtype float32, not {}; use np.asarray({name}, np.float32)",
                 describe(value)
             )));
         };
-        let array = if array.is_c_contiguous() && is_aligned(value) {
+        let readable = array.is_c_contiguous() || (!contiguous && array.strides().iter().all(|&stride| stride > 0));
+        let array = if readable && is_aligned(value) {
             array.clone()
         } else {
             let numpy = value.py().import("numpy")?;
@@ -79,7 +89,8 @@ pub fn integers(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<i64>> {
     })?;
     let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
     let size: usize = array.getattr("size")?.extract()?;
-    if kind != "i" && kind != "u" && size > 0 {
+    let empty_list = size == 0 && kind == "f"; // NumPy's dtype for `[]`
+    if kind != "i" && kind != "u" && !empty_list {
         return Err(DtypeError::new_err(format!("{name} must be integers, not {}", describe(&array))));
     }
     if kind == "u" && size > 0 {

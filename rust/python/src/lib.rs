@@ -4,7 +4,10 @@
 mod arrays;
 mod door;
 mod errors;
+mod io;
+mod model;
 mod ops;
+mod optim;
 mod runtime;
 mod tokenizer;
 
@@ -16,5 +19,8 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     runtime::init(m)?;
     ops::init(m)?;
+    model::init(m)?;
+    optim::init(m)?;
+    io::init(m)?;
     tokenizer::init(m)
 }

@@ -1,1 +1,8 @@
 //! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.
+
+pub mod attention;
+pub mod gradcheck;
+pub mod matmul;
+pub mod noise;
+pub mod rows;
+pub mod special;

@@ -1,3 +1,4 @@
 //! Files: written whole or not at all, read with every size checked.
 
 pub mod atomic;
+pub mod safetensors;

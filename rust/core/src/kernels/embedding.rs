@@ -1,1 +1,247 @@
-//! embedding
+//! Token and position embeddings.
+//!
+//! ```text
+//! embedding:      out[i] = weight[ids[i]]                  dweight[ids[i]] += dout[i]
+//! add_positions:  x[b * t + i] += weight[first + i]        dweight[first + i] += sum over b of dx[b * t + i]
+//! ```
+//!
+//! `weight` `(V, C)` or `(block_size, C)`, `out`, `dout`, `x`, `dx` `(rows, C)`. The scatter of the backward pass sorts
+//! the positions by id (a stable counting sort), then each row of `dweight` adds up its own positions in order: no
+//! atomics, and the same bits for any number of threads.
+//!
+//! `torch.nn.functional.embedding`.
+
+use super::check;
+use super::rows::{self, check_rows};
+use crate::error::{Error, Result};
+use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+
+/// Gathers the rows of `weight` that `ids` name.
+pub fn embedding(weight: ArrayView2<f32>, ids: &[u32], out: ArrayViewMut2<f32>) -> Result<()> {
+    const OP: &str = "embedding";
+    let (vocab_size, c) = weight.dim();
+    check_rows!(OP, [vocab_size, c], weight);
+    check_rows!(OP, [ids.len(), c], out);
+    check::ids(OP, ids, vocab_size)?;
+    let size = rows::task_rows(c);
+    let parts = rows::blocks_mut(out, size).into_iter().zip(ids.chunks(size));
+    rows::each(ids.len() * c, parts, |_, (mut out, ids)| {
+        for (i, &id) in ids.iter().enumerate() {
+            rows::row_mut(&mut out, i).copy_from_slice(rows::row(&weight, id as usize));
+        }
+    });
+    Ok(())
+}
+
+/// Adds each row of `dout` to the row of `dweight` that its id names.
+pub fn embedding_backward(ids: &[u32], dout: ArrayView2<f32>, dweight: ArrayViewMut2<f32>) -> Result<()> {
+    const OP: &str = "embedding_backward";
+    let (vocab_size, c) = dweight.dim();
+    check_rows!(OP, [vocab_size, c], dweight);
+    check_rows!(OP, [ids.len(), c], dout);
+    check::ids(OP, ids, vocab_size)?;
+    let (isa, sorted) = (isa::current(), Sorted::new(ids, vocab_size));
+    let parts = rows::blocks_mut(dweight, rows::BLOCK);
+    rows::each(ids.len() * c, parts, |i, dweight| {
+        dispatch(isa, Scatter { sorted: &sorted, first: i * rows::BLOCK, dout, dweight });
+    });
+    Ok(())
+}
+
+/// Adds the embeddings of positions `first..first + t` to each of the sequences of `t` rows in `x`.
+pub fn add_positions(weight: ArrayView2<f32>, first: usize, t: usize, x: ArrayViewMut2<f32>) -> Result<()> {
+    const OP: &str = "add_positions";
+    let (n, c) = x.dim();
+    check_rows!(OP, [n, c], x);
+    check_rows!(OP, [weight.nrows(), c], weight);
+    check_positions(OP, weight.nrows(), first, t, n)?;
+    let (isa, size) = (isa::current(), rows::task_rows(c));
+    rows::each(n * c, rows::blocks_mut(x, size), |i, mut x| {
+        for at in 0..x.nrows() {
+            let position = first + (i * size + at) % t;
+            dispatch(isa, Add { x: rows::row_mut(&mut x, at), y: rows::row(&weight, position) });
+        }
+    });
+    Ok(())
+}
+
+/// The gradient of [`add_positions`], added to `dweight`.
+pub fn add_positions_backward(dx: ArrayView2<f32>, t: usize, first: usize, dweight: ArrayViewMut2<f32>) -> Result<()> {
+    const OP: &str = "add_positions_backward";
+    let (n, c) = dx.dim();
+    check_rows!(OP, [n, c], dx);
+    check_rows!(OP, [dweight.nrows(), c], dweight);
+    check_positions(OP, dweight.nrows(), first, t, n)?;
+    let isa = isa::current();
+    let (_, used) = dweight.split_at(Axis(0), first);
+    let (used, _) = used.split_at(Axis(0), t);
+    rows::each(n * c, rows::blocks_mut(used, 8), |i, mut dweight| {
+        for at in 0..dweight.nrows() {
+            let row = rows::row_mut(&mut dweight, at);
+            for from in (i * 8 + at..n).step_by(t.max(1)) {
+                dispatch(isa, Add { x: row, y: rows::row(&dx, from) });
+            }
+        }
+    });
+    Ok(())
+}
+
+/// `rows` must be whole sequences of `t`, whose positions must lie within the table.
+fn check_positions(op: &'static str, table: usize, first: usize, t: usize, rows: usize) -> Result<()> {
+    if first.checked_add(t).is_none_or(|end| end > table) {
+        let got = format!("{first}..{first}+{t}");
+        return Err(Error::value(op, "positions", got, format!("positions must be below block_size = {table}")));
+    }
+    if rows > 0 && (t == 0 || !rows.is_multiple_of(t)) {
+        return Err(Error::value(op, "rows", rows, format!("rows must be whole sequences of t = {t}")));
+    }
+    Ok(())
+}
+
+/// `x += y`
+struct Add<'a> {
+    x: &'a mut [f32],
+    y: &'a [f32],
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        add(s, self.x, self.y);
+    }
+}
+
+#[inline(always)]
+fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+    for at in (0..x.len()).step_by(LANES) {
+        let sum = s.add(s.load_at(x, at, 0.0), s.load_at(y, at, 0.0));
+        s.store_at(x, at, sum);
+    }
+}
+
+/// The positions of every id, in rising order.
+struct Sorted {
+    /// `positions[starts[id]..starts[id + 1]]` are those of `id`.
+    starts: Vec<usize>,
+    positions: Vec<usize>,
+}
+
+impl Sorted {
+    fn new(ids: &[u32], vocab_size: usize) -> Self {
+        let mut starts = vec![0; vocab_size + 1];
+        ids.iter().for_each(|&id| starts[id as usize + 1] += 1);
+        for id in 0..vocab_size {
+            starts[id + 1] += starts[id];
+        }
+        let (mut next, mut positions) = (starts.clone(), vec![0; ids.len()]);
+        for (position, &id) in ids.iter().enumerate() {
+            positions[next[id as usize]] = position;
+            next[id as usize] += 1;
+        }
+        Sorted { starts, positions }
+    }
+
+    fn of(&self, id: usize) -> &[usize] {
+        &self.positions[self.starts[id]..self.starts[id + 1]]
+    }
+}
+
+/// The ids from `first` on, one for each row of `dweight`.
+struct Scatter<'a> {
+    sorted: &'a Sorted,
+    first: usize,
+    dout: ArrayView2<'a, f32>,
+    dweight: ArrayViewMut2<'a, f32>,
+}
+
+impl Kernel for Scatter<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for i in 0..self.dweight.nrows() {
+            for &position in self.sorted.of(self.first + i) {
+                add(s, rows::row_mut(&mut self.dweight, i), rows::row(&self.dout, position));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, width, within};
+    use super::*;
+    use ndarray::Array2;
+    use proptest::prelude::*;
+    use subgpt_testkit::noise::Noise;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn rows_are_gathered_and_scattered_in_order(n in 0usize..40, v in 1usize..150, c in width(), seed: u64) {
+            let mut noise = Noise::new(seed);
+            let (weight, dout) = (matrix(&mut noise, v, c, 1.0), matrix(&mut noise, n, c, 1.0));
+            let ids: Vec<u32> = (0..n).map(|_| noise.below(v) as u32).collect();
+            let mut want = Array2::from_elem((v, c), 0.5f32);
+            for (i, &id) in ids.iter().enumerate() {
+                let sum = &want.row(id as usize) + &dout.row(i);
+                want.row_mut(id as usize).assign(&sum);
+            }
+            on_each_isa(|| {
+                let (mut out, mut dweight) = (nan(n, c), Array2::from_elem((v, c), 0.5));
+                embedding(inner(&within(&weight)), &ids, out.view_mut()).unwrap();
+                embedding_backward(&ids, inner(&within(&dout)), dweight.view_mut()).unwrap();
+                assert!(ids.iter().enumerate().all(|(i, &id)| out.row(i) == weight.row(id as usize)));
+                assert_eq!(&dweight, &want);
+            });
+        }
+
+        #[test]
+        fn positions_are_added(b in 0usize..5, t in 1usize..9, first in 0usize..4, c in width(), seed: u64) {
+            let mut noise = Noise::new(seed);
+            let (weight, x) = (matrix(&mut noise, first + t + 2, c, 1.0), matrix(&mut noise, b * t, c, 1.0));
+            on_each_isa(|| {
+                let (mut y, mut dweight) = (x.clone(), Array2::zeros(weight.dim()));
+                add_positions(weight.view(), first, t, y.view_mut()).unwrap();
+                add_positions_backward(x.view(), t, first, dweight.view_mut()).unwrap();
+                for i in 0..b * t {
+                    assert_eq!(y.row(i), &x.row(i) + &weight.row(first + i % t));
+                }
+                for i in 0..weight.nrows() {
+                    let mut want = ndarray::Array1::<f32>::zeros(c);
+                    (0..b).filter(|_| (first..first + t).contains(&i)).for_each(|b| want += &x.row(b * t + i - first));
+                    assert_eq!(dweight.row(i), want);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_threads() {
+        let mut noise = Noise::new(3);
+        let dout = matrix(&mut noise, 2000, 33, 1.0);
+        let ids: Vec<u32> = (0..2000).map(|_| noise.below(300) as u32 / 3).collect();
+        assert_same_bits(|| {
+            let (mut dweight, mut dpositions) = (Array2::zeros((300, 33)), Array2::zeros((100, 33)));
+            embedding_backward(&ids, dout.view(), dweight.view_mut()).unwrap();
+            add_positions_backward(dout.view(), 100, 0, dpositions.view_mut()).unwrap();
+            [dweight.into_raw_vec_and_offset().0, dpositions.into_raw_vec_and_offset().0].concat()
+        });
+    }
+
+    #[test]
+    fn wrong_ids_and_shapes_are_errors() {
+        let weight = Array2::<f32>::zeros((3, 4));
+        let message = embedding(weight.view(), &[0, 3], nan(2, 4).view_mut()).unwrap_err().to_string();
+        assert!(message.contains("3 at position 1") && message.contains("vocab_size = 3"), "{message}");
+        assert!(embedding(weight.view(), &[0], nan(2, 4).view_mut()).is_err());
+        assert!(embedding_backward(&[3], nan(1, 4).view(), nan(3, 4).view_mut()).is_err());
+        assert!(embedding_backward(&[0], nan(1, 5).view(), nan(3, 4).view_mut()).is_err());
+        for (first, t, n) in [(0, 4, 4), (usize::MAX, 2, 2), (0, 2, 3), (0, 0, 3)] {
+            assert!(add_positions(weight.view(), first, t, nan(n, 4).view_mut()).is_err());
+            assert!(add_positions_backward(nan(n, 4).view(), t, first, nan(3, 4).view_mut()).is_err());
+        }
+        add_positions(weight.view(), 3, 0, nan(0, 4).view_mut()).unwrap();
+    }
+}

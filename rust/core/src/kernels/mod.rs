@@ -17,6 +17,7 @@ pub mod matmul;
 pub mod residual;
 pub mod rms_norm;
 pub mod rope;
+mod rows;
 pub mod softmax;
 pub mod swiglu;
 

@@ -1,1 +1,85 @@
-//! residual
+//! The residual stream: sums of slices, and scaling.
+//!
+//! ```text
+//! add_assign: x += y, its gradient passes to both unchanged        scale: x *= by, its gradient is scaled alike
+//! ```
+
+use super::{check, rows};
+use crate::error::Result;
+use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+
+/// `x += y`
+pub fn add_assign(x: &mut [f32], y: &[f32]) -> Result<()> {
+    check::len("add_assign", "y", y.len(), x.len())?;
+    let isa = isa::current();
+    let parts = x.chunks_mut(rows::TASK).zip(y.chunks(rows::TASK));
+    rows::each(y.len(), parts, |_, (x, y)| dispatch(isa, AddAssign { x, y }));
+    Ok(())
+}
+
+/// `x *= by`
+pub fn scale(x: &mut [f32], by: f32) -> Result<()> {
+    let isa = isa::current();
+    rows::each(x.len(), x.chunks_mut(rows::TASK), |_, x| dispatch(isa, Scale { x, by }));
+    Ok(())
+}
+
+struct AddAssign<'a> {
+    x: &'a mut [f32],
+    y: &'a [f32],
+}
+
+impl Kernel for AddAssign<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.y.len()).step_by(LANES) {
+            let sum = s.add(s.load_at(self.x, at, 0.0), s.load_at(self.y, at, 0.0));
+            s.store_at(self.x, at, sum);
+        }
+    }
+}
+
+struct Scale<'a> {
+    x: &'a mut [f32],
+    by: f32,
+}
+
+impl Kernel for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let by = s.splat(self.by);
+        for at in (0..self.x.len()).step_by(LANES) {
+            let scaled = s.mul(s.load_at(self.x, at, 0.0), by);
+            s.store_at(self.x, at, scaled);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::testing::on_each_isa;
+    use super::*;
+    use subgpt_testkit::noise::Noise;
+
+    #[test]
+    fn sums_and_products_are_exact_for_every_length() {
+        let mut noise = Noise::new(1);
+        for n in [0, 1, 15, 16, 17, 97, 40_001] {
+            let (x, y) = (noise.normal(n, 1.0), noise.normal(n, 1.0));
+            on_each_isa(|| {
+                let mut z = x.clone();
+                add_assign(&mut z, &y).unwrap();
+                assert!((0..n).all(|i| z[i] == x[i] + y[i]));
+                scale(&mut z, -0.37).unwrap();
+                assert!((0..n).all(|i| z[i] == (x[i] + y[i]) * -0.37));
+            });
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_are_errors() {
+        assert!(add_assign(&mut [0.0; 3], &[0.0; 4]).is_err());
+    }
+}

@@ -10,6 +10,7 @@ pub struct Avx512(pub(super) ());
 impl Simd for Avx512 {
     type V = __m512;
     type M = __mmask16;
+    type W = __m512i;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -97,10 +98,14 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn exp2i(self, n: __m512) -> __m512 {
+        self.add_exponent(self.splat(1.0), n)
+    }
+    #[inline(always)]
+    fn add_exponent(self, a: __m512, n: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512.
         unsafe {
-            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+            let n = _mm512_slli_epi32::<23>(_mm512_cvtps_epi32(n));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), n))
         }
     }
     #[inline(always)]
@@ -112,5 +117,69 @@ impl Simd for Avx512 {
     fn select(self, m: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_mask_blend_ps(m, b, a) }
+    }
+    #[inline(always)]
+    fn reduce_add(self, v: __m512) -> f32 {
+        // SAFETY: `self` proves AVX-512 and AVX2.
+        unsafe {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn reduce_max(self, v: __m512) -> f32 {
+        // SAFETY: `self` proves AVX-512 and AVX2.
+        unsafe {
+            let eight = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn wide_splat(self, x: u64) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_epi64(x as i64) }
+    }
+    #[inline(always)]
+    fn wide_count(self, x: u64) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi64(_mm512_set1_epi64(x as i64), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0)) }
+    }
+    #[inline(always)]
+    fn wide_mul(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_mul_epu32(a, b) }
+    }
+    #[inline(always)]
+    fn wide_xor(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+    #[inline(always)]
+    fn wide_high(self, a: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_srli_epi64::<32>(a) }
+    }
+    #[inline(always)]
+    fn wide_join(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_mask_blend_epi32(0xAAAA, a, _mm512_slli_epi64::<32>(b)) }
+    }
+    #[inline(always)]
+    fn wide_interleave(self, a: __m512i, b: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let (low, high) =
+                (_mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0), _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4));
+            [_mm512_permutex2var_epi64(a, low, b), _mm512_permutex2var_epi64(a, high, b)]
+        }
+    }
+    #[inline(always)]
+    fn wide_at_least(self, a: __m512i, threshold: u32) -> __mmask16 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_cmpge_epu32_mask(a, _mm512_set1_epi32(threshold as i32)) }
     }
 }

@@ -12,6 +12,8 @@ pub trait Simd: Copy + Send + Sync {
     type V: Copy;
     /// The answer of a comparison, one bit a lane.
     type M: Copy;
+    /// The same register as eight 64-bit lanes, or sixteen 32-bit ones: what a random generator needs.
+    type W: Copy;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -40,15 +42,35 @@ pub trait Simd: Copy + Send + Sync {
     fn abs(self, a: Self::V) -> Self::V;
     /// `magnitude` with the sign of `sign`; `magnitude` must not be negative.
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
-    /// The nearest whole number, ties to even; `|a|` below 2^22.
+    /// The nearest whole number, ties to even; `|a|` below 2^22 (others give nonsense, but no fault).
     fn round(self, a: Self::V) -> Self::V;
     /// `2^n` for whole `n` in `-126..=127` (others give nonsense: clamp before).
     fn exp2i(self, n: Self::V) -> Self::V;
+    /// `a * 2^n` for whole `n`, by adding to the exponent's bits: `a` and the result must be normal numbers, what comes
+    /// out for others is nonsense (but no fault).
+    fn add_exponent(self, a: Self::V, n: Self::V) -> Self::V;
 
     /// `a < b`, lane by lane; false where either is NaN.
     fn lt(self, a: Self::V, b: Self::V) -> Self::M;
     /// `a` where the mask is set, `b` elsewhere.
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+
+    /// Eight 64-bit lanes `x`.
+    fn wide_splat(self, x: u64) -> Self::W;
+    /// Eight 64-bit lanes `x, x + 1, .., x + 7`, wrapping around.
+    fn wide_count(self, x: u64) -> Self::W;
+    /// The 64-bit products of the lower halves.
+    fn wide_mul(self, a: Self::W, b: Self::W) -> Self::W;
+    /// `a ^ b`
+    fn wide_xor(self, a: Self::W, b: Self::W) -> Self::W;
+    /// The upper halves, with zeros above them.
+    fn wide_high(self, a: Self::W) -> Self::W;
+    /// The lower halves of both: `a`'s below, `b`'s above.
+    fn wide_join(self, a: Self::W, b: Self::W) -> Self::W;
+    /// The lanes of both in turns: `a0 b0 a1 b1 ..`.
+    fn wide_interleave(self, a: Self::W, b: Self::W) -> [Self::W; 2];
+    /// Which of the sixteen 32-bit lanes (lower halves first) are at least `threshold`.
+    fn wide_at_least(self, a: Self::W, threshold: u32) -> Self::M;
 
     /// The sixteen floats as an array.
     #[inline(always)]
@@ -74,6 +96,24 @@ pub trait Simd: Copy + Send + Sync {
         out[..n].copy_from_slice(&self.to_array(v)[..n]);
     }
 
+    /// The sixteen floats from `x[at]` on; the lanes behind the end are `fill`. `at` must be within `x`.
+    #[inline(always)]
+    fn load_at(self, x: &[f32], at: usize, fill: f32) -> Self::V {
+        match x[at..].first_chunk() {
+            Some(chunk) => self.load(chunk),
+            None => self.load_tail(&x[at..], fill),
+        }
+    }
+
+    /// Writes the lanes to `out[at..]`, as many as there is room for. `at` must be within `out`.
+    #[inline(always)]
+    fn store_at(self, out: &mut [f32], at: usize, v: Self::V) {
+        match out[at..].first_chunk_mut() {
+            Some(chunk) => self.store(chunk, v),
+            None => self.store_tail(&mut out[at..], v),
+        }
+    }
+
     /// The lanes added up in a fixed tree: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
     #[inline(always)]
     fn reduce_add(self, v: Self::V) -> f32 {
@@ -86,7 +126,7 @@ pub trait Simd: Copy + Send + Sync {
         x[0]
     }
 
-    /// The largest lane; NaN lanes may be passed over.
+    /// The largest lane; NaN lanes may be passed over (the answer is then unspecified, but no fault).
     #[inline(always)]
     fn reduce_max(self, v: Self::V) -> f32 {
         let mut x = self.to_array(v);

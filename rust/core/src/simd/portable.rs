@@ -9,6 +9,9 @@ pub struct Portable(pub(super) ());
 /// `1.5 * 2^23`: adding and subtracting it rounds to a whole number, ties to even.
 const ROUND: f32 = 12_582_912.0;
 
+/// The lower half of a 64-bit lane.
+const LOW: u64 = 0xFFFF_FFFF;
+
 #[inline(always)]
 fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
     std::array::from_fn(|i| f(a[i], b[i]))
@@ -17,6 +20,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 impl Simd for Portable {
     type V = [f32; LANES];
     type M = [bool; LANES];
+    type W = [u64; LANES / 2];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -76,7 +80,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn exp2i(self, n: Self::V) -> Self::V {
-        n.map(|n| f32::from_bits((((n as i32).wrapping_add(127)) << 23) as u32))
+        self.add_exponent([1.0; LANES], n)
+    }
+    #[inline(always)]
+    fn add_exponent(self, a: Self::V, n: Self::V) -> Self::V {
+        // `n + ROUND` holds `n` in its low bits: no conversion, whose saturation would keep LLVM from vectorising.
+        zip(a, n, |a, n| f32::from_bits(a.to_bits().wrapping_add((n + ROUND).to_bits() << 23)))
     }
     #[inline(always)]
     fn lt(self, a: Self::V, b: Self::V) -> Self::M {
@@ -85,5 +94,37 @@ impl Simd for Portable {
     #[inline(always)]
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    fn wide_splat(self, x: u64) -> Self::W {
+        [x; LANES / 2]
+    }
+    #[inline(always)]
+    fn wide_count(self, x: u64) -> Self::W {
+        std::array::from_fn(|i| x.wrapping_add(i as u64))
+    }
+    #[inline(always)]
+    fn wide_mul(self, a: Self::W, b: Self::W) -> Self::W {
+        std::array::from_fn(|i| (a[i] & LOW) * (b[i] & LOW))
+    }
+    #[inline(always)]
+    fn wide_xor(self, a: Self::W, b: Self::W) -> Self::W {
+        std::array::from_fn(|i| a[i] ^ b[i])
+    }
+    #[inline(always)]
+    fn wide_high(self, a: Self::W) -> Self::W {
+        a.map(|a| a >> 32)
+    }
+    #[inline(always)]
+    fn wide_join(self, a: Self::W, b: Self::W) -> Self::W {
+        std::array::from_fn(|i| (a[i] & LOW) | b[i] << 32)
+    }
+    #[inline(always)]
+    fn wide_interleave(self, a: Self::W, b: Self::W) -> [Self::W; 2] {
+        [0, LANES / 4].map(|from| std::array::from_fn(|i| if i % 2 == 0 { a[from + i / 2] } else { b[from + i / 2] }))
+    }
+    #[inline(always)]
+    fn wide_at_least(self, a: Self::W, threshold: u32) -> Self::M {
+        std::array::from_fn(|i| (a[i / 2] >> (32 * (i % 2))) as u32 >= threshold)
     }
 }

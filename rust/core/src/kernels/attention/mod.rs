@@ -1,1 +1,276 @@
-//! attention
+//! Causal attention, forward and backward, tiled so that no `T x T` array ever exists.
+//!
+//! ```text
+//! out = softmax(mask(cap(scale q k^T))) v          cap(s) = softcap tanh(s / softcap), if asked for
+//! ```
+//!
+//! Shapes: `q`, `out` are `(B, H, Tq, D)`, `k`, `v` are `(B, Hkv, Tk, D)`, `lse` is `(B, H, Tq)`. Query head `h` uses
+//! key/value head `h / (H / Hkv)` (grouped-query attention, Ainslie et al. 2023). Query `i` sits at position
+//! `Tk - Tq + i`: it sees the keys up to that position, the last `window` of them where there is a window.
+//!
+//! Sources: Dao et al., "FlashAttention" (2022) and Dao, "FlashAttention-2" (2023) for the recomputation of the
+//! probabilities from the log-sum-exp and for `D = rowsum(dO * O)` in the backward pass; Rabe and Staats,
+//! "Self-attention does not need O(n^2) memory" (2021).
+//!
+//! # Which path runs when
+//!
+//! - Up to [`decode::MAX_QUERIES`] queries (a decoding step): [`decode`], vectors along the head dimension, keys and
+//!   values read once and where they lie.
+//! - More queries: [`forward`], groups of 32 queries against tiles of 12 keys. A group's strip of scores
+//!   (`4 * 32 * Tk` bytes: 32 KiB at 256, 128 KiB at 1024) stays in the caches, so one exact pass (scores, maximum,
+//!   exponential and sum, weighted sum) replaces the rescaling of an online softmax.
+//! - [`backward`] needs no maximum, so it goes through the keys in blocks and keeps two strips of a block each.
+//!
+//! Work is cut by shape alone (see [`crate::parallel`]) and every sum has a fixed order: the same bits for any number of
+//! threads, and for AVX2 and AVX-512. Buffers belong to the threads and are reused.
+
+mod backward;
+mod decode;
+mod forward;
+mod pack;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use crate::error::{Error, Result};
+use crate::kernels::check;
+use crate::kernels::dropout::Dropout;
+use crate::parallel;
+use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut, ArrayViewMut3, ArrayViewMut4, Axis, RemoveAxis};
+use pack::Group;
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::f32::consts::LOG2_E;
+use tile::{KEYS, Lanes, QUERIES, Row};
+
+/// What attention may do beside the plain formula.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The factor of the scores; `1 / sqrt(head_dim)` where none is given.
+    pub scale: Option<f32>,
+    /// How many keys a query sees at most, its own included; all before it where none is given.
+    pub window: Option<usize>,
+    /// Bounds the scores to `-softcap..softcap` with a tanh (Gemma 2).
+    pub softcap: Option<f32>,
+    /// Dropout of the probabilities, after the softmax.
+    ///
+    /// Probability `(b, h, i, j)` has the index `((b * H + h) * Tq + i) * Tk4 + j`, where `Tk4` is `Tk` rounded up to a
+    /// multiple of 4.
+    pub dropout: Option<Dropout>,
+}
+
+/// Causal attention (see the module): writes `out` and `lse`, the log-sum-exp of the scaled and capped scores in nats.
+///
+/// The last axis of every view must be contiguous; the others may have any stride.
+///
+/// # Errors
+/// [`Error::Shape`] where a shape or the last stride does not fit, [`Error::Value`] for an option out of range.
+pub fn attention(
+    q: ArrayView4<f32>,
+    k: ArrayView4<f32>,
+    v: ArrayView4<f32>,
+    options: &Options,
+    out: ArrayViewMut4<f32>,
+    lse: ArrayViewMut3<f32>,
+) -> Result<()> {
+    const OP: &str = "attention";
+    let plan = Plan::new(OP, q.view(), k.view(), v.view(), options)?;
+    check_view(OP, "out", out.view(), &plan.query_shape())?;
+    check::shape(OP, "lse", lse.shape(), &plan.query_shape()[..3])?;
+    if plan.queries <= decode::MAX_QUERIES {
+        decode::run(&plan, q, k, v, out, lse);
+    } else {
+        forward::run(&plan, q, k, v, out, lse);
+    }
+    Ok(())
+}
+
+/// The gradients of [`attention`]: writes `dq`, `dk` and `dv` for the gradient `dout` of its output.
+///
+/// `out` and `lse` are what the forward pass wrote for the same inputs and options.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_backward(
+    q: ArrayView4<f32>,
+    k: ArrayView4<f32>,
+    v: ArrayView4<f32>,
+    out: ArrayView4<f32>,
+    lse: ArrayView3<f32>,
+    dout: ArrayView4<f32>,
+    options: &Options,
+    dq: ArrayViewMut4<f32>,
+    dk: ArrayViewMut4<f32>,
+    dv: ArrayViewMut4<f32>,
+) -> Result<()> {
+    const OP: &str = "attention_backward";
+    let plan = Plan::new(OP, q.view(), k.view(), v.view(), options)?;
+    check_view(OP, "out", out.view(), &plan.query_shape())?;
+    check::shape(OP, "lse", lse.shape(), &plan.query_shape()[..3])?;
+    check_view(OP, "dout", dout.view(), &plan.query_shape())?;
+    check_view(OP, "dq", dq.view(), &plan.query_shape())?;
+    check_view(OP, "dk", dk.view(), k.shape())?;
+    check_view(OP, "dv", dv.view(), k.shape())?;
+    let inputs = backward::Inputs { q, k, v, out, lse, dout };
+    backward::run(&plan, &inputs, dq, dk, dv);
+    Ok(())
+}
+
+/// What a call is about: its sizes and its options, checked and filled in.
+struct Plan {
+    batch: usize,
+    heads: usize,
+    kv_heads: usize,
+    queries: usize,
+    keys: usize,
+    dim: usize,
+    scale: f32,
+    /// Beyond the keys and the padded queries where there is no window.
+    window: usize,
+    softcap: Option<f32>,
+    dropout: Option<Dropout>,
+}
+
+impl Plan {
+    fn new(
+        op: &'static str,
+        q: ArrayView4<f32>,
+        k: ArrayView4<f32>,
+        v: ArrayView4<f32>,
+        options: &Options,
+    ) -> Result<Plan> {
+        let (batch, heads, queries, dim) = q.dim();
+        let (_, kv_heads, keys, _) = k.dim();
+        if heads == 0 || dim == 0 {
+            return Err(Error::shape(op, "q", q.shape(), "at least one head and one coordinate"));
+        }
+        if kv_heads == 0 || heads % kv_heads != 0 {
+            let expected = format!("(B, Hkv, Tk, D) with Hkv a divisor of the {heads} query heads");
+            return Err(Error::shape(op, "k", k.shape(), expected));
+        }
+        if queries > keys {
+            return Err(Error::shape(op, "k", k.shape(), format!("at least the {queries} positions of q")));
+        }
+        check_view(op, "q", q.view(), q.shape())?;
+        check_view(op, "k", k.view(), &[batch, kv_heads, keys, dim])?;
+        check_view(op, "v", v.view(), &[batch, kv_heads, keys, dim])?;
+        let scale = options.scale.unwrap_or(1.0 / (dim as f32).sqrt());
+        if !scale.is_finite() {
+            return Err(Error::value(op, "scale", scale, "it must be finite"));
+        }
+        if options.window == Some(0) {
+            return Err(Error::value(op, "window", 0, "a query sees at least its own key, so it must be 1 or more"));
+        }
+        if let Some(cap) = options.softcap.filter(|&cap| !(cap.is_finite() && cap > 0.0)) {
+            return Err(Error::value(op, "softcap", cap, "it must be finite and above 0"));
+        }
+        if let Some(drop) = options.dropout.filter(|drop| !(0.0..1.0).contains(&drop.p)) {
+            return Err(Error::value(op, "dropout", drop.p, "it must be in 0..1"));
+        }
+        let dropout = options.dropout.filter(|drop| drop.p > 0.0);
+        let window = options.window.filter(|&window| window < keys).unwrap_or(keys + QUERIES);
+        let softcap = options.softcap;
+        Ok(Plan { batch, heads, kv_heads, queries, keys, dim, scale, window, softcap, dropout })
+    }
+
+    fn query_shape(&self) -> [usize; 4] {
+        [self.batch, self.heads, self.queries, self.dim]
+    }
+
+    /// Query heads of a key/value head.
+    fn sharing(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// The position of query `i`.
+    fn position(&self, i: usize) -> usize {
+        self.keys - self.queries + i
+    }
+
+    /// The group of `live` queries from `first` on (for the keys that they see, any number of queries).
+    fn group(&self, first: usize, live: usize) -> Group {
+        Group { first, live, position: self.position(first), window: self.window }
+    }
+
+    /// The factor of the queries, and that of the tanh of their scores where there is one: together they give scores in
+    /// bits (nats times `log2 e`), so that the exponential is a power of two.
+    fn factors(&self) -> (f32, Option<f32>) {
+        match self.softcap {
+            None => (self.scale * LOG2_E, None),
+            Some(cap) => (self.scale / cap, Some(cap * LOG2_E)),
+        }
+    }
+
+    /// The index of the first dropout factor of a query; `head` counts through the batch.
+    fn dropout_row(&self, head: usize, query: usize) -> u64 {
+        (head * self.queries + query) as u64 * self.keys.next_multiple_of(4) as u64
+    }
+
+    /// Multiply-adds of one product (scores, or weighted sum), roughly: what decides whether threads are worth it.
+    fn work(&self) -> usize {
+        (self.batch * self.heads * self.queries).saturating_mul(self.window.min(self.keys) * self.dim)
+    }
+}
+
+/// `view` must have `shape` and a contiguous last axis.
+fn check_view(op: &'static str, what: &'static str, view: ArrayView4<f32>, shape: &[usize]) -> Result<()> {
+    check::shape(op, what, view.shape(), shape)?;
+    if view.is_empty() || shape[3] == 1 || view.strides()[3] == 1 {
+        return Ok(());
+    }
+    let got = format!("{:?} with strides {:?}", view.shape(), view.strides());
+    Err(Error::Shape { op, what, got, expected: "a contiguous last axis".into() })
+}
+
+/// One head of one sequence: `(T, D)`.
+fn head_of<'a>(view: &ArrayView4<'a, f32>, batch: usize, head: usize) -> ArrayView2<'a, f32> {
+    (*view).index_axis_move(Axis(0), batch).index_axis_move(Axis(0), head)
+}
+
+/// The parts of a view along its first axis, each to be owned by a task.
+fn split<'a, D: RemoveAxis>(view: ArrayViewMut<'a, f32, D>) -> impl Iterator<Item = ArrayViewMut<'a, f32, D::Smaller>> {
+    let mut rest = Some(view);
+    std::iter::from_fn(move || {
+        let view = rest.take().filter(|view| view.len_of(Axis(0)) > 0)?;
+        let (first, others) = view.split_at(Axis(0), 1);
+        rest = Some(others);
+        Some(first.index_axis_move(Axis(0), 0))
+    })
+}
+
+/// What a thread needs to compute a task; kept from call to call.
+#[derive(Default)]
+struct Scratch {
+    key_blocks: Vec<[Lanes; KEYS]>,
+    value_blocks: Vec<[Lanes; KEYS]>,
+    key_rows: Vec<Lanes>,
+    value_rows: Vec<Lanes>,
+    query_rows: Vec<Lanes>,
+    dout_rows: Vec<Lanes>,
+    queries: Vec<Row>,
+    douts: Vec<Row>,
+    strip: Vec<[Row; KEYS]>,
+    gradient: Vec<[Row; KEYS]>,
+    mask: Vec<[Row; KEYS]>,
+    factors: Vec<f32>,
+    out: Vec<Lanes>,
+    dk: Vec<Lanes>,
+    dv: Vec<Lanes>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Multiply-adds below which waking another thread costs more than it saves (some ten microseconds).
+const SERIAL_WORK: usize = 1 << 19;
+
+/// Gives every part to `task`, on all threads where `work` is worth it.
+fn for_each<T: Send>(work: usize, parts: Vec<T>, task: impl Fn(T, &mut Scratch) + Sync + Send) {
+    let task = |part| SCRATCH.with_borrow_mut(|scratch| task(part, scratch));
+    if work < SERIAL_WORK || parts.len() < 2 {
+        parts.into_iter().for_each(task);
+    } else {
+        parallel::install(|| parts.into_par_iter().with_max_len(1).for_each(task));
+    }
+}

@@ -1,0 +1,65 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name '*.j2' -o -name 'Cargo.toml') \
+	Cargo.toml Cargo.lock pyproject.toml
+# The binding crate's tests link libpython; where this Python has no shared library they are left out, aloud.
+LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
+	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
+
+.PHONY: help demo test test-python test-rust lint format dist clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet '.[plot]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.lint: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet 'ruff>=0.8' 'mypy>=1.13' types-PyYAML types-tqdm 'maturin>=1.9,<2'
+	@touch $@
+
+demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`
+	$(BIN)/subgpt quickstart
+
+test: test-python test-rust ## Build, install and run every test
+
+test-python: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+test-rust: $(BIN)/python
+	cargo test --quiet -p subgpt-core
+	@if [ -n "$(LIBPYTHON)" ]; then \
+		PYO3_PYTHON=$(abspath $(BIN)/python) LD_LIBRARY_PATH="$(LIBPYTHON):$$LD_LIBRARY_PATH" \
+			cargo test --quiet -p subgpt-python; \
+	else echo "skipped: cargo test -p subgpt-python needs a Python with a shared libpython"; fi
+
+lint: $(VENV)/.lint $(VENV)/.test ## Formatting, lints and types, all denied
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	cargo fmt --all --check
+	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+format: $(VENV)/.lint ## Format everything
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cargo fmt --all
+
+dist: $(VENV)/.lint ## Build the abi3 wheel and the sdist into dist/
+	$(BIN)/maturin build --release --out dist
+	$(BIN)/maturin sdist --out dist
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) target dist

@@ -1,0 +1,152 @@
+"""`load`: open a Hugging Face directory of the GPT-2 family, or a run of ours. Nothing is ever unpickled.
+
+What is checked before memory is spent: the directory, config.json (size, shape, family), the names in a shard
+index, the first bytes of each weight file. The weight files themselves are validated by the native reader.
+"""
+
+import json
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from subgpt.errors import CheckpointError, MissingFileError
+from subgpt.model.config import GPTConfig
+from subgpt.model.gpt import GPT
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer import Tokenizer
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npz")
+_CONVERT = (
+    "is a format that can run code when opened, so it is never read; convert it once where you trust it: "
+    "transformers' AutoModelForCausalLM.from_pretrained(…).save_pretrained(folder) writes model.safetensors"
+)
+_JSON_LIMIT = 64 << 20
+
+
+def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Tokenizer | None]":
+    """Open the model in a directory, and its tokenizer if there is one.
+
+    The directory has config.json and model.safetensors, or shards with model.safetensors.index.json.
+    Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
+
+    >>> load("no/such/folder")
+    Traceback (most recent call last):
+    subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and weights
+    """
+    directory = _directory(path_or_id)
+    values = read_json(directory / "config.json")
+    config = GPTConfig.from_hf(values, str(directory / "config.json"))
+    files = _weight_files(directory)
+    tokenizer = _tokenizer(directory, config)
+    model = GPT(config, seed=0, dtype=dtype)
+    model.native.load_safetensors([str(file) for file in files])
+    return model, tokenizer
+
+
+def read_json(path: Path) -> Any:
+    """Read the JSON in `path`; CheckpointError if it is missing, huge, or something else."""
+    try:
+        if path.stat().st_size > _JSON_LIMIT:
+            raise CheckpointError(f"{path}: larger than {_JSON_LIMIT >> 20} MiB; that is no configuration")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: no such file; a model directory has one") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}; check the file") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON ({_first_line(error)}); fetch the file again") from None
+
+
+def _directory(path_or_id: str | Path) -> Path:
+    path = Path(path_or_id).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix in _PICKLES:
+        raise CheckpointError(f"{path}: {_CONVERT}")
+    if path.is_file():
+        raise CheckpointError(f"{path}: is a file; give the directory that holds it beside config.json")
+    hub = ""
+    if len(PurePosixPath(str(path_or_id)).parts) == 2 and not str(path_or_id).startswith((".", "/", "~")):
+        hub = (
+            f" (a model of the Hugging Face hub is fetched with: hf download {path_or_id} --local-dir FOLDER)"
+        )
+    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights{hub}")
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """Find the safetensors files of the model, each one there and plausible."""
+    single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if single.exists():
+        files = [single]
+    elif index.exists():
+        files = _shards(index)
+    else:
+        pickles = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES)
+        if pickles:
+            raise CheckpointError(f"{directory / pickles[0]}: {_CONVERT}")
+        raise MissingFileError(
+            f"{single}: no such file; a model directory has it, or shards with {index.name}"
+        )
+    for file in files:
+        _look(file)
+    return files
+
+
+def _shards(index: Path) -> list[Path]:
+    values = read_json(index)
+    shards = values.get("weight_map") if isinstance(values, dict) else None
+    if (
+        not isinstance(shards, dict)
+        or not shards
+        or not all(isinstance(name, str) for name in shards.values())
+    ):
+        raise CheckpointError(f"{index}: has no weight_map from tensor to file name; fetch the file again")
+    names = sorted(set(shards.values()))
+    for name in names:
+        if name in ("", ".", "..") or PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
+            raise CheckpointError(
+                f"{index}: names {name!r}, which is not a plain file name; do not trust this index"
+            )
+        if not (index.parent / name).is_file():
+            raise MissingFileError(
+                f"{index.parent / name}: no such file, but {index.name} names it; fetch it too"
+            )
+    return [index.parent / name for name in names]
+
+
+def _look(file: Path) -> None:
+    """Recognise by the first bytes what is often saved under the name of a weight file."""
+    try:
+        with file.open("rb") as handle:
+            head = handle.read(256)
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}; check the file") from error
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{file}: a Git LFS pointer, not the weights; run: git lfs pull")
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{file}: a web page, not weights; download the file itself")
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")) and head[8:9] != b"{":
+        raise CheckpointError(f"{file}: {_CONVERT}")
+
+
+def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
+    """Open the tokenizer in `directory`, or for a checkpoint in its run directory; None without one."""
+    places = [directory]
+    if (directory / "state.json").exists():
+        places.append(directory.resolve().parent.parent.parent)
+    for place in places:
+        if (place / "tokenizer.json").exists():
+            from subgpt.tokenizer import Tokenizer
+
+            tokenizer = Tokenizer.load(place / "tokenizer.json")
+            if tokenizer.vocab_size > config.vocab_size:
+                raise CheckpointError(
+                    f"{place / 'tokenizer.json'}: {tokenizer.vocab_size} tokens, but the model beside it "
+                    f"has a vocabulary of {config.vocab_size}; they do not belong together"
+                )
+            return tokenizer
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

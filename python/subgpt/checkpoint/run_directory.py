@@ -1,0 +1,82 @@
+"""A run directory is a Hugging Face model directory with a folder `training/` beside the model.
+
+    config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
+    training/    config.yaml  metrics.jsonl  loss.png  best.safetensors  lock
+                 checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
+
+Every file is written under another name, synced and renamed, so that a reader sees the old or the new one,
+never half.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subgpt import _core
+from subgpt.errors import OutputError
+
+if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT
+    from subgpt.tokenizer import Tokenizer
+
+
+class RunDirectory:
+    """The names inside a run directory. Making one touches nothing."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self.config = self.path / "config.json"
+        self.weights = self.path / "model.safetensors"
+        self.training = self.path / "training"
+        self.settings = self.training / "config.yaml"
+        self.metrics = self.training / "metrics.jsonl"
+        self.plot = self.training / "loss.png"
+        self.best = self.training / "best.safetensors"
+        self.before = self.training / "before.json"
+        self.lock = self.training / "lock"
+        self.checkpoints = self.training / "checkpoints"
+
+    def create(self) -> None:
+        """Make the folders; OutputError if that cannot be."""
+        with naming(self.checkpoints):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+
+def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
+    """Write model and tokenizer as a Hugging Face directory; the weights last, since they take longest.
+
+    Raises OutputError if the directory cannot be written; files already there stay as they were.
+    """
+    directory = RunDirectory(path)
+    eot = None if tokenizer is None else tokenizer.eot_id
+    with naming(directory.path):
+        directory.path.mkdir(parents=True, exist_ok=True)
+        write_json(directory.config, model.config.to_hf(bos_token_id=eot, eos_token_id=eot))
+        generation = {"bos_token_id": eot, "eos_token_id": eot, "do_sample": True, "temperature": 1.0}
+        write_json(directory.path / "generation_config.json", generation)
+        if tokenizer is not None:
+            tokenizer.save(directory.path)
+        model.native.save_safetensors(str(directory.weights), {"format": "pt"})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, atomically."""
+    _core.write_atomic(str(path), (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn the system's complaint about a place into an OutputError that names it."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        if type(error).__module__ != "builtins":
+            raise
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{path}: cannot write there ({reason}); choose another directory or make room"
+        ) from error

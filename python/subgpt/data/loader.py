@@ -1,0 +1,204 @@
+"""Batches, each a pure function of the step: to resume, a run needs the number of the step and nothing else.
+
+A row of ids is cut into windows of ``block_size`` inputs, and every position of every window is a training
+example: the model sees ``ids[s : s + T]`` and is asked for ``ids[s + 1 : s + T + 1]``. Every epoch shifts the
+grid of windows by a random phase in ``[0, T)``, so that a token is not met in the same context every time,
+and visits the windows in an order that is arithmetic (see `permutation`). All epochs have the same number of
+windows, whatever their phase, which is what makes the position of a step a division; for that, up to ``2T -
+1`` tokens at the two ends of the corpus sit out an epoch, others each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from subgpt.data.permutation import U64Array, counter_hash, permute
+from subgpt.errors import ConfigError, DataError, DtypeError, InvalidValueError, ShapeError
+
+U32Array: TypeAlias = npt.NDArray[np.uint32]
+I64Array: TypeAlias = npt.NDArray[np.int64]
+Batch: TypeAlias = "tuple[U32Array, I64Array]"
+
+IGNORED = -100
+"""The target that no loss is computed for; the number that the field uses."""
+
+_PHASE = 0x7068617365
+"""Keeps the numbers drawn for the phase apart from those drawn for the order."""
+
+
+class WindowLoader:
+    """Training batches from one row of token ids.
+
+    Args:
+        tokens: uint32 (n,), at least ``block_size + 1`` of them. Not copied.
+        block_size: Inputs in a window, T.
+        batch_size: Windows in a batch, B.
+        seed: Decides phases and order.
+
+    Raises:
+        DataError: The corpus is shorter than a window.
+        ConfigError: A size below 1.
+        ShapeError, DtypeError: ``tokens`` is not a uint32 row.
+
+    >>> loader = WindowLoader(np.arange(1000, dtype=np.uint32), block_size=8, batch_size=4, seed=1)
+    >>> x, y = loader.batch(0)
+    >>> x.shape, x.dtype.name, y.shape, y.dtype.name, bool((x + 1 == y).all())
+    ((4, 8), 'uint32', (4, 8), 'int64', True)
+
+    """
+
+    def __init__(self, tokens: U32Array, *, block_size: int, batch_size: int, seed: int) -> None:
+        check_tokens(tokens)
+        check_sizes(block_size, batch_size)
+        n = len(tokens)
+        if n < block_size + 1:
+            raise DataError(
+                f"the corpus has {n} tokens, but a window of block_size={block_size} needs {block_size + 1}; "
+                f"give more text, or set block_size to at most {max(n - 1, 1)}"
+            )
+        self.tokens = tokens
+        self.block_size = block_size
+        self.batch_size = batch_size
+        self.seed = seed
+        # One window fits at every phase below n - T; from n = 2T on, all T phases leave room for (n - T) // T
+        # windows.
+        self._phases = min(block_size, n - block_size)
+        self._windows = max(1, (n - block_size) // block_size)
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Windows in an epoch, the same for every epoch."""
+        return self._windows
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Targets in a batch, B * T."""
+        return self.batch_size * self.block_size
+
+    def epoch(self, step: int) -> float:
+        """Epochs seen after ``step`` batches.
+
+        >>> WindowLoader(np.arange(33, dtype=np.uint32), block_size=8, batch_size=3, seed=1).epoch(2)
+        2.0
+        """
+        return step * self.batch_size / self._windows
+
+    def starts(self, step: int) -> I64Array:
+        """Where the windows of a batch begin, int64 (B,)."""
+        epochs, index = positions(step, self.batch_size, self._windows)
+        window = permute(index, self._windows, seed=self.seed, epoch=epochs)
+        starts: I64Array = window * self.block_size + self._phase(epochs)
+        return starts
+
+    def batch(self, step: int) -> Batch:
+        """Build the batch of a step.
+
+        Args:
+            step: Number of the batch from 0; batches run on across the borders of epochs.
+
+        Returns:
+            x uint32 (B, T), y int64 (B, T), where y is x one token later. Both are fresh arrays.
+
+        Raises:
+            InvalidValueError: A negative step.
+
+        """
+        columns = np.arange(self.block_size + 1, dtype=np.int64)
+        rows = self.tokens[self.starts(step)[:, None] + columns]
+        return np.ascontiguousarray(rows[:, :-1]), rows[:, 1:].astype(np.int64)
+
+    def _phase(self, epochs: U64Array) -> I64Array:
+        phase = counter_hash(self.seed, _PHASE, epochs) % np.uint64(self._phases)
+        return np.asarray(phase, dtype=np.int64)
+
+
+def positions(step: int, batch_size: int, per_epoch: int) -> tuple[U64Array, U64Array]:
+    """Tell the epoch of each row of a batch, and its position in the epoch; both uint64 (batch_size,).
+
+    >>> [a.tolist() for a in positions(1, 4, 6)]
+    [[0, 0, 1, 1], [4, 5, 0, 1]]
+    """
+    if step < 0:
+        raise InvalidValueError(f"step must be 0 or more, not {step}")
+    # Python's integers first: step * batch_size must not overflow in a run without end.
+    epoch, first = divmod(int(step) * batch_size, per_epoch)
+    index = first + np.arange(batch_size, dtype=np.uint64)
+    n = np.uint64(per_epoch)
+    return np.uint64(epoch & ((1 << 64) - 1)) + index // n, index % n
+
+
+def evaluation_batches(tokens: U32Array, *, block_size: int, batch_size: int) -> Iterator[Batch]:
+    """Yield windows that have every token but the first as a target exactly once, in order.
+
+    The loss over all of them, weighted by their number of targets, is exact: no sampling noise, and the same
+    whatever the batch size. The last window is shorter and comes as a batch of its own, so that nothing is
+    padded.
+
+    Args:
+        tokens: uint32 (n,), at least 2.
+        block_size: Most inputs in a window, T; windows follow each other at this stride.
+        batch_size: Most windows in a batch.
+
+    Yields:
+        x uint32 and y int64, (b, T) with b up to ``batch_size``, and at last (1, rest).
+
+    Raises:
+        DataError: Fewer than two tokens.
+
+    >>> batches = list(evaluation_batches(np.arange(8, dtype=np.uint32), block_size=3, batch_size=2))
+    >>> [y.tolist() for x, y in batches]
+    [[[1, 2, 3], [4, 5, 6]], [[7]]]
+
+    """
+    check_tokens(tokens)
+    check_sizes(block_size, batch_size)
+    if len(tokens) < 2:
+        raise DataError(
+            f"{len(tokens)} token(s) cannot be evaluated: at least 2 are needed to predict anything"
+        )
+    return _evaluation_batches(tokens, block_size, batch_size)
+
+
+def _evaluation_batches(tokens: U32Array, block_size: int, batch_size: int) -> Iterator[Batch]:
+    targets = len(tokens) - 1
+    whole = targets // block_size
+    for first in range(0, whole, batch_size):
+        last = min(first + batch_size, whole)
+        begin, end = first * block_size, last * block_size
+        shape = (last - first, block_size)
+        x = tokens[begin:end].reshape(shape).copy()
+        yield x, tokens[begin + 1 : end + 1].astype(np.int64).reshape(shape)
+    rest = whole * block_size
+    if rest < targets:
+        yield tokens[None, rest:targets].copy(), tokens[None, rest + 1 :].astype(np.int64)
+
+
+def check_tokens(tokens: U32Array) -> None:
+    """Refuse what is not a row of ids.
+
+    Raises:
+        DtypeError: Not a NumPy array of uint32.
+        ShapeError: Not one-dimensional.
+
+    """
+    if not isinstance(tokens, np.ndarray) or tokens.dtype != np.uint32:
+        given = tokens.dtype if isinstance(tokens, np.ndarray) else type(tokens).__name__
+        raise DtypeError(f"tokens must be a NumPy array of uint32, not {given}")
+    if tokens.ndim != 1:
+        raise ShapeError(f"tokens must be one row, shape (n,), not {tokens.shape}")
+
+
+def check_sizes(block_size: int, batch_size: int) -> None:
+    """Refuse sizes that no batch can have.
+
+    Raises:
+        ConfigError: Either is below 1.
+
+    """
+    for name, value in (("block_size", block_size), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")

@@ -1,0 +1,69 @@
+"""`evaluate`: how well a model predicts a text it has not seen."""
+
+from typing import TYPE_CHECKING, Literal, cast
+
+from subgpt.data.corpus import encode_corpus
+from subgpt.data.documents import read_documents
+from subgpt.data.instruct import read_examples
+from subgpt.data.masking import tokenize_examples
+from subgpt.data.sniff import sniff_kind
+from subgpt.errors import ConfigError
+from subgpt.evaluation.measure import Evaluation, HeldOut, measure
+from subgpt.finetuning.data import held_out_examples
+from subgpt.training.data import held_out_text
+
+if TYPE_CHECKING:
+    from subgpt.data.documents import DocumentSource
+    from subgpt.data.instruct import ExampleSource
+    from subgpt.model.gpt import GPT
+    from subgpt.tokenizer import Tokenizer
+
+
+def evaluate(
+    model: "GPT",
+    tokenizer: "Tokenizer",
+    source: "DocumentSource | ExampleSource",
+    *,
+    block_size: int | None = None,
+    batch_size: int = 16,
+    text_field: str = "text",
+    errors: Literal["replace", "strict"] = "strict",
+) -> Evaluation:
+    """Measure loss, perplexity and bits per byte of `model` over the whole of `source`.
+
+    Running text is cut into windows of `block_size` (the model's if not given) that do not overlap, so every
+    token but the first is predicted once, the first of each window without context. Of questions with
+    answers, the answers are.
+
+    Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source
+    cannot be used.
+    """
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ConfigError(
+            f"evaluate: the tokenizer has {tokenizer.vocab_size} tokens, the model a vocabulary of "
+            f"{model.config.vocab_size}; they do not belong together"
+        )
+    width = model.config.block_size if block_size is None else block_size
+    if not 1 <= width <= model.config.block_size:
+        raise ConfigError(f"evaluate: block_size = {width}; give 1 to the model's {model.config.block_size}")
+    held_out = held_out_source(
+        source, tokenizer, block_size=width, batch_size=batch_size, text_field=text_field, errors=errors
+    )
+    return measure(model, held_out)
+
+
+def held_out_source(
+    source: "DocumentSource | ExampleSource",
+    tokenizer: "Tokenizer",
+    *,
+    block_size: int,
+    batch_size: int,
+    text_field: str,
+    errors: Literal["replace", "strict"],
+) -> HeldOut:
+    """Take all of `source`, text or examples, as held-out data."""
+    if sniff_kind(source, text_field=text_field).kind == "instruct":
+        examples = tokenize_examples(read_examples(cast("ExampleSource", source), errors=errors), tokenizer)
+        return held_out_examples(examples, tokenizer, block_size, batch_size)
+    documents = read_documents(cast("DocumentSource", source), text_field=text_field, errors=errors)
+    return held_out_text(encode_corpus(documents, tokenizer), block_size, batch_size)

@@ -1,0 +1,85 @@
+"""The loss over held-out batches, weighted by targets, and what follows from it.
+
+Perplexity is exp(loss). Bits per byte is the loss summed over all targets, in bits, divided by the UTF-8
+bytes of the text: unlike loss and perplexity it does not depend on the tokenizer, so models with different
+ones can be compared.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+
+from subgpt.data.loader import IGNORED, Batch, I64Array
+from subgpt.errors import DataError
+from subgpt.model.gpt import GPT
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a pass over held-out text showed.
+
+    loss: nats per target. perplexity: exp(loss). bits_per_byte: None where the number of bytes is not known.
+    tokens: targets that were predicted. seconds: how long it took.
+    """
+
+    loss: float
+    perplexity: float
+    bits_per_byte: float | None
+    tokens: int
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        bits = "" if self.bits_per_byte is None else f", {self.bits_per_byte:.4f} bits per byte"
+        return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}{bits} over {self.tokens:,} tokens"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out data: a function that gives its batches, its targets in all, and its bytes (0: unknown)."""
+
+    batches: Callable[[], Iterable[Batch]]
+    targets: int
+    text_bytes: int = 0
+
+    def limited(self, limit: int | None) -> "HeldOut":
+        """Keep at most `limit` batches, spread evenly over the whole, so that every part has its say."""
+        total = sum(1 for _ in self.batches())
+        if limit is None or limit >= total:
+            return self
+        chosen = np.zeros(total, dtype=bool)
+        chosen[np.arange(limit) * total // limit] = True
+        return HeldOut(lambda: compress(self.batches(), chosen), self.targets, self.text_bytes)
+
+
+def measure(model: GPT, held_out: HeldOut) -> Evaluation:
+    """Take the mean loss of `model` over `held_out`, without dropout, without touching gradients."""
+    begin = time.monotonic()
+    nats, tokens = 0.0, 0
+    for ids, targets in held_out.batches():
+        count = count_targets(targets)
+        if count:
+            nats += count * model.loss(ids, targets, ignore_index=IGNORED)
+            tokens += count
+    if tokens == 0:
+        raise DataError("the held-out data has no target that counts; give more of it")
+    loss = nats / tokens
+    bits = loss * held_out.targets / (held_out.text_bytes * math.log(2)) if held_out.text_bytes else None
+    return Evaluation(loss, perplexity(loss), bits, tokens, time.monotonic() - begin)
+
+
+def count_targets(targets: I64Array) -> int:
+    """Count the targets that are not masked."""
+    return int(np.count_nonzero(targets != IGNORED))
+
+
+def perplexity(loss: float) -> float:
+    """Give exp(loss), infinite where that is beyond a float.
+
+    >>> perplexity(0.0), perplexity(1e6)
+    (1.0, inf)
+    """
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,1 @@
+"""Text out of a model: `config` (the options), `generate` (a whole text), `stream` (piece by piece)."""

@@ -1,0 +1,69 @@
+"""`generate`: a prompt in, a text out. `sampling_probs`: the distribution that the sampler draws from."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subgpt import _core
+from subgpt.errors import ConfigError
+from subgpt.generation.config import SAMPLING, GenerationConfig
+from subgpt.generation.prompt import end_ids, prompt_ids
+from subgpt.generation.stream import merge_options, stream
+from subgpt.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT, Ids
+    from subgpt.tokenizer import Tokenizer
+
+
+def generate(
+    model: "GPT",
+    tokenizer: "Tokenizer",
+    prompt: str,
+    *,
+    config: GenerationConfig | None = None,
+    return_prompt: bool = True,
+    **options: Any,
+) -> str:
+    """Give the prompt and what the model writes after it, or with `return_prompt=False` the latter alone.
+
+    options: those of `GenerationConfig`, over `config`: max_new_tokens, temperature (0: greedy), top_k,
+    top_p, min_p, repetition_penalty, stop, seed, do_sample. The text ends at the tokenizer's end of text, a
+    stop text or max_new_tokens. A text longer than the model's block goes on with a sliding window.
+    """
+    settings = merge_options(config, options)
+    if settings.stop:
+        text = "".join(stream(model, tokenizer, prompt, config=settings))
+    else:
+        text = _generate_at_once(model, tokenizer, prompt, settings)
+    return prompt + text if return_prompt else text
+
+
+def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
+    """Make the whole text in one native call."""
+    session = model.native.session()
+    session.append(prompt_ids(tokenizer, prompt))
+    new = session.run(settings.max_new_tokens, settings.to_native(), end_ids(tokenizer, settings))
+    return tokenizer.decode(new[new < tokenizer.vocab_size])
+
+
+def sampling_probs(
+    logits: npt.ArrayLike, *, context: "Ids | None" = None, **options: Any
+) -> npt.NDArray[np.float64]:
+    """Give the distribution over the next token after all sampling rules, exactly as the sampler uses it.
+
+    logits: (vocab_size,). context: ids so far, for repetition_penalty. options: temperature, top_k, top_p,
+    min_p, repetition_penalty, do_sample. Returns float64 (vocab_size,), summing to 1; one token has 1 at
+    temperature 0.
+
+    >>> sampling_probs(np.log([0.5, 0.3, 0.2]), top_k=2).round(3).tolist()
+    [0.625, 0.375, 0.0]
+    """
+    known = [*SAMPLING, "do_sample"]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"sampling_probs: there is no option {name!r}; {did_you_mean(name, known)}")
+    settings = GenerationConfig(seed=0, **options)
+    row = np.ascontiguousarray(logits, dtype=np.float32)
+    return _core.sampling_probs(row, context, settings.to_native())

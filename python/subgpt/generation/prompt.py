@@ -1,0 +1,34 @@
+"""From a prompt to the ids that a model begins with, and the ids that end its text."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from subgpt.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from subgpt.generation.config import GenerationConfig
+    from subgpt.tokenizer import Tokenizer
+
+
+def prompt_ids(tokenizer: "Tokenizer", prompt: str) -> npt.NDArray[np.uint32]:
+    """Encode `prompt` to at least one id.
+
+    An empty prompt starts from the end-of-text token, after which every training document began; a tokenizer
+    without one starts from id 0. Special tokens inside the prompt are read as special tokens: that is how a
+    prompt can end a document. Characters that the tokenizer does not know become its `<unk>`.
+    """
+    if not isinstance(prompt, str):
+        raise InvalidValueError(f"prompt is {type(prompt).__name__}; give a str")
+    if not prompt:
+        return np.array([0 if tokenizer.eot_id is None else tokenizer.eot_id], dtype=np.uint32)
+    return tokenizer.encode(prompt, allowed_special="all")
+
+
+def end_ids(tokenizer: "Tokenizer", settings: "GenerationConfig") -> list[int]:
+    """List the ids that end a text: those asked for, and the end of text unless it is ignored."""
+    ends = settings.eos_ids
+    if tokenizer.eot_id is not None and not settings.ignore_eos:
+        ends.append(tokenizer.eot_id)
+    return ends

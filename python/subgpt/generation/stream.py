@@ -1,0 +1,96 @@
+"""`stream`: text as it is written, never half a character, never the beginning of a stop text."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from subgpt.generation.config import GenerationConfig
+from subgpt.generation.prompt import end_ids, prompt_ids
+
+if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT
+    from subgpt.tokenizer import Tokenizer
+
+
+def stream(
+    model: "GPT",
+    tokenizer: "Tokenizer",
+    prompt: str,
+    *,
+    config: GenerationConfig | None = None,
+    **options: Any,
+) -> Iterator[str]:
+    """Yield what the model writes after `prompt`, in pieces: joined, `generate`'s text without the prompt.
+
+    options: those of `GenerationConfig`, over `config`. The first error of an option or the prompt comes at
+    once, not with the first piece.
+    """
+    settings = merge_options(config, options)
+    ids = prompt_ids(tokenizer, prompt)
+    return _pieces(model, tokenizer, ids, settings)
+
+
+def merge_options(config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
+    """Put `options` over `config`."""
+    return GenerationConfig(**options) if config is None else config.replace(**options)
+
+
+def _pieces(model: "GPT", tokenizer: "Tokenizer", ids: Any, settings: GenerationConfig) -> Iterator[str]:
+    session = model.native.session()
+    session.append(ids)
+    decoder = tokenizer.decode_stream()
+    guard = StopGuard(settings.stop)
+    ends = frozenset(end_ids(tokenizer, settings))
+    native = settings.to_native()
+    for _ in range(settings.max_new_tokens):
+        token = session.sample(native)
+        if token in ends:
+            break
+        session.append([token])
+        piece = guard.push(decoder.push(token) if token < tokenizer.vocab_size else "")
+        if piece:
+            yield piece
+        if guard.done:
+            return
+    piece = guard.push(decoder.flush()) + guard.flush()
+    if piece:
+        yield piece
+
+
+class StopGuard:
+    """Lets text through up to the first stop text, holding back what may turn out to be the beginning of one.
+
+    >>> guard = StopGuard(["END"])
+    >>> [guard.push(piece) for piece in ("one E", "N", "tEN", "D more")], guard.done
+    (['one ', '', 'ENt', ''], True)
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.stops = tuple(stops)
+        self.done = False
+        self._held = ""
+
+    def push(self, piece: str) -> str:
+        """Give the text that is certain after `piece`; empty once a stop text was met."""
+        if self.done:
+            return ""
+        text = self._held + piece
+        found = [at for stop in self.stops if (at := text.find(stop)) >= 0]
+        if found:
+            self.done, self._held = True, ""
+            return text[: min(found)]
+        keep = max((_overlap(text, stop) for stop in self.stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """Give what was held back and, as the text has ended, is no stop text after all."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Measure the longest proper beginning of `stop` that `text` ends with."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

@@ -1,0 +1,171 @@
+"""`GPT`: a decoder-only transformer with its weights and gradients, on NumPy arrays.
+
+The weights live in one flat native buffer; this class converts, checks and names. Tensor names are
+transformers' for GPT-2 (``transformer.h.0.attn.c_attn.weight``), linear weights of the blocks stored (in,
+out) as GPT-2 stores them.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from subgpt import _core
+from subgpt.errors import ConfigError, InvalidValueError, ShapeError
+from subgpt.model.config import GPTConfig
+from subgpt.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer import Tokenizer
+
+Ids: TypeAlias = npt.NDArray[np.integer[Any]] | Sequence[int] | Sequence[Sequence[int]]
+"""Token ids: an array of any integer type or (nested) lists, shape (B, T) or (T,)."""
+
+_TIED_ALIAS = "lm_head.weight"
+_EMBEDDING = "transformer.wte.weight"
+
+
+class GPT:
+    """A GPT with fresh weights: normal(0, 0.02), residual projections smaller by sqrt(2 n_layer), as nanoGPT.
+
+    config: the shape. seed: any non-negative integer; the same seed gives the same weights on every machine.
+    dtype: "float32", the one in this version.
+
+    >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+    >>> model.forward([[1, 2, 3]]).shape
+    (1, 3, 11)
+    >>> round(float(model.next_token_probs([1, 2]).sum()), 5)
+    1.0
+    """
+
+    def __init__(self, config: GPTConfig, *, seed: int, dtype: str = "float32") -> None:
+        if not isinstance(config, GPTConfig):
+            raise ConfigError(f"GPT: config is {type(config).__name__}; give a GPTConfig")
+        if dtype != "float32":
+            raise ConfigError(f"GPT: dtype = {dtype!r} is not in this version; 'float32' is")
+        self.config = config
+        self.dtype = dtype
+        self.native = _core.Model(config.to_native(), _seed(seed))
+
+    def forward(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Give the logits, float32: (B, T, vocab_size) for ids (B, T), (T, vocab_size) for ids (T,).
+
+        T is at most block_size.
+        """
+        return self.native.forward(ids)
+
+    def loss(self, ids: Ids, targets: Ids, *, ignore_index: int = -100) -> float:
+        """Give the mean cross-entropy in nats over the targets that are not `ignore_index`; no dropout.
+
+        ids, targets: (B, T) or (T,). `targets[b, t]` is the token after `ids[b, t]`.
+        """
+        return self.native.loss(ids, targets, ignore_index)
+
+    def backward(self, ids: Ids, targets: Ids, *, ignore_index: int = -100, scale: float = 1.0) -> float:
+        """Give the loss, with dropout if there is any; add scale x its gradient to the gradient buffer."""
+        return self.native.backward(ids, targets, ignore_index, scale)
+
+    def grads(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Copy the gradient buffer, by tensor name."""
+        return {name: self.native.tensor(name, "grad") for name in self.native.tensor_names()}
+
+    def zero_grad(self) -> None:
+        """Set the gradient buffer to zero."""
+        self.native.zero_grad()
+
+    def clip_grad_norm(self, max_norm: float) -> float:
+        """Scale all gradients so that their joint L2 norm is at most `max_norm`; returns the norm before."""
+        return self.native.clip_grad_norm(max_norm)
+
+    def grad_norm(self) -> float:
+        """Give the joint L2 norm of all gradients."""
+        return self.native.grad_norm()
+
+    def state_dict(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Copy the weights, by tensor name; tied weights once, under the embedding's name."""
+        return {name: self.native.tensor(name, "param") for name in self.native.tensor_names()}
+
+    def load_state_dict(self, tensors: Mapping[str, npt.ArrayLike]) -> None:
+        """Take the weights from `tensors`; all or nothing.
+
+        A name too few, too many or of another shape raises ShapeError that lists each, with the nearest known
+        name. With tied embeddings a ``lm_head.weight`` equal to the token embedding is accepted.
+        """
+        names = self.native.tensor_names()
+        arrays = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in tensors.items()}
+        if _TIED_ALIAS in arrays and _TIED_ALIAS not in names and _EMBEDDING in arrays:
+            if not np.array_equal(arrays[_TIED_ALIAS], arrays[_EMBEDDING]):
+                raise ShapeError(
+                    f"load_state_dict: {_TIED_ALIAS} differs from {_EMBEDDING}, but this model ties them; "
+                    "make the model with tie_embeddings=False"
+                )
+            del arrays[_TIED_ALIAS]
+        problems = [f"{name} is missing" for name in names if name not in arrays]
+        for name, value in arrays.items():
+            if name not in names:
+                problems.append(f"{name} is not in this model ({did_you_mean(name, names)})")
+            elif value.shape != (shape := self.native.tensor(name, "param").shape):
+                problems.append(f"{name} has shape {value.shape}, expected {shape}")
+        if problems:
+            more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+            raise ShapeError(f"load_state_dict: {'; '.join(problems[:8])}{more}")
+        for name, value in arrays.items():
+            self.native.set_tensor(name, value)
+
+    def num_params(self, non_embedding: bool = False) -> int:
+        """Count the parameters; `non_embedding` leaves the position table out, as nanoGPT does."""
+        return self.native.num_params(non_embedding)
+
+    def next_token_probs(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Give the probabilities of the token after `ids` (n,): float32 (vocab_size,), each in [0, 1], sum 1.
+
+        The sum is within 1e-5. Past block_size, the last block_size ids count.
+        """
+        return self.native.next_token_probs(ids)
+
+    def generate(self, ids: Ids, **options: Any) -> npt.NDArray[np.uint32]:
+        """Give `ids` (n,) and what the model appends, uint32; options are those of `GenerationConfig`.
+
+        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings need a tokenizer:
+        use `subgpt.generate` for them.
+        """
+        from subgpt.generation.config import GenerationConfig
+
+        settings = GenerationConfig(**options)
+        if settings.stop:
+            raise ConfigError(
+                "GPT.generate: stop strings need a tokenizer; call subgpt.generate(model, tok, …)"
+            )
+        session = self.native.session()
+        session.append(ids)
+        session.run(settings.max_new_tokens, settings.to_native(), settings.eos_ids)
+        return session.ids
+
+    def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
+        """Write a Hugging Face directory that transformers and `subgpt.load` open."""
+        from subgpt.checkpoint.run_directory import save_model
+
+        save_model(self, path, tokenizer)
+
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"GPT({self.num_params():,} parameters: {c.n_layer} layers, {c.n_head} heads, {c.n_embd} wide, "
+            f"vocabulary {c.vocab_size}, block {c.block_size})"
+        )
+
+
+def _seed(seed: int) -> int:
+    """Keep `seed` below 2**64, and take a 64-bit hash of a larger one."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise InvalidValueError(f"GPT: seed is {seed!r}; give an integer of 0 or more")
+    seed = seed.__index__()
+    if seed < 0:
+        raise InvalidValueError(f"GPT: seed is {seed}; give an integer of 0 or more")
+    if seed < 1 << 64:
+        return seed
+    data = seed.to_bytes((seed.bit_length() + 7) // 8, "little")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

@@ -1,0 +1,191 @@
+"""`TrainConfig`: everything about a run that is not the model, the tokenizer or the data.
+
+Names are Hugging Face's TrainingArguments'; nanoGPT's names are understood and echoed under these.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import Field, field_validator, model_validator
+
+from subgpt.errors import ConfigError
+from subgpt.settings import Settings
+from subgpt.training.schedule import learning_rate_at
+
+Self = TypeVar("Self", bound="TrainConfig")
+
+
+class TrainConfig(Settings):
+    """Settings of `pretrain` and `finetune`, checked and immutable.
+
+    A value out of range or an unknown name raises ConfigError naming the field.
+
+    >>> TrainConfig(max_iters=500).max_steps
+    500
+    >>> TrainConfig(learnig_rate=1e-3)
+    Traceback (most recent call last):
+    subgpt.errors.ConfigError: TrainConfig: there is no setting 'learnig_rate'; did you mean 'learning_rate'?
+    """
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "max_iters": "max_steps",
+        "grad_clip": "max_grad_norm",
+        "beta1": "adam_beta1",
+        "beta2": "adam_beta2",
+        "eps": "adam_epsilon",
+        "warmup_iters": "warmup_steps",
+        "lr_decay_iters": "lr_decay_steps",
+        "min_lr": "min_learning_rate",
+        "eval_interval": "eval_steps",
+        "eval_iters": "eval_batches",
+        "log_interval": "logging_steps",
+        "out_dir": "output_dir",
+        "per_device_train_batch_size": "batch_size",
+        "lr": "learning_rate",
+        "optim": "optimizer",
+    }
+
+    # How far, and with which batches.
+    max_steps: int = Field(default=1000, ge=1, le=10**9, description="number of updates")
+    batch_size: int = Field(default=16, ge=1, le=1 << 20, description="windows per forward and backward pass")
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1 << 20, description="passes per update")
+    block_size: int | None = Field(
+        default=None, ge=1, description="window length in tokens; the model's if not given"
+    )
+    seed: int = Field(default=0, ge=0, lt=1 << 64, description="order of the data, and dropout")
+
+    # The update. beta2 is nanoGPT's for small batches: with some thousand tokens a step, 0.95 is a noisy
+    # average.
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="adamw or sgd")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, le=100, description="highest rate; finetune has 1e-4 if not given"
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="shape of the decay"
+    )
+    warmup_steps: int | None = Field(
+        default=None, ge=0, description="updates of rising rate; a tenth of the run, at most 100"
+    )
+    lr_decay_steps: int | None = Field(
+        default=None, ge=1, description="step of the lowest rate; max_steps if not given"
+    )
+    min_learning_rate: float | None = Field(
+        default=None, ge=0, description="lowest rate; a tenth of the highest if not given"
+    )
+    weight_decay: float = Field(default=0.1, ge=0, le=100, description="on matrices only with adamw")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.99, ge=0, lt=1)
+    adam_epsilon: float = Field(default=1e-8, gt=0, lt=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="for sgd")
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, description="clip the global gradient norm to this; 0: never"
+    )
+
+    # Looking: validation, samples, lines.
+    eval_steps: int = Field(default=100, ge=0, description="updates between validations; 0: only at the end")
+    eval_batches: int | None = Field(
+        default=50, ge=1, description="batches per validation, spread evenly; null: all"
+    )
+    early_stopping_patience: int | None = Field(
+        default=None, ge=1, description="stop after this many validations without gain"
+    )
+    load_best_model_at_end: bool | None = Field(
+        default=None, description="keep the best weights; on with early stopping"
+    )
+    sample_steps: int = Field(default=0, ge=0, description="updates between samples; 0: none")
+    sample_prompt: str = Field(default="", description="what a sample begins with")
+    sample_tokens: int = Field(default=64, ge=1, le=1 << 20)
+    logging_steps: int = Field(default=1, ge=1, description="updates between lines of metrics.jsonl")
+
+    # Keeping.
+    output_dir: str | Path | None = Field(
+        default=None, description="run directory; nothing is written if not given"
+    )
+    overwrite_output_dir: bool = Field(default=False, description="discard an earlier run in output_dir")
+    save_steps: int = Field(default=500, ge=0, description="updates between checkpoints; 0: only at the end")
+    save_total_limit: int = Field(
+        default=2, ge=1, description="checkpoints kept; two, so that one bad disk block is survived"
+    )
+
+    # The data.
+    val_fraction: float = Field(default=0.1, ge=0, lt=1, description="part of the documents held out")
+    text_field: str = Field(default="text", min_length=1, description="key of the text in a jsonl line")
+    errors: Literal["replace", "strict"] = Field(
+        default="strict", description="bytes that are not UTF-8: replace or refuse"
+    )
+
+    @field_validator("lr_scheduler_type", mode="before")
+    @classmethod
+    def _accept_constant_with_warmup(cls, value: Any) -> Any:
+        return (
+            "constant" if value == "constant_with_warmup" else value
+        )  # ours always warms up as warmup_steps says
+
+    @model_validator(mode="after")
+    def _fits_together(self: Self) -> Self:
+        if self.warmup > self.max_steps:
+            raise ValueError(
+                f"warmup_steps = {self.warmup_steps} is longer than max_steps = {self.max_steps}; shorten it"
+            )
+        if self.min_learning_rate is not None and self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate = {self.min_learning_rate:g} is above "
+                f"learning_rate = {self.learning_rate:g}; lower it"
+            )
+        if self.early_stopping_patience is not None and not (self.eval_steps and self.val_fraction):
+            raise ValueError(
+                "early_stopping_patience needs validation: set eval_steps and val_fraction above 0"
+            )
+        return self
+
+    @property
+    def warmup(self) -> int:
+        """Number of warm-up updates, with the default resolved."""
+        return min(100, self.max_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def lowest_rate(self) -> float:
+        """`min_learning_rate` with the default resolved."""
+        return self.learning_rate / 10 if self.min_learning_rate is None else self.min_learning_rate
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the run ends with the weights of the best validation."""
+        if self.load_best_model_at_end is None:
+            return self.early_stopping_patience is not None
+        return self.load_best_model_at_end
+
+    def learning_rate_at(self, step: int) -> float:
+        """Give the learning rate of update `step`, counted from 0.
+
+        >>> TrainConfig(learning_rate=1e-3, warmup_steps=1, lr_scheduler_type="constant").learning_rate_at(0)
+        0.0005
+        """
+        return learning_rate_at(
+            step,
+            kind=self.lr_scheduler_type,
+            peak=self.learning_rate,
+            minimum=self.lowest_rate,
+            warmup_steps=self.warmup,
+            decay_steps=self.max_steps if self.lr_decay_steps is None else self.lr_decay_steps,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give every field as a plain value, for config.yaml and JSON."""
+        return self.model_dump(mode="json")
+
+    def resolved(self: Self, block_size: int) -> Self:
+        """Turn every default that depends on another value into a number; `block_size` is the model's.
+
+        Raises ConfigError if the windows are longer than the model's.
+        """
+        if self.block_size is not None and self.block_size > block_size:
+            raise ConfigError(
+                f"TrainConfig: block_size = {self.block_size} is beyond the model's {block_size}; lower it"
+            )
+        return self.replace(
+            warmup_steps=self.warmup,
+            min_learning_rate=self.lowest_rate,
+            load_best_model_at_end=self.keeps_best,
+            block_size=block_size if self.block_size is None else self.block_size,
+        )

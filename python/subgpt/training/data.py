@@ -1,0 +1,78 @@
+"""What the loop needs to know of the data, and how running text becomes it."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy.typing as npt
+
+from subgpt.data.corpus import TokenCorpus, load_corpus
+from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
+from subgpt.evaluation.measure import HeldOut
+
+if TYPE_CHECKING:
+    from subgpt.data.documents import DocumentSource
+    from subgpt.tokenizer import Tokenizer
+    from subgpt.training.config import TrainConfig
+
+
+class Loader(Protocol):
+    """Batches as a pure function of their number: the position in the data is an integer."""
+
+    def batch(self, step: int) -> Batch:
+        """Give ids uint32 (B, T) and targets int64 (B, T) of batch `step`, from 0."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A loader, what is held out (None: nothing), a fingerprint of both, and lines worth telling."""
+
+    loader: Loader
+    tokens: int
+    held_out: HeldOut | None
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+
+def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
+    """Read, divide and encode running text; every position of every window is a training example.
+
+    `config` is resolved: its block_size is a number.
+    """
+    block_size = config.block_size or 1
+    train, val, summary = load_corpus(
+        source,
+        tokenizer,
+        val_fraction=config.val_fraction,
+        seed=config.seed,
+        text_field=config.text_field,
+        errors=config.errors,
+    )
+    return TrainingData(
+        loader=WindowLoader(
+            train.tokens, block_size=block_size, batch_size=config.batch_size, seed=config.seed
+        ),
+        tokens=len(train),
+        held_out=held_out_text(val, block_size, config.batch_size) if len(val) else None,
+        fingerprint=fingerprint([train.tokens, val.tokens]),
+        notes=tuple(summary.describe()),
+    )
+
+
+def held_out_text(corpus: TokenCorpus, block_size: int, batch_size: int) -> HeldOut:
+    """Take every token of `corpus` but the first as a target, once, in windows that do not overlap."""
+
+    def batches() -> Iterable[Batch]:
+        return evaluation_batches(corpus.tokens, block_size=block_size, batch_size=batch_size)
+
+    return HeldOut(batches, len(corpus) - 1, corpus.text_bytes)
+
+
+def fingerprint(arrays: Sequence[npt.NDArray[Any]]) -> str:
+    """Give 32 hexadecimal digits that depend on every number in `arrays`."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,140 @@
+"""The training loop. Everything a run does, in the order in which it does it, on one page.
+
+Accumulation is weighted by tokens: with n_i targets that count in micro-batch i and N in all, its gradient
+enters with n_i / N, so that the sum is the gradient of the mean over all N tokens, however unevenly they lie.
+Dividing by the number of micro-batches instead is a well-known mistake (huggingface/transformers#34191).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from subgpt.checkpoint.checkpoints import TrainState
+from subgpt.data.loader import IGNORED, Batch
+from subgpt.errors import DataError, LossError
+from subgpt.evaluation.measure import HeldOut, count_targets, measure
+from subgpt.model.gpt import GPT
+from subgpt.training.config import TrainConfig
+from subgpt.training.data import Loader
+from subgpt.training.interrupt import Interrupts
+from subgpt.training.optimizers import Optimizer
+from subgpt.training.recorder import Recorder
+
+
+@dataclass
+class Job:
+    """All that the loop works on. `save` and `keep_best` keep the weights, `sample` writes a text."""
+
+    model: GPT
+    optimizer: Optimizer
+    loader: Loader
+    held_out: HeldOut | None
+    config: TrainConfig
+    state: TrainState
+    recorder: Recorder
+    save: Callable[[], None]
+    keep_best: Callable[[], None]
+    sample: Callable[[], str]
+
+
+def train(job: Job) -> None:
+    """Make the updates from `job.state.step` to `config.max_steps`, or until signal or patience ends it.
+
+    Raises LossError, before the weights are touched, at the first loss or gradient that is not finite.
+    """
+    config, state, recorder = job.config, job.state, job.recorder
+    with Interrupts() as interrupts:
+        if state.step == 0:
+            validate(job)
+        while state.step < config.max_steps:
+            begin = time.monotonic()
+            passes = config.gradient_accumulation_steps
+            batches = [job.loader.batch(state.step * passes + i) for i in range(passes)]
+            rate = config.learning_rate_at(state.step)
+            result = update(job.model, job.optimizer, batches, rate, config.max_grad_norm, state.step + 1)
+            state.step += 1
+            state.tokens += result.tokens
+            recorder.step(
+                state.step, result.loss, rate, result.grad_norm, result.tokens, time.monotonic() - begin
+            )
+
+            finished = state.step == config.max_steps
+            if finished or due(state.step, config.eval_steps):
+                validate(job)
+            if due(state.step, config.sample_steps):
+                recorder.sample(state.step, config.sample_prompt, job.sample())
+            patience = config.early_stopping_patience
+            recorder.run.stopped_early = (
+                not finished and patience is not None and state.without_gain >= patience
+            )
+            recorder.run.interrupted = not finished and interrupts.requested is not None
+            ending = finished or recorder.run.stopped_early or recorder.run.interrupted
+            if ending or due(state.step, config.save_steps):
+                job.save()
+            if ending:
+                break
+
+
+class Update(NamedTuple):
+    """What an update did: mean loss in nats before it, gradient norm before clipping, targets."""
+
+    loss: float
+    grad_norm: float
+    tokens: int
+
+
+def update(
+    model: GPT, optimizer: Optimizer, batches: Sequence[Batch], rate: float, max_grad_norm: float, step: int
+) -> Update:
+    """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping."""
+    counts = [count_targets(targets) for _, targets in batches]
+    total = sum(counts)
+    if total == 0:
+        raise DataError(
+            f"step {step}: every target is masked, there is nothing to learn; check answers and block_size"
+        )
+    loss = 0.0
+    for (ids, targets), count in zip(batches, counts, strict=True):
+        if count:
+            share = count / total
+            loss += share * model.backward(ids, targets, ignore_index=IGNORED, scale=share)
+    norm = model.clip_grad_norm(max_grad_norm) if max_grad_norm else model.grad_norm()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise _not_finite(model, loss, norm, step)
+    optimizer.step(rate)
+    model.zero_grad()
+    return Update(loss, norm, total)
+
+
+def validate(job: Job) -> None:
+    """Measure the held-out loss, remember whether it is the best, keep the weights if they should be."""
+    if job.held_out is None:
+        return
+    seen = measure(job.model, job.held_out)
+    if not math.isfinite(seen.loss):
+        raise _not_finite(job.model, seen.loss, math.nan, job.state.step)
+    state = job.state
+    if job.recorder.evaluation(state.step, seen):
+        state.best, state.best_step, state.without_gain = seen.loss, state.step, 0
+        job.keep_best()
+    else:
+        state.without_gain += 1
+
+
+def due(step: int, every: int) -> bool:
+    """Tell whether something that happens every so many steps happens now; 0 is never."""
+    return every > 0 and step % every == 0
+
+
+def _not_finite(model: GPT, loss: float, norm: float, step: int) -> LossError:
+    """Make the error for a broken step, naming the first tensor that is broken; clear the gradients."""
+    weight = model.native.first_nonfinite("param")
+    gradient = model.native.first_nonfinite("grad")
+    model.zero_grad()
+    where = f"weight {weight}" if weight else f"gradient of {gradient}" if gradient else "the loss itself"
+    return LossError(
+        f"step {step}: loss {loss:g}, gradient norm {norm:g}, first not finite: {where}; checkpoints made "
+        "before are good: lower learning_rate, lengthen warmup_steps or set max_grad_norm, and start again"
+    )

@@ -1,0 +1,64 @@
+"""`metrics.jsonl`: one JSON object a line, appended while the run goes on, readable by anything.
+
+A training line has step, loss, learning_rate, grad_norm, tokens_per_second, seconds; a validation line step,
+val_loss, val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats
+per token; `seconds` counts from the start of the run over all resumptions. On resume, lines beyond the
+checkpoint's step are dropped, so that no step occurs twice.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any
+
+from subgpt import _core
+from subgpt.errors import OutputError
+
+
+class MetricsFile:
+    """The open file of a run. Lines reach the system at once; `sync` makes them survive a power cut."""
+
+    def __init__(self, path: Path, *, keep_to_step: int) -> None:
+        self.path = path
+        self._truncate(keep_to_step)
+        try:
+            self._file: IO[str] = path.open("a", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise OutputError(
+                f"{path}: {error.strerror}; choose an output_dir that can be written"
+            ) from error
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one line."""
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}; free some space and resume") from error
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _truncate(self, step: int) -> None:
+        """Keep the lines up to `step`: all others were written by a future that did not happen."""
+        if self.path.exists():
+            kept = [json.dumps(record) + "\n" for record in read_metrics(self.path) if record["step"] <= step]
+            _core.write_atomic(str(self.path), "".join(kept if step else []).encode())
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Read every whole line of a `metrics.jsonl`; a last line cut off by a crash is left out."""
+    records = []
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    return records

@@ -1,0 +1,103 @@
+"""`Run`: what training gives back, and what a saved run can be read into."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subgpt.training.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from subgpt.evaluation.measure import Evaluation
+
+
+@dataclass
+class Run:
+    """The course of a run and where it lies.
+
+    steps, losses, learning_rates, grad_norms: one entry an update: its number from 1, the mean loss in nats
+    before it. val_steps, val_losses: one entry a validation. best: the lowest validation loss (inf without
+    validation), seen at best_step. before, after: `Evaluation` by the data's name ("new", "old"), filled by
+    fine-tuning. output_dir: the run directory, or None. interrupted: stopped by Ctrl-C or SIGTERM.
+    stopped_early: no gain within the patience. error: what ended the run by force; callbacks see it, the
+    caller gets it raised.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+    val_steps: list[int] = field(default_factory=list)
+    val_losses: list[float] = field(default_factory=list)
+    best: float = math.inf
+    best_step: int = 0
+    step: int = 0
+    max_steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    output_dir: Path | None = None
+    checkpoint: Path | None = None
+    interrupted: bool = False
+    stopped_early: bool = False
+    error: BaseException | None = None
+    before: dict[str, "Evaluation"] = field(default_factory=dict)
+    after: dict[str, "Evaluation"] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, output_dir: str | Path) -> "Run":
+        """Read the course of a finished or broken run from its `training/metrics.jsonl`."""
+        from subgpt.checkpoint.run_directory import RunDirectory
+
+        directory = RunDirectory(output_dir)
+        run = cls(output_dir=directory.path)
+        for record in read_metrics(directory.metrics):
+            run.add(record)
+        return run
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take in one line of `metrics.jsonl`."""
+        self.step = record["step"]
+        self.seconds = record.get("seconds", self.seconds)
+        if "loss" in record:
+            self.steps.append(record["step"])
+            self.losses.append(record["loss"])
+            self.learning_rates.append(record["learning_rate"])
+            self.grad_norms.append(record["grad_norm"])
+        if "val_loss" in record:
+            self.val_steps.append(record["step"])
+            self.val_losses.append(record["val_loss"])
+            if record["val_loss"] < self.best:
+                self.best, self.best_step = record["val_loss"], record["step"]
+
+    @property
+    def metrics_path(self) -> Path | None:
+        """`training/metrics.jsonl` of the run directory, or None."""
+        return None if self.output_dir is None else self.output_dir / "training" / "metrics.jsonl"
+
+    @property
+    def plot_path(self) -> Path | None:
+        """`training/loss.png` of the run directory, or None."""
+        return None if self.output_dir is None else self.output_dir / "training" / "loss.png"
+
+    def plot(self, path: str | Path | None = None) -> Path:
+        """Draw the losses into a PNG at `path`, or into the run directory; needs the extra `plot`."""
+        from subgpt.training.plot import plot_losses
+
+        target = self.plot_path if path is None else Path(path)
+        return plot_losses(self, Path("loss.png") if target is None else target)
+
+    def __str__(self) -> str:
+        parts = [f"{self.step} steps in {self.seconds:.1f} s"]
+        if self.losses:
+            parts.append(f"loss {self.losses[0]:.4f} -> {self.losses[-1]:.4f}")
+        if self.val_losses:
+            parts.append(f"best validation loss {self.best:.4f} at step {self.best_step}")
+        if self.error is not None:
+            parts.append(f"ended by {type(self.error).__name__}")
+        if self.interrupted:
+            parts.append("interrupted")
+        if self.stopped_early:
+            parts.append("stopped early")
+        if self.output_dir is not None:
+            parts.append(f"in {self.output_dir}")
+        return ", ".join(parts)

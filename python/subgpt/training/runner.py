@@ -1,0 +1,266 @@
+"""What pretraining and fine-tuning share: open the run directory, start or resume, train, write the result.
+
+`pretrain` and `finetune` differ in their data, their default settings and what they watch; they say so in
+their call.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subgpt import _core
+from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore, set_aside
+from subgpt.checkpoint.fingerprint import tokenizer_fingerprint
+from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
+from subgpt.evaluation.measure import Evaluation, HeldOut, measure
+from subgpt.generation.config import GenerationConfig
+from subgpt.generation.generate import generate
+from subgpt.model.gpt import GPT
+from subgpt.training.callbacks import Callback, RunStart, default_callbacks
+from subgpt.training.config import TrainConfig
+from subgpt.training.data import TrainingData
+from subgpt.training.keeper import Keeper
+from subgpt.training.loop import Job, train
+from subgpt.training.metrics import MetricsFile, read_metrics
+from subgpt.training.optimizers import SGD, AdamW, Optimizer
+from subgpt.training.recorder import Recorder
+from subgpt.training.resume import check_inputs, check_model, merge_settings
+from subgpt.training.run import Run
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer import Tokenizer
+
+Watch = Callable[[TrainingData], Mapping[str, HeldOut]]
+"""What to measure before and after the run, by name."""
+
+
+def run_training(
+    model: GPT,
+    tokenizer: "Tokenizer",
+    make_data: Callable[[TrainConfig], TrainingData],
+    config: TrainConfig | None,
+    *,
+    verb: str,
+    output_dir: str | Path | None,
+    resume: bool,
+    callbacks: Sequence[Callback] | None,
+    defaults: Mapping[str, Any],
+    watch: Watch,
+) -> Run:
+    """Train `model` on what `make_data` gives. `defaults` stand for settings that were not set."""
+    given = _given(config, output_dir)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ConfigError(
+            f"{verb}: the tokenizer has {tokenizer.vocab_size} tokens, the model a vocabulary of "
+            f"{model.config.vocab_size}; make the model with vocab_size={tokenizer.vocab_size} or more"
+        )
+    if given.output_dir is None and resume:
+        raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")
+    watchers = default_callbacks() if callbacks is None else callbacks
+    with ExitStack() as stack:
+        directory = None if given.output_dir is None else RunDirectory(given.output_dir)
+        keeper = Keeper(directory, model, stack)
+        keeper.open(resume=resume, overwrite=given.overwrite_output_dir)
+        start = _Start(
+            model, tokenizer, make_data, given, dict(defaults), keeper.directory if resume else None
+        )
+        keeper.begin(start.optimizer, start.state, start.config)
+        if directory is not None:
+            _write_settings(directory, verb, start.config, model)
+        return _train(model, tokenizer, start, keeper, watchers, watch)
+
+
+class _Start:
+    """Where a run begins: settings, data, optimizer and state, fresh or from the newest good checkpoint."""
+
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: "Tokenizer",
+        make_data: Callable[[TrainConfig], TrainingData],
+        given: TrainConfig,
+        defaults: dict[str, Any],
+        resumed: RunDirectory | None,
+    ) -> None:
+        self.notes: list[str] = []
+        self.fresh = True
+        self._tokenizer = tokenizer_fingerprint(tokenizer)
+        while self.fresh and resumed is not None:
+            found = newest_checkpoint(resumed.checkpoints, self.notes.append)
+            if found is None:
+                self.notes.append(f"{resumed.path} has no checkpoint yet; starting at step 0")
+                break
+            path, self.state = found
+            check_model(model, self.state, str(path))
+            self.config = merge_settings(given, self.state, str(path))
+            self.optimizer = make_optimizer(model, self.config)
+            try:
+                restore(path, self.state, model, self.optimizer)
+            except (CheckpointError, ValueError) as error:
+                set_aside(path, error, self.notes.append)
+                continue
+            self.fresh = False
+            self.data = make_data(self.config)
+            check_inputs(self.state, self.data.fingerprint, self._tokenizer, str(path))
+            self.notes.append(f"resumed from {path.name}")
+        if self.fresh:
+            self._begin(model, make_data, given.with_defaults(**defaults).resolved(model.config.block_size))
+        self.notes[:0] = self.data.notes
+
+    def _begin(
+        self, model: GPT, make_data: Callable[[TrainConfig], TrainingData], config: TrainConfig
+    ) -> None:
+        self.config = config
+        self.data = make_data(config)
+        self.optimizer = make_optimizer(model, config)
+        model.zero_grad()
+        model.native.dropout_state = (config.seed, 0)
+        settings = config.to_dict() | {"output_dir": None}
+        self.state = TrainState(
+            dropout=(config.seed, 0),
+            settings=settings,
+            model=model.config.to_dict(),
+            data=self.data.fingerprint,
+            tokenizer=self._tokenizer,
+        )
+
+
+def _train(
+    model: GPT,
+    tokenizer: "Tokenizer",
+    start: _Start,
+    keeper: Keeper,
+    callbacks: Sequence[Callback],
+    watch: Watch,
+) -> Run:
+    config, state, data, directory = start.config, start.state, start.data, keeper.directory
+    run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
+    metrics = None
+    if directory is not None:
+        metrics = MetricsFile(directory.metrics, keep_to_step=state.step)
+        keeper.stack.callback(metrics.close)
+        for record in read_metrics(directory.metrics):
+            run.add(record)
+    run.step, run.seconds, run.tokens = state.step, state.seconds, state.tokens
+    run.best, run.best_step = state.best_loss, state.best_step
+    recorder = Recorder(run, metrics, callbacks, config.logging_steps)
+    keeper.recorder = recorder
+    held_out = None if data.held_out is None else data.held_out.limited(config.eval_batches)
+
+    def sample() -> str:
+        options = GenerationConfig(max_new_tokens=config.sample_tokens, seed=config.seed)
+        return generate(model, tokenizer, config.sample_prompt, config=options, return_prompt=False)
+
+    try:
+        watched = watch(data)
+        recorder.start(
+            RunStart(
+                step=state.step,
+                max_steps=config.max_steps,
+                parameters=model.num_params(),
+                train_tokens=data.tokens,
+                val_tokens=0 if data.held_out is None else data.held_out.targets,
+                tokens_per_step=config.batch_size
+                * (config.block_size or 0)
+                * config.gradient_accumulation_steps,
+                output_dir=run.output_dir,
+                notes=tuple(start.notes),
+            )
+        )
+        run.before = _before(model, watched, directory, start.fresh)
+        train(
+            Job(
+                model,
+                start.optimizer,
+                data.loader,
+                held_out,
+                config,
+                state,
+                recorder,
+                keeper.save,
+                keeper.keep_best,
+                sample,
+            )
+        )
+        keeper.finish(tokenizer)
+        run.tokens = state.tokens
+        run.after = {name: measure(model, held) for name, held in watched.items()}
+        _plot(run, recorder)
+        if run.interrupted:
+            recorder.note(f"stopped after step {state.step}; {_how_to_resume(run)}")
+    except BaseException as error:
+        run.error = error
+        raise
+    finally:
+        recorder.end()
+    return run
+
+
+def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
+    """Make the optimizer that `config` names, for `model`."""
+    if config.optimizer == "sgd":
+        return SGD(model, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    betas = (config.adam_beta1, config.adam_beta2)
+    return AdamW(
+        model, config.learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
+    )
+
+
+def _given(config: TrainConfig | None, output_dir: str | Path | None) -> TrainConfig:
+    if config is None:
+        config = TrainConfig()
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(
+            f"config is {type(config).__name__}; give a TrainConfig, such as TrainConfig(max_steps=1000)"
+        )
+    return config if output_dir is None else config.replace(output_dir=str(output_dir))
+
+
+def _before(
+    model: GPT, watched: Mapping[str, HeldOut], directory: RunDirectory | None, fresh: bool
+) -> dict[str, Evaluation]:
+    """Give the losses before the first update: measured now, or in the run that is resumed."""
+    if not watched:
+        return {}
+    if not fresh and directory is not None and directory.before.exists():
+        values = json.loads(directory.before.read_text(encoding="utf-8"))
+        return {name: Evaluation(**value) for name, value in values.items()}
+    before = {name: measure(model, held) for name, held in watched.items()} if fresh else {}
+    if directory is not None and fresh:
+        write_json(directory.before, {name: dataclasses.asdict(seen) for name, seen in before.items()})
+    return before
+
+
+def _write_settings(directory: RunDirectory, verb: str, config: TrainConfig, model: GPT) -> None:
+    """Write `config.yaml`: what this run was really made with."""
+    import yaml
+
+    values = {
+        "verb": verb,
+        "subgpt_version": _core.__version__,
+        "train": config.to_dict(),
+        "model": model.config.to_dict(),
+    }
+    _core.write_atomic(
+        str(directory.settings), yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
+    )
+
+
+def _plot(run: Run, recorder: Recorder) -> None:
+    """Draw `loss.png`; without matplotlib one line, and the run is as good."""
+    if run.output_dir is None:
+        return
+    try:
+        run.plot()
+    except MissingExtraError as error:
+        recorder.note(str(error))
+
+
+def _how_to_resume(run: Run) -> str:
+    if run.output_dir is None:
+        return "nothing was written, as no output_dir was given"
+    return f"go on with resume=True and output_dir={str(run.output_dir)!r} (command line: --resume)"

@@ -1,0 +1,98 @@
+//! Flat float buffers that start on a cache line: parameters, gradients, moments, activations.
+
+use crate::error::{Error, Result};
+use bytemuck::{Pod, Zeroable};
+use std::ops::{Deref, DerefMut};
+
+/// Floats in a cache line; tensors inside a flat buffer start at multiples of it.
+pub const LINE: usize = 16;
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Line([f32; LINE]);
+
+/// A zeroed `f32` buffer, 64-byte aligned, that reports a failed allocation instead of ending the process.
+pub struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// `len` zeros. `what` names the buffer's purpose in the error when the system has not enough memory.
+    pub fn zeros(len: usize, what: &'static str) -> Result<Self> {
+        let count = len.div_ceil(LINE);
+        let mut lines = Vec::new();
+        let refused = |_| Error::OutOfMemory { what, bytes: len.saturating_mul(4) };
+        lines.try_reserve_exact(count).map_err(refused)?;
+        lines.resize(count, Line([0.0; LINE]));
+        Ok(Buffer { lines, len })
+    }
+
+    /// Grows to at least `len` floats; what was inside is lost. Never shrinks, so that a steady state allocates nothing.
+    pub fn ensure(&mut self, len: usize, what: &'static str) -> Result<()> {
+        if self.len < len {
+            self.lines = Vec::new(); // freed before the larger one is asked for
+            self.len = 0;
+            *self = Buffer::zeros(len, what)?;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+/// Cuts named pieces off the front of a buffer, each on a cache line.
+pub struct Carver<'a> {
+    rest: &'a mut [f32],
+}
+
+impl<'a> Carver<'a> {
+    /// A carver of the whole of `buffer`.
+    pub fn new(buffer: &'a mut [f32]) -> Self {
+        Carver { rest: buffer }
+    }
+
+    /// The next `len` floats. The caller sized the buffer with [`padded`]; too small a one is a defect of the plan.
+    pub fn take(&mut self, len: usize) -> &'a mut [f32] {
+        let (piece, rest) = std::mem::take(&mut self.rest).split_at_mut(padded(len));
+        self.rest = rest;
+        &mut piece[..len]
+    }
+}
+
+/// `len` rounded up to whole cache lines.
+pub fn padded(len: usize) -> usize {
+    len.next_multiple_of(LINE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_and_pieces_start_on_a_cache_line() {
+        let mut buffer = Buffer::zeros(padded(5) + padded(33), "test").unwrap();
+        let mut carver = Carver::new(&mut buffer);
+        for len in [5, 33] {
+            let piece = carver.take(len);
+            assert_eq!((piece.len(), piece.as_ptr() as usize % 64), (len, 0));
+        }
+    }
+
+    #[test]
+    fn a_buffer_beyond_memory_is_an_error() {
+        let error = Buffer::zeros(usize::MAX / 8, "weights").err().unwrap();
+        assert!(matches!(error, Error::OutOfMemory { what: "weights", .. }));
+    }
+}

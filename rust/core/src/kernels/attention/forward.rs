@@ -1,0 +1,204 @@
+//! The forward pass of many queries: groups of 32 against all keys they see, in one exact pass.
+//!
+//! For a group: the strip of scores tile by tile (hidden ones set to minus infinity, running maximum), then
+//! `2^(score - maximum)` and its sum, then the weighted sum of the values and the division by the sum.
+
+use super::pack::{self, Group};
+use super::tile::{self, HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
+use super::{Plan, Scratch, for_each, head_of, split};
+use crate::simd::{self, Kernel, LANES, Simd, isa};
+use ndarray::{ArrayView2, ArrayView4, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
+use std::f32::consts::LN_2;
+use std::ops::Range;
+
+/// Tasks that are worth cutting heads for: enough to share among some threads.
+const TASKS: usize = 16;
+/// The fewest queries of a task that is a part of a head, as it packs the keys for itself.
+const PART: usize = 4 * QUERIES;
+
+/// Keys in a block of the weighted sum.
+const BLOCK: usize = 256;
+
+/// Some consecutive queries of one head.
+struct Part<'a> {
+    batch: usize,
+    head: usize,
+    first: usize,
+    out: ArrayViewMut2<'a, f32>,
+    lse: ArrayViewMut1<'a, f32>,
+}
+
+/// Cuts the outputs into parts, by shape alone; those with most work first.
+fn parts<'a>(plan: &Plan, out: ArrayViewMut4<'a, f32>, lse: ArrayViewMut3<'a, f32>) -> Vec<Part<'a>> {
+    let cuts = TASKS.div_ceil(plan.batch * plan.heads).min(plan.queries.div_ceil(PART));
+    let rows = plan.queries.div_ceil(cuts).next_multiple_of(QUERIES);
+    let mut parts = Vec::with_capacity(plan.batch * plan.heads * cuts);
+    let (outs, lses) = (split(out), split(lse));
+    for (batch, (out, lse)) in outs.zip(lses).enumerate() {
+        for (head, (mut out, mut lse)) in split(out).zip(split(lse)).enumerate() {
+            let mut first = 0;
+            while !lse.is_empty() {
+                let n = rows.min(lse.len());
+                let (head_out, rest_out) = out.split_at(Axis(0), n);
+                let (head_lse, rest_lse) = lse.split_at(Axis(0), n);
+                parts.push(Part { batch, head, first, out: head_out, lse: head_lse });
+                (out, lse, first) = (rest_out, rest_lse, first + n);
+            }
+        }
+    }
+    parts.sort_by_key(|part| std::cmp::Reverse(part.first));
+    parts
+}
+
+/// Computes `out` and `lse`; shapes are checked.
+pub(super) fn run(
+    plan: &Plan,
+    q: ArrayView4<f32>,
+    k: ArrayView4<f32>,
+    v: ArrayView4<f32>,
+    out: ArrayViewMut4<f32>,
+    lse: ArrayViewMut3<f32>,
+) {
+    if out.is_empty() {
+        return;
+    }
+    let isa = isa::current();
+    for_each(plan.work(), parts(plan, out, lse), |part, scratch| {
+        let kv_head = part.head / plan.sharing();
+        let q = head_of(&q, part.batch, part.head);
+        let k = head_of(&k, part.batch, kv_head);
+        let v = head_of(&v, part.batch, kv_head);
+        simd::dispatch(isa, Forward { plan, q, k, v, part, scratch });
+    });
+}
+
+/// One part, with the inputs of its head.
+struct Forward<'p, 'i, 'o> {
+    plan: &'p Plan,
+    q: ArrayView2<'i, f32>,
+    k: ArrayView2<'i, f32>,
+    v: ArrayView2<'i, f32>,
+    part: Part<'o>,
+    scratch: &'p mut Scratch,
+}
+
+impl Kernel for Forward<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Forward { plan, q, k, v, part, scratch } = self;
+        let (count, first) = (part.lse.len(), part.first);
+        let width = pack::vectors(plan.dim);
+        let all = plan.group(first, count).keys();
+        let base = all.start / KEYS;
+        let (from, tiles) = (base * KEYS, all.end.div_ceil(KEYS) - base);
+        let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * width, [Lanes::ZERO; KEYS]);
+        pack::blocks(k, from..all.end, width, key_blocks);
+        let values = pack::reserve(&mut scratch.value_rows, (all.end - from) * width, Lanes::ZERO);
+        pack::rows(v, from..all.end, width, values);
+        let strip = pack::reserve(&mut scratch.strip, tiles, [Row::ZERO; KEYS]);
+        let rows = pack::reserve(&mut scratch.query_rows, QUERIES * width, Lanes::ZERO);
+        let queries = pack::reserve(&mut scratch.queries, width * LANES, Row::ZERO);
+        let acc = pack::reserve(&mut scratch.out, QUERIES * width, Lanes::ZERO);
+        let (query_factor, cap) = plan.factors();
+        let (mut out, mut lse) = (part.out, part.lse);
+        for start in (0..count).step_by(QUERIES) {
+            let group = plan.group(first + start, QUERIES.min(count - start));
+            pack::rows(q, group.first..group.first + group.live, width, rows);
+            pack::transpose(rows, width, query_factor, queries);
+            let max = score_strip(s, &group, base, key_blocks, width, queries, cap, strip);
+            let sum = exponentials(s, &group, base, &max, strip);
+            if let Some(drop) = &plan.dropout {
+                let head = part.batch * plan.heads + part.head;
+                let keys = from..group.keys().end;
+                pack::drop_strip(plan, drop, head, &group, keys, &mut scratch.factors, strip.as_flattened_mut());
+            }
+            acc.fill(Lanes::ZERO);
+            for block in blocks_of(&group) {
+                for slice in 0..group.live.div_ceil(SLICE) {
+                    let keys = group.slice_keys(slice);
+                    let (start, end) = (keys.start.max(block.start), keys.end.min(block.end));
+                    if start < end {
+                        let strip = &strip.as_flattened()[start - from..end - from];
+                        let values = &values[(start - from) * width..(end - from) * width];
+                        tile::weighted_sum(s, strip, values, width, slice, acc);
+                    }
+                }
+            }
+            let ours = ndarray::s![start..start + group.live, ..];
+            pack::unpack(s, acc, width, |i| 1.0 / sum.0[i], out.slice_mut(ours));
+            for i in 0..group.live {
+                lse[start + i] = max.0[i] * LN_2 + sum.0[i].ln();
+            }
+        }
+    }
+}
+
+/// A group's keys in blocks whose values stay in the second-level cache for all slices of the group.
+#[inline(always)]
+fn blocks_of(group: &Group) -> impl Iterator<Item = Range<usize>> {
+    let keys = group.keys();
+    keys.clone().step_by(BLOCK).map(move |start| start..keys.end.min(start + BLOCK))
+}
+
+/// Fills the strip with a group's scores in bits and gives each query's maximum.
+#[inline(always)]
+fn score_strip<S: Simd>(
+    s: S,
+    group: &Group,
+    base: usize,
+    key_blocks: &[[Lanes; KEYS]],
+    width: usize,
+    queries: &[Row],
+    cap: Option<f32>,
+    strip: &mut [[Row; KEYS]],
+) -> Row {
+    let keys = group.keys();
+    let mut max = [s.splat(f32::NEG_INFINITY); HALVES];
+    for tile in keys.start / KEYS..keys.end.div_ceil(KEYS) {
+        let (halves, at) = (group.halves(tile), tile - base);
+        let out = &mut strip[at];
+        tile::scores(s, &key_blocks[at * width..(at + 1) * width], queries, halves.clone(), out);
+        for half in halves {
+            if let Some(cap) = cap {
+                for row in out.iter_mut() {
+                    let y = s.mul(tile::tanh(s, s.load(row.half(half))), s.splat(cap));
+                    s.store(row.half_mut(half), y);
+                }
+            }
+            if let Some(offset) = group.hidden(tile, half) {
+                tile::hide(s, out, half, offset, group.window as f32, f32::NEG_INFINITY);
+            }
+            for row in out.iter() {
+                max[half] = s.max(s.load(row.half(half)), max[half]);
+            }
+        }
+    }
+    let mut out = Row::ZERO;
+    for half in 0..HALVES {
+        s.store(out.half_mut(half), max[half]);
+    }
+    out
+}
+
+/// Turns the scores of a strip into `2^(score - max)` and gives each query's sum.
+#[inline(always)]
+fn exponentials<S: Simd>(s: S, group: &Group, base: usize, max: &Row, strip: &mut [[Row; KEYS]]) -> Row {
+    let mut sums = Row([1.0; QUERIES]);
+    for half in 0..HALVES {
+        let max = s.load(max.half(half));
+        let mut sum = s.splat(0.0);
+        for tile in group.half_tiles(half) {
+            let mut partial = s.splat(0.0);
+            for row in strip[tile - base].iter_mut() {
+                let p = tile::exp2(s, s.sub(s.load(row.half(half)), max));
+                partial = s.add(partial, p);
+                s.store(row.half_mut(half), p);
+            }
+            sum = s.add(sum, partial);
+        }
+        s.store(sums.half_mut(half), sum);
+    }
+    sums
+}

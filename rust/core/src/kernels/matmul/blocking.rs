@@ -1,0 +1,132 @@
+//! Block sizes, and how a length is cut into blocks.
+//!
+//! Every size depends on the shape of the product alone, never on the number of threads or on the instruction set, so
+//! that each element of the output is the same sum in the same order everywhere.
+//!
+//! The loops of a product, from the outside in, and the cache that holds what is used again:
+//!
+//! | loop | step | what stays | bytes | where |
+//! |---|---|---|---|---|
+//! | columns and depth of `b` | [`PACKED_MAX`] | packed `b` | 16 MiB | L3 (32 MiB, shared) |
+//! | task: columns | [`NC`] | packed block of `b`, `KC x NC` | 384 x 512 x 4 = 768 KiB | L2 (1 MiB a core) |
+//! | task: rows | [`rows_per_task`] | | | |
+//! | depth | [`KC`] | | | |
+//! | rows | `MR` = 12 | packed panel of `a`, `MR x KC` | 12 x 384 x 4 = 18 KiB | L1 (32 KiB) |
+//! | columns | `NR` = 32 | tile of `c` | 12 x 32 x 4 = 1.5 KiB | registers |
+//!
+//! A panel of `b` passes from L2 through L1 at 128 bytes in the 24 cycles of a step of the 12 x 32 tile, a tenth of what
+//! the port gives.
+
+use std::ops::Range;
+
+/// The deepest block. A chain of additions is at most this long; the chains of the blocks are added in order.
+pub const KC: usize = 384;
+
+/// Columns of a task's block of `b`.
+pub const NC: usize = 4 * STRIPE;
+
+/// Columns that are packed as one piece of work; every `NR` divides it.
+pub const STRIPE: usize = 128;
+
+/// Floats of packed `b` at a time.
+pub const PACKED_MAX: usize = 4 << 20;
+
+/// Rows of `a` up to which `b` is not packed ahead: there would be nothing to share.
+pub const SKINNY_ROWS: usize = 48;
+
+/// Every `MR` divides it.
+const ROW_UNIT: usize = 12;
+
+/// Tasks that a product is cut into if it is large enough: enough to balance some ten threads.
+const TASKS: usize = 64;
+
+/// A length cut into blocks of equal size, but for the last, which may be smaller.
+#[derive(Clone, Copy, Debug)]
+pub struct Cuts {
+    len: usize,
+    step: usize,
+}
+
+impl Cuts {
+    /// Blocks of at most `most`, as equal as multiples of `unit` allow. A length of 0 is one empty block.
+    pub fn even(len: usize, most: usize, unit: usize) -> Cuts {
+        let count = len.div_ceil(most).max(1);
+        Cuts { len, step: len.div_ceil(count).next_multiple_of(unit).max(1) }
+    }
+
+    /// Blocks of `step`.
+    pub fn every(len: usize, step: usize) -> Cuts {
+        Cuts { len, step: step.max(1) }
+    }
+
+    /// The number of blocks, at least one.
+    pub fn count(self) -> usize {
+        self.len.div_ceil(self.step).max(1)
+    }
+
+    /// The size of every block but the last.
+    pub fn step(self) -> usize {
+        self.step
+    }
+
+    /// The indices in block `i`.
+    pub fn range(self, i: usize) -> Range<usize> {
+        (i * self.step).min(self.len)..((i + 1) * self.step).min(self.len)
+    }
+
+    /// All blocks, in order.
+    pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.count()).map(move |i| self.range(i))
+    }
+}
+
+/// The depth of a product in blocks; of equal size, so that no short block wastes a pass over `c`.
+pub fn depth(k: usize) -> Cuts {
+    Cuts::even(k, KC, 8)
+}
+
+/// Rows of a task, for `column_blocks` blocks of columns beside each other.
+///
+/// A block of `b` comes into L2 once a task: more rows a task are cheaper, fewer balance better.
+pub fn rows_per_task(m: usize, column_blocks: usize) -> usize {
+    let wanted = m * column_blocks / TASKS;
+    Cuts::even(m, wanted.clamp(4 * ROW_UNIT, 20 * ROW_UNIT), ROW_UNIT).step()
+}
+
+/// Columns of `b` that are packed together, for `k` rows of it.
+pub fn columns_per_pass(n: usize, k: usize) -> usize {
+    let most = (PACKED_MAX / k.clamp(1, PACKED_MAX)).max(NC) / NC * NC;
+    Cuts::even(n, most, NC).step()
+}
+
+/// Blocks of depth that are packed together.
+pub fn depth_blocks_per_pass() -> usize {
+    PACKED_MAX / (NC * KC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_a_length_once_and_fit() {
+        for (len, most, unit) in
+            [(0, 5, 1), (1, 384, 8), (384, 384, 8), (385, 384, 8), (1024, 384, 8), (3073, 512, 128)]
+        {
+            let cuts = Cuts::even(len, most, unit);
+            assert!(cuts.iter().flatten().eq(0..len), "{len} {most} {unit}");
+            assert!(cuts.iter().all(|r| r.len() <= most.next_multiple_of(unit)));
+        }
+        assert_eq!((depth(0).count(), depth(0).range(0)), (1, 0..0));
+        assert!((0..4000).all(|k| depth(k).step() <= KC));
+    }
+
+    #[test]
+    fn a_pass_fits_the_buffer() {
+        for k in [1, 100, 384, 768, 4096, 8064, 100_000] {
+            let depth = depth(k).step() * depth(k).count().min(depth_blocks_per_pass());
+            let columns = columns_per_pass(50_257, depth);
+            assert!(columns.is_multiple_of(STRIPE) && depth * columns <= PACKED_MAX, "{k}: {depth} x {columns}");
+        }
+    }
+}

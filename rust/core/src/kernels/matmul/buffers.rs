@@ -1,0 +1,57 @@
+//! Scratch memory that is kept from call to call, so that a product allocates nothing in the steady state.
+
+use std::cell::Cell;
+
+/// Floats in a cache line: where a buffer starts.
+const LINE: usize = 16;
+
+thread_local! {
+    static LARGE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static SMALL: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Which of a thread's two buffers.
+#[derive(Clone, Copy)]
+pub enum Buffer {
+    /// Packed `b` of a whole pass, filled by many threads.
+    Pass,
+    /// A task's own panels.
+    Task,
+}
+
+/// Calls `f` with `len` floats of this thread, at the start of a cache line; what they hold is not said.
+///
+/// The buffer is taken while it is in use: a product that the thread pool starts on this thread meanwhile gets another.
+pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let slot = match which {
+        Buffer::Pass => &LARGE,
+        Buffer::Task => &SMALL,
+    };
+    let mut memory = slot.take();
+    if memory.len() < len + LINE {
+        // A new one, not a longer one: there is nothing to be copied.
+        memory = vec![0.0; len + LINE];
+    }
+    let start = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+    let result = f(&mut memory[start..start + len]);
+    slot.set(memory);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_kept_and_not_shared() {
+        let at = |len| with(Buffer::Task, len, |x| (x.as_ptr() as usize, x.len()));
+        let (first, len) = at(100);
+        assert!(first.is_multiple_of(64) && len == 100);
+        assert_eq!(at(50), (first, 50));
+        with(Buffer::Task, 10, |x| {
+            x.fill(1.0);
+            with(Buffer::Task, 10, |y| y.fill(2.0));
+            assert!(x.iter().all(|&x| x == 1.0));
+        });
+    }
+}

@@ -1,0 +1,159 @@
+//! One to four rows of `a`: the products of a decode step, bound by the speed of memory.
+//!
+//! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied into sums
+//! that stay in L1 ([`run`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers follow well. `b` in
+//! columns is transposed in registers ([`run_transposed`]). Each element is the same chain of multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled
+//! one.
+
+use super::Product;
+use super::blocking::{self, Cuts};
+#[cfg(target_arch = "x86_64")]
+use super::buffers::{self, Buffer};
+#[cfg(target_arch = "x86_64")]
+use super::micro::dot;
+use super::output::Step;
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
+use std::ops::Range;
+
+/// The largest number of rows of `a` that is taken here.
+pub const MAX_ROWS: usize = 4;
+
+/// Columns of a task.
+const CHUNK: usize = 512;
+
+/// Rows of `b` at a time.
+const DEEP: usize = 8;
+
+/// Computes the product, in parallel if `parallel`; it must have at most [`MAX_ROWS`] rows, and `b` runs along its rows.
+pub fn run(isa: Isa, product: &Product<'_>, parallel: bool) {
+    let chunks = Cuts::even(product.n, CHUNK, LANES);
+    super::for_each_task(parallel, chunks.count(), |task| {
+        let columns = chunks.range(task);
+        match product.m {
+            1 => dispatch(isa, Chunk::<1> { product, columns }),
+            2 => dispatch(isa, Chunk::<2> { product, columns }),
+            3 => dispatch(isa, Chunk::<3> { product, columns }),
+            _ => dispatch(isa, Chunk::<MAX_ROWS> { product, columns }),
+        }
+    });
+}
+
+/// Whether [`run_transposed`] can compute the product: `b` runs along its columns, and there are vectors for it.
+#[cfg(target_arch = "x86_64")]
+pub fn takes_transposed(isa: Isa, product: &Product<'_>) -> bool {
+    let fits = product.m <= MAX_ROWS && product.n >= dot::COLUMNS && product.b.t().has_runs();
+    fits && isa != Isa::Portable && Isa::Avx2.is_available()
+}
+
+/// Computes a product whose `b` runs along its columns, in parallel if `parallel`.
+///
+/// # Safety
+/// [`takes_transposed`] must say yes.
+#[cfg(target_arch = "x86_64")]
+pub unsafe fn run_transposed(product: &Product<'_>, parallel: bool) {
+    let stripes = Cuts::every(product.n, blocking::STRIPE);
+    super::for_each_task(parallel, stripes.count(), |task| {
+        let columns = stripes.range(task);
+        // SAFETY: passed on from the caller; every task has columns of its own.
+        unsafe {
+            match product.m {
+                1 => columns_transposed::<1>(product, columns),
+                2 => columns_transposed::<2>(product, columns),
+                3 => columns_transposed::<3>(product, columns),
+                _ => columns_transposed::<MAX_ROWS>(product, columns),
+            }
+        }
+    });
+}
+
+/// Computes some columns of a product of `M` rows.
+///
+/// # Safety
+/// The processor must have AVX2 and FMA; nobody else may use these columns of the output.
+#[cfg(target_arch = "x86_64")]
+unsafe fn columns_transposed<const M: usize>(product: &Product<'_>, columns: Range<usize>) {
+    let depth = blocking::depth(product.k);
+    let b = product.b.t();
+    buffers::with(Buffer::Task, M * product.k, |room| {
+        let a = room.as_chunks_mut::<M>().0;
+        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| product.a_t.at(k, i)));
+        for first in columns.clone().step_by(dot::COLUMNS) {
+            // The last columns may need some before them to fill the vectors: those are not written once more.
+            let j = first.min(product.n - dot::COLUMNS);
+            let n = dot::COLUMNS.min(columns.end - first);
+            for (kb, ks) in depth.iter().enumerate() {
+                let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
+                // SAFETY: passed on from the caller.
+                unsafe {
+                    let sums = dot::sums::<M>(&a[ks.clone()], &b, j, ks);
+                    for i in 0..M {
+                        product.out.write(i, first, step, &sums[i][first - j..][..n]);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// A task's columns of a product of `M` rows.
+struct Chunk<'a, const M: usize> {
+    product: &'a Product<'a>,
+    columns: Range<usize>,
+}
+
+impl<const M: usize> Kernel for Chunk<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let depth = blocking::depth(self.product.k);
+        let n = self.columns.len();
+        for (kb, ks) in depth.iter().enumerate() {
+            let mut sums = [[0.0f32; CHUNK]; M];
+            let whole = ks.start + ks.len() / DEEP * DEEP;
+            for k in (ks.start..whole).step_by(DEEP) {
+                self.add_rows::<S, DEEP>(s, k, &mut sums);
+            }
+            for k in whole..ks.end {
+                self.add_rows::<S, 1>(s, k, &mut sums);
+            }
+            let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
+            for i in 0..M {
+                // SAFETY: every task has columns of its own.
+                unsafe { self.product.out.write(i, self.columns.start, step, &sums[i][..n]) };
+            }
+        }
+    }
+}
+
+impl<const M: usize> Chunk<'_, M> {
+    /// Adds `a[.., k..k + D] b[k..k + D, ..]` to the sums.
+    #[inline(always)]
+    fn add_rows<S: Simd, const D: usize>(&self, s: S, k: usize, sums: &mut [[f32; CHUNK]; M]) {
+        let n = self.columns.len();
+        let rows: [&[f32]; D] = std::array::from_fn(|d| self.product.b.run(k + d, self.columns.clone()));
+        let (whole, tails): ([&[[f32; LANES]]; D], [&[f32]; D]) =
+            (rows.map(|row| row.as_chunks().0), rows.map(|row| row.as_chunks::<LANES>().1));
+        let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| self.product.a_t.at(k + d, i)));
+        let vectors = n / LANES;
+        for j in 0..vectors {
+            let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));
+            for i in 0..M {
+                let sum = &mut sums[i].as_chunks_mut().0[j];
+                let mut x = s.load(sum);
+                for d in 0..D {
+                    x = s.fma(s.splat(a[i][d]), b[d], x);
+                }
+                s.store(sum, x);
+            }
+        }
+        for i in 0..M {
+            let sum = &mut sums[i][vectors * LANES..n];
+            let mut x = s.load_tail(sum, 0.0);
+            for d in 0..D {
+                x = s.fma(s.splat(a[i][d]), s.load_tail(tails[d], 0.0), x);
+            }
+            s.store_tail(sum, x);
+        }
+    }
+}

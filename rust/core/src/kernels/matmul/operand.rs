@@ -1,0 +1,75 @@
+//! A matrix that is read, whatever its strides.
+
+use ndarray::ArrayView2;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A view of a matrix that hands out runs of adjacent elements.
+///
+/// ndarray does so only through new views; packing asks too often for that.
+/// (It keeps the pointer instead of the view because a view's lifetime cannot be shortened inside a larger type.)
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    start: *const f32,
+    rows: usize,
+    columns: usize,
+    row_stride: isize,
+    column_stride: isize,
+    borrowed: PhantomData<&'a f32>,
+}
+
+// SAFETY: the pointer stands for a shared borrow of floats, which may go to any thread.
+unsafe impl Send for Operand<'_> {}
+// SAFETY: as for Send.
+unsafe impl Sync for Operand<'_> {}
+
+impl<'a> Operand<'a> {
+    /// The matrix of `view`.
+    pub fn new(view: ArrayView2<'a, f32>) -> Operand<'a> {
+        let (rows, columns) = view.dim();
+        let [row_stride, column_stride] = [view.strides()[0], view.strides()[1]];
+        Operand { start: view.as_ptr(), rows, columns, row_stride, column_stride, borrowed: PhantomData }
+    }
+
+    /// Its transpose; nothing is moved.
+    pub fn t(self) -> Operand<'a> {
+        Operand {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Whether the elements of a row are adjacent.
+    pub fn has_runs(&self) -> bool {
+        self.column_stride == 1 || self.columns <= 1
+    }
+
+    /// The element in row `i` and column `j`.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[inline(always)]
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        assert!(i < self.rows && j < self.columns);
+        // SAFETY: the view was valid for every index below its dimensions, as asserted.
+        unsafe { *self.start.offset(i as isize * self.row_stride + j as isize * self.column_stride) }
+    }
+
+    /// The elements of row `i` in `columns`.
+    ///
+    /// # Panics
+    /// Where there are none, or they are not adjacent ([`Operand::has_runs`]).
+    #[inline(always)]
+    pub fn run(&self, i: usize, columns: Range<usize>) -> &'a [f32] {
+        assert!(i < self.rows && columns.start <= columns.end && columns.end <= self.columns && self.has_runs());
+        // SAFETY: the view was valid for 'a and for every index below its dimensions, as asserted, and these elements
+        // are adjacent (an empty run or a run of one always is).
+        unsafe {
+            let start = self.start.wrapping_offset(i as isize * self.row_stride).wrapping_add(columns.start);
+            std::slice::from_raw_parts(start, columns.len())
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! How the row kernels walk matrices: the check at the door, blocks of rows, and who runs them.
+//!
+//! Blocks are cut by shape alone, so that results do not depend on the number of threads.
+
+use crate::error::{Error, Result};
+use crate::parallel;
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Rows whose contributions to a parameter's gradient are added up before they meet those of other blocks.
+pub(super) const BLOCK: usize = 64;
+
+/// Elements below which work stays on the calling thread: waking another one takes as long as the work.
+pub(super) const SERIAL: usize = 20_000;
+
+/// Elements of a task where nothing else fixes its size.
+pub(super) const TASK: usize = 16_384;
+
+/// An array must have the shape `expected` and rows without gaps.
+pub(super) fn check(
+    op: &'static str,
+    what: &'static str,
+    shape: [usize; 2],
+    strides: &[isize],
+    expected: [usize; 2],
+) -> Result<()> {
+    super::check::shape(op, what, &shape, &expected)?;
+    if shape[1] > 1 && shape[0] > 0 && strides[1] != 1 {
+        return Err(Error::shape(op, what, strides, "a last axis without gaps (stride 1)"));
+    }
+    Ok(())
+}
+
+/// Checks views by name: each must have the shape `[rows, columns]` and contiguous rows.
+macro_rules! check_rows {
+    ($op:expr, [$rows:expr, $columns:expr], $($view:ident),+) => {
+        $(super::rows::check($op, stringify!($view), $view.dim().into(), $view.strides(), [$rows, $columns])?;)+
+    };
+}
+pub(super) use check_rows;
+
+/// Row `i`, which [`check`] found to be contiguous.
+#[inline(always)]
+pub(super) fn row<'a>(view: &ArrayView2<'a, f32>, i: usize) -> &'a [f32] {
+    view.index_axis_move(Axis(0), i).to_slice().unwrap_or_default()
+}
+
+/// Row `i` for writing.
+#[inline(always)]
+pub(super) fn row_mut<'a>(view: &'a mut ArrayViewMut2<'_, f32>, i: usize) -> &'a mut [f32] {
+    view.row_mut(i).into_slice().unwrap_or_default()
+}
+
+/// Rows of a task where nothing else fixes their number.
+pub(super) fn task_rows(columns: usize) -> usize {
+    (TASK / columns.max(1)).clamp(1, 1024)
+}
+
+/// `view` in blocks of `rows` rows, the last one shorter.
+pub(super) fn blocks_mut<'a>(view: ArrayViewMut2<'a, f32>, rows: usize) -> Vec<ArrayViewMut2<'a, f32>> {
+    let (mut rest, mut blocks) = (view, Vec::new());
+    while rest.nrows() > rows {
+        let (block, behind) = rest.split_at(Axis(0), rows);
+        blocks.push(block);
+        rest = behind;
+    }
+    blocks.push(rest);
+    blocks
+}
+
+/// Runs `task(i, part)` for every part, in parallel where the whole has enough `elements`.
+pub(super) fn each<T: Send>(
+    elements: usize,
+    parts: impl IntoIterator<Item = T>,
+    task: impl Fn(usize, T) + Sync + Send,
+) {
+    let parts = parts.into_iter().enumerate();
+    if elements < SERIAL {
+        return parts.for_each(|(i, part)| task(i, part));
+    }
+    let parts: Vec<_> = parts.collect();
+    parallel::install(|| parts.into_par_iter().for_each(|(i, part)| task(i, part)));
+}
+
+/// Adds to each of `outs` (of `columns` elements) what `partial(rows, sums)` leaves in the buffer of a block of
+/// [`BLOCK`] rows, in the order of the blocks. A block's buffer holds the sums of all `outs`, one behind the other.
+pub(super) fn fold_blocks<T: Send>(
+    rows: usize,
+    columns: usize,
+    outs: &mut [&mut [f32]],
+    parts: impl IntoIterator<Item = T>,
+    partial: impl Fn(Range<usize>, T, &mut [f32]) + Sync + Send,
+) {
+    let (blocks, width) = (rows.div_ceil(BLOCK), outs.len() * columns);
+    let mut sums = vec![0.0; blocks * width];
+    let buffers = sums.chunks_mut(width.max(1)).zip(parts);
+    each(rows * columns, buffers, |i, (sums, part)| partial(i * BLOCK..((i + 1) * BLOCK).min(rows), part, sums));
+    for sums in sums.chunks(width.max(1)) {
+        for (out, sums) in outs.iter_mut().zip(sums.chunks(columns.max(1))) {
+            out.iter_mut().zip(sums).for_each(|(o, s)| *o += s);
+        }
+    }
+}
+
+/// What the kernels' tests share.
+#[cfg(test)]
+pub(super) mod testing {
+    use crate::parallel::set_num_threads;
+    use crate::simd::{Isa, isa};
+    use ndarray::{Array2, ArrayView2};
+    use proptest::prelude::*;
+    use subgpt_testkit::noise::Noise;
+
+    /// Widths around the sixteen lanes, and primes.
+    pub fn width() -> impl Strategy<Value = usize> {
+        prop_oneof![Just(1), Just(2), Just(15), Just(16), Just(17), Just(32), Just(61), 1usize..80]
+    }
+
+    /// Runs `f` on every instruction set of this processor.
+    pub fn on_each_isa(mut f: impl FnMut()) {
+        isa::available().into_iter().for_each(|isa| isa::with(isa, &mut f));
+    }
+
+    /// A matrix of noise.
+    pub fn matrix(noise: &mut Noise, rows: usize, columns: usize, std: f64) -> Array2<f32> {
+        Array2::from_shape_vec((rows, columns), noise.normal(rows * columns, std)).unwrap()
+    }
+
+    /// A matrix that must be written over.
+    pub fn nan(rows: usize, columns: usize) -> Array2<f32> {
+        Array2::from_elem((rows, columns), f32::NAN)
+    }
+
+    /// A matrix that lies within a wider one, as the third of a fused projection does.
+    pub fn within(m: &Array2<f32>) -> Array2<f32> {
+        let mut wide = nan(m.nrows(), m.ncols() + 5);
+        wide.slice_mut(ndarray::s![.., 2..m.ncols() + 2]).assign(m);
+        wide
+    }
+
+    /// The matrix inside what [`within`] gave.
+    pub fn inner(wide: &Array2<f32>) -> ArrayView2<'_, f32> {
+        wide.slice(ndarray::s![.., 2..wide.ncols() - 3])
+    }
+
+    /// `f` must give the same bits for 1, 2 and 5 threads, and on AVX2 and AVX-512.
+    pub fn assert_same_bits(f: impl Fn() -> Vec<f32>) {
+        let bits = |isa| isa::with(isa, || f().into_iter().map(f32::to_bits).collect::<Vec<_>>());
+        for isa in isa::available() {
+            let [one, two, five] = [1, 2, 5].map(|n| {
+                set_num_threads(n);
+                bits(isa)
+            });
+            assert!(one == two && two == five, "the bits depend on the thread count on {}", isa.name());
+        }
+        set_num_threads(2);
+        if Isa::Avx512.is_available() {
+            assert!(bits(Isa::Avx2) == bits(Isa::Avx512), "AVX2 and AVX-512 differ");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One sequence being generated: its ids, its cache and its random numbers.
+//!
+//! Pick a token, append it, feed it back. While the sequence fits `block_size`, a new token costs one row of the network.
+//! Past that the window slides: positions are learned, so every kept token moves by one and the window is computed anew,
+//! exactly as when the last `block_size` tokens were fed in one piece.
+
+use super::Gpt;
+use super::arena::{Arena, Shape};
+use super::forward::Pass;
+use super::head;
+use super::kv_cache::KvCache;
+use crate::error::{Error, Result};
+use crate::kernels::check;
+use crate::parallel;
+use crate::progress::{Listener, report};
+use crate::rng::{Philox, Stream};
+use crate::sampling::{Options, draw, probabilities};
+
+/// The state of one generation.
+pub struct Session {
+    ids: Vec<u32>,
+    cache: KvCache,
+    arena: Arena,
+    logits: Vec<f32>,
+    drawn: u64,
+}
+
+impl Session {
+    /// An empty sequence for `model`.
+    pub fn new(model: &Gpt) -> Result<Self> {
+        let cache = KvCache::new(&model.config)?;
+        Ok(Session { ids: Vec::new(), cache, arena: Arena::new(), logits: Vec::new(), drawn: 0 })
+    }
+
+    /// The sequence so far.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// The logits after the last token; empty before the first.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Appends tokens and computes the logits after the last of them.
+    pub fn append(&mut self, model: &Gpt, new: &[u32]) -> Result<()> {
+        check::ids("generate", new, model.config.vocab_size)?;
+        if new.is_empty() {
+            return Ok(());
+        }
+        let block_size = model.config.block_size;
+        let window = self.ids.len() + new.len();
+        if window <= block_size && self.cache.len() == self.ids.len() {
+            self.logits = compute(model, &mut self.arena, &mut self.cache, new)?;
+            self.ids.extend_from_slice(new);
+        } else {
+            self.ids.extend_from_slice(new);
+            self.cache.clear();
+            let start = window.saturating_sub(block_size);
+            self.logits = compute(model, &mut self.arena, &mut self.cache, &self.ids[start..])?;
+        }
+        Ok(())
+    }
+
+    /// Draws the next token by `options`, without appending it.
+    pub fn sample(&mut self, options: &Options) -> Result<u32> {
+        if self.logits.is_empty() {
+            return Err(Error::value("generate", "ids", "empty", "append at least one token before sampling"));
+        }
+        let probs = probabilities(&self.logits, &self.ids, options)?;
+        let u = Philox::new(options.seed, Stream::Sample, 0).uniform(self.drawn);
+        self.drawn += 1;
+        Ok(draw(&probs, u))
+    }
+
+    /// Samples and appends up to `max_new_tokens`, ending after a token of `stop_ids` is drawn (it is not appended).
+    /// Returns the new tokens.
+    pub fn run(
+        &mut self,
+        model: &Gpt,
+        max_new_tokens: usize,
+        options: &Options,
+        stop_ids: &[u32],
+        listener: &mut Listener<'_>,
+    ) -> Result<Vec<u32>> {
+        let start = self.ids.len();
+        for done in 0..max_new_tokens {
+            let id = self.sample(options)?;
+            if stop_ids.contains(&id) {
+                break;
+            }
+            self.append(model, &[id])?;
+            report(listener, done as u64 + 1, max_new_tokens as u64)?;
+        }
+        Ok(self.ids[start..].to_vec())
+    }
+}
+
+/// Runs `new` tokens behind those in the cache; the logits after the last.
+fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache, new: &[u32]) -> Result<Vec<f32>> {
+    parallel::install(|| {
+        let pass = Pass { model, shape: Shape { b: 1, t: new.len(), training: false }, masks: None };
+        let mut acts = arena.plan(&model.config, pass.shape)?;
+        pass.blocks(new, cache.len(), Some(cache), &mut acts)?;
+        pass.last_row_norm(&mut acts)?;
+        let mut logits = vec![0.0; model.config.vocab_size];
+        head::logits(model, 1, acts.scratch.normed, &mut logits)?;
+        Ok(logits)
+    })
+}

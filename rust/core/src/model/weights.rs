@@ -1,0 +1,115 @@
+//! Weights to and from safetensors files, under Hugging Face's names for GPT-2.
+//!
+//! GPT-2's format always has biases; a model without them is written with zeros in their place, so that `transformers`
+//! computes the same logits, and reads them back as long as they are zeros.
+
+use super::Gpt;
+use super::params::Tensor;
+use crate::error::{Error, Result};
+use crate::io::safetensors::{Input, Output, Reader, write};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Tensors of old GPT-2 files that are no weights: causal masks.
+const NOT_WEIGHTS: [&str; 2] = [".attn.bias", ".attn.masked_bias"];
+
+/// The output projection's name; absent from the layout when it is tied.
+const LM_HEAD: &str = "lm_head.weight";
+
+impl Gpt {
+    /// Writes all weights to `path`, whole or not at all.
+    pub fn save(&self, path: &Path, metadata: HashMap<String, String>) -> Result<()> {
+        let own = self.layout.tensors.iter().map(|tensor| Output {
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            data: Cow::Borrowed(&self.params[tensor.range.clone()]),
+        });
+        let zeros = self.missing_biases().into_iter().map(|(name, len)| Output {
+            name,
+            shape: vec![len],
+            data: Cow::Owned(vec![0.0; len]),
+        });
+        write(path, &own.chain(zeros).collect::<Vec<_>>(), metadata)
+    }
+
+    /// Names and lengths of the biases that GPT-2's format has and this model has not.
+    fn missing_biases(&self) -> BTreeMap<String, usize> {
+        if self.config.bias {
+            return BTreeMap::new();
+        }
+        let inside = |tensor: &&Tensor| tensor.name.contains(".h.") || tensor.name.contains(".ln_f.");
+        let bias = |tensor: &Tensor| {
+            let width = *tensor.shape.last().unwrap_or(&0);
+            (tensor.name.replace(".weight", ".bias"), width)
+        };
+        self.layout.tensors.iter().filter(inside).map(bias).collect()
+    }
+
+    /// Reads all weights from `paths` (one file, or the shards of one checkpoint). Missing, extra and misshaped tensors
+    /// are named, and nothing is changed unless everything fits.
+    pub fn load(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
+        let first = paths.first().ok_or_else(|| Error::value("load", "paths", "empty", "name a file"))?;
+        let mut found = HashMap::new();
+        for path in paths {
+            found.extend(Reader::open(path)?.tensors()?);
+        }
+        let mut found = self.canonical(found);
+        let mut params = crate::buffer::Buffer::zeros(self.layout.total, "parameters")?;
+        for tensor in &self.layout.tensors {
+            let input = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, &found))?;
+            if input.shape != tensor.shape {
+                let (name, got, expected) = (&tensor.name, &input.shape, &tensor.shape);
+                let problem = format!("tensor {name} has shape {got:?}, the configuration says {expected:?}");
+                return Err(Error::checkpoint(first, problem, "use the config.json that belongs to these weights"));
+            }
+            params[tensor.range.clone()].copy_from_slice(&input.data);
+        }
+        self.refuse_extra(first, &found, &params)?;
+        self.params = params;
+        Ok(())
+    }
+
+    /// Names as this model spells them: OpenAI's files leave out `transformer.`; causal masks are no weights.
+    fn canonical(&self, found: HashMap<String, Input>) -> HashMap<String, Input> {
+        let name = |name: String| {
+            let prefixed = format!("transformer.{name}");
+            if name != LM_HEAD && !name.starts_with("transformer.") { prefixed } else { name }
+        };
+        let weight = |name: &String| !NOT_WEIGHTS.iter().any(|end| name.ends_with(end));
+        found.into_iter().map(|(n, input)| (name(n), input)).filter(|(n, _)| weight(n)).collect()
+    }
+
+    fn missing(&self, path: &Path, tensor: &Tensor, found: &HashMap<String, Input>) -> Error {
+        let mut names: Vec<&str> = found.keys().map(String::as_str).filter(|n| self.layout.get(n).is_none()).collect();
+        names.sort_unstable();
+        names.truncate(3);
+        let unknown = if names.is_empty() { String::new() } else { format!("; it has {} instead", names.join(", ")) };
+        let problem = format!("has no tensor {}{unknown}", tensor.name);
+        Error::checkpoint(path, problem, "use the weights that belong to this config.json")
+    }
+
+    /// What is left over must say nothing new: zeros for biases this model has not, a copy of the tied embedding.
+    fn refuse_extra(&self, path: &Path, left: &HashMap<String, Input>, params: &[f32]) -> Result<()> {
+        let biases = self.missing_biases();
+        let mut names: Vec<_> = left.keys().collect();
+        names.sort_unstable();
+        for name in names {
+            let data = &left[name].data;
+            let silent = if name == LM_HEAD {
+                data[..] == params[self.layout.wte.clone()]
+            } else {
+                biases.contains_key(name) && data.iter().all(|&x| x == 0.0)
+            };
+            if !silent {
+                let problem = format!("tensor {name} has no place in this configuration");
+                let remedy = match name.as_str() {
+                    LM_HEAD => "set tie_word_embeddings to false in config.json",
+                    _ => "use the config.json that belongs to these weights",
+                };
+                return Err(Error::checkpoint(path, problem, remedy));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! `Model` and `Session`: newtypes around the core objects, a short wrapper for each call.
+
+use crate::arrays::{self, Floats};
+use crate::door;
+use crate::errors::{InvalidValueError, ShapeError};
+use numpy::PyArrayDyn;
+use pyo3::prelude::*;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use subgpt_core::model::Gpt;
+use subgpt_core::model::arena::Arena;
+use subgpt_core::model::config::Config;
+use subgpt_core::model::session::Session as CoreSession;
+use subgpt_core::optim::clip;
+use subgpt_core::sampling::{Options, probabilities};
+use subgpt_core::{Error, Result};
+
+/// A model that several Python threads may hold: calls that change it take turns.
+///
+/// Locks are taken without the GIL. A poisoned one is taken all the same: a panic is an [`Error::Internal`] and leaves
+/// buffers of the right size.
+pub struct Shared {
+    gpt: RwLock<Gpt>,
+    arena: Mutex<Arena>, // of inference passes
+}
+
+impl Shared {
+    pub fn read(&self) -> RwLockReadGuard<'_, Gpt> {
+        self.gpt.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self) -> RwLockWriteGuard<'_, Gpt> {
+        self.gpt.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arena(&self) -> MutexGuard<'_, Arena> {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A decoder with its weights, gradients and arena.
+#[pyclass(frozen)]
+pub struct Model {
+    pub shared: Arc<Shared>,
+}
+
+/// Ids (B, T) or (T,): the numbers, and both sizes.
+fn batch(ids: &Bound<'_, PyAny>) -> PyResult<(Vec<u32>, usize, usize)> {
+    let ids = arrays::ids(ids, "ids")?;
+    let (b, t) = rows(ids.shape(), "ids")?;
+    Ok((ids.iter().copied().collect(), b, t))
+}
+
+fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
+    let targets = arrays::integers(targets, "targets")?;
+    let shape = rows(targets.shape(), "targets")?;
+    if shape != (b, t) {
+        return Err(ShapeError::new_err(format!("targets has shape {:?}, ids ({b}, {t})", targets.shape())));
+    }
+    Ok(targets.iter().copied().collect())
+}
+
+fn rows(shape: &[usize], name: &str) -> PyResult<(usize, usize)> {
+    match *shape {
+        [t] => Ok((1, t)),
+        [b, t] => Ok((b, t)),
+        _ => Err(ShapeError::new_err(format!("{name} has shape {shape:?}, expected (T,) or (B, T)"))),
+    }
+}
+
+/// "param" or "grad".
+fn is_gradient(which: &str) -> PyResult<bool> {
+    match which {
+        "param" => Ok(false),
+        "grad" => Ok(true),
+        _ => Err(InvalidValueError::new_err(format!("which is {which:?}; it must be \"param\" or \"grad\""))),
+    }
+}
+
+fn unknown_tensor(name: &str) -> Error {
+    Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model")
+}
+
+#[pymethods]
+impl Model {
+    #[new]
+    fn new(py: Python<'_>, config: &str, seed: u64) -> PyResult<Self> {
+        let gpt = door::enter(py, || Gpt::new(Config::from_json(config)?, seed))?;
+        Ok(Model { shared: Arc::new(Shared { gpt: RwLock::new(gpt), arena: Mutex::new(Arena::new()) }) })
+    }
+
+    #[getter]
+    fn config(&self, py: Python<'_>) -> PyResult<String> {
+        door::enter(py, || Ok(self.shared.read().config.to_json()))
+    }
+
+    fn forward<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let shape = arrays::ids(ids, "ids")?.shape().to_vec();
+        let (ids, b, t) = batch(ids)?;
+        let logits = door::enter(py, || self.shared.read().forward(&mut self.shared.arena(), &ids, b, t))?;
+        let vocab_size = logits.len() / (b * t);
+        arrays::to_numpy(py, logits, &[&shape[..], &[vocab_size]].concat())
+    }
+
+    fn last_logits<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let ids = arrays::ids_1d(ids, "ids")?;
+        let logits = door::enter(py, || self.shared.read().last_logits(&mut self.shared.arena(), &ids))?;
+        let len = logits.len();
+        arrays::to_numpy(py, logits, &[len])
+    }
+
+    fn next_token_probs<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let ids = arrays::ids_1d(ids, "ids")?;
+        let probs = door::enter(py, || {
+            let logits = self.shared.read().last_logits(&mut self.shared.arena(), &ids)?;
+            let probs = probabilities(&logits, &[], &Options::default())?;
+            Ok(probs.into_iter().map(|p| p as f32).collect::<Vec<_>>())
+        })?;
+        let len = probs.len();
+        arrays::to_numpy(py, probs, &[len])
+    }
+
+    fn loss(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        targets: &Bound<'_, PyAny>,
+        ignore_index: i64,
+    ) -> PyResult<f64> {
+        let (ids, b, t) = batch(ids)?;
+        let targets = self::targets(targets, b, t)?;
+        door::enter(py, || self.shared.read().loss(&mut self.shared.arena(), &ids, &targets, b, t, ignore_index))
+    }
+
+    fn token_losses<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        targets: &Bound<'py, PyAny>,
+        ignore_index: i64,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let shape = arrays::ids(ids, "ids")?.shape().to_vec();
+        let (ids, b, t) = batch(ids)?;
+        let targets = self::targets(targets, b, t)?;
+        let losses = door::enter(py, || {
+            self.shared.read().token_losses(&mut self.shared.arena(), &ids, &targets, b, t, ignore_index)
+        })?;
+        arrays::to_numpy(py, losses, &shape)
+    }
+
+    fn backward(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        targets: &Bound<'_, PyAny>,
+        ignore_index: i64,
+        scale: f32,
+    ) -> PyResult<f64> {
+        let (ids, b, t) = batch(ids)?;
+        let targets = self::targets(targets, b, t)?;
+        door::enter(py, || self.shared.write().backward(&ids, &targets, b, t, ignore_index, scale))
+    }
+
+    fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {
+        door::enter(py, || {
+            self.shared.write().zero_grad();
+            Ok(())
+        })
+    }
+
+    fn grad_norm(&self, py: Python<'_>) -> PyResult<f64> {
+        door::enter(py, || Ok(self.shared.read().grads().map_or(0.0, clip::norm)))
+    }
+
+    fn clip_grad_norm(&self, py: Python<'_>, max_norm: f64) -> PyResult<f64> {
+        if !(max_norm > 0.0) {
+            return Err(InvalidValueError::new_err(format!("max_norm is {max_norm}; it must be positive")));
+        }
+        door::enter(py, || Ok(self.shared.write().update_parts().1.map_or(0.0, |grads| clip::clip(grads, max_norm))))
+    }
+
+    fn first_nonfinite(&self, py: Python<'_>, which: &str) -> PyResult<Option<String>> {
+        let gradient = is_gradient(which)?;
+        door::enter(py, || Ok(self.shared.read().first_nonfinite(gradient).map(str::to_string)))
+    }
+
+    fn tensor_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        door::enter(py, || Ok(self.shared.read().layout.tensors.iter().map(|t| t.name.clone()).collect()))
+    }
+
+    fn tensor<'py>(&self, py: Python<'py>, name: &str, which: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let gradient = is_gradient(which)?;
+        let (data, shape) = door::enter(py, || {
+            let gpt = self.shared.read();
+            let tensor = gpt.layout.get(name).ok_or_else(|| unknown_tensor(name))?;
+            let data = match gradient {
+                false => gpt.params[tensor.range.clone()].to_vec(),
+                true => gpt.grads().map_or_else(|| vec![0.0; tensor.range.len()], |g| g[tensor.range.clone()].to_vec()),
+            };
+            Ok((data, tensor.shape.clone()))
+        })?;
+        arrays::to_numpy(py, data, &shape)
+    }
+
+    fn set_tensor(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = Floats::new(value, name)?;
+        let (data, shape) = (value.slice()?, value.shape().to_vec());
+        door::enter(py, || {
+            let mut gpt = self.shared.write();
+            let (params, _, layout) = gpt.update_parts();
+            let tensor = layout.get(name).ok_or_else(|| unknown_tensor(name))?;
+            if shape != tensor.shape {
+                return Err(Error::shape("set_tensor", "value", &shape, format!("{:?} for {name}", tensor.shape)));
+            }
+            params[tensor.range.clone()].copy_from_slice(data);
+            Ok(())
+        })
+    }
+
+    fn num_params(&self, py: Python<'_>, non_embedding: bool) -> PyResult<usize> {
+        door::enter(py, || Ok(self.shared.read().layout.num_params(non_embedding)))
+    }
+
+    #[getter]
+    fn dropout_state(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        door::enter(py, || {
+            let gpt = self.shared.read();
+            Ok((gpt.dropout_seed, gpt.passes))
+        })
+    }
+
+    #[setter]
+    fn set_dropout_state(&self, py: Python<'_>, state: (u64, u64)) -> PyResult<()> {
+        door::enter(py, || {
+            let mut gpt = self.shared.write();
+            (gpt.dropout_seed, gpt.passes) = state;
+            Ok(())
+        })
+    }
+
+    fn save_safetensors(&self, py: Python<'_>, path: PathBuf, metadata: HashMap<String, String>) -> PyResult<()> {
+        door::enter(py, || self.shared.read().save(&path, metadata))
+    }
+
+    fn load_safetensors(&self, py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<()> {
+        door::enter(py, || self.shared.write().load(&paths))
+    }
+
+    fn session(&self, py: Python<'_>) -> PyResult<Session> {
+        let session = door::enter(py, || CoreSession::new(&self.shared.read()))?;
+        Ok(Session { shared: self.shared.clone(), session: Mutex::new(session) })
+    }
+}
+
+/// One sequence being generated.
+#[pyclass(frozen)]
+pub struct Session {
+    shared: Arc<Shared>,
+    session: Mutex<CoreSession>,
+}
+
+impl Session {
+    fn lock(&self) -> MutexGuard<'_, CoreSession> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Session {
+    fn append(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<()> {
+        let ids = arrays::ids_1d(ids, "ids")?;
+        door::enter(py, || self.lock().append(&self.shared.read(), &ids))
+    }
+
+    fn logits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let logits = door::enter(py, || Ok(self.lock().logits().to_vec()))?;
+        let len = logits.len();
+        arrays::to_numpy(py, logits, &[len])
+    }
+
+    fn sample(&self, py: Python<'_>, options: &str) -> PyResult<u32> {
+        door::enter(py, || self.lock().sample(&Options::from_json(options)?))
+    }
+
+    #[pyo3(signature = (max_new_tokens, options, stop_ids, progress=None))]
+    fn run<'py>(
+        &self,
+        py: Python<'py>,
+        max_new_tokens: usize,
+        options: &str,
+        stop_ids: Vec<u32>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
+        let new = door::enter_long(py, progress, |listener| {
+            let options = Options::from_json(options)?;
+            self.lock().run(&self.shared.read(), max_new_tokens, &options, &stop_ids, listener)
+        })?;
+        let len = new.len();
+        arrays::to_numpy(py, new, &[len])
+    }
+
+    #[getter]
+    fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
+        let ids = door::enter(py, || Ok(self.lock().ids().to_vec()))?;
+        let len = ids.len();
+        arrays::to_numpy(py, ids, &[len])
+    }
+}
+
+/// Checks a model configuration given as JSON.
+#[pyfunction]
+fn check_config(py: Python<'_>, config: &str) -> PyResult<()> {
+    door::enter(py, || Config::from_json(config).map(drop))
+}
+
+/// The distribution from which the next token is drawn.
+#[pyfunction]
+#[pyo3(signature = (logits, context, options))]
+fn sampling_probs<'py>(
+    py: Python<'py>,
+    logits: &Bound<'py, PyAny>,
+    context: Option<&Bound<'py, PyAny>>,
+    options: &str,
+) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
+    let logits = Floats::new(logits, "logits")?;
+    if logits.shape().len() != 1 || logits.shape()[0] == 0 {
+        let shape = logits.shape();
+        return Err(ShapeError::new_err(format!("logits has shape {shape:?}, expected (vocab_size,)")));
+    }
+    let context = context.map_or_else(|| Ok(Vec::new()), |ids| arrays::ids_1d(ids, "context"))?;
+    let data = logits.slice()?;
+    let probs: Vec<f64> =
+        door::enter(py, || -> Result<_> { probabilities(data, &context, &Options::from_json(options)?) })?;
+    let len = probs.len();
+    arrays::to_numpy(py, probs, &[len])
+}
+
+/// Adds this file's names to the module.
+pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Model>()?;
+    m.add_class::<Session>()?;
+    m.add_function(wrap_pyfunction!(check_config, m)?)?;
+    m.add_function(wrap_pyfunction!(sampling_probs, m)?)
+}

@@ -1,0 +1,103 @@
+//! Operations element by element: activations and dropout.
+
+use super::{Out, vector};
+use crate::arrays::Floats;
+use crate::door;
+use pyo3::prelude::*;
+use subgpt_core::kernels;
+use subgpt_core::kernels::dropout::Dropout;
+use subgpt_core::kernels::gelu::Gelu;
+
+fn gelu_kind(tanh: bool) -> Gelu {
+    if tanh { Gelu::Tanh } else { Gelu::Erf }
+}
+
+/// GELU of x (N,).
+#[pyfunction]
+fn gelu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, tanh: bool) -> PyResult<Out<'py>> {
+    let x = Floats::new(x, "x")?;
+    let x = x.slice()?;
+    let mut y = vec![0.0; x.len()];
+    door::enter(py, || kernels::gelu::gelu(gelu_kind(tanh), x, &mut y))?;
+    vector(py, y)
+}
+
+/// Gradient of x (N,).
+#[pyfunction]
+fn gelu_backward<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    dy: &Bound<'py, PyAny>,
+    tanh: bool,
+) -> PyResult<Out<'py>> {
+    let (x, dy) = (Floats::new(x, "x")?, Floats::new(dy, "dy")?);
+    let (x, dy) = (x.slice()?, dy.slice()?);
+    let mut dx = vec![0.0; x.len()];
+    door::enter(py, || kernels::gelu::gelu_backward(gelu_kind(tanh), x, dy, &mut dx))?;
+    vector(py, dx)
+}
+
+/// x sigmoid(x) of x (N,).
+#[pyfunction]
+fn silu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
+    let x = Floats::new(x, "x")?;
+    let x = x.slice()?;
+    let mut y = vec![0.0; x.len()];
+    door::enter(py, || kernels::swiglu::silu(x, &mut y))?;
+    vector(py, y)
+}
+
+/// Gradient of x (N,).
+#[pyfunction]
+fn silu_backward<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, dy: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
+    let (x, dy) = (Floats::new(x, "x")?, Floats::new(dy, "dy")?);
+    let (x, dy) = (x.slice()?, dy.slice()?);
+    let mut dx = vec![0.0; x.len()];
+    door::enter(py, || kernels::swiglu::silu_backward(x, dy, &mut dx))?;
+    vector(py, dx)
+}
+
+/// silu(gate) up, both (N,).
+#[pyfunction]
+fn swiglu<'py>(py: Python<'py>, gate: &Bound<'py, PyAny>, up: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
+    let (gate, up) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?);
+    let (gate, up) = (gate.slice()?, up.slice()?);
+    let mut y = vec![0.0; gate.len()];
+    door::enter(py, || kernels::swiglu::swiglu(gate, up, &mut y))?;
+    vector(py, y)
+}
+
+/// Gradients of gate and up (N,).
+#[pyfunction]
+fn swiglu_backward<'py>(
+    py: Python<'py>,
+    gate: &Bound<'py, PyAny>,
+    up: &Bound<'py, PyAny>,
+    dy: &Bound<'py, PyAny>,
+) -> PyResult<(Out<'py>, Out<'py>)> {
+    let (gate, up, dy) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?, Floats::new(dy, "dy")?);
+    let (gate, up, dy) = (gate.slice()?, up.slice()?, dy.slice()?);
+    let (mut dgate, mut dup) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
+    door::enter(py, || kernels::swiglu::swiglu_backward(gate, up, dy, &mut dgate, &mut dup))?;
+    Ok((vector(py, dgate)?, vector(py, dup)?))
+}
+
+/// x (N,) with elements dropped; its own backward.
+#[pyfunction]
+fn dropout<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, p: f32, seed: u64, step: u64) -> PyResult<Out<'py>> {
+    let x = Floats::new(x, "x")?;
+    let mut y = x.slice()?.to_vec();
+    door::enter(py, || kernels::dropout::dropout(&mut y, Dropout { p, seed, substream: step }))?;
+    vector(py, y)
+}
+
+/// Adds this file's names to `ops`.
+pub fn init(ops: &Bound<'_, PyModule>) -> PyResult<()> {
+    ops.add_function(wrap_pyfunction!(gelu, ops)?)?;
+    ops.add_function(wrap_pyfunction!(gelu_backward, ops)?)?;
+    ops.add_function(wrap_pyfunction!(silu, ops)?)?;
+    ops.add_function(wrap_pyfunction!(silu_backward, ops)?)?;
+    ops.add_function(wrap_pyfunction!(swiglu, ops)?)?;
+    ops.add_function(wrap_pyfunction!(swiglu_backward, ops)?)?;
+    ops.add_function(wrap_pyfunction!(dropout, ops)?)
+}

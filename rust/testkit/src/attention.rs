@@ -1,0 +1,138 @@
+//! Causal attention in f64, one loop an index, with its gradients by the textbook.
+
+/// Sizes and options of a naive attention; arrays are flat in the order of the shapes.
+#[derive(Clone, Debug, Default)]
+pub struct Attention {
+    /// Sequences.
+    pub batch: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads, a divisor of `heads`.
+    pub kv_heads: usize,
+    /// Queries of a sequence; they sit at the end of the keys.
+    pub queries: usize,
+    /// Keys of a sequence.
+    pub keys: usize,
+    /// Coordinates of a head.
+    pub dim: usize,
+    /// Factor of the scores; `1 / sqrt(dim)` if none.
+    pub scale: Option<f64>,
+    /// Keys that a query sees at most.
+    pub window: Option<usize>,
+    /// Bound of the scores.
+    pub softcap: Option<f64>,
+    /// Factors of the probabilities `(batch, heads, queries, keys)`, for dropout.
+    pub factors: Option<Vec<f64>>,
+}
+
+/// The gradients of an attention.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// `(batch, heads, queries, dim)`
+    pub dq: Vec<f64>,
+    /// `(batch, kv_heads, keys, dim)`
+    pub dk: Vec<f64>,
+    /// `(batch, kv_heads, keys, dim)`
+    pub dv: Vec<f64>,
+}
+
+/// What one query does: where its arrays start, what it sees, its probabilities.
+struct Query {
+    q: usize,
+    kv: usize,
+    row: usize,
+    seen: std::ops::Range<usize>,
+    p: Vec<f64>,
+    slope: Vec<f64>,
+    lse: f64,
+}
+
+impl Attention {
+    /// The numbers of `q`.
+    pub fn q_len(&self) -> usize {
+        self.batch * self.heads * self.queries * self.dim
+    }
+
+    /// The numbers of `k`.
+    pub fn k_len(&self) -> usize {
+        self.batch * self.kv_heads * self.keys * self.dim
+    }
+
+    fn scale(&self) -> f64 {
+        self.scale.unwrap_or(1.0 / (self.dim as f64).sqrt())
+    }
+
+    fn factor(&self, row: usize, key: usize) -> f64 {
+        self.factors.as_ref().map_or(1.0, |factors| factors[row * self.keys + key])
+    }
+
+    fn for_each_query(&self, q: &[f64], k: &[f64], mut visit: impl FnMut(Query)) {
+        let d = self.dim;
+        for row in 0..self.batch * self.heads * self.queries {
+            let (head, i) = (row / self.queries, row % self.queries);
+            let (b, h) = (head / self.heads, head % self.heads);
+            let kv = (b * self.kv_heads + h / (self.heads / self.kv_heads)) * self.keys * d;
+            let end = self.keys - self.queries + i + 1;
+            let seen = end.saturating_sub(self.window.unwrap_or(end))..end;
+            let mut slope = vec![1.0; seen.len()];
+            let mut p: Vec<f64> = seen
+                .clone()
+                .zip(&mut slope)
+                .map(|(j, slope)| {
+                    let dot: f64 = (0..d).map(|x| q[row * d + x] * k[kv + j * d + x]).sum();
+                    let score = dot * self.scale();
+                    let Some(cap) = self.softcap else { return score };
+                    let t = (score / cap).tanh();
+                    *slope = 1.0 - t * t;
+                    cap * t
+                })
+                .collect();
+            let max = p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = p.iter().map(|s| (s - max).exp()).sum();
+            p.iter_mut().for_each(|s| *s = (*s - max).exp() / sum);
+            visit(Query { q: row * d, kv, row, seen, p, slope, lse: max + sum.ln() });
+        }
+    }
+
+    /// The output and the log-sum-exp.
+    pub fn forward(&self, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let (mut out, mut lse) = (vec![0.0; q.len()], Vec::new());
+        self.for_each_query(q, k, |query| {
+            for (j, p) in query.seen.clone().zip(&query.p) {
+                for x in 0..self.dim {
+                    out[query.q + x] += p * self.factor(query.row, j) * v[query.kv + j * self.dim + x];
+                }
+            }
+            lse.push(query.lse);
+        });
+        (out, lse)
+    }
+
+    /// The gradients for the gradient `dout` of the output.
+    pub fn backward(&self, q: &[f64], k: &[f64], v: &[f64], dout: &[f64]) -> Gradients {
+        let d = self.dim;
+        let mut g = Gradients { dq: vec![0.0; q.len()], dk: vec![0.0; k.len()], dv: vec![0.0; v.len()] };
+        self.for_each_query(q, k, |query| {
+            let dp: Vec<f64> = query
+                .seen
+                .clone()
+                .map(|j| {
+                    let dot: f64 = (0..d).map(|x| dout[query.q + x] * v[query.kv + j * d + x]).sum();
+                    dot * self.factor(query.row, j)
+                })
+                .collect();
+            let mean: f64 = dp.iter().zip(&query.p).map(|(dp, p)| dp * p).sum();
+            for (at, j) in query.seen.clone().enumerate() {
+                let ds = query.p[at] * (dp[at] - mean) * query.slope[at] * self.scale();
+                let z = query.p[at] * self.factor(query.row, j);
+                for x in 0..d {
+                    let key = query.kv + j * d + x;
+                    g.dv[key] += z * dout[query.q + x];
+                    g.dk[key] += ds * q[query.q + x];
+                    g.dq[query.q + x] += ds * k[key];
+                }
+            }
+        });
+        g
+    }
+}

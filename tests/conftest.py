@@ -1,0 +1,50 @@
+"""What every test may use: the folder of reference data, and the processor's instruction sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import subgpt
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile(
+    "fast", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "slow", max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("SUBGPT_HYPOTHESIS", "fast"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real corpora, vocabularies and PyTorch's results, kept beside the checkout; tests that need them skip without."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the reference data beside the checkout (../shared) is not there")
+    return folder
+
+
+@pytest.fixture(params=["portable", "avx2", "avx512"])
+def every_isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test once for each instruction set of this processor."""
+    if request.param not in subgpt.available_isas():
+        pytest.skip(f"this processor has no {request.param}")
+    before = subgpt.isa()
+    subgpt.set_isa(request.param)
+    yield request.param
+    subgpt.set_isa(before)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Puts the number of threads back after a test that changes it."""
+    before = subgpt.get_num_threads()
+    yield
+    subgpt.set_num_threads(before)

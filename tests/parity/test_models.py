@@ -1,0 +1,88 @@
+"""Two GPT-2s that transformers saved, against what PyTorch computed with them in f64 (../shared/ref/models)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from subgpt import AdamW, load
+
+NAMES = ["gpt2", "gpt2-untied"]
+
+
+@pytest.fixture(params=NAMES)
+def case(request, shared: Path):
+    folder = shared / "ref" / "models" / request.param
+    model, tokenizer = load(folder)
+    assert tokenizer is None
+    with np.load(folder / "reference.npz") as reference:
+        yield model, reference
+
+
+def test_logits_and_loss(case):
+    model, reference = case
+    logits = model.forward(reference["input_ids"])
+    assert np.abs(logits - reference["logits_f64"]).max() < 1e-4
+    loss = model.loss(reference["input_ids"][:, :-1], reference["labels"][:, 1:])
+    assert abs(loss - reference["loss_f64"]) < 1e-5
+
+
+def test_a_sequence_that_fills_every_position(case):
+    model, reference = case
+    ids = reference["long_input_ids"]
+    assert ids.shape[1] == model.config.block_size
+    assert np.abs(model.forward(ids) - reference["long_logits"]).max() < 1e-4
+
+
+def test_the_gradient_of_every_tensor(case):
+    model, reference = case
+    model.backward(reference["input_ids"][:, :-1], reference["labels"][:, 1:])
+    grads = model.grads()
+    names = {key.removeprefix("grad/") for key in reference.files if key.startswith("grad/")}
+    assert grads.keys() == names
+    width = model.config.n_embd
+    for name in names:
+        expected = reference[f"grad/{name}"]
+        error = np.abs(grads[name] - expected)
+        if name.endswith("attn.c_attn.bias"):  # the key third has a true gradient of zero
+            assert error[width : 2 * width].max() < 1e-6, name
+            error[width : 2 * width] = 0
+        assert np.linalg.norm(error) < 1e-4 * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("prompt", [0, 1])
+def test_greedy_ids_with_the_cache(case, prompt):
+    model, reference = case
+    start, expected = reference[f"prompt/{prompt}"], reference[f"greedy/{prompt}"]
+    ids = model.generate(start, max_new_tokens=len(expected) - len(start), temperature=0)
+    assert ids.dtype == np.uint32
+    assert ids.tolist() == expected.tolist()
+
+
+def test_ten_steps_of_adamw_on_every_parameter(shared: Path):
+    folder = shared / "ref" / "models" / "gpt2"
+    model, _ = load(folder)
+    optimizer = AdamW(model, 2e-3, betas=(0.9, 0.98), eps=1e-7, weight_decay=0.05, decay="all")
+    with np.load(folder / "reference.npz") as reference:
+        for step, batch in enumerate(reference["adamw/batches"]):
+            loss = model.backward(batch[:, :-1], batch[:, 1:])
+            assert abs(loss - reference["adamw/losses_f64"][step]) < 1e-5, f"step {step}"
+            optimizer.step()
+            model.zero_grad()
+        weights = model.state_dict()
+        for key in reference.files:
+            if key.startswith("adamw/final_norm/"):
+                norm = np.linalg.norm(weights[key.removeprefix("adamw/final_norm/")].astype(np.float64))
+                assert norm == pytest.approx(float(reference[key]), rel=1e-4), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_again_it_is_the_same_model(shared: Path, tmp_path, name):
+    model, _ = load(shared / "ref" / "models" / name)
+    model.save(tmp_path)
+    again, _ = load(tmp_path)
+    assert again.config == model.config
+    for tensor, value in model.state_dict().items():
+        assert np.array_equal(again.state_dict()[tensor], value), tensor

@@ -109,6 +109,7 @@ class _Start:
             self.notes.append(f"resumed from {path.name}")
         if self.fresh:
             self._begin(model, make_data, given.with_defaults(**defaults).resolved(model.config.block_size))
+        self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
         self.notes[:0] = self.data.notes
 
     def _begin(
@@ -119,10 +120,8 @@ class _Start:
         self.optimizer = make_optimizer(model, config)
         model.zero_grad()
         model.native.dropout_state = (config.seed, 0)
-        settings = config.to_dict() | {"output_dir": None}
         self.state = TrainState(
             dropout=(config.seed, 0),
-            settings=settings,
             model=model.config.to_dict(),
             data=self.data.fingerprint,
             tokenizer=self._tokenizer,

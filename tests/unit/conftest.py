@@ -11,12 +11,13 @@ LINES = [
     "the apparition of these faces in the crowd: petals on a wet, black bough",
     "i have eaten the plums that were in the icebox and which you were probably saving",
     "the fog comes on little cat feet; it sits looking over harbor and city and then moves on",
+    "Question: who has eaten the plums?\nAnswer: 0123456789",
 ]
 
 
 @pytest.fixture(scope="session")
 def poems() -> list[str]:
-    """Sixteen short documents."""
+    """Twenty short documents."""
     return [f"{line}, {number}.\n" for number in range(4) for line in LINES]
 
 

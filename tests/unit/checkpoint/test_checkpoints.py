@@ -116,14 +116,16 @@ def test_restoring_brings_back_weights_moments_and_dropout(tiny, tmp_path):
     assert losses[0] == losses[1]
     optimizer.step()
     again.step()
-    assert model.state_dict()["transformer.wte.weight"].tobytes() == other.state_dict()["transformer.wte.weight"].tobytes()
+    assert (
+        model.state_dict()["transformer.wte.weight"].tobytes()
+        == other.state_dict()["transformer.wte.weight"].tobytes()
+    )
 
 
 def test_a_locked_folder_names_its_owner(tmp_path):
     (tmp_path / "training").mkdir()
     path = tmp_path / "training" / "lock"
-    with DirectoryLock(path):
-        with pytest.raises(CheckpointError, match=r"process \d+ is training here"):
-            DirectoryLock(path).__enter__()
+    with DirectoryLock(path), pytest.raises(CheckpointError, match=r"process \d+ is training here"):
+        DirectoryLock(path).__enter__()
     with DirectoryLock(path):
         pass

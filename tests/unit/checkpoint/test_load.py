@@ -72,11 +72,15 @@ def test_shards_are_read_as_one(tiny, tmp_path, changes):
     assert same(load(tmp_path)[0], model)
 
     (tmp_path / "model-2.safetensors").rename(tmp_path / "elsewhere.safetensors")
-    with pytest.raises(MissingFileError, match=r"model-2\.safetensors: no such file, but .*index\.json names it"):
+    with pytest.raises(
+        MissingFileError, match=r"model-2\.safetensors: no such file, but .*index\.json names it"
+    ):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../m.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "c:\\x", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["../m.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "c:\\x", "a\\b"]
+)
 def test_an_index_that_leads_out_of_its_folder_is_refused(saved, name):
     (saved / "model.safetensors").unlink()
     (saved / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
@@ -160,7 +164,9 @@ def test_weights_of_another_shape_or_name_are_named(saved, tiny):
         load(saved)
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[1]", "[" * 100_000, '{"model_type": "llama"}', '{"model_type"'])
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "[1]", "[" * 100_000, '{"model_type": "llama"}', '{"model_type"']
+)
 def test_a_config_that_is_none(saved, text):
     (saved / "config.json").write_text(text)
     with pytest.raises((CheckpointError, ConfigError), match=r"config\.json"):

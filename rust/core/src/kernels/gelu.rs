@@ -183,9 +183,7 @@ mod tests {
         #[test]
         fn forward_and_backward_are_the_formula_and_its_gradient(n in 1usize..70, seed: u64, std in 0.1f64..8.0) {
             let mut noise = Noise::new(seed);
-            let (mut x, mut dy) = (noise.normal(n, std), noise.normal(n, 1.0));
-            // Sets the scale: left of zero results are differences and right to the last place of 1 alone.
-            (x[0], dy[0]) = (1.5, 1.0);
+            let (x, dy) = (noise.normal(n, std), noise.normal(n, 1.0));
             for (kind, exact) in KINDS {
                 let all = |x: &[f64]| x.iter().map(|&v| exact(v)).collect::<Vec<f64>>();
                 let dx = gradient(&wide(&x), |x| weighted(&all(x), &dy));

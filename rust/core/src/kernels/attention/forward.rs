@@ -9,11 +9,15 @@ use super::{Plan, Scratch, for_each, head_of, split};
 use crate::simd::{self, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
+use std::ops::Range;
 
 /// Tasks that are worth cutting heads for: enough to share among some threads.
 const TASKS: usize = 16;
 /// The fewest queries of a task that is a part of a head, as it packs the keys for itself.
 const PART: usize = 4 * QUERIES;
+
+/// Keys in a block of the weighted sum.
+const BLOCK: usize = 256;
 
 /// Some consecutive queries of one head.
 struct Part<'a> {
@@ -111,11 +115,16 @@ impl Kernel for Forward<'_, '_, '_> {
                 pack::drop_strip(plan, drop, head, &group, keys, &mut scratch.factors, strip.as_flattened_mut());
             }
             acc.fill(Lanes::ZERO);
-            for slice in 0..group.live.div_ceil(SLICE) {
-                let keys = group.slice_keys(slice);
-                let keys = keys.start - from..keys.end - from;
-                let values = &values[keys.start * width..keys.end * width];
-                tile::weighted_sum(s, &strip.as_flattened()[keys], values, width, slice, acc);
+            for block in blocks_of(&group) {
+                for slice in 0..group.live.div_ceil(SLICE) {
+                    let keys = group.slice_keys(slice);
+                    let (start, end) = (keys.start.max(block.start), keys.end.min(block.end));
+                    if start < end {
+                        let strip = &strip.as_flattened()[start - from..end - from];
+                        let values = &values[(start - from) * width..(end - from) * width];
+                        tile::weighted_sum(s, strip, values, width, slice, acc);
+                    }
+                }
             }
             let ours = ndarray::s![start..start + group.live, ..];
             pack::unpack(s, acc, width, |i| 1.0 / sum.0[i], out.slice_mut(ours));
@@ -124,6 +133,13 @@ impl Kernel for Forward<'_, '_, '_> {
             }
         }
     }
+}
+
+/// A group's keys in blocks whose values stay in the second-level cache for all slices of the group.
+#[inline(always)]
+fn blocks_of(group: &Group) -> impl Iterator<Item = Range<usize>> {
+    let keys = group.keys();
+    keys.clone().step_by(BLOCK).map(move |start| start..keys.end.min(start + BLOCK))
 }
 
 /// Fills the strip with a group's scores in bits and gives each query's maximum.

@@ -1,0 +1,75 @@
+"""The tree of commands: names and summaries here, each command's own module loaded when it is called.
+
+`subgpt --help` therefore imports no command, and a command imports what it works with when it runs.
+"""
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+VERBS = {
+    "quickstart": "Train, fine-tune and sample a small GPT on text that this machine has, in minutes.",
+    "tokenizer": "Train a tokenizer and look at what it does (train, encode, decode, show).",
+    "pretrain": "Train a model from nothing on your own text.",
+    "finetune": "Go on training a model on new text, or on questions and answers.",
+    "generate": "Write text after a prompt.",
+    "probs": "Show the most probable next tokens after a prompt.",
+    "evaluate": "Measure loss, perplexity and bits per byte on a text.",
+    "info": "Show this installation, or what is in a run directory.",
+}
+
+_EPILOG = (
+    "Start with [bold]subgpt quickstart[/bold]. "
+    "Every command explains itself: [bold]subgpt pretrain --help[/bold]."
+)
+
+
+class _LazyGroup(TyperGroup):
+    """Shows the summaries without loading anything, and loads a verb's module when it is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        if name in VERBS:
+            module = importlib.import_module(f"subgpt.cli.commands.{name}")
+            found = get_command(module.app)
+        return name, found, rest
+
+
+def command() -> Any:
+    """Build the command tree."""
+    app = typer.Typer(
+        cls=_LazyGroup,
+        help="A GPT's whole life on the CPU you have: tokenize, pretrain, fine-tune, sample.",
+        epilog=_EPILOG,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, summary in VERBS.items():
+        app.command(name, help=summary)(_placeholder)
+    app.callback(invoke_without_command=True)(_top)
+    return get_command(app)
+
+
+def _placeholder() -> None:
+    """Stand for a command in the list; never called."""
+
+
+def _top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+    ] = False,
+) -> None:
+    del debug  # `main` looks for it itself, so that it may stand after the command as well
+    if version:
+        from subgpt import __version__
+
+        print(f"subgpt {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())

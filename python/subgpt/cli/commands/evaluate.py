@@ -1,0 +1,40 @@
+"""`subgpt evaluate`: how well a model predicts a text."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from subgpt.cli.options import Json, RunDir, examples, new_app
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "subgpt evaluate runs/base --data held-out.txt", "subgpt evaluate runs/qa --data qa.jsonl --json"
+    )
+)
+def evaluate(
+    run: RunDir,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            "--data", metavar="SRC", help="Text to measure on; may be repeated.", show_default=False
+        ),
+    ],
+    batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
+    json: Json = False,
+) -> None:
+    """Measure loss, perplexity and bits per byte on a text, or on the answers of a .jsonl."""
+    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.terminal import out, print_json
+    from subgpt.evaluation.evaluate import evaluate as measure
+
+    model, tokenizer = load_with_tokenizer(run)
+    seen = measure(model, tokenizer, [Path(source) for source in data], batch_size=batch_size)
+    if json:
+        print_json(asdict(seen))
+    else:
+        out().print(str(seen))

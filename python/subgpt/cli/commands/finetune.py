@@ -1,0 +1,74 @@
+"""`subgpt finetune`: a saved model learns a voice, a domain, or to answer."""
+
+from typing import Annotated, Any
+
+import typer
+
+from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.settings import settings_of, with_settings
+from subgpt.training.config import TrainConfig
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "subgpt finetune runs/base --data qa.jsonl -o runs/qa",
+        "subgpt finetune runs/base --data qa.jsonl --old-data corpus/ -o runs/qa --max-steps 500",
+        "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
+    )
+)
+@with_settings(settings_of(TrainConfig, "Training", leave_out=["output_dir"]))
+def finetune(
+    base: RunDir,
+    output: OutputDir,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="SRC",
+            help="Text, or .jsonl with question and answer, prompt and completion, or messages.",
+            show_default=False,
+        ),
+    ] = None,
+    eval_data: Annotated[
+        list[str] | None,
+        typer.Option("--eval-data", metavar="SRC", help="Held-out data of the new kind.", show_default=False),
+    ] = None,
+    old_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--old-data", metavar="SRC", help="Earlier data, to see what is forgotten.", show_default=False
+        ),
+    ] = None,
+    config: Config = None,
+    resume: Resume = False,
+    **settings: Any,
+) -> None:
+    """Go on training a model on new text, or on questions and answers (the loss is on the answers only)."""
+    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.progress import watching
+    from subgpt.cli.tables import print_changes
+    from subgpt.cli.training import TRAIN_NAMES, Keep, carry_out, gather
+    from subgpt.finetuning.finetune import finetune as train
+
+    sources = ("data", "eval_data", "old_data")
+    flags = {"data": data, "eval_data": eval_data, "old_data": old_data, **settings}
+    inputs = gather(config, flags, output=output, resume=resume, known=sources)
+    inputs.need("data", "give a text, or a .jsonl of questions and answers")
+    training = TrainConfig(**inputs.part(TRAIN_NAMES))
+    model, tokenizer = load_with_tokenizer(base)
+    with watching(Keep(inputs.part(sources))) as callbacks:
+        run = train(
+            model,
+            tokenizer,
+            inputs.sources("data"),
+            training,
+            old_source=inputs.sources("old_data"),
+            eval_source=inputs.sources("eval_data"),
+            output_dir=output,
+            resume=resume,
+            callbacks=callbacks,
+        )
+    print_changes(run)
+    raise typer.Exit(carry_out(run))

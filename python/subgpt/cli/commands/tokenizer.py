@@ -1,0 +1,120 @@
+"""`subgpt tokenizer`: train one, turn text into ids and back, look at the pieces."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from subgpt.cli.options import Json, TokenizerDir, examples, new_app
+
+app = new_app(help="Train a tokenizer and look at what it does.", no_args_is_help=True)
+
+Text = Annotated[
+    str, typer.Argument(metavar="TEXT", help="The text; - reads standard input.", show_default=False)
+]
+AllowSpecial = Annotated[
+    bool, typer.Option("--allow-special", help="Read special tokens in the text as such, not as plain text.")
+]
+
+
+@app.command(
+    epilog=examples(
+        "subgpt tokenizer train corpus/ --vocab-size 8192 -o tok/",
+        "subgpt tokenizer train poems.txt --level char -o tok-char/",
+        "subgpt tokenizer train 'src/**/*.py' --pattern gpt2 --special-token '<|user|>' -o tok-code/",
+    )
+)
+def train(
+    source: Annotated[
+        list[str],
+        typer.Argument(metavar="SRC…", help="Files, directories or globs of text.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to save it.", show_default=False)
+    ],
+    level: Annotated[
+        str, typer.Option(metavar="char|word|subword", help="What a token is; subword fits any text.")
+    ] = "subword",
+    vocab_size: Annotated[int, typer.Option(help="Number of tokens, the special ones included.")] = 8192,
+    pattern: Annotated[
+        str,
+        typer.Option(help="How text is cut before merging (subword): gpt4, gpt2 or a regular expression."),
+    ] = "gpt4",
+    special_token: Annotated[
+        list[str] | None,
+        typer.Option(help="One more token that plain text never gives; may be repeated.", show_default=False),
+    ] = None,
+) -> None:
+    """Train a tokenizer on text and save it as a Hugging Face tokenizer.json."""
+    from subgpt.cli.terminal import err, out
+    from subgpt.tokenizer import Tokenizer
+
+    special = ("<|endoftext|>", *(special_token or ()))
+    with err().status("reading and counting …"):
+        tokenizer = Tokenizer.train(
+            source, level=level, vocab_size=vocab_size, pattern=pattern, special_tokens=special
+        )
+    tokenizer.save(output)
+    out().print(f"{tokenizer.vocab_size} tokens in {output}")
+    out().print(f"look at it: subgpt tokenizer show {output} 'this is a bruh moment'")
+
+
+@app.command(
+    epilog=examples(
+        "subgpt tokenizer encode tok/ 'write me a'",
+        "subgpt tokenizer encode tok/ - --json < poem.txt",
+    )
+)
+def encode(
+    directory: TokenizerDir, text: Text, allow_special: AllowSpecial = False, json: Json = False
+) -> None:
+    """Print the ids of a text, separated by spaces."""
+    from subgpt.cli.ids import ids_of
+    from subgpt.cli.terminal import print_json, read_argument
+    from subgpt.tokenizer import Tokenizer
+
+    ids = ids_of(Tokenizer.load(directory), read_argument(text), allow_special).tolist()
+    if json:
+        print_json({"ids": ids})
+    else:
+        print(*ids)
+
+
+@app.command(
+    epilog=examples(
+        "subgpt tokenizer decode tok/ 518 257 1049",
+        "subgpt tokenizer encode tok/ - < poem.txt | subgpt tokenizer decode tok/ -",
+    )
+)
+def decode(
+    directory: TokenizerDir,
+    ids: Annotated[
+        list[str],
+        typer.Argument(metavar="IDS…", help="Ids; - reads them from standard input.", show_default=False),
+    ],
+) -> None:
+    """Print the text of ids and nothing else, not even a line end of its own."""
+    from subgpt.cli.ids import parse_ids
+    from subgpt.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(directory)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(tokenizer.decode_bytes(parse_ids(ids)))
+    sys.stdout.buffer.flush()
+
+
+@app.command(epilog=examples("subgpt tokenizer show tok/ 'this is a bruh moment'"))
+def show(directory: TokenizerDir, text: Text, allow_special: AllowSpecial = False) -> None:
+    """Show the pieces of a text in colour, their ids beneath."""
+    from subgpt.cli.ids import ids_of
+    from subgpt.cli.pieces import coloured_rows, count_line, spell
+    from subgpt.cli.terminal import out, read_argument
+    from subgpt.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(directory)
+    given = read_argument(text)
+    ids = ids_of(tokenizer, given, allow_special).tolist()
+    for row in coloured_rows([spell(tokenizer, token) for token in ids], ids, out().width):
+        out().print(row)
+    out().print(count_line(len(ids), given))

@@ -1,0 +1,97 @@
+"""A quickstart told in the terminal: a numbered heading for each stage, what it found, what it made."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from subgpt.cli.pieces import coloured_rows, show_text
+from subgpt.cli.progress import watching
+from subgpt.cli.tables import changes_table, probability_table
+from subgpt.cli.terminal import harmless, out
+from subgpt.quickstart.narrator import Narrator
+from subgpt.report.facts import Answer, Candidate, LossChange, Piece, Sample
+from subgpt.training.callbacks import Callback
+
+
+class TerminalNarrator(Narrator):
+    """Prints on standard output; progress goes to standard error."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._begin = time.monotonic()
+
+    def stage(self, title: str) -> None:
+        """Print the heading of a stage with the time that has passed."""
+        self._count += 1
+        passed = time.monotonic() - self._begin
+        out().print()
+        out().print(Text.assemble((f"{self._count}  {title}", "bold"), (f"   {passed:.0f} s", "dim")))
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        _show(Text(harmless(text)))
+
+    def pieces(self, pieces: Sequence[Piece]) -> None:
+        """Print the pieces in colour with their ids."""
+        out().print()
+        shown = [show_text(piece.text) for piece in pieces]
+        for row in coloured_rows(shown, [piece.id for piece in pieces], min(out().width, 100) - 4):
+            _show(row)
+
+    def candidates(self, prompt: str, candidates: Sequence[Candidate]) -> None:
+        """Print the candidates with bars."""
+        self._heading(f"the {len(candidates)} most probable tokens after", show_text(prompt))
+        _show(probability_table(candidates))
+
+    def samples(self, samples: Sequence[Sample]) -> None:
+        """Print the samples, each prompt in bold."""
+        for sample in samples:
+            self._heading("a sample after", show_text(sample.prompt))
+            text = Text.assemble((harmless(sample.prompt), "bold"), harmless(sample.text.rstrip()))
+            _show(text)
+
+    def answers(self, answers: Sequence[Answer]) -> None:
+        """Print each question with the answers before and after."""
+        self._heading("questions that were held out, answered before and after", "")
+        for answer in answers:
+            _show(Text(harmless(answer.question), style="bold"))
+            _show(_row("before", answer.before or "(nothing)", "dim"))
+            _show(_row("after", answer.after or "(nothing)", "green"))
+            _show(_row("documented", answer.expected, ""))
+            out().print()
+
+    def losses(self, losses: Sequence[LossChange]) -> None:
+        """Print the losses before and after."""
+        _show(changes_table((row.data, row.before, row.after) for row in losses))
+        out().print()
+
+    def commands(self, commands: Sequence[tuple[str, str]]) -> None:
+        """Print what to type next."""
+        out().print()
+        out().print(Text("Type next", style="bold"))
+        for command, why in commands:
+            out().print(Text(f"   # {why}", style="dim"))
+            out().print(Text(f"   {command}", style="cyan"))  # whole, however long, to be copied
+
+    @contextmanager
+    def watching(self) -> Iterator[Sequence[Callback]]:
+        """Give the bar, or lines where nobody watches."""
+        with watching(brief=True) as callbacks:
+            yield callbacks
+
+    def _heading(self, text: str, subject: str) -> None:
+        out().print()
+        _show(Text.assemble((text, "dim"), " ", subject))
+
+
+def _show(what: RenderableType) -> None:
+    """Print indented, wrapped at the width of the terminal."""
+    out().print(Padding(what, (0, 0, 0, 3), expand=False), soft_wrap=False)
+
+
+def _row(name: str, text: str, style: str) -> Text:
+    return Text.assemble((f"{name:<11}", "dim"), (harmless(" ".join(text.split())), style))

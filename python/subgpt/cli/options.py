@@ -1,0 +1,44 @@
+"""What several commands share: how an application is made, and the options that mean the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def new_app(**settings: Any) -> typer.Typer:
+    """Make a command's application: `-h` for help, exceptions left to `main`."""
+    return typer.Typer(
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )
+
+
+def examples(*lines: str) -> str:
+    """Lay out example commands for the end of a help text, one a line."""
+    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+RunDir = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run directory, or any saved model.", show_default=False)
+]
+TokenizerDir = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A tokenizer, or a run directory with one.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+OutputDir = Annotated[
+    Path,
+    typer.Option("--output-dir", "-o", metavar="DIR", help="The run directory to write.", show_default=False),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="YAML file of settings; flags win over it.", show_default=False
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run directory.")
+]

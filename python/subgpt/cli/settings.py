@@ -1,0 +1,144 @@
+"""Settings from a file, the environment and flags: file < SUBGPT_* < flags, every name checked.
+
+The flags are made from the settings' own classes, so that a field of `TrainConfig` is a flag without being
+written down twice. `with_settings` puts them into a command's signature in place of its `**settings`.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+
+import typer
+
+from subgpt.errors import ConfigError, MissingFileError
+from subgpt.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from subgpt.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE_LIMIT = 1 << 20
+_OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as a flag: its name, its type, what it means, its default in words, its panel."""
+
+    name: str
+    kind: type
+    help: str
+    default: str
+    panel: str
+
+    @property
+    def parameter(self) -> inspect.Parameter:
+        """The flag as a parameter of a command; None where it was not given."""
+        flag = "--" + self.name.replace("_", "-")
+        option = typer.Option(
+            f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag,
+            help=self.help + (f" [dim]\\[default: {self.default}][/dim]" if self.default else ""),
+            show_default=False,
+            rich_help_panel=self.panel,
+            envvar="SUBGPT_" + self.name.upper(),
+            show_envvar=False,
+        )
+        annotation = Annotated[self.kind | None, option]  # type: ignore[valid-type]
+        return inspect.Parameter(
+            self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+        )
+
+
+def settings_of(owner: "type[Settings]", panel: str, *, leave_out: Iterable[str] = ()) -> list[Setting]:
+    """List the fields of a settings class as flags, in their order."""
+    listed = []
+    for name, field in owner.model_fields.items():
+        if name not in leave_out:
+            default = "" if field.default in (None, "", ()) else _word(field.default)
+            listed.append(
+                Setting(name, _kind(field.annotation), _sentence(field.description or name), default, panel)
+            )
+    return listed
+
+
+def with_settings(settings: Iterable[Setting]) -> Callable[[F], F]:
+    """Give a command one flag for each setting, in place of the `**settings` in its signature."""
+
+    def extend(command: F) -> F:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        added = [setting.parameter for setting in settings]
+        command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        return command
+
+    return extend
+
+
+def resolve(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    known: Iterable[str],
+    aliases: Mapping[str, str],
+    sections: Sequence[str],
+) -> dict[str, Any]:
+    """Put flags over the file's values; what was not given stays out, a name that is unknown is refused."""
+    values = {} if file is None else read_settings(file, sections)
+    names = list(known)
+    resolved = {}
+    for name, value in values.items():
+        target = aliases.get(name, name)
+        if target not in names:
+            raise ConfigError(
+                f"{file}: there is no setting {name!r}; {did_you_mean(name, [*names, *aliases])}"
+            )
+        resolved[target] = value
+    return resolved | {name: value for name, value in flags.items() if value is not None}
+
+
+def read_settings(file: Path, sections: Sequence[str]) -> dict[str, Any]:
+    """Read a YAML (or JSON) file of settings, one name and value a line.
+
+    A run's own `training/config.yaml` is such a file too: of its sections those in `sections` are laid flat.
+    """
+    values = _mapping(_parse(file), file)
+    flat = {name: value for name, value in values.items() if name not in _OF_A_RUN}
+    for section in sections:
+        flat |= {k: v for k, v in _mapping(values.get(section), file).items() if v is not None}
+    return flat
+
+
+def _parse(file: Path) -> Any:
+    import yaml
+
+    try:
+        if file.stat().st_size > _FILE_LIMIT:
+            raise ConfigError(f"{file}: larger than 1 MiB; that is no file of settings")
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"{file}: no such file; --config takes a YAML file of settings") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{file}: not YAML: {error}") from None
+
+
+def _mapping(values: Any, file: Path) -> dict[str, Any]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"{file}: expected lines such as 'max_steps: 500', found {type(values).__name__}")
+    return values
+
+
+def _kind(annotation: Any) -> type:
+    """Choose the type that a flag's value has: bool, int, float, or str for everything else."""
+    options = [annotation, *get_args(annotation)]
+    return next((kind for kind in (bool, float, int) if kind in options), str)
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

@@ -1,0 +1,82 @@
+"""Tables for the terminal: next-token probabilities with bars, facts in two columns."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from subgpt.evaluation.probes import NextToken
+    from subgpt.report.facts import Candidate
+    from subgpt.training.run import Run
+
+_BAR_CELLS = 32
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def probability_table(tokens: "Sequence[NextToken | Candidate]") -> "Table":
+    """Lay out the candidates: the token, its id, a bar, its probability."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from subgpt.cli.pieces import show_text
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name, side in (("token", "left"), ("id", "right"), ("", "left"), ("probability", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    top = max((token.probability for token in tokens), default=1.0) or 1.0
+    for token in tokens:
+        table.add_row(
+            Text(show_text(token.text)),
+            Text(str(token.id), style="dim"),
+            Text(bar(token.probability / top), style="blue"),
+            f"{100 * token.probability:.2f} %",
+        )
+    return table
+
+
+def bar(share: float, cells: int = _BAR_CELLS) -> str:
+    """Draw a bar of `share` of the width, exact to an eighth of a cell.
+
+    >>> bar(0.5, 4), bar(0.28125, 4)
+    ('██', '█▏')
+    """
+    eighths = round(max(0.0, min(1.0, share)) * cells * 8)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+def facts_table(facts: Iterable[tuple[str, object]]) -> "Table":
+    """Lay out names and values in two columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, Text(str(value)))
+    return table
+
+
+def print_changes(run: "Run") -> None:
+    """Print the held-out losses before and after fine-tuning, if both were measured."""
+    from subgpt.cli.terminal import out
+
+    rows = [(name, run.before[name].loss, run.after[name].loss) for name in run.after if name in run.before]
+    if rows:
+        out().print(changes_table(rows))
+
+
+def changes_table(rows: "Iterable[tuple[str, float, float]]") -> "Table":
+    """Lay out losses before and after, and the change: green where it fell, red where it rose."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    table.add_column("held-out loss (nats per token)")
+    for name in ("before", "after", "change"):
+        table.add_column(name, justify="right")
+    for name, before, after in rows:
+        change = Text(f"{after - before:+.3f}", style="green" if after < before else "red")
+        table.add_row(name, f"{before:.3f}", f"{after:.3f}", change)
+    return table

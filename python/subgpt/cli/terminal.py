@@ -1,0 +1,83 @@
+"""What the terminal gets: consoles that know NO_COLOR and pipes, one line of complaint, JSON for scripts."""
+
+import functools
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+
+
+@functools.cache
+def _console(stream: str) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stream == "stderr", highlight=False, soft_wrap=True)
+
+
+def out() -> "Console":
+    """Give the console for results: coloured in a terminal, plain in a pipe or with NO_COLOR."""
+    return _console("stdout")
+
+
+def err() -> "Console":
+    """Give the console for progress and complaints, so that standard output stays clean."""
+    return _console("stderr")
+
+
+def complain(line: str) -> None:
+    """Print `subgpt: error: …` on standard error."""
+    from rich.text import Text
+
+    err().print(Text.assemble("subgpt: ", ("error: ", "bold red"), harmless(line)))
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON on one line of standard output."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def harmless(text: str) -> str:
+    r"""Show control characters instead of obeying them: a model's text must not steer the terminal.
+
+    >>> harmless("a\x1b[31mb\n")
+    'a\\x1b[31mb\n'
+    """
+    return text.translate(_CONTROL)
+
+
+def read_argument(value: str) -> str:
+    """Give an argument's text; `-` stands for standard input, which must be UTF-8."""
+    if value != "-":
+        return value
+    from subgpt.errors import DataError
+
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"standard input: byte {error.start} is not UTF-8; convert the text first, for example with iconv"
+        ) from None
+
+
+def write_stream(prompt: str, pieces: "Iterable[str]") -> None:
+    """Print the pieces as they come, after the prompt; in a terminal the prompt is dim and nothing steers it.
+
+    A pipe gets the text exactly as it is, with one line end after it in a terminal only.
+    """
+    if not out().is_terminal:
+        sys.stdout.write(prompt)
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        return
+    from rich.text import Text
+
+    out().print(Text(harmless(prompt), style="dim"), end="")
+    for piece in pieces:
+        out().print(Text(harmless(piece)), end="")
+    out().print()

@@ -1,0 +1,106 @@
+"""What `pretrain` and `finetune` share: settings from everywhere, shown and kept; the run, watched."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subgpt import _core
+from subgpt.checkpoint.run_directory import RunDirectory
+from subgpt.cli.outcome import INTERRUPTED
+from subgpt.cli.settings import resolve
+from subgpt.cli.terminal import err
+from subgpt.errors import ConfigError
+from subgpt.training.callbacks import Callback
+from subgpt.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from subgpt.training.callbacks import RunStart
+    from subgpt.training.run import Run
+
+TRAIN_NAMES = tuple(name for name in TrainConfig.model_fields if name != "output_dir")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The settings that a file or a command may name beside the training ones; paths as they were given."""
+
+    values: dict[str, Any]
+
+    def need(self, name: str, what: str) -> Any:
+        """Give the value of `name`, or say which option it lacks."""
+        if self.values.get(name) in (None, [], ""):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} is missing: {what}")
+        return self.values[name]
+
+    def sources(self, name: str) -> list[Path] | None:
+        """Give the files, directories and globs of `name`, or None if there are none."""
+        value = self.values.get(name)
+        if value in (None, [], ""):
+            return None
+        return [Path(entry) for entry in ([value] if isinstance(value, str) else value)]
+
+    def part(self, names: Iterable[str]) -> dict[str, Any]:
+        """Give those of `names` that have a value."""
+        return {name: self.values[name] for name in names if name in self.values}
+
+
+def gather(
+    file: Path | None,
+    flags: Mapping[str, Any],
+    *,
+    output: Path,
+    resume: bool,
+    known: Iterable[str],
+    sections: Sequence[str] = ("train", "inputs"),
+) -> Inputs:
+    """Put together what a run is made with: its own saved settings if it is resumed, the file, the flags."""
+    names = [*known, *TRAIN_NAMES, "output_dir"]
+    values: dict[str, Any] = {}
+    saved = RunDirectory(output).settings
+    if resume and saved.is_file():
+        values = resolve(saved, {}, names, TrainConfig.ALIASES, sections)
+    values |= resolve(file, flags, names, TrainConfig.ALIASES, sections)
+    values.pop("output_dir", None)
+    return Inputs(values)
+
+
+def carry_out(run: "Run") -> int:
+    """Give the exit code of a run that came to its end or was interrupted."""
+    return INTERRUPTED if run.interrupted else 0
+
+
+class Keep(Callback):
+    """Writes the inputs into the run's config.yaml, so that `--resume` finds data and tokenizer."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self.inputs = {name: absolute(value) for name, value in inputs.items() if value is not None}
+
+    def on_start(self, start: "RunStart") -> None:
+        """Add the inputs to the settings that the run has written, and show both."""
+        import yaml
+
+        if start.output_dir is None:
+            return
+        path = RunDirectory(start.output_dir).settings
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = yaml.safe_dump({**values, "inputs": self.inputs}, sort_keys=False, allow_unicode=True)
+        _core.write_atomic(str(path), text.encode())
+        show_settings(values)
+
+
+def show_settings(values: Mapping[str, Any]) -> None:
+    """Print the resolved settings, one paragraph a section."""
+    from rich.text import Text
+
+    for section in ("model", "train"):
+        words = [f"{k}={v}" for k, v in values.get(section, {}).items() if v not in (None, "")]
+        err().print(Text(f"{section}: {' '.join(words)}", style="dim"))
+
+
+def absolute(value: Any) -> Any:
+    """Make a path, or each of several, independent of the working directory; globs stay globs."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [absolute(entry) for entry in value]
+    return str(Path(value).expanduser().resolve())

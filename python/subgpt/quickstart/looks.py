@@ -1,0 +1,44 @@
+"""Looks into a tokenizer and a model, as the report shows them."""
+
+from collections.abc import Sequence
+
+from subgpt.data.instruct import format_question
+from subgpt.evaluation.probes import next_tokens
+from subgpt.generation.generate import generate
+from subgpt.model.gpt import GPT
+from subgpt.report.facts import Candidate, Piece, Sample
+from subgpt.tokenizer import Tokenizer
+
+
+def pieces_of(tokenizer: Tokenizer, text: str) -> list[Piece]:
+    """Cut `text` into tokens."""
+    return [Piece(tokenizer.decode([token]), token) for token in tokenizer.encode_ordinary(text).tolist()]
+
+
+def candidates_after(model: GPT, tokenizer: Tokenizer, prompt: str) -> list[Candidate]:
+    """List the ten most probable tokens after `prompt`."""
+    return [Candidate(t.text, t.id, t.probability) for t in next_tokens(model, tokenizer, prompt, 10)]
+
+
+def write_samples(
+    model: GPT, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int, seed: int
+) -> list[Sample]:
+    """Let the model write `tokens` tokens after each prompt."""
+    options = {"max_new_tokens": tokens, "temperature": 0.8, "top_k": 50, "return_prompt": False}
+    return [Sample(p, generate(model, tokenizer, p, seed=seed, **options)) for p in prompts]
+
+
+def answer_all(model: GPT, tokenizer: Tokenizer, questions: Sequence[str], tokens: int) -> list[str]:
+    """Let the model answer each question with what it finds most probable, up to a line end."""
+    return [
+        generate(
+            model,
+            tokenizer,
+            format_question(question),
+            return_prompt=False,
+            max_new_tokens=tokens,
+            temperature=0.0,
+            stop="\n",
+        ).strip()
+        for question in questions
+    ]

@@ -1,0 +1,52 @@
+"""The one-page report: a self-contained HTML file, its texts escaped, its plots inline."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from subgpt.report.facts import Report
+from subgpt.report.svg import loss_svg
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "→", "\r": "␍"})
+
+
+def render_page(report: Report) -> str:
+    """Write the report as HTML that needs no other file: no script, no font, no picture from elsewhere."""
+    from markupsafe import Markup
+
+    # loss_svg escapes every text that it is given, so its markup may stand as it is.
+    plots = [Markup(loss_svg(panel)) for panel in report.panels]
+    top = max((c.probability for c in report.candidates), default=1.0)
+    return _environment().get_template("report.html.j2").render(report=report, plots=plots, top=top or 1.0)
+
+
+@cache
+def _environment() -> "Environment":
+    """Jinja with autoescape for every template of the package, and undefined names as errors."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("subgpt.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    environment.filters["duration"] = duration
+    return environment
+
+
+def visible(text: str) -> str:
+    """Show spaces as ·, line ends as ⏎, tabs as →: what a token stands for, without guessing."""
+    return text.translate(_VISIBLE)
+
+
+def duration(seconds: float) -> str:
+    """Write a time that reads well: `0.4 s`, `12 s`, `2 min 05 s`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

@@ -1,0 +1,149 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from subgpt.cli import main, outcome
+from subgpt.cli.app import VERBS
+from subgpt.errors import DataError
+
+from .conftest import invoke
+
+
+def test_help_lists_every_verb_and_each_has_its_own() -> None:
+    overview = invoke("--help")
+    assert overview.code == 0
+    for verb in VERBS:
+        assert verb in overview.out
+        own = invoke(verb, "--help")
+        assert own.code == 0
+        assert "Usage: subgpt " + verb in own.out
+        assert "xample" in own.out or verb == "tokenizer"
+
+
+@pytest.mark.parametrize("verb", ["train", "encode", "decode", "show"])
+def test_the_tokenizer_verbs_have_examples(verb: str) -> None:
+    assert f"subgpt tokenizer {verb}" in invoke("tokenizer", verb, "--help").out
+
+
+def test_nothing_shows_the_help() -> None:
+    assert invoke().code == 0
+    assert "quickstart" in invoke().out
+
+
+def test_version() -> None:
+    assert invoke("--version").out.startswith("subgpt 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pretran"], ["pretran", "pretrain"]),
+        (["generate", "x", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
+        (["pretrain", "-o", "x", "--max_step", "1"], ["did you mean --max-steps?"]),
+        (["pretrain", "-o", "x", "--max-steps", "many"], ["--max-steps", "integer"]),
+        (["pretrain"], ["output-dir"]),
+        (["generate"], ["RUN", "subgpt generate --help"]),
+        (["tokenizer", "encod"], ["encode"]),
+        (["--verson"], ["--version"]),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_hint(arguments: list[str], words: list[str]) -> None:
+    result = invoke(*arguments)
+    assert result.code == 2
+    assert all(word in result.line() for word in words), result.line()
+
+
+def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+    for arguments in (["--debug", "info", "nowhere"], ["info", "nowhere", "--debug"]):
+        result = invoke(*arguments)
+        assert result.code == 1
+        assert "Traceback" in result.err
+        assert "subgpt: error: nowhere" in result.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (DataError("two\nlines"), 1, "two lines"),
+        (PermissionError(13, "Permission denied", "f.txt"), 1, "f.txt: Permission denied"),
+        (MemoryError(), 1, "out of memory"),
+        (ZeroDivisionError("x"), 1, "internal error: ZeroDivisionError: x"),
+    ],
+)
+def test_every_error_becomes_one_line(
+    error: Exception, code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert outcome.finish(fail, debug=False) == code
+    told = capsys.readouterr().err
+    assert told.startswith("subgpt: error: ")
+    assert text in told
+    assert told.count("\n") == 1
+
+
+def test_ctrl_c_ends_with_130() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert outcome.finish(interrupt, debug=False) == 130
+
+
+def test_output_is_plain_in_a_pipe(shop: Path) -> None:
+    for arguments in (["--help"], ["info"], ["tokenizer", "show", shop / "subword", "The cat"]):
+        assert "\x1b[" not in invoke(*arguments).out
+
+
+def test_colour_in_a_terminal_and_none_with_no_color(shop: Path) -> None:
+    pty = pytest.importorskip("pty")
+
+    def screen(**environment: str) -> str:
+        parent, child = pty.openpty()
+        command = [sys.executable, "-m", "subgpt.cli", "tokenizer", "show", str(shop / "subword"), "The cat"]
+        clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+        env = clean | {"TERM": "xterm-256color"} | environment
+        with subprocess.Popen(command, stdout=child, stderr=child, stdin=child, env=env) as process:
+            process.wait(timeout=60)
+        os.close(child)
+        text = os.read(parent, 65536).decode()
+        os.close(parent)
+        return text
+
+    assert "48;5;" in screen()
+    assert "48;5;" not in screen(NO_COLOR="1")
+
+
+def test_a_pipe_that_closes_early_is_no_error(shop: Path) -> None:
+    command = f"{sys.executable} -m subgpt.cli info '{shop / 'run'}' | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_help_comes_at_once() -> None:
+    def seconds(*arguments: str) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        return time.perf_counter() - begin
+
+    command = ("-m", "subgpt.cli", "--help")
+    spent = min(seconds(*command) for _ in range(5)) - min(seconds("-c", "pass") for _ in range(5))
+    assert spent < 0.5  # measured: 0.15 s alone on a machine; the rest is for busy ones
+
+
+def test_help_imports_no_numerics() -> None:
+    code = (
+        "import sys; from subgpt.cli import main; main(['--help']); "
+        "print([m for m in ('numpy', 'pydantic', 'jinja2', 'matplotlib', 'yaml') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_main_reads_the_arguments_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["subgpt", "--version"])
+    assert main() == 0

@@ -1,0 +1,132 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import invoke
+
+
+def test_generate_prints_prompt_and_text(shop: Path) -> None:
+    given = ("generate", shop / "run", "The cat", "--max-new-tokens", 8, "--seed", 3)
+    first, second = invoke(*given), invoke(*given)
+    assert first.code == 0, first.err
+    assert first.out.startswith("The cat")
+    assert first.out == second.out
+    assert first.err == ""
+
+
+def test_generate_without_echo_and_from_standard_input(shop: Path) -> None:
+    options = ("--max-new-tokens", 8, "--seed", 3)
+    with_prompt = invoke("generate", shop / "run", "The cat", *options)
+    without = invoke("generate", shop / "run", "-", "--no-echo", *options, stdin="The cat")
+    assert with_prompt.out == "The cat" + without.out
+
+
+def test_generate_stops_and_asks(shop: Path) -> None:
+    stopped = invoke("generate", shop / "run", "The", "--stop", "e", "--max-new-tokens", 40, "--no-echo")
+    assert stopped.code == 0
+    assert "e" not in stopped.out
+    assert invoke("generate", shop / "run", "Who sat?", "--ask", "--max-new-tokens", 4).code == 0
+
+
+def test_generate_from_nothing_and_from_too_much(shop: Path) -> None:
+    assert invoke("generate", shop / "run", "", "--max-new-tokens", 4).code == 0
+    assert invoke("generate", shop / "run", "The cat sat. " * 50, "--max-new-tokens", 4).code == 0
+
+
+def test_generate_with_characters_that_the_tokenizer_has_never_seen(shop: Path) -> None:
+    result = invoke("generate", shop / "run", "漢字🙂", "--max-new-tokens", 4)
+    assert result.code == 0
+    assert result.out.startswith("漢字🙂")
+
+
+def test_probs_are_probabilities(shop: Path) -> None:
+    result = invoke("probs", shop / "run", "The cat", "-k", 300, "--json")
+    tokens = json.loads(result.out)
+    assert sum(token["probability"] for token in tokens) == pytest.approx(1, abs=1e-4)
+    assert [t["probability"] for t in tokens] == sorted((t["probability"] for t in tokens), reverse=True)
+
+
+def test_probs_table_has_bars(shop: Path) -> None:
+    result = invoke("probs", shop / "run", "The cat", "-k", 3)
+    assert result.out.count("%") == 3
+    assert "█" in result.out
+
+
+def test_evaluate_in_words_and_as_json(shop: Path) -> None:
+    words = invoke("evaluate", shop / "run", "--data", shop / "corpus")
+    assert "bits per byte" in words.out
+    numbers = json.loads(invoke("evaluate", shop / "run", "--data", shop / "qa.jsonl", "--json").out)
+    assert numbers["loss"] > 0
+    assert numbers["tokens"] > 0
+
+
+def test_info_of_the_installation_and_of_a_run(shop: Path) -> None:
+    installed = json.loads(invoke("info", "--json").out)
+    assert {"subgpt", "python", "threads", "extra plot"} <= set(installed)
+    run = json.loads(invoke("info", shop / "run", "--json").out)
+    assert run["n_embd"] == 16
+    assert run["steps"] == 4
+    assert str(run["parameters"]) in invoke("info", shop / "run").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "{tmp}/missing", "a"], ["missing"]),
+        (["generate", "{shop}/corpus", "a"], ["config.json"]),
+        (["generate", "{shop}/run", "a", "--temperature", "-1"], ["temperature"]),
+        (["generate", "{shop}/run", "a", "--top-p", "0"], ["top_p"]),
+        (["generate", "{shop}/run", "a", "--max-new-tokens", "-5"], ["max_new_tokens"]),
+        (["generate", "{shop}/run", "a", "--stop", ""], ["stop"]),
+        (["generate", "{shop}/run/model.safetensors", "a"], ["model.safetensors", "directory"]),
+        (["probs", "{shop}/run", "a", "-k", "0"], ["0"]),
+        (["evaluate", "{shop}/run", "--data", "{tmp}/missing"], ["missing"]),
+        (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["empty.txt"]),
+        (["info", "{tmp}/missing"], ["missing"]),
+    ],
+)
+def test_mistakes_are_named_in_one_line(
+    untouched: Path, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    result = invoke(*(a.format(shop=untouched, tmp=tmp_path) for a in arguments))
+    assert result.code == 1
+    assert all(word in result.line() for word in words), result.line()
+
+
+def test_a_prompt_that_is_not_text_is_refused(untouched: Path) -> None:
+    result = invoke("generate", untouched / "run", "-", stdin=b"\xff\xfe")
+    assert result.code == 1
+    assert "UTF-8" in result.line()
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, -1])
+def test_a_truncated_checkpoint_is_refused(shop: Path, tmp_path: Path, size: int) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(shop / "run", run)
+    weights = run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    result = invoke("generate", run, "a")
+    assert result.code == 1
+    assert "model.safetensors" in result.line()
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02}q\x00.", b"<html></html>", b"PK\x03\x04zip", b"\x00" * 64])
+def test_a_foreign_checkpoint_is_refused(shop: Path, tmp_path: Path, content: bytes) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(shop / "run", run)
+    (run / "model.safetensors").write_bytes(content)
+    result = invoke("generate", run, "a")
+    assert result.code == 1
+    assert "model.safetensors" in result.line()
+
+
+def test_a_run_without_tokenizer_says_what_is_missing(shop: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(shop / "run", run)
+    (run / "tokenizer.json").unlink()
+    result = invoke("generate", run, "a")
+    assert result.code == 1
+    assert "tokenizer.json" in result.line()

@@ -1,0 +1,33 @@
+import pytest
+
+from subgpt.report import Answer, Candidate, LossChange, Panel, Piece, Report, Sample, Series, Stage
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def report() -> Report:
+    """A report whose every text tries to break out of the page."""
+    return Report(
+        title=f"title {HOSTILE}",
+        summary=f"summary {HOSTILE}",
+        facts=[("corpus", HOSTILE)],
+        stages=[Stage(HOSTILE, HOSTILE, 61.0, HOSTILE)],
+        panels=[
+            Panel(
+                HOSTILE,
+                [
+                    Series(HOSTILE, [1, 2, 3], [3.0, 2.5, 2.0]),
+                    Series("validation", [2, 3], [2.6, 2.2], "validation"),
+                ],
+            )
+        ],
+        pieces=[Piece(HOSTILE, 1), Piece(" a\n", 2)],
+        prompt=HOSTILE,
+        candidates=[Candidate(HOSTILE, 1, 0.5), Candidate(" b", 2, 0.25)],
+        samples=[Sample(HOSTILE, HOSTILE)],
+        answers=[Answer(HOSTILE, HOSTILE, HOSTILE, "")],
+        losses=[LossChange(HOSTILE, 4.0, 3.0), LossChange("old", 3.0, 3.25)],
+        environment=[("host", HOSTILE)],
+        commands=[(HOSTILE, HOSTILE)],
+    )

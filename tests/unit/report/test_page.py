@@ -1,0 +1,84 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from subgpt.report import Report, render_page
+from subgpt.report.page import duration, visible
+
+VOID = {"meta", "line", "circle", "path"}
+
+
+class Outline(HTMLParser):
+    """Collects the tags of a page and checks that they nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def outline(html: str) -> Outline:
+    parser = Outline()
+    parser.feed(html)
+    parser.close()
+    return parser
+
+
+def test_the_page_escapes_every_text(report: Report) -> None:
+    page = outline(render_page(report))
+    assert "script" not in page.seen
+    assert page.open == []
+
+
+def test_the_page_needs_nothing_from_elsewhere(report: Report) -> None:
+    html = render_page(report)
+    names = {name for name, _ in outline(html).attributes}
+    assert not names & {"src", "href", "onclick", "onload"}
+    assert not re.search(r"url\(|@import|https?://", html)
+
+
+def test_the_page_shows_the_figures(report: Report) -> None:
+    html = render_page(report)
+    assert "50.0 %" in html
+    assert "1 min 01 s" in html
+    assert "-1.000" in html
+    assert "+0.250" in html
+    assert "·a⏎" in html
+    assert "(nothing)" in html
+
+
+def test_the_page_leaves_empty_sections_out(report: Report) -> None:
+    bare = replace(
+        report, panels=[], pieces=[], candidates=[], samples=[], answers=[], losses=[], commands=[]
+    )
+    html = render_page(bare)
+    assert "Learning" not in html
+    assert "before and after" not in html
+    assert outline(html).open == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.6, "1 min 00 s"), (125.2, "2 min 05 s")]
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_visible_shows_blanks() -> None:
+    assert visible(" a\tb\r\n") == "·a→b␍⏎"

@@ -1,0 +1,417 @@
+"""``Tokenizer``: text to ids and back. A thin object over the native one, which does the work."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from subgpt import _core
+from subgpt.errors import DtypeError, InvalidValueError, TokenizerError
+from subgpt.tokenizer.sources import Source, text_files
+
+Level = Literal["char", "word", "subword"]
+Errors = Literal["replace", "strict"]
+Ids = npt.NDArray[np.integer[Any]] | Sequence[int]
+Specials = Literal["all"] | Iterable[str]
+
+
+class Tokenizer:
+    """A vocabulary with everything needed to turn text into ids and ids into text.
+
+    Three levels: ``"char"`` (every character is an entry), ``"word"`` (words, single spaces, single punctuation
+    marks) and ``"subword"`` (byte-level BPE). At every level decoding gives back exactly the text that was encoded, but
+    for characters and words that are not in the vocabulary: those become ``<unk>``. Subwords know no such thing, any
+    text round-trips.
+
+    Make one with :meth:`train`, :meth:`load` or :meth:`from_json`. It never changes, so it can be shared by threads,
+    copied, pickled, compared and hashed.
+
+    >>> tok = Tokenizer.train(["a rose is a rose is a rose"], vocab_size=280)
+    >>> ids = tok.encode("a rose is red")
+    >>> ids.dtype, tok.decode(ids)
+    (dtype('uint32'), 'a rose is red')
+    >>> tok.tokens("a rose")
+    ['a', ' rose']
+    """
+
+    __slots__ = ("_native",)
+    _native: _core.Tokenizer
+
+    def __init__(self) -> None:
+        raise TypeError("make a Tokenizer with Tokenizer.train(...), Tokenizer.load(...) or Tokenizer.from_json(...)")
+
+    @classmethod
+    def _wrap(cls, native: _core.Tokenizer) -> "Tokenizer":
+        self = object.__new__(cls)
+        self._native = native
+        return self
+
+    # --- making one ---
+
+    @classmethod
+    def train(
+        cls,
+        source: Source,
+        *,
+        level: Level = "subword",
+        vocab_size: int | None = None,
+        pattern: str = "gpt4",
+        special_tokens: Iterable[str] = ("<|endoftext|>",),
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
+        errors: Errors = "strict",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "Tokenizer":
+        """Trains a tokenizer.
+
+        The same text and options give the same tokenizer, whatever the number of threads. Special tokens found in the
+        text separate what is around them and are not learned from.
+
+        Args:
+            source: a text file, a directory (its text files at any depth), a glob, or an iterable of str, each a
+                document. Files are read block by block and may be larger than memory; a byte order mark is dropped,
+                line ends are kept.
+            level: ``"char"``, ``"word"`` or ``"subword"``.
+            vocab_size: entries with special tokens. For subwords at least 256 and the special tokens; a text that
+                supports fewer gives fewer. For words the most frequent are kept. For characters a cap that must hold
+                all of them. ``None``: 8192, for characters as many as there are.
+            pattern: how text is split before subwords are learned: ``"gpt2"``, ``"gpt4"`` (also ``"cl100k"``) or
+                ``"o200k"``.
+            special_tokens: names that get the last ids, in this order. ``<unk>`` is added at levels char and word.
+            min_frequency: characters, words or pairs seen less often are left out.
+            max_token_length: longest subword in bytes; ``None``: any.
+            errors: what to do about bytes in files that are not UTF-8: ``"strict"`` raises a :class:`DataError` with
+                file and byte offset, ``"replace"`` puts U+FFFD.
+            progress: called with ``(done, total)``: bytes counted, with a total of 0, then merges made.
+
+        Raises:
+            DataError: the corpus is empty, or not UTF-8.
+            MissingFileError: there is no such file.
+            InvalidValueError: an option cannot be.
+            DtypeError: the source yields something else than str.
+
+        >>> Tokenizer.train(["to be or not to be"], level="word").tokens("to be!")
+        ['to', ' ', 'be', '<unk>']
+        >>> Tokenizer.train(["abc"], level="char", special_tokens=()).special_tokens
+        {'<unk>': 3}
+        """
+        options = {
+            "level": _name("level", level),
+            "vocab_size": None if vocab_size is None else _count("vocab_size", vocab_size, 1),
+            "pattern": _name("pattern", pattern),
+            "special_tokens": _names("special_tokens", special_tokens),
+            "min_frequency": _count("min_frequency", min_frequency, 0),
+            "max_token_length": None if max_token_length is None else _count("max_token_length", max_token_length, 1),
+        }
+        errors = cast("Errors", _name("errors", errors))
+        if isinstance(source, str | os.PathLike):
+            return cls._wrap(_core.Tokenizer.train_files(text_files(source), options, errors, progress))
+        if isinstance(source, bytes | bytearray | memoryview) or not isinstance(source, Iterable):
+            raise DtypeError(f"source must be a path, a glob or an iterable of str, not {type(source).__name__}")
+        return cls._wrap(_core.Tokenizer.train_texts(source, options, errors, progress))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: str | None = None,
+        special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+    ) -> "Tokenizer":
+        """Loads a tokenizer file, or a directory that holds one.
+
+        - Hugging Face's ``tokenizer.json``, ours or others' (byte-level BPE; what is not implemented is named);
+        - ``vocab.json`` + ``merges.txt``, or ``encoder.json`` + ``vocab.bpe``: name either, or the directory;
+        - tiktoken's ``*.tiktoken`` ranks, whose special tokens are known for r50k, p50k, cl100k and o200k.
+
+        Args:
+            path: the file or directory.
+            pattern: ``"gpt2"``, ``"cl100k"`` (also ``"gpt4"``) or ``"o200k"``, for files that do not say: ranks (by
+                default from the file's name) and vocabulary with merges (by default GPT-2's).
+            special_tokens: for the same files, in place of the known ones: names with ids, or names that are numbered
+                after the vocabulary.
+
+        Raises:
+            TokenizerError: the file is damaged, or describes something that is not implemented.
+            MissingFileError: there is no such file.
+        """
+        native = _core.Tokenizer.load(
+            _path(path),
+            None if pattern is None else _name("pattern", pattern),
+            None if special_tokens is None else list(_numbered(special_tokens)),
+        )
+        return cls._wrap(native)
+
+    @classmethod
+    def from_json(cls, json: str) -> "Tokenizer":
+        """Reads the text of a ``tokenizer.json``, as :meth:`to_json` gives it."""
+        if not isinstance(json, str):
+            raise DtypeError(f"json must be str, not {type(json).__name__}")
+        return cls._wrap(_core.Tokenizer.from_json(json))
+
+    def to_json(self) -> str:
+        """The text of a ``tokenizer.json``."""
+        return self._native.to_json()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes ``tokenizer.json`` and ``tokenizer_config.json`` into the directory ``path``, which is made if need be.
+
+        A path that ends in ``.json`` is written as that one file. A file is there whole or not at all. The ``tokenizers``
+        and ``transformers`` libraries load what is written, and give the same ids.
+        """
+        self._native.save(_path(path))
+
+    # --- text to ids ---
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+        errors: Errors = "replace",
+    ) -> npt.NDArray[np.uint32]:
+        """The ids of ``text``, shape (n,), uint32.
+
+        Special tokens follow tiktoken's rules, so that user data cannot smuggle one in.
+
+        Args:
+            text: the text.
+            allowed_special: special tokens to recognise, or ``"all"``.
+            disallowed_special: special tokens that raise when the text contains them; ``"all"``: all that are not
+                allowed. With ``()`` they are ordinary text.
+            errors: characters and words without an entry become ``<unk>`` (``"replace"``) or raise (``"strict"``);
+                likewise lone surrogates, which become U+FFFD.
+
+        Raises:
+            TokenizerError: a disallowed special token, or with ``"strict"`` what has no entry.
+
+        >>> tok = Tokenizer.train(["some text"], vocab_size=257)
+        >>> tok.encode("hi<|endoftext|>", allowed_special="all").tolist()
+        [104, 105, 256]
+        """
+        return self._native.encode(text, *_allowance(allowed_special, disallowed_special), _name("errors", errors))
+
+    def encode_ordinary(self, text: str) -> npt.NDArray[np.uint32]:
+        """The ids of ``text``, shape (n,), uint32, with special tokens taken as ordinary text."""
+        return self._native.encode(text, [], [], "replace")
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        *,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+        errors: Errors = "replace",
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+        """The ids of many texts on all threads: ids, shape (n,), uint32, and offsets, shape (len(texts) + 1,), uint64.
+
+        Text ``i`` has ``ids[offsets[i]:offsets[i + 1]]``. Arguments as in :meth:`encode`.
+
+        >>> tok = Tokenizer.train(["some text"], vocab_size=257)
+        >>> ids, offsets = tok.encode_batch(["so", "", "me"])
+        >>> offsets.tolist()
+        [0, 2, 2, 4]
+        """
+        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+            raise DtypeError(f"texts must be an iterable of str, not {type(texts).__name__}")
+        allowance = _allowance(allowed_special, disallowed_special)
+        return self._native.encode_batch(list(texts), *allowance, _name("errors", errors))
+
+    def tokens(
+        self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
+    ) -> list[str]:
+        """The entries that ``text`` is cut into, as text. Arguments as in :meth:`encode`, entries as :meth:`id_to_token`.
+
+        >>> Tokenizer.train(["aa ab"], level="char").tokens("a b")
+        ['a', ' ', 'b']
+        """
+        ids = self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
+        return cast("list[str]", self._native.ids_to_tokens(ids))
+
+    # --- ids to text ---
+
+    def decode(self, ids: Ids, errors: Literal["replace", "strict", "ignore"] = "replace") -> str:
+        """The text of ``ids``, any integer dtype, shape (n,); special tokens by their names.
+
+        Args:
+            ids: the ids.
+            errors: bytes that are not UTF-8 (an incomplete character) become U+FFFD, raise, or are left out.
+
+        Raises:
+            InvalidValueError: an id beyond the vocabulary.
+            TokenizerError: with ``"strict"``, bytes that are not UTF-8.
+        """
+        if errors not in ("replace", "strict", "ignore"):
+            raise InvalidValueError(f'errors is {errors!r}; known are "replace", "strict" and "ignore"')
+        data = self._native.decode_bytes(ids)
+        try:
+            return data.decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise TokenizerError(
+                f"ids: byte {error.start} of {len(data)} that they stand for is not UTF-8 ({error.reason}); "
+                'decode whole characters, or pass errors="replace"'
+            ) from None
+
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """The bytes of ``ids``, any integer dtype, shape (n,)."""
+        return self._native.decode_bytes(ids)
+
+    def decode_stream(self) -> "DecodeStream":
+        """A decoder that takes ids one by one, for text that is shown while it is generated."""
+        return DecodeStream(self)
+
+    # --- the vocabulary ---
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id: the rows that an embedding needs."""
+        return self._native.vocab_size
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of an entry, given as :meth:`id_to_token` gives it; ``None`` if there is no such entry."""
+        if not isinstance(token, str):
+            raise DtypeError(f"token must be str, not {type(token).__name__}")
+        return None if _has_surrogate(token) else self._native.token_to_id(token)
+
+    def id_to_token(self, id: int) -> str | None:
+        """The entry of an id, as text.
+
+        An entry that is no text by itself (a part of a character) is given by its bytes, as ``<0xE2><0x82>``. ``None``
+        where the vocabulary has a gap.
+
+        Raises:
+            InvalidValueError: the id is beyond the vocabulary.
+        """
+        if isinstance(id, bool | np.bool_) or not isinstance(id, int | np.integer):
+            raise DtypeError(f"id must be int, not {type(id).__name__}")
+        if not 0 <= id < self.vocab_size:
+            raise InvalidValueError(f"id is {id}; the vocabulary has ids 0 to {self.vocab_size - 1}")
+        return self._native.ids_to_tokens([int(id)])[0]
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Special tokens with their ids, in the order of ids."""
+        return dict(self._native.special_tokens)
+
+    @property
+    def eot_id(self) -> int | None:
+        """The id of ``<|endoftext|>``, which ends a document; ``None`` if there is none."""
+        return self._native.eot_id
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of what is not in the vocabulary; ``None`` for subwords."""
+        return self._native.unk_id
+
+    @property
+    def level(self) -> Level:
+        """``"char"``, ``"word"`` or ``"subword"``."""
+        return cast("Level", self._native.level)
+
+    @property
+    def pattern(self) -> str | None:
+        """The split pattern: ``"gpt2"``, ``"gpt4"``, ``"o200k"``, or a regular expression; ``None`` where several."""
+        return self._native.pattern
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash (64 hexadecimal digits) of all that decides about ids; the same after saving and loading."""
+        return self._native.fingerprint
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+    def __repr__(self) -> str:
+        pattern = f", pattern={self.pattern!r}" if self.level == "subword" else ""
+        return f"<Tokenizer level={self.level!r}, vocab_size={self.vocab_size}{pattern}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tokenizer):
+            return NotImplemented
+        return self._native is other._native or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Tokenizer.from_json, (self.to_json(),))
+
+    def __copy__(self) -> "Tokenizer":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tokenizer":
+        return self
+
+
+class DecodeStream:
+    """Ids to text one by one: a character that is not complete yet is held back.
+
+    >>> tok = Tokenizer.train(["x"], vocab_size=257)
+    >>> stream = tok.decode_stream()
+    >>> [stream.push(int(id)) for id in tok.encode("né")], stream.flush()
+    (['n', '', 'é'], '')
+    """
+
+    __slots__ = ("_decoder", "_tokenizer")
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = _core.Utf8Decoder()
+
+    def push(self, id: int) -> str:
+        """Adds one id; returns the text that is now complete."""
+        return self._decoder.push(self._tokenizer.decode_bytes([id]))
+
+    def flush(self) -> str:
+        """Ends the text: returns U+FFFD if a character is incomplete, else nothing."""
+        return self._decoder.flush()
+
+
+def _path(path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise DtypeError(f"path must be str or a path, not {type(path).__name__}")
+    return os.fspath(path)
+
+
+def _name(what: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise DtypeError(f"{what} must be str, not {type(value).__name__}")
+    return value
+
+
+def _names(what: str, values: Iterable[str]) -> list[str]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise DtypeError(f"{what} must be an iterable of str, not {type(values).__name__}; write [{values!r}]")
+    names = [_name(f"{what}[{i}]", value) for i, value in enumerate(values)]
+    for name in names:
+        if _has_surrogate(name):
+            raise InvalidValueError(f"{what}: {name!r} contains a lone surrogate, which is no character")
+    return names
+
+
+def _numbered(specials: Mapping[str, int] | Iterable[str]) -> Iterator[tuple[str, int | None]]:
+    ids = specials if isinstance(specials, Mapping) else {}
+    for name in _names("special_tokens", specials):
+        yield name, _count(f"special_tokens[{name!r}]", ids[name], 0, 2**32 - 1) if name in ids else None
+
+
+def _count(what: str, value: int, least: int, most: int = 2**63 - 1) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise DtypeError(f"{what} must be int, not {type(value).__name__}")
+    if not least <= value <= most:
+        raise InvalidValueError(f"{what} is {value}; it must be between {least} and {most}")
+    return int(value)
+
+
+def _allowance(allowed: Specials, disallowed: Specials) -> tuple[list[str] | None, list[str] | None]:
+    def which(what: str, names: Specials) -> list[str] | None:
+        return None if isinstance(names, str) and names == "all" else _names(what, names)
+
+    return which("allowed_special", allowed), which("disallowed_special", disallowed)
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in text)

@@ -1,0 +1,19 @@
+//! Byte-pair encoding: counting pieces, learning merges, applying them.
+
+pub mod count;
+pub mod encode;
+pub mod train;
+
+pub use encode::Bpe;
+
+/// Two neighbouring tokens as one key.
+#[inline]
+pub fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
+/// The tokens of a key.
+#[inline]
+pub fn unpair(pair: u64) -> (u32, u32) {
+    ((pair >> 32) as u32, pair as u32)
+}

@@ -1,0 +1,172 @@
+//! Reading text files block by block: memory is bounded by a block, whatever the size of the file.
+//!
+//! A byte order mark at the start of a file is dropped. Bytes that are not UTF-8 are an error that names the file and the
+//! byte, or become U+FFFD. Nothing else is changed: line ends stay as they are.
+
+use super::bpe::count::Counter;
+use crate::error::{Error, Result};
+use crate::progress::{self, Listener};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Bytes read at a time.
+const BLOCK: usize = 4 << 20;
+
+/// A text without any place to cut it is counted in parts of this size.
+const UNCUT: usize = 64 << 20;
+
+/// What to do about bytes or characters that cannot be represented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// Put U+FFFD (bytes) or `<unk>` (characters, words) in their place.
+    Replace,
+    /// Raise an error that names the place.
+    Strict,
+}
+
+/// Counts the pieces of one file. `listener` hears the counter's bytes, of an unknown total.
+pub fn count_file(
+    counter: &mut Counter,
+    path: &Path,
+    on_invalid: OnInvalid,
+    listener: &mut Listener<'_>,
+) -> Result<()> {
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    if !file.metadata().map_err(Error::io("read", path))?.is_file() {
+        return Err(Error::Data {
+            place: path.display().to_string(),
+            problem: "is not a regular file".into(),
+            remedy: "name a text file, a directory or a glob".into(),
+        });
+    }
+    let mut decoder = Decoder { path, on_invalid, offset: 0, started: false };
+    let (mut bytes, mut text) = (Vec::new(), String::new());
+    loop {
+        let read = file.by_ref().take(BLOCK as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        decoder.decode(&mut bytes, &mut text, read == 0)?;
+        let cut = if read == 0 { text.len() } else { cut(counter, &text) };
+        counter.add(&[&text[..cut]])?;
+        text.drain(..cut);
+        progress::report(listener, counter.bytes(), 0)?;
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// How much of `text` can be counted before the rest of the file is known.
+fn cut(counter: &Counter, text: &str) -> usize {
+    match counter.safe_cut(text) {
+        Some(cut) => cut,
+        None if text.len() >= UNCUT => text.len(),
+        None => 0,
+    }
+}
+
+/// UTF-8 with a position in its file.
+struct Decoder<'a> {
+    path: &'a Path,
+    on_invalid: OnInvalid,
+    offset: u64,
+    started: bool,
+}
+
+impl Decoder<'_> {
+    /// Moves what is complete from `bytes` to `text`; everything at the `end` of the file.
+    fn decode(&mut self, bytes: &mut Vec<u8>, text: &mut String, end: bool) -> Result<()> {
+        let mut done = 0;
+        if !self.started && (bytes.len() >= 3 || end) {
+            self.started = true;
+            done = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        }
+        while self.started && done < bytes.len() {
+            let (valid, bad) = match std::str::from_utf8(&bytes[done..]) {
+                Ok(valid) => (valid.len(), None),
+                Err(e) => (e.valid_up_to(), Some(e.error_len())),
+            };
+            text.push_str(std::str::from_utf8(&bytes[done..done + valid]).unwrap_or_default());
+            done += valid;
+            let skip = match bad {
+                None => continue,
+                Some(None) if !end => break,
+                Some(None) => bytes.len() - done,
+                Some(Some(len)) => len,
+            };
+            if self.on_invalid == OnInvalid::Strict {
+                return Err(self.invalid(bytes[done], done));
+            }
+            text.push(char::REPLACEMENT_CHARACTER);
+            done += skip;
+        }
+        bytes.drain(..done);
+        self.offset += done as u64;
+        Ok(())
+    }
+
+    fn invalid(&self, byte: u8, at: usize) -> Error {
+        Error::Data {
+            place: self.path.display().to_string(),
+            problem: format!("byte 0x{byte:02x} at offset {} is not UTF-8", self.offset + at as u64),
+            remedy: "save the file as UTF-8, or pass errors=\"replace\"".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::pretokenize::patterns::Pattern;
+    use crate::tokenizer::special::Matcher;
+
+    fn count(content: &[u8], on_invalid: OnInvalid) -> Result<Vec<(String, u64)>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let mut counter = Counter::new(Pattern::Words, Matcher::default());
+        count_file(&mut counter, file.path(), on_invalid, &mut progress::ignore)?;
+        Ok(counter.into_counts().into_iter().map(|(p, n)| (String::from_utf8(p.into()).unwrap(), n)).collect())
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_dropped_and_line_ends_are_kept() {
+        let counts = count("\u{feff}a\r\na".as_bytes(), OnInvalid::Strict).unwrap();
+        assert_eq!(counts, [("\n".to_string(), 1), ("\r".to_string(), 1), ("a".to_string(), 2)]);
+        assert!(count(b"\xef\xbb\xbf", OnInvalid::Strict).unwrap().is_empty());
+        assert!(count(b"", OnInvalid::Strict).unwrap().is_empty());
+    }
+
+    #[test]
+    fn invalid_bytes_are_named_or_replaced() {
+        for (content, offset) in [(&b"ab \xff c"[..], 3), (b"\xe2\x82", 0), (b"\xef\xbb\xbfx\xc0", 4)] {
+            let error = count(content, OnInvalid::Strict).unwrap_err().to_string();
+            assert!(error.contains(&format!("offset {offset} ")), "{error}");
+            assert!(count(content, OnInvalid::Replace).unwrap().iter().any(|(p, n)| p == "\u{fffd}" && *n == 1));
+        }
+    }
+
+    #[test]
+    fn blocks_do_not_show() {
+        let text = "wörd and ".repeat(BLOCK / 5);
+        let counts = count(text.as_bytes(), OnInvalid::Strict).unwrap();
+        let n = (BLOCK / 5) as u64;
+        assert_eq!(counts, [(" ".to_string(), 2 * n), ("and".to_string(), n), ("wörd".to_string(), n)]);
+        let mut broken = text.into_bytes();
+        broken[BLOCK + 100] = 0xff;
+        let error = count(&broken, OnInvalid::Strict).unwrap_err().to_string();
+        let at = BLOCK + 100;
+        assert!(
+            error.contains("not UTF-8") && (error.contains(&at.to_string()) || error.contains(&(at - 1).to_string()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error() {
+        assert!(matches!(count_of("/nonexistent"), Err(Error::Io { .. })));
+        assert!(count_of("/").is_err());
+    }
+
+    fn count_of(path: &str) -> Result<()> {
+        let mut counter = Counter::new(Pattern::Words, Matcher::default());
+        count_file(&mut counter, Path::new(path), OnInvalid::Strict, &mut progress::ignore)
+    }
+}

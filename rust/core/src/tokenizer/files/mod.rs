@@ -1,0 +1,199 @@
+//! Tokenizer files: our own and those of others.
+//!
+//! A file is total or refused: what it says that is not implemented is named in the error, never passed over. All
+//! formats of byte-level BPE write bytes as printable characters; that alphabet is here.
+
+pub mod tiktoken_ranks;
+pub mod tokenizer_json;
+pub mod vocab_merges;
+
+use super::Tokenizer;
+use super::pretokenize::patterns::Pattern;
+use crate::error::{Error, Result};
+use crate::io::atomic;
+use std::path::{Path, PathBuf};
+
+/// Larger files are taken for a mistake.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Special tokens as a caller gives them: names, with ids or numbered after the vocabulary.
+pub type GivenSpecials = Vec<(String, Option<u32>)>;
+
+/// Loads a tokenizer from a file or a directory that holds one. `pattern` and `special_tokens` are for formats that do
+/// not carry them.
+pub fn load(path: &Path, pattern: Option<&str>, special_tokens: Option<GivenSpecials>) -> Result<Tokenizer> {
+    let pattern = pattern.map(named_pattern).transpose()?;
+    let path = &if path.is_dir() { in_directory(path)? } else { path.to_path_buf() };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    match name.rsplit('.').next() {
+        Some("tiktoken") => tiktoken_ranks::load(path, pattern, special_tokens),
+        Some("bpe" | "txt") => vocab_merges::load(&partner(path, VOCABS)?, path, pattern, special_tokens),
+        Some("json") if VOCABS.contains(&name.as_str()) => {
+            vocab_merges::load(path, &partner(path, MERGES)?, pattern, special_tokens)
+        }
+        Some("model" | "bin") => Err(not_yet(path)),
+        Some("json") => {
+            if pattern.is_some() || special_tokens.is_some() {
+                return Err(Error::tokenizer(
+                    path.display().to_string(),
+                    "carries its own pattern and special tokens",
+                    "leave pattern and special_tokens out",
+                ));
+            }
+            tokenizer_json::load(path)
+        }
+        _ => {
+            read(path)?;
+            Err(Error::tokenizer(
+                path.display().to_string(),
+                "is no tokenizer file by its name",
+                format!("name {EXPECTED}"),
+            ))
+        }
+    }
+}
+
+/// Writes `tokenizer.json` and `tokenizer_config.json` into the directory `path`, or, where `path` ends in `.json`, that
+/// file alone. Each is there whole or not at all.
+pub fn save(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
+    let json = tokenizer.to_json(true)?;
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) && !path.is_dir() {
+        return atomic::write(path, json.as_bytes());
+    }
+    std::fs::create_dir_all(path).map_err(Error::io("write", path))?;
+    atomic::write(&path.join("tokenizer_config.json"), tokenizer_json::config(tokenizer).as_bytes())?;
+    atomic::write(&path.join("tokenizer.json"), json.as_bytes())
+}
+
+const VOCABS: &[&str] = &["vocab.json", "encoder.json"];
+const MERGES: &[&str] = &["merges.txt", "vocab.bpe"];
+const EXPECTED: &str =
+    "a tokenizer.json, a *.tiktoken rank file, or vocab.json (encoder.json) with merges.txt (vocab.bpe)";
+
+fn named_pattern(name: &str) -> Result<Pattern> {
+    Pattern::from_name(name).ok_or_else(|| {
+        Error::value(
+            "Tokenizer",
+            "pattern",
+            format!("{name:?}"),
+            "known are \"gpt2\", \"gpt4\" (= \"cl100k\") and \"o200k\"",
+        )
+    })
+}
+
+/// The tokenizer file in a directory.
+fn in_directory(directory: &Path) -> Result<PathBuf> {
+    let file = |name: &str| Some(directory.join(name)).filter(|p| p.is_file());
+    if let Some(path) = file("tokenizer.json") {
+        return Ok(path);
+    }
+    if let Some(vocab) = VOCABS.iter().find_map(|name| file(name)) {
+        return Ok(vocab);
+    }
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(Error::io("read", directory))? {
+        others.push(entry.map_err(Error::io("read", directory))?.path());
+    }
+    others.sort();
+    let with = |suffix: &str| others.iter().filter(|p| p.extension().is_some_and(|e| e == suffix)).collect::<Vec<_>>();
+    match with("tiktoken").as_slice() {
+        [one] => Ok((*one).clone()),
+        [] if file("tokenizer.model").is_some() => Err(not_yet(&directory.join("tokenizer.model"))),
+        found => Err(Error::tokenizer(
+            directory.display().to_string(),
+            if found.is_empty() { "holds no tokenizer" } else { "holds several rank files" },
+            format!("name {EXPECTED}"),
+        )),
+    }
+}
+
+/// The other file of a pair, beside `path`.
+fn partner(path: &Path, names: &[&str]) -> Result<PathBuf> {
+    let found = names.iter().map(|name| path.with_file_name(name)).find(|p| p.is_file());
+    found.ok_or_else(|| {
+        Error::tokenizer(
+            path.display().to_string(),
+            format!("needs {} beside it", names.join(" or ")),
+            "put both files into one directory",
+        )
+    })
+}
+
+fn not_yet(path: &Path) -> Error {
+    Error::tokenizer(
+        path.display().to_string(),
+        "SentencePiece .model and llama2.c .bin tokenizers are not supported yet",
+        format!("name {EXPECTED}"),
+    )
+}
+
+/// A whole file.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
+        let problem = if metadata.is_file() { "is larger than 1 GB" } else { "is not a regular file" };
+        return Err(Error::tokenizer(path.display().to_string(), problem, format!("name {EXPECTED}")));
+    }
+    std::fs::read(path).map_err(Error::io("read", path))
+}
+
+/// The printable characters that stand for bytes in GPT-2's files and their heirs: printable Latin-1 for itself, the
+/// others from U+0100 on, in order.
+pub struct ByteAlphabet {
+    chars: [char; 256],
+}
+
+impl ByteAlphabet {
+    /// The alphabet.
+    pub fn new() -> Self {
+        let mut next = 0x100;
+        let chars = std::array::from_fn(|byte| {
+            if matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) {
+                return char::from(byte as u8);
+            }
+            next += 1;
+            char::from_u32(next - 1).unwrap_or(char::REPLACEMENT_CHARACTER)
+        });
+        ByteAlphabet { chars }
+    }
+
+    /// Bytes as characters.
+    pub fn write(&self, bytes: &[u8]) -> String {
+        bytes.iter().map(|&byte| self.chars[usize::from(byte)]).collect()
+    }
+
+    /// Characters as bytes; the character that stands for none, if there is one.
+    pub fn read(&self, text: &str) -> std::result::Result<Vec<u8>, char> {
+        text.chars().map(|c| self.byte(c).ok_or(c)).collect()
+    }
+
+    fn byte(&self, c: char) -> Option<u8> {
+        let own = u8::try_from(u32::from(c)).ok().filter(|&b| self.chars[usize::from(b)] == c);
+        own.or_else(|| match u32::from(c) {
+            // The shifted ones are few and in order.
+            0x100..=0x143 => (0..=255u8).find(|&b| self.chars[usize::from(b)] == c),
+            _ => None,
+        })
+    }
+}
+
+impl Default for ByteAlphabet {
+    fn default() -> Self {
+        ByteAlphabet::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alphabet_is_gpt2s_and_reversible() {
+        let alphabet = ByteAlphabet::new();
+        assert_eq!(alphabet.write(b" a\n\xad\x00\xff"), "ĠaĊŃĀÿ");
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(alphabet.read(&alphabet.write(&all)), Ok(all));
+        assert_eq!(alphabet.read("a b"), Err(' '));
+        assert_eq!(alphabet.read("中"), Err('中'));
+    }
+}

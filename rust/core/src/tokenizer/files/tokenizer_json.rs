@@ -1,0 +1,539 @@
+//! Hugging Face's `tokenizer.json`, read and written.
+//!
+//! Our three levels in its words: subwords are `BPE` with a `Split` (or nothing, for GPT-2's pattern) and `ByteLevel`;
+//! characters and words are `WordLevel` with a `Split` that isolates them and a `Fuse` decoder, which joins without
+//! spaces. Special tokens are in the vocabulary as well as in `added_tokens`, so that their ids may leave gaps.
+//!
+//! `truncation` and `padding` are what the last call asked for, no part of text to ids, and are not applied. Everything
+//! else that is not implemented is refused by name.
+
+use super::vocab_merges::{Listed, bad_merge, build, parse_merge};
+use super::{ByteAlphabet, read};
+use crate::error::{Error, Result};
+use crate::tokenizer::pretokenize::general::General;
+use crate::tokenizer::pretokenize::patterns::Pattern;
+use crate::tokenizer::pretokenize::{Pretokenizer, Step};
+use crate::tokenizer::special::Specials;
+use crate::tokenizer::vocab::Vocab;
+use crate::tokenizer::{Level, Model, Parts, Tokenizer};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// `{"token": id, …}`, with every token once and no order lost.
+pub(super) struct Entries(pub Vec<(String, u32)>);
+
+/// A vocabulary of any model; that of `Unigram` is a list, which is only looked at to name it.
+enum AnyVocab {
+    Entries(Vec<(String, u32)>),
+    List,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default, rename = "version")]
+    _version: IgnoredAny,
+    #[serde(default, rename = "truncation")]
+    _truncation: IgnoredAny,
+    #[serde(default, rename = "padding")]
+    _padding: IgnoredAny,
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
+    #[serde(default)]
+    decoder: Value,
+    model: ModelFile,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct AddedToken {
+    id: u32,
+    content: String,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default, rename = "normalized")]
+    normalized: bool,
+    #[serde(default)]
+    special: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFile {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    vocab: AnyVocab,
+    merges: Option<Vec<MergeLine>>,
+    dropout: Option<f64>,
+    unk_token: Option<String>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    fuse_unk: bool,
+    #[serde(default)]
+    byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+    // Fields of models that are refused by their type.
+    #[serde(default, rename = "unk_id")]
+    _unk_id: IgnoredAny,
+    #[serde(default, rename = "max_input_chars_per_word")]
+    _max_input_chars_per_word: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MergeLine {
+    Line(String),
+    Pair((String, String)),
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match AnyVocab::deserialize(deserializer)? {
+            AnyVocab::Entries(entries) => Ok(Entries(entries)),
+            AnyVocab::List => Err(serde::de::Error::custom("expected an object of tokens and ids, found a list")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyVocab {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = AnyVocab;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of tokens and ids")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<AnyVocab, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(AnyVocab::Entries(entries))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<AnyVocab, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(AnyVocab::List)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// Loads a file.
+pub fn load(path: &Path) -> Result<Tokenizer> {
+    parse(&read(path)?, &path.display().to_string())
+}
+
+/// Reads the text of a `tokenizer.json`; `place` names it in errors.
+pub fn parse(json: &[u8], place: &str) -> Result<Tokenizer> {
+    let file: File = serde_json::from_slice(json).map_err(|e| {
+        let e = e.to_string();
+        Error::tokenizer(
+            place,
+            format!("is not a tokenizer.json that can be read: {e}"),
+            "save it again, or correct it",
+        )
+    })?;
+    if !file.normalizer.is_null() {
+        return Err(refuse(place, "normalizer", &file.normalizer));
+    }
+    check_post_processor(&file.post_processor, place)?;
+    let (specials, added) = split_added(file.added_tokens, place)?;
+    match file.model.kind.as_deref() {
+        Some("BPE") => subwords(file.model, file.pre_tokenizer, &file.decoder, specials, added, place),
+        None if file.model.merges.is_some() => {
+            subwords(file.model, file.pre_tokenizer, &file.decoder, specials, added, place)
+        }
+        Some("WordLevel") => words(file.model, file.pre_tokenizer, &file.decoder, specials, added, place),
+        kind => Err(unsupported(place, format!("model {:?}", kind.unwrap_or("without a type")))),
+    }
+}
+
+fn unsupported(place: &str, what: impl std::fmt::Display) -> Error {
+    Error::tokenizer(
+        place,
+        format!("{what} is not implemented"),
+        "convert the tokenizer, or train one with Tokenizer.train",
+    )
+}
+
+fn refuse(place: &str, role: &str, component: &Value) -> Error {
+    let kind = component.get("type").and_then(Value::as_str).map_or_else(
+        || component.to_string().chars().take(80).collect(),
+        |kind| format!("{kind:?} ({})", component.to_string().chars().take(160).collect::<String>()),
+    );
+    unsupported(place, format!("{role} {kind}"))
+}
+
+type Tokens = Vec<(String, u32)>;
+
+fn split_added(tokens: Vec<AddedToken>, place: &str) -> Result<(Tokens, Tokens)> {
+    let (mut specials, mut added) = (Vec::new(), Vec::new());
+    for token in tokens {
+        for (set, what) in [(token.single_word, "single_word"), (token.lstrip, "lstrip"), (token.rstrip, "rstrip")] {
+            if set {
+                return Err(unsupported(place, format!("added token {:?} with {what}", token.content)));
+            }
+        }
+        if token.content.is_empty() {
+            return Err(Error::tokenizer(place, "an added token is empty", "remove it"));
+        }
+        (if token.special { &mut specials } else { &mut added }).push((token.content, token.id));
+    }
+    let mut names: Vec<_> = specials.iter().chain(&added).map(|(name, _)| name).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|two| two[0] == two[1]) {
+        Some(two) => Err(Error::tokenizer(place, format!("the added token {:?} is there twice", two[0]), "keep one")),
+        None => Ok((specials, added)),
+    }
+}
+
+/// A post-processor that adds no tokens is of no concern; `ByteLevel` only moves offsets.
+fn check_post_processor(value: &Value, place: &str) -> Result<()> {
+    match value.get("type").and_then(Value::as_str) {
+        None if value.is_null() => Ok(()),
+        Some("ByteLevel") => Ok(()),
+        Some("Sequence") => match value.get("processors").and_then(Value::as_array) {
+            Some(list) => list.iter().try_for_each(|inner| check_post_processor(inner, place)),
+            None => Err(refuse(place, "post_processor", value)),
+        },
+        _ => Err(refuse(place, "post_processor", value)),
+    }
+}
+
+fn subwords(
+    model: ModelFile,
+    pre_tokenizer: Value,
+    decoder: &Value,
+    specials: Tokens,
+    added: Tokens,
+    place: &str,
+) -> Result<Tokenizer> {
+    let AnyVocab::Entries(vocab) = model.vocab else {
+        return Err(unsupported(place, "a BPE vocabulary that is a list"));
+    };
+    for (set, what) in [
+        (model.dropout.is_some_and(|p| p != 0.0), "BPE dropout"),
+        (model.unk_token.is_some(), "BPE unk_token"),
+        (model.continuing_subword_prefix.is_some_and(|s| !s.is_empty()), "BPE continuing_subword_prefix"),
+        (model.end_of_word_suffix.is_some_and(|s| !s.is_empty()), "BPE end_of_word_suffix"),
+        (model.fuse_unk, "BPE fuse_unk"),
+        (model.byte_fallback, "BPE byte_fallback"),
+    ] {
+        if set {
+            return Err(unsupported(place, what));
+        }
+    }
+    let mut merges = Vec::new();
+    for line in model.merges.unwrap_or_default() {
+        merges.push(match line {
+            MergeLine::Pair((left, right)) if left.is_empty() || right.is_empty() => {
+                return Err(bad_merge(place, &format!("{left} {right}")));
+            }
+            MergeLine::Pair(pair) => pair,
+            MergeLine::Line(line) => parse_merge(&line).ok_or_else(|| bad_merge(place, &line))?,
+        });
+    }
+    check_decoder(decoder, "ByteLevel", place)?;
+    let (split, byte_level) = read_split(&pre_tokenizer, place)?;
+    if !byte_level {
+        return Err(unsupported(place, "BPE without a ByteLevel pre_tokenizer"));
+    }
+    let ignore_merges = model.ignore_merges;
+    build(Listed { place: place.to_string(), vocab, merges, specials, added, split, ignore_merges })
+}
+
+fn words(
+    model: ModelFile,
+    pre_tokenizer: Value,
+    decoder: &Value,
+    specials: Tokens,
+    added: Tokens,
+    place: &str,
+) -> Result<Tokenizer> {
+    let AnyVocab::Entries(listed) = model.vocab else {
+        return Err(unsupported(place, "a WordLevel vocabulary that is a list"));
+    };
+    check_decoder(decoder, "Fuse", place)?;
+    let (split, byte_level) = read_split(&pre_tokenizer, place)?;
+    if byte_level {
+        return Err(unsupported(place, "WordLevel with a ByteLevel pre_tokenizer"));
+    }
+    let unk = match &model.unk_token {
+        None => None,
+        Some(name) if name.is_empty() => None,
+        Some(name) => Some(listed.iter().find(|(token, _)| token == name).map(|(_, id)| *id).ok_or_else(|| {
+            Error::tokenizer(place, format!("unk_token {name:?} has no id"), "add it to the vocabulary")
+        })?),
+    };
+    let extra: Vec<_> = specials.iter().chain(&added).filter(|token| !listed.contains(token)).cloned().collect();
+    let entries = listed.into_iter().chain(extra).map(|(token, id)| (token.into_bytes(), id));
+    let vocab = Vocab::new(entries, place)?;
+    let level = if split.pattern() == Some(Pattern::Chars) { Level::Char } else { Level::Word };
+    let (model, specials) = (Model::Entries { unk }, Specials::new(specials));
+    Ok(Tokenizer::new(Parts { level, split, vocab, model, specials, added }))
+}
+
+fn check_decoder(value: &Value, wanted: &str, place: &str) -> Result<()> {
+    match value.get("type").and_then(Value::as_str) {
+        Some(kind) if kind == wanted => Ok(()),
+        Some("Sequence") => match value.get("decoders").and_then(Value::as_array).map(Vec::as_slice) {
+            Some([only]) => check_decoder(only, wanted, place),
+            _ => Err(refuse(place, "decoder", value)),
+        },
+        _ => Err(refuse(place, "decoder", value)),
+    }
+}
+
+/// The steps that a `pre_tokenizer` describes, and whether they end in `ByteLevel`.
+fn read_split(value: &Value, place: &str) -> Result<(Pretokenizer, bool)> {
+    let mut flat = Vec::new();
+    flatten(value, place, &mut flat)?;
+    let mut split = Pretokenizer::default();
+    let mut byte_level = false;
+    for component in flat {
+        if byte_level {
+            // From there on the text is in the byte alphabet.
+            return Err(refuse(place, "pre_tokenizer after ByteLevel:", component));
+        }
+        match component.get("type").and_then(Value::as_str) {
+            Some("ByteLevel") => {
+                let flag = |name: &str, default| component.get(name).map_or(Some(default), Value::as_bool);
+                let (Some(prefix), Some(regex)) = (flag("add_prefix_space", true), flag("use_regex", true)) else {
+                    return Err(refuse(place, "pre_tokenizer", component));
+                };
+                if prefix && !split.steps.is_empty() {
+                    return Err(refuse(place, "add_prefix_space after other steps:", component));
+                }
+                split.prefix_space = prefix;
+                if regex {
+                    split.steps.push(Step::Known(Pattern::Gpt2, None));
+                }
+                byte_level = true;
+            }
+            Some("Digits") => {
+                let individual = component.get("individual_digits").and_then(Value::as_bool).unwrap_or(false);
+                split.steps.push(Step::Digits { individual });
+            }
+            Some("Split") => split.steps.push(read_split_step(component, place)?),
+            _ => return Err(refuse(place, "pre_tokenizer", component)),
+        }
+    }
+    Ok((split, byte_level))
+}
+
+/// Sequences are taken apart. Their depth is bounded by the JSON reader's.
+fn flatten<'v>(value: &'v Value, place: &str, flat: &mut Vec<&'v Value>) -> Result<()> {
+    if value.get("type").and_then(Value::as_str) == Some("Sequence") {
+        let list = value.get("pretokenizers").and_then(Value::as_array);
+        let list = list.ok_or_else(|| refuse(place, "pre_tokenizer", value))?;
+        return list.iter().try_for_each(|inner| flatten(inner, place, flat));
+    }
+    if !value.is_null() {
+        flat.push(value);
+    }
+    Ok(())
+}
+
+fn read_split_step(component: &Value, place: &str) -> Result<Step> {
+    let pattern = component.get("pattern");
+    let regex = match (pattern.and_then(|p| p.get("Regex")), pattern.and_then(|p| p.get("String"))) {
+        (Some(Value::String(regex)), None) => regex.clone(),
+        (None, Some(Value::String(literal))) => fancy_regex::escape(literal).into_owned(),
+        _ => return Err(refuse(place, "pre_tokenizer", component)),
+    };
+    let known = Pattern::from_regex(&regex);
+    let invert = component.get("invert").and_then(Value::as_bool).unwrap_or(false);
+    match component.get("behavior").and_then(Value::as_str) {
+        Some("Isolated") => {}
+        // "Remove what does not match": nothing, for patterns that match everything.
+        Some("Removed") if invert && known.is_some() => {}
+        _ => return Err(refuse(place, "pre_tokenizer", component)),
+    }
+    match known {
+        Some(pattern) => Ok(Step::Known(pattern, Some(regex))),
+        None => General::new(&regex, place).map(Step::General),
+    }
+}
+
+/// The `pre_tokenizer` that describes `split`.
+pub fn split_to_json(split: &Pretokenizer, level: Level) -> Value {
+    let isolated =
+        |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+    let byte_level = |prefix: bool, regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex});
+    let mut steps: Vec<Value> = Vec::new();
+    let mut own_regex = false;
+    for step in &split.steps {
+        match step {
+            Step::Known(_, None) => own_regex = true,
+            Step::Known(_, Some(regex)) => steps.push(isolated(regex)),
+            Step::General(general) => steps.push(isolated(general.source())),
+            Step::Digits { individual } => steps.push(json!({"type": "Digits", "individual_digits": individual})),
+        }
+    }
+    if level == Level::Subword {
+        steps.push(byte_level(split.prefix_space, own_regex));
+    }
+    match steps.len() {
+        0 => Value::Null,
+        1 => steps.remove(0),
+        _ => json!({"type": "Sequence", "pretokenizers": steps}),
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: &'static str,
+    truncation: Value,
+    padding: Value,
+    added_tokens: Vec<AddedToken>,
+    normalizer: Value,
+    pre_tokenizer: Value,
+    post_processor: Value,
+    decoder: Value,
+    model: WrittenModel<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum WrittenModel<'a> {
+    BPE {
+        dropout: Value,
+        unk_token: Value,
+        continuing_subword_prefix: Value,
+        end_of_word_suffix: Value,
+        fuse_unk: bool,
+        byte_fallback: bool,
+        ignore_merges: bool,
+        vocab: WrittenVocab,
+        merges: Vec<(&'a str, &'a str)>,
+    },
+    WordLevel {
+        vocab: WrittenVocab,
+        unk_token: String,
+    },
+}
+
+/// Tokens in the order of their ids.
+struct WrittenVocab(Vec<(String, u32)>);
+
+impl Serialize for WrittenVocab {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (token, id) in &self.0 {
+            map.serialize_entry(token, id)?;
+        }
+        map.end()
+    }
+}
+
+impl Tokenizer {
+    /// The text of a `tokenizer.json`, on many lines if `pretty`.
+    pub fn to_json(&self, pretty: bool) -> Result<String> {
+        let names = self.written_names()?;
+        let vocab = self.vocab.entries().map(|(id, _)| (names[id as usize].clone(), id)).collect();
+        let (model, decoder) = match &self.model {
+            Model::Bpe(bpe) => {
+                let name = |id: u32| names[id as usize].as_str();
+                let model = WrittenModel::BPE {
+                    dropout: Value::Null,
+                    unk_token: Value::Null,
+                    continuing_subword_prefix: Value::Null,
+                    end_of_word_suffix: Value::Null,
+                    fuse_unk: false,
+                    byte_fallback: false,
+                    ignore_merges: bpe.ignores_merges(),
+                    vocab: WrittenVocab(vocab),
+                    merges: bpe.merges().into_iter().map(|(left, right)| (name(left), name(right))).collect(),
+                };
+                (model, json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}))
+            }
+            Model::Entries { unk } => {
+                let unk_token = unk.map_or(String::new(), |id| names[id as usize].clone());
+                (WrittenModel::WordLevel { vocab: WrittenVocab(vocab), unk_token }, json!({"type": "Fuse"}))
+            }
+        };
+        let written = Written {
+            version: "1.0",
+            truncation: Value::Null,
+            padding: Value::Null,
+            added_tokens: self.written_added(),
+            normalizer: Value::Null,
+            pre_tokenizer: split_to_json(&self.split, self.level),
+            post_processor: Value::Null,
+            decoder,
+            model,
+        };
+        let json = if pretty { serde_json::to_string_pretty(&written) } else { serde_json::to_string(&written) };
+        json.map_err(|e| Error::Internal(e.to_string()))
+    }
+
+    /// The name of every id in the file; empty for gaps.
+    fn written_names(&self) -> Result<Vec<String>> {
+        let alphabet = ByteAlphabet::new();
+        let mut names = vec![String::new(); self.vocab.size()];
+        for (id, bytes) in self.vocab.entries() {
+            names[id as usize] = match self.model {
+                Model::Bpe(_) => alphabet.write(bytes),
+                Model::Entries { .. } => String::from_utf8_lossy(bytes).into_owned(),
+            };
+        }
+        for (name, id) in self.specials.names().iter().chain(&self.added) {
+            if names[*id as usize] != *name && names.contains(name) {
+                return Err(Error::tokenizer(
+                    format!("special token {name:?}"),
+                    "is how a tokenizer.json spells another entry",
+                    "give the special token another name",
+                ));
+            }
+            names[*id as usize] = name.clone();
+        }
+        Ok(names)
+    }
+
+    fn written_added(&self) -> Vec<AddedToken> {
+        let token = |(content, id): &(String, u32), special| AddedToken {
+            id: *id,
+            content: content.clone(),
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+            special,
+        };
+        let specials = self.specials.names().iter().map(|name| token(name, true));
+        let mut all: Vec<_> = specials.chain(self.added.iter().map(|name| token(name, false))).collect();
+        all.sort_by_key(|token| token.id);
+        all
+    }
+}
+
+/// The text of a `tokenizer_config.json`, for `transformers`.
+pub fn config(tokenizer: &Tokenizer) -> String {
+    let end = tokenizer.eot_id().map(|_| crate::tokenizer::END_OF_TEXT);
+    let unk = tokenizer.unk_id().and_then(|id| tokenizer.vocab.bytes(id)).map(String::from_utf8_lossy);
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": end,
+        "eos_token": end,
+        "unk_token": unk,
+        "add_prefix_space": tokenizer.split.prefix_space,
+        "clean_up_tokenization_spaces": false,
+    });
+    format!("{config:#}\n")
+}

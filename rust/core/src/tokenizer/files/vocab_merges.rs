@@ -1,0 +1,178 @@
+//! GPT-2's pair of files: `vocab.json` (or `encoder.json`), tokens with their ids, and `merges.txt` (or `vocab.bpe`), a
+//! merge a line. Also what a `tokenizer.json` says in the same words.
+
+use super::tiktoken_ranks::number_specials;
+use super::tokenizer_json::Entries;
+use super::{ByteAlphabet, GivenSpecials, read};
+use crate::error::{Error, Result};
+use crate::tokenizer::bpe::{Bpe, pair};
+use crate::tokenizer::pretokenize::Pretokenizer;
+use crate::tokenizer::pretokenize::patterns::Pattern;
+use crate::tokenizer::special::Specials;
+use crate::tokenizer::vocab::Vocab;
+use crate::tokenizer::{END_OF_TEXT, Level, Model, Parts, Tokenizer};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::path::Path;
+
+/// Byte-level BPE as files describe it: tokens in the byte alphabet.
+pub(super) struct Listed {
+    /// The file, for messages.
+    pub place: String,
+    /// Tokens and ids.
+    pub vocab: Vec<(String, u32)>,
+    /// Merges in rank order.
+    pub merges: Vec<(String, String)>,
+    /// Special tokens, as plain text.
+    pub specials: Vec<(String, u32)>,
+    /// Other added tokens, as plain text.
+    pub added: Vec<(String, u32)>,
+    /// How text is split.
+    pub split: Pretokenizer,
+    /// Whether a piece that is a token is looked up whole.
+    pub ignore_merges: bool,
+}
+
+/// Loads the two files.
+pub fn load(
+    vocab: &Path,
+    merges: &Path,
+    pattern: Option<Pattern>,
+    special_tokens: Option<GivenSpecials>,
+) -> Result<Tokenizer> {
+    let place = vocab.display().to_string();
+    let Entries(entries) = serde_json::from_slice(&read(vocab)?).map_err(|e| {
+        Error::tokenizer(&place, format!("is not a vocabulary: {e}"), "it is a JSON object of tokens and their ids")
+    })?;
+    let merges = parse_merges(&read(merges)?, &merges.display().to_string())?;
+    let given = special_tokens.unwrap_or_else(|| {
+        entries.iter().filter(|(token, _)| token == END_OF_TEXT).map(|(token, id)| (token.clone(), Some(*id))).collect()
+    });
+    // A special token named without an id may be in the vocabulary already.
+    let ids: FxHashMap<&str, u32> = entries.iter().map(|(token, id)| (token.as_str(), *id)).collect();
+    let given = given.into_iter().map(|(name, id)| (id.or_else(|| ids.get(name.as_str()).copied()), name));
+    let given = given.map(|(id, name)| (name, id)).collect();
+    let numbered: Vec<_> = entries.iter().map(|(_, id)| (Vec::new(), *id)).collect();
+    build(Listed {
+        place,
+        specials: number_specials(given, &numbered),
+        vocab: entries,
+        merges,
+        added: Vec::new(),
+        split: Pretokenizer::known(pattern.unwrap_or(Pattern::Gpt2)),
+        ignore_merges: false,
+    })
+}
+
+fn parse_merges(file: &[u8], place: &str) -> Result<Vec<(String, String)>> {
+    let text = std::str::from_utf8(file).map_err(|e| {
+        Error::tokenizer(place, format!("byte {} is not UTF-8", e.valid_up_to()), "name a text file of merges")
+    })?;
+    let mut merges = Vec::new();
+    for (number, line) in text.split('\n').enumerate() {
+        let line = line.trim_end_matches('\r');
+        if line.is_empty() || (number == 0 && line.starts_with("#version")) {
+            continue;
+        }
+        merges.push(parse_merge(line).ok_or_else(|| bad_merge(&format!("{place}, line {}", number + 1), line))?);
+    }
+    Ok(merges)
+}
+
+/// "left right".
+pub(super) fn parse_merge(line: &str) -> Option<(String, String)> {
+    let (left, right) = line.split_once(' ')?;
+    let whole = !left.is_empty() && !right.is_empty() && !right.contains(' ');
+    whole.then(|| (left.to_string(), right.to_string()))
+}
+
+pub(super) fn bad_merge(place: &str, line: &str) -> Error {
+    let shown: String = line.chars().take(80).collect();
+    Error::tokenizer(place, format!("{shown:?} is not a merge"), "a merge is two tokens with one space between")
+}
+
+/// Makes the tokenizer, after checking that everything named exists.
+pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
+    let Listed { place, vocab, merges, specials, added, split, ignore_merges } = listed;
+    let plain: FxHashMap<&str, u32> = specials.iter().chain(&added).map(|(name, id)| (name.as_str(), *id)).collect();
+    let alphabet = ByteAlphabet::new();
+    let mut ids: FxHashMap<&str, u32> = FxHashMap::default();
+    let mut entries = Vec::with_capacity(vocab.len());
+    for (token, id) in &vocab {
+        match plain.get(token.as_str()) {
+            Some(other) if other != id => return Err(two_ids(&place, token, *id, *other)),
+            Some(_) => {}
+            None => entries.push((bytes_of(&alphabet, token, &place)?, *id)),
+        }
+        ids.insert(token, *id);
+    }
+    entries.extend(plain.iter().map(|(name, id)| (name.as_bytes().to_vec(), *id)));
+    let vocab = Vocab::new(entries, &place)?;
+    let merges = resolve(&merges, &ids, &place)?;
+    let special_ids: FxHashSet<u32> = plain.values().copied().collect();
+    let ordinary = vocab.entries().filter(|(id, _)| !special_ids.contains(id));
+    let bpe = Bpe::new(merges, ordinary, ignore_merges);
+    Ok(Tokenizer::new(Parts {
+        level: Level::Subword,
+        split,
+        vocab,
+        model: Model::Bpe(bpe),
+        specials: Specials::new(specials),
+        added,
+    }))
+}
+
+fn bytes_of(alphabet: &ByteAlphabet, token: &str, place: &str) -> Result<Vec<u8>> {
+    match alphabet.read(token) {
+        Ok(bytes) if bytes.is_empty() => {
+            Err(Error::tokenizer(place, "the vocabulary has an empty token", "remove it from the vocabulary"))
+        }
+        Ok(bytes) => Ok(bytes),
+        Err(c) => Err(Error::tokenizer(
+            place,
+            format!("the token {token:?} has {c:?}, which stands for no byte"),
+            "byte-level vocabularies are supported; name such a token as special or added if it is one",
+        )),
+    }
+}
+
+fn two_ids(place: &str, token: &str, first: u32, second: u32) -> Error {
+    let problem = format!("the token {token:?} has id {first} in the vocabulary and {second} as an added token");
+    Error::tokenizer(place, problem, "give it one id")
+}
+
+/// Merges as ids: the pair and what it makes.
+fn resolve(merges: &[(String, String)], ids: &FxHashMap<&str, u32>, place: &str) -> Result<Vec<(u64, u32)>> {
+    let mut resolved = Vec::with_capacity(merges.len());
+    let mut joined = String::new();
+    for (number, (left, right)) in merges.iter().enumerate() {
+        joined.clear();
+        joined.push_str(left);
+        joined.push_str(right);
+        let id = |token: &str| {
+            ids.get(token).copied().ok_or_else(|| {
+                Error::tokenizer(
+                    place,
+                    format!("merge {number}, {left:?} {right:?}, needs the token {token:?}, which has no id"),
+                    "use the vocabulary that belongs to these merges",
+                )
+            })
+        };
+        resolved.push((pair(id(left)?, id(right)?), id(&joined)?));
+    }
+    Ok(resolved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merge_lines_are_checked() {
+        let merges = parse_merges("#version: 0.2\r\nĠ t\r\nh e\n\n".as_bytes(), "m").unwrap();
+        assert_eq!(merges, [("Ġ".to_string(), "t".to_string()), ("h".into(), "e".into())]);
+        for bad in ["a", "a  b", "a b c", " b", "a ", "x y\n#version z q"] {
+            assert!(parse_merges(bad.as_bytes(), "m").is_err(), "{bad:?}");
+        }
+        assert!(parse_merges(b"\xff", "m").is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! Cutting text into the pieces that a vocabulary is applied to, one by one.
+//!
+//! A [`Pretokenizer`] is a list of steps, each cutting the pieces of the one before, as in a `tokenizer.json`. Known
+//! patterns have hand-written scanners ([`patterns`]); others go through a regular expression ([`general`]).
+
+pub mod general;
+pub mod patterns;
+pub mod scanner;
+pub mod unicode;
+
+use crate::error::Result;
+use general::General;
+use patterns::Pattern;
+use unicode::{Classes, NUMBER};
+
+/// One step of cutting.
+#[derive(Debug)]
+pub enum Step {
+    /// A known pattern, with the spelling it came in (`None`: as `ByteLevel`'s own).
+    Known(Pattern, Option<String>),
+    /// Any other regular expression.
+    General(General),
+    /// Digits apart from the rest (`Digits`): each for itself, or runs of them.
+    Digits {
+        /// Each digit for itself.
+        individual: bool,
+    },
+}
+
+/// The steps of cutting, and what is done to the text before.
+#[derive(Debug, Default)]
+pub struct Pretokenizer {
+    /// The steps, in order; none leaves the text whole.
+    pub steps: Vec<Step>,
+    /// Whether a text that does not start with a space gets one (`add_prefix_space`).
+    pub prefix_space: bool,
+}
+
+impl Pretokenizer {
+    /// One known pattern.
+    pub fn known(pattern: Pattern) -> Self {
+        let spelling = (pattern != Pattern::Gpt2).then(|| pattern.regex().to_string());
+        Pretokenizer { steps: vec![Step::Known(pattern, spelling)], prefix_space: false }
+    }
+
+    /// The pattern, when it is a known one and the only step.
+    pub fn pattern(&self) -> Option<Pattern> {
+        match self.steps.as_slice() {
+            [Step::Known(pattern, _)] => Some(*pattern),
+            _ => None,
+        }
+    }
+
+    /// The pattern's public name, or its regular expression, for the single step there is.
+    pub fn describe(&self) -> Option<&str> {
+        match self.steps.as_slice() {
+            [Step::Known(pattern, spelling)] => pattern.name().or(spelling.as_deref()),
+            [Step::General(general)] => Some(general.source()),
+            _ => None,
+        }
+    }
+
+    /// Calls `emit` with every piece of `text`, in order, until it fails.
+    pub fn for_each<'t>(&self, text: &'t str, mut emit: impl FnMut(&'t str) -> Result<()>) -> Result<()> {
+        match self.steps.as_slice() {
+            [] if text.is_empty() => Ok(()),
+            [] => emit(text),
+            [step] => step.for_each(text, emit),
+            [steps @ .., last] => {
+                let mut pieces = vec![text];
+                for step in steps {
+                    let mut finer = Vec::with_capacity(pieces.len());
+                    for piece in pieces {
+                        step.for_each(piece, |p| {
+                            finer.push(p);
+                            Ok(())
+                        })?;
+                    }
+                    pieces = finer;
+                }
+                pieces.into_iter().try_for_each(|piece| last.for_each(piece, &mut emit))
+            }
+        }
+    }
+}
+
+impl Step {
+    fn for_each<'t>(&self, text: &'t str, emit: impl FnMut(&'t str) -> Result<()>) -> Result<()> {
+        match self {
+            Step::Known(pattern, _) => pattern.for_each(text, emit),
+            Step::General(general) => general.for_each(text, emit),
+            Step::Digits { individual } => digits(text, *individual, emit),
+        }
+    }
+}
+
+fn digits<'t>(text: &'t str, individual: bool, mut emit: impl FnMut(&'t str) -> Result<()>) -> Result<()> {
+    let classes = Classes::get();
+    let (mut start, mut before) = (0, false);
+    for (at, c) in text.char_indices() {
+        let digit = classes.of(c) == NUMBER;
+        if at > start && (digit != before || (digit && individual)) {
+            emit(&text[start..at])?;
+            start = at;
+        }
+        before = digit;
+    }
+    if start < text.len() { emit(&text[start..]) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces<'t>(splitter: &Pretokenizer, text: &'t str) -> Vec<&'t str> {
+        let mut pieces = Vec::new();
+        splitter
+            .for_each(text, |piece| {
+                pieces.push(piece);
+                Ok(())
+            })
+            .unwrap();
+        pieces
+    }
+
+    #[test]
+    fn steps_cut_the_pieces_of_the_steps_before() {
+        let steps = vec![Step::Digits { individual: true }, Step::Known(Pattern::Gpt2, None)];
+        let splitter = Pretokenizer { steps, prefix_space: false };
+        assert_eq!(pieces(&splitter, "in 1984, I"), ["in", " ", "1", "9", "8", "4", ",", " I"]);
+        assert_eq!(splitter.pattern(), None);
+    }
+
+    #[test]
+    fn digits_alone_or_in_runs() {
+        let runs = Pretokenizer { steps: vec![Step::Digits { individual: false }], prefix_space: false };
+        assert_eq!(pieces(&runs, "a12b3"), ["a", "12", "b", "3"]);
+        assert_eq!(pieces(&Pretokenizer::default(), "a b"), ["a b"]);
+        assert!(pieces(&runs, "").is_empty());
+    }
+}

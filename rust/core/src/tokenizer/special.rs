@@ -1,0 +1,200 @@
+//! Special tokens: entries that text may only become where the caller allows it.
+//!
+//! The rules are tiktoken's. `allowed` are the special tokens that are recognised; a text that contains a disallowed one
+//! is an error (by default every one is: user data must not be able to end a document); one that is neither is ordinary
+//! text. Where two begin at the same place the longer one is meant.
+
+use crate::error::{Error, Result};
+use rustc_hash::FxHashMap;
+
+/// Special tokens by name.
+#[derive(Debug, Default, Clone)]
+pub struct Specials {
+    names: Vec<(String, u32)>,
+}
+
+/// Which special tokens a call speaks of.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// All of them (for `disallowed`: all that are not allowed).
+    All,
+    /// These.
+    Only(&'a [String]),
+}
+
+impl Specials {
+    /// These tokens, in the order of their ids.
+    pub fn new(mut names: Vec<(String, u32)>) -> Self {
+        names.sort_by_key(|(_, id)| *id);
+        Specials { names }
+    }
+
+    /// Names and ids in the order of ids.
+    pub fn names(&self) -> &[(String, u32)] {
+        &self.names
+    }
+
+    /// The id of `name`.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.names.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+    }
+
+    /// The allowed tokens, after making sure that `text` contains no disallowed one.
+    pub fn admit(&self, text: &str, allowed: Which<'_>, disallowed: Which<'_>) -> Result<Matcher> {
+        let is_allowed = |name: &str| match allowed {
+            Which::All => true,
+            Which::Only(names) => names.iter().any(|n| n == name),
+        };
+        let refused = match disallowed {
+            Which::All => Matcher::new(self.names.iter().filter(|(name, _)| !is_allowed(name)).cloned()),
+            // As in tiktoken any string may be disallowed, special or not.
+            Which::Only(names) => Matcher::new(names.iter().map(|name| (name.clone(), 0))),
+        };
+        if let Some((at, found, _)) = refused.find(text, 0) {
+            return Err(Error::tokenizer(
+                format!("text, byte {at}"),
+                format!("contains the special token {found:?}"),
+                format!(
+                    "pass allowed_special={{{found:?}}} to encode it as that token, \
+                     or disallowed_special=() to encode it as ordinary text"
+                ),
+            ));
+        }
+        Ok(Matcher::new(self.names.iter().filter(|(name, _)| is_allowed(name)).cloned()))
+    }
+}
+
+/// Finds the leftmost, then longest, of a set of strings.
+#[derive(Debug, Default, Clone)]
+pub struct Matcher {
+    ids: FxHashMap<String, u32>,
+    /// Lengths that occur, by the first byte, longest first.
+    lengths: FxHashMap<u8, Vec<usize>>,
+    longest: usize,
+}
+
+impl Matcher {
+    /// A matcher of these strings and their ids; empty strings match nothing.
+    pub fn new(names: impl IntoIterator<Item = (String, u32)>) -> Self {
+        let mut matcher = Matcher::default();
+        for (name, id) in names {
+            let Some(&first) = name.as_bytes().first() else { continue };
+            let lengths = matcher.lengths.entry(first).or_default();
+            if !lengths.contains(&name.len()) {
+                lengths.push(name.len());
+                lengths.sort_unstable_by(|a, b| b.cmp(a));
+            }
+            matcher.longest = matcher.longest.max(name.len());
+            matcher.ids.insert(name, id);
+        }
+        matcher
+    }
+
+    /// Whether there is nothing to find.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The strings and their ids, in no particular order.
+    pub fn names(&self) -> impl Iterator<Item = (String, u32)> + '_ {
+        self.ids.iter().map(|(name, id)| (name.clone(), *id))
+    }
+
+    /// The length of the longest string.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// The first match at or after `from`: its start, text and id.
+    pub fn find<'t>(&self, text: &'t str, from: usize) -> Option<(usize, &'t str, u32)> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut first = [false; 256];
+        self.lengths.keys().for_each(|&byte| first[usize::from(byte)] = true);
+        let bytes = text.as_bytes();
+        let mut at = from;
+        while at < bytes.len() {
+            if first[usize::from(bytes[at])]
+                && let Some((found, id)) = self.at(text, at)
+            {
+                return Some((at, found, id));
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn at<'t>(&self, text: &'t str, at: usize) -> Option<(&'t str, u32)> {
+        let lengths = self.lengths.get(&text.as_bytes()[at])?;
+        lengths.iter().find_map(|&len| {
+            let candidate = text.get(at..at + len)?;
+            self.ids.get(candidate).map(|&id| (candidate, id))
+        })
+    }
+
+    /// Cuts `text` at every match: calls `ordinary` for the stretches between and `special` for the matches.
+    pub fn split<'t, S>(
+        &self,
+        text: &'t str,
+        state: &mut S,
+        mut ordinary: impl FnMut(&mut S, &'t str) -> Result<()>,
+        mut special: impl FnMut(&mut S, u32),
+    ) -> Result<()> {
+        let mut done = 0;
+        while let Some((at, found, id)) = self.find(text, done) {
+            if at > done {
+                ordinary(state, &text[done..at])?;
+            }
+            special(state, id);
+            done = at + found.len();
+        }
+        if done < text.len() { ordinary(state, &text[done..]) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specials() -> Specials {
+        Specials::new(vec![("<|a|>".into(), 1), ("<|a|><b>".into(), 2), ("é!".into(), 3)])
+    }
+
+    fn cut(matcher: &Matcher, text: &str) -> Vec<String> {
+        let mut parts = Vec::new();
+        matcher
+            .split(
+                text,
+                &mut parts,
+                |parts, piece| {
+                    parts.push(piece.to_string());
+                    Ok(())
+                },
+                |parts, id| parts.push(id.to_string()),
+            )
+            .unwrap();
+        parts
+    }
+
+    #[test]
+    fn the_leftmost_and_then_longest_is_found() {
+        let all = specials().admit("", Which::All, Which::All).unwrap();
+        assert_eq!(cut(&all, "x<|a|><b>y<|a|><c>é!"), ["x", "2", "y", "1", "<c>", "3"]);
+        assert_eq!(cut(&all, "<|a|"), ["<|a|"]);
+        assert!(cut(&all, "").is_empty());
+    }
+
+    #[test]
+    fn tiktokens_rules() {
+        let s = specials();
+        let some = ["<|a|>".to_string()];
+        let error = s.admit("say é!", Which::Only(&some), Which::All).unwrap_err().to_string();
+        assert!(error.contains("é!") && error.contains("allowed_special") && error.contains("byte 4"), "{error}");
+        let allowed = s.admit("<|a|>", Which::Only(&some), Which::All).unwrap();
+        assert_eq!(cut(&allowed, "<|a|>é"), ["1", "é"]);
+        let none = s.admit("<|a|>", Which::Only(&[]), Which::Only(&[])).unwrap();
+        assert_eq!(cut(&none, "<|a|>"), ["<|a|>"]);
+        assert!(s.admit("plain", Which::Only(&[]), Which::Only(&["plain".to_string()])).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! Training a vocabulary, at any of the three levels.
+//!
+//! A [`Trainer`] is fed files or documents, counts their pieces, and [`Trainer::finish`] makes the vocabulary. Special
+//! tokens get the last ids, in the order given; `<unk>` is added to them at the levels that need it.
+
+use super::bpe::count::Counter;
+use super::bpe::train::{BYTES, Limits};
+use super::bpe::{Bpe, pair, train};
+use super::corpus::{self, OnInvalid};
+use super::pretokenize::Pretokenizer;
+use super::pretokenize::patterns::Pattern;
+use super::special::{Matcher, Specials};
+use super::vocab::Vocab;
+use super::{Level, Model, Parts, Tokenizer, UNKNOWN, char, word};
+use crate::error::{Error, Result};
+use crate::progress::Listener;
+use std::path::Path;
+
+/// The size of a vocabulary of words or subwords when none is asked for.
+pub const DEFAULT_VOCAB_SIZE: usize = 8192;
+
+/// What to train.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// What an entry is.
+    pub level: Level,
+    /// Entries with special tokens; `None`: [`DEFAULT_VOCAB_SIZE`], or all characters.
+    pub vocab_size: Option<usize>,
+    /// The split pattern of subwords.
+    pub pattern: Pattern,
+    /// Special tokens, in the order of their ids.
+    pub special_tokens: Vec<String>,
+    /// Characters, words or pairs seen less often are left out.
+    pub min_frequency: u64,
+    /// Longest subword in bytes.
+    pub max_token_length: usize,
+}
+
+/// A vocabulary in the making.
+pub struct Trainer {
+    options: TrainOptions,
+    counter: Counter,
+}
+
+impl Trainer {
+    /// Checks the options.
+    pub fn new(mut options: TrainOptions) -> Result<Self> {
+        if options.level != Level::Subword && !options.special_tokens.iter().any(|s| s == UNKNOWN) {
+            options.special_tokens.push(UNKNOWN.to_string());
+        }
+        check_special_tokens(&options.special_tokens)?;
+        check_size(&options)?;
+        let pattern = match options.level {
+            Level::Char => Pattern::Chars,
+            Level::Word => Pattern::Words,
+            Level::Subword => options.pattern,
+        };
+        let specials = Matcher::new(options.special_tokens.iter().map(|name| (name.clone(), 0)));
+        Ok(Trainer { counter: Counter::new(pattern, specials), options })
+    }
+
+    /// Counts whole documents.
+    pub fn add(&mut self, documents: &[&str]) -> Result<()> {
+        self.counter.add(documents)
+    }
+
+    /// Bytes of text so far.
+    pub fn bytes(&self) -> u64 {
+        self.counter.bytes()
+    }
+
+    /// Counts a text file.
+    pub fn add_file(&mut self, path: &Path, on_invalid: OnInvalid, listener: &mut Listener<'_>) -> Result<()> {
+        corpus::count_file(&mut self.counter, path, on_invalid, listener)
+    }
+
+    /// The tokenizer that the counted text gives. A text that does not support the size asked for gives a smaller one.
+    pub fn finish(self, listener: &mut Listener<'_>) -> Result<Tokenizer> {
+        let Trainer { options, counter } = self;
+        let counts = counter.into_counts();
+        if counts.is_empty() {
+            return Err(Error::Data {
+                place: "corpus".into(),
+                problem: "there is no text in it".into(),
+                remedy: "give files or strings with text to learn from".into(),
+            });
+        }
+        match options.level {
+            Level::Subword => subwords(&counts, &options, listener),
+            Level::Char => {
+                let reserved = options.special_tokens.len();
+                let entries = char::alphabet(counts, options.min_frequency, options.vocab_size, reserved)?;
+                listed(entries, Pattern::Chars, options)
+            }
+            Level::Word => {
+                let (size, reserved) = (options.vocab_size.unwrap_or(DEFAULT_VOCAB_SIZE), options.special_tokens.len());
+                let entries = word::most_frequent(counts, options.min_frequency, size, reserved)?;
+                listed(entries, Pattern::Words, options)
+            }
+        }
+    }
+}
+
+fn check_special_tokens(names: &[String]) -> Result<()> {
+    for (i, name) in names.iter().enumerate() {
+        let problem = match name {
+            _ if name.is_empty() => "is empty",
+            _ if names[..i].contains(name) => "is there twice",
+            _ => continue,
+        };
+        return Err(Error::value(
+            "Tokenizer.train",
+            "special_tokens",
+            format!("{names:?}"),
+            format!("{name:?} {problem}"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_size(options: &TrainOptions) -> Result<()> {
+    let Some(size) = options.vocab_size else { return Ok(()) };
+    let specials = options.special_tokens.len();
+    let (least, of_what) = match options.level {
+        Level::Subword => (BYTES as usize + specials, format!("256 single bytes and {specials} special tokens")),
+        Level::Char | Level::Word => (1 + specials, format!("one entry and {specials} special tokens")),
+    };
+    if size < least {
+        let expected = format!("{of_what} need {least} or more");
+        return Err(Error::value("Tokenizer.train", "vocab_size", size, expected));
+    }
+    if u32::try_from(size).is_err() {
+        return Err(Error::value("Tokenizer.train", "vocab_size", size, "ids have 32 bits"));
+    }
+    Ok(())
+}
+
+/// A tokenizer that looks its pieces up.
+fn listed(mut entries: Vec<Vec<u8>>, pattern: Pattern, options: TrainOptions) -> Result<Tokenizer> {
+    // A special token may be spelt like a word or character; it is the special one that stays.
+    entries.retain(|entry| !options.special_tokens.iter().any(|name| name.as_bytes() == entry));
+    let first_special = entries.len() as u32;
+    let specials = number(&options.special_tokens, first_special);
+    let vocab = Vocab::new(with_specials(entries, &specials), "corpus")?;
+    let specials = Specials::new(specials);
+    let model = Model::Entries { unk: specials.id(UNKNOWN) };
+    let split = Pretokenizer::known(pattern);
+    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added: Vec::new() }))
+}
+
+fn subwords(counts: &[(Box<[u8]>, u64)], options: &TrainOptions, listener: &mut Listener<'_>) -> Result<Tokenizer> {
+    let size = options.vocab_size.unwrap_or(DEFAULT_VOCAB_SIZE.max(BYTES as usize + options.special_tokens.len()));
+    let limits = Limits {
+        merges: size - BYTES as usize - options.special_tokens.len(),
+        min_frequency: options.min_frequency,
+        max_token_length: options.max_token_length,
+    };
+    let merges = train::train(counts, &options.special_tokens, limits, listener)?;
+    let mut entries: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
+    for &(left, right) in &merges {
+        entries.push([entries[left as usize].as_slice(), &entries[right as usize]].concat());
+    }
+    let specials = number(&options.special_tokens, entries.len() as u32);
+    let count = entries.len() as u32;
+    let vocab = Vocab::new(with_specials(entries, &specials), "corpus")?;
+    let listed = merges.into_iter().zip(BYTES..).map(|((left, right), made)| (pair(left, right), made));
+    let bpe = Bpe::new(listed, vocab.entries().filter(|(id, _)| *id < count), false);
+    Ok(Tokenizer::new(Parts {
+        level: Level::Subword,
+        split: Pretokenizer::known(options.pattern),
+        vocab,
+        model: Model::Bpe(bpe),
+        specials: Specials::new(specials),
+        added: Vec::new(),
+    }))
+}
+
+fn number(names: &[String], first: u32) -> Vec<(String, u32)> {
+    names.iter().cloned().zip(first..).collect()
+}
+
+fn with_specials(entries: Vec<Vec<u8>>, specials: &[(String, u32)]) -> Vec<(Vec<u8>, u32)> {
+    let special = specials.iter().map(|(name, id)| (name.clone().into_bytes(), *id));
+    entries.into_iter().zip(0..).chain(special).collect()
+}

@@ -1,0 +1,165 @@
+//! The entries of a vocabulary: id to bytes and back.
+
+use crate::error::{Error, Result};
+use rustc_hash::FxHashMap;
+
+/// How an id without an entry reads (vocabularies may have gaps): U+FFFD, so that decoding is total.
+const GAP: &[u8] = "\u{fffd}".as_bytes();
+
+/// Ids may leave gaps, but no more than this and twice the entries: a hostile file must not ask for gigabytes.
+const GAPS_ALLOWED: usize = 1 << 16;
+
+/// Entries by id and by their bytes. The bytes of an entry are what it decodes to.
+#[derive(Debug, Default)]
+pub struct Vocab {
+    bytes: Vec<u8>,
+    /// Start and end in `bytes` by id; `u32::MAX` as the start marks a gap.
+    spans: Vec<(u32, u32)>,
+    ids: FxHashMap<Box<[u8]>, u32>,
+}
+
+impl Vocab {
+    /// A vocabulary of `entries`; `place` names their source in errors. Ids and entries must be distinct.
+    pub fn new(entries: impl IntoIterator<Item = (Vec<u8>, u32)>, place: &str) -> Result<Self> {
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_unstable_by_key(|(_, id)| *id);
+        if let Some((_, largest)) = entries.last()
+            && *largest as usize >= 2 * entries.len() + GAPS_ALLOWED
+        {
+            return Err(Error::tokenizer(
+                place,
+                format!("id {largest} is far beyond the {} entries", entries.len()),
+                "number the vocabulary without large gaps",
+            ));
+        }
+        let mut vocab = Vocab::default();
+        for (bytes, id) in entries {
+            vocab.push(bytes, id, place)?;
+        }
+        Ok(vocab)
+    }
+
+    fn push(&mut self, bytes: Vec<u8>, id: u32, place: &str) -> Result<()> {
+        let shown = || show(&bytes);
+        if (id as usize) < self.spans.len() {
+            let first = show(self.bytes(id).unwrap_or_default());
+            return Err(Error::tokenizer(
+                place,
+                format!("id {id} is given to {first:?} and to {:?}", shown()),
+                "give every entry an id of its own",
+            ));
+        }
+        if let Some(first) = self.ids.get(bytes.as_slice()) {
+            return Err(Error::tokenizer(
+                place,
+                format!("the entry {:?} has two ids, {first} and {id}", shown()),
+                "keep one of them",
+            ));
+        }
+        let end = u32::try_from(self.bytes.len() + bytes.len()).ok().filter(|&end| end < u32::MAX);
+        let Some(end) = end else {
+            return Err(Error::tokenizer(place, "the entries have more than 4 GB", "use a smaller vocabulary"));
+        };
+        self.spans.resize(id as usize, (u32::MAX, u32::MAX));
+        self.spans.push((self.bytes.len() as u32, end));
+        self.bytes.extend_from_slice(&bytes);
+        self.ids.insert(bytes.into_boxed_slice(), id);
+        Ok(())
+    }
+
+    /// One more than the largest id.
+    pub fn size(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The bytes of `id`; `None` for a gap and beyond the end.
+    pub fn bytes(&self, id: u32) -> Option<&[u8]> {
+        match self.spans.get(id as usize) {
+            Some(&(start, end)) if start != u32::MAX => Some(&self.bytes[start as usize..end as usize]),
+            _ => None,
+        }
+    }
+
+    /// The id of an entry.
+    #[inline]
+    pub fn id(&self, bytes: &[u8]) -> Option<u32> {
+        self.ids.get(bytes).copied()
+    }
+
+    /// The entries in the order of their ids.
+    pub fn entries(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        (0..self.spans.len() as u32).filter_map(|id| Some((id, self.bytes(id)?)))
+    }
+
+    /// Appends what `ids` decode to; an id beyond the end is an error that names it.
+    pub fn decode_into(&self, ids: &[u32], out: &mut Vec<u8>) -> Result<()> {
+        for (at, &id) in ids.iter().enumerate() {
+            if id as usize >= self.size() {
+                return Err(Error::value(
+                    "decode",
+                    "ids",
+                    format!("{id} at position {at}"),
+                    format!("the vocabulary has ids 0 to {}", self.size().saturating_sub(1)),
+                ));
+            }
+            out.extend_from_slice(self.bytes(id).unwrap_or(GAP));
+        }
+        Ok(())
+    }
+}
+
+/// An entry as text: itself where it is UTF-8, else its bytes in hexadecimal, each as `<0xE2>`.
+pub fn show(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_string(),
+        Err(_) => bytes.iter().map(|b| format!("<0x{b:02X}>")).collect(),
+    }
+}
+
+/// The bytes that [`show`] writes in hexadecimal; `None` where `text` is not of that form.
+pub fn unshow(text: &str) -> Option<Vec<u8>> {
+    let hex = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    hex.split("><0x")
+        .map(|digits| {
+            let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            plain.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocab(entries: &[(&str, u32)]) -> Result<Vocab> {
+        Vocab::new(entries.iter().map(|(s, id)| (s.as_bytes().to_vec(), *id)), "test")
+    }
+
+    #[test]
+    fn ids_and_bytes_with_a_gap() {
+        let v = vocab(&[("b", 1), ("a", 0), ("cd", 4)]).unwrap();
+        assert_eq!((v.size(), v.id(b"cd"), v.id(b"x"), v.bytes(3)), (5, Some(4), None, None));
+        let mut out = Vec::new();
+        v.decode_into(&[4, 0, 3], &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "cda\u{fffd}");
+        let error = v.decode_into(&[0, 5], &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("5 at position 1") && error.contains("0 to 4"), "{error}");
+    }
+
+    #[test]
+    fn twice_the_same_is_refused() {
+        assert!(vocab(&[("a", 0), ("b", 0)]).unwrap_err().to_string().contains("id 0"));
+        assert!(vocab(&[("a", 0), ("a", 1)]).unwrap_err().to_string().contains("two ids"));
+        assert!(vocab(&[("a", u32::MAX)]).unwrap_err().to_string().contains("far beyond"));
+        assert_eq!(vocab(&[]).unwrap().size(), 0);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_in_hexadecimal() {
+        assert_eq!(show(b"\xe2\x82"), "<0xE2><0x82>");
+        assert_eq!(unshow("<0xE2><0x82>").unwrap(), b"\xe2\x82");
+        for other in ["", "<0x>", "<0xE>", "<0x+1>", "<0x-1>", "<0xZZ>", "E2"] {
+            assert_eq!(unshow(other), None, "{other}");
+        }
+    }
+}

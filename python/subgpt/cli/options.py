@@ -36,7 +36,10 @@ OutputDir = Annotated[
 Config = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="YAML file of settings; flags win over it.", show_default=False
+        "--config",
+        metavar="FILE",
+        help="YAML file of settings; SUBGPT_MAX_STEPS and its like win over it, flags over both.",
+        show_default=False,
     ),
 ]
 Resume = Annotated[

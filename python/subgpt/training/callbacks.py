@@ -7,7 +7,7 @@ notebook and plain lines elsewhere; `callbacks=()` is silent.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from subgpt.evaluation.measure import Evaluation
@@ -68,7 +68,7 @@ class CheckpointEvent:
     path: Path
 
 
-class Callback(Protocol):
+class Callback:
     """Override what you want to hear of. One that raises is dropped with a warning; training goes on."""
 
     def on_start(self, start: RunStart) -> None:

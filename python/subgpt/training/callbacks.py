@@ -161,7 +161,8 @@ class TqdmBar(LogLines):
     def on_end(self, run: "Run") -> None:
         """Close the bar and sum up."""
         bar, self._bar = self._bar, None
-        bar.close()
+        if bar is not None:
+            bar.close()
         super().on_end(run)
 
     def say(self, text: str) -> None:

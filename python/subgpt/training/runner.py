@@ -33,7 +33,7 @@ from subgpt.training.run import Run
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
-Watch = Callable[[TrainingData], Mapping[str, HeldOut]]
+Watch = Callable[[TrainingData, TrainConfig], Mapping[str, HeldOut]]
 """What to measure before and after the run, by name."""
 
 
@@ -67,9 +67,9 @@ def run_training(
         start = _Start(
             model, tokenizer, make_data, given, dict(defaults), keeper.directory if resume else None
         )
-        keeper.begin(start.optimizer, start.state, start.config)
+        keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
-            _write_settings(directory, verb, start.config, model)
+            _write_settings(directory, verb, start.config, model, resumed=not start.fresh)
         return _train(model, tokenizer, start, keeper, watchers, watch)
 
 
@@ -154,8 +154,8 @@ def _train(
         options = GenerationConfig(max_new_tokens=config.sample_tokens, seed=config.seed)
         return generate(model, tokenizer, config.sample_prompt, config=options, return_prompt=False)
 
+    watched = watch(data, config)
     try:
-        watched = watch(data)
         recorder.start(
             RunStart(
                 step=state.step,
@@ -234,19 +234,20 @@ def _before(
     return before
 
 
-def _write_settings(directory: RunDirectory, verb: str, config: TrainConfig, model: GPT) -> None:
-    """Write `config.yaml`: what this run was really made with."""
+def _write_settings(
+    directory: RunDirectory, verb: str, config: TrainConfig, model: GPT, *, resumed: bool
+) -> None:
+    """Write `config.yaml`: what this run was really made with; sections of others stay when it is resumed."""
     import yaml
 
-    values = {
-        "verb": verb,
-        "subgpt_version": _core.__version__,
-        "train": config.to_dict(),
-        "model": model.config.to_dict(),
-    }
-    _core.write_atomic(
-        str(directory.settings), yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
-    )
+    before: Any = None
+    if resumed and directory.settings.is_file():
+        before = yaml.safe_load(directory.settings.read_text(encoding="utf-8"))
+    values = before if isinstance(before, dict) else {}
+    values |= {"verb": verb, "subgpt_version": _core.__version__}
+    values |= {"train": config.to_dict(), "model": model.config.to_dict()}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    _core.write_atomic(str(directory.settings), text.encode())
 
 
 def _plot(run: Run, recorder: Recorder) -> None:

@@ -154,7 +154,7 @@ class Tokenizer:
     def from_json(cls, json: str) -> Tokenizer:
         """Read the text of a ``tokenizer.json``, as `to_json` gives it."""
         if _has_surrogate(_text("json", json)):
-            raise TokenizerError("json: contains a lone surrogate, which is no character; write \\uXXXX escapes")
+            raise TokenizerError("json: contains a lone surrogate, which is no character")
         return cls._wrap(_core.Tokenizer.from_json(json))
 
     def to_json(self) -> str:

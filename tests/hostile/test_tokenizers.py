@@ -32,7 +32,7 @@ def changed(path, value, base=GOOD):
 
 
 def test_the_unchanged_file_is_fine():
-    assert Tokenizer.from_json(json.dumps(GOOD)).vocab_size == 270
+    assert Tokenizer.from_json(json.dumps(GOOD)).vocab_size == 269
     assert Tokenizer.from_json(json.dumps(CHARS)).vocab_size == 5
 
 
@@ -40,11 +40,19 @@ SPLIT = {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Isolated", "in
 LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 
 
+def sequence(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def several(role, *kinds):
+    return {"type": "Sequence", role: [{"type": kind} for kind in kinds]}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
         (("model",), ..., "model"),
-        (("model",), None, "model"),
+        (("model",), None, "Model"),
         (("model", "type"), "Unigram", "Unigram"),
         (("model", "type"), "WordPiece", "WordPiece"),
         (("model", "type"), "", "not implemented"),
@@ -59,7 +67,7 @@ LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
         (("model", "vocab", "b"), 0, "id 0|has id"),
         (("model", "vocab", "zz top"), 300, "stands for no byte"),
         (("model", "vocab", ""), 300, "empty token"),
-        (("model", "vocab", "<|endoftext|>"), 5000, "269|5000"),
+        (("model", "vocab", "<|endoftext|>"), 5000, r"268|5000"),
         (("model", "merges"), ["a"], "not a merge"),
         (("model", "merges"), ["a b c"], "not a merge"),
         (("model", "merges"), [["", "a"]], "not a merge"),
@@ -81,7 +89,7 @@ LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
         (("post_processor",), {"type": "TemplateProcessing"}, "TemplateProcessing"),
         (
             ("post_processor",),
-            {"type": "Sequence", "processors": [{"type": "BertProcessing"}]},
+            several("processors", "BertProcessing"),
             "BertProcessing",
         ),
         (("post_processor",), {"type": "Sequence"}, "Sequence"),
@@ -89,27 +97,27 @@ LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
         (("decoder",), {"type": "Metaspace"}, "Metaspace"),
         (
             ("decoder",),
-            {"type": "Sequence", "decoders": [{"type": "Strip"}, {"type": "ByteLevel"}]},
+            several("decoders", "Strip", "ByteLevel"),
             "Sequence",
         ),
         (("pre_tokenizer",), None, "without a ByteLevel"),
         (("pre_tokenizer",), {"type": "Metaspace"}, "Metaspace"),
         (("pre_tokenizer",), {"type": "Whitespace"}, "Whitespace"),
-        (("pre_tokenizer",), {"type": "Sequence", "pretokenizers": [LEVEL, SPLIT]}, "after ByteLevel"),
+        (("pre_tokenizer",), sequence(LEVEL, SPLIT), "after ByteLevel"),
         (("pre_tokenizer",), {"type": "Sequence", "pretokenizers": 3}, "Sequence"),
         (
             ("pre_tokenizer",),
-            {"type": "Sequence", "pretokenizers": [{**SPLIT, "behavior": "Removed"}]},
+            sequence({**SPLIT, "behavior": "Removed"}),
             "Removed",
         ),
         (
             ("pre_tokenizer",),
-            {"type": "Sequence", "pretokenizers": [{**SPLIT, "pattern": {"Glob": "*"}}]},
+            sequence({**SPLIT, "pattern": {"Glob": "*"}}),
             "Glob",
         ),
         (
             ("pre_tokenizer",),
-            {"type": "Sequence", "pretokenizers": [{**SPLIT, "pattern": {"Regex": "["}}]},
+            sequence({**SPLIT, "pattern": {"Regex": "["}}),
             "cannot be",
         ),
         (("pre_tokenizer",), {**LEVEL, "use_regex": "yes"}, "ByteLevel"),
@@ -278,23 +286,19 @@ def test_cyclic_and_disordered_merges_end():
     tok = Tokenizer.from_json(json.dumps(file))
     assert tok.decode(tok.encode("ab" * 10_001 + "a")) == "ab" * 10_001 + "a"
     assert tok.decode(tok.encode("x")) == ""
-    with pytest.raises(TokenizerError, match="'x'|\"x\""):
+    with pytest.raises(TokenizerError, match=r"'x'|\"x\""):
         tok.encode("x", errors="strict")
 
 
 def test_split_patterns_that_explode_end_in_an_error():
     split = {**SPLIT, "pattern": {"Regex": r"(?:(?=a)a|a)+b"}}
-    tok = Tokenizer.from_json(
-        changed(("pre_tokenizer",), {"type": "Sequence", "pretokenizers": [split, LEVEL]})
-    )
+    tok = Tokenizer.from_json(changed(("pre_tokenizer",), sequence(split, LEVEL)))
     with pytest.raises(TokenizerError, match="given up"):
         tok.encode("a" * 100)
     for regex in ("(" * 10_000, "a{99999999}{99999999}", "(?:" * 300 + ")*" * 300):
         bad = {**SPLIT, "pattern": {"Regex": regex}}
         with pytest.raises(TokenizerError):
-            Tokenizer.from_json(
-                changed(("pre_tokenizer",), {"type": "Sequence", "pretokenizers": [bad, LEVEL]})
-            )
+            Tokenizer.from_json(changed(("pre_tokenizer",), sequence(bad, LEVEL)))
 
 
 REPEATED = ["a", " ", "^", "😀", "\n", "0", "\u0301", "\u200d", "aA", "中", "'", " \n", "<", "<|endoftext|"]
@@ -315,7 +319,9 @@ def test_training_on_a_million_repeats(text, tmp_path: Path):
     (tmp_path / "long.txt").write_text(text * 1_000_000, encoding="utf-8", newline="")
     for level in ("subword", "word", "char"):
         tok = Tokenizer.train(tmp_path / "long.txt", level=level, vocab_size=400)
-        assert tok.decode(tok.encode(text * 1000)) == text * 1000
+        # Letters without end are one word, known at its full length alone.
+        sample = text * (1_000_000 if level == "word" else 1000)
+        assert tok.decode(tok.encode(sample, disallowed_special=())) == sample
 
 
 def test_a_long_line_without_any_place_to_cut():

@@ -1,6 +1,7 @@
 """What holds for any text: round trips, totality, determinism."""
 
 import pickle
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -85,18 +86,14 @@ def test_any_ids_decode(tok, data):
 @given(texts=st.lists(TEXT, max_size=8))
 def test_batches_are_their_texts(tok, texts):
     ids, offsets = tok.encode_batch(texts, disallowed_special=())
-    rows = [ids[int(a) : int(b)].tolist() for a, b in zip(offsets, offsets[1:], strict=False)]
+    rows = [ids[int(a) : int(b)].tolist() for a, b in pairwise(offsets)]
     assert rows == [tok.encode_ordinary(text).tolist() for text in texts]
 
 
 @given(texts=st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=10), size=st.integers(257, 330))
 def test_training_takes_any_text(texts, size):
     special = ["<|endoftext|>"]
-    try:
-        sub = Tokenizer.train(iter(texts), vocab_size=size, special_tokens=special)
-    except ValueError as error:
-        assert "no" in str(error)
-        return
+    sub = Tokenizer.train(iter(texts), vocab_size=size, special_tokens=special)
     assert 257 <= sub.vocab_size <= size
     entries = [sub.decode_bytes([i]) for i in range(sub.vocab_size)]
     assert len(set(entries)) == len(entries)

@@ -1,7 +1,6 @@
 """Saving and loading: what is written, where, and by which names."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,10 @@ from subgpt.errors import DtypeError, InvalidValueError, MissingFileError, Subgp
 from subgpt.tokenizer import Tokenizer
 
 TEXT = "the cat sat on the mat, 12 naïve cats\n" * 5
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +24,7 @@ def sub():
 def test_a_directory_holds_two_files_that_load(level, tmp_path: Path):
     tok = Tokenizer.train([TEXT], level=level, vocab_size=300)
     tok.save(tmp_path / "a" / "b")
-    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["tokenizer.json", "tokenizer_config.json"]
+    assert names_in(tmp_path / "a" / "b") == ["tokenizer.json", "tokenizer_config.json"]
     config = json.loads((tmp_path / "a" / "b" / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert config["eos_token"] == "<|endoftext|>"
@@ -33,10 +36,10 @@ def test_a_directory_holds_two_files_that_load(level, tmp_path: Path):
 
 def test_a_json_path_is_one_file(sub, tmp_path: Path):
     sub.save(str(tmp_path / "mine.json"))
-    assert os.listdir(tmp_path) == ["mine.json"]
+    assert names_in(tmp_path) == ["mine.json"]
     assert Tokenizer.load(tmp_path / "mine.json") == sub
     sub.save(tmp_path / "mine.json")
-    assert os.listdir(tmp_path) == ["mine.json"]
+    assert names_in(tmp_path) == ["mine.json"]
 
 
 def test_where_nothing_can_be_written(sub, tmp_path: Path):

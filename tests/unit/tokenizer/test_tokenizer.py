@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_batches_are_the_texts_one_after_the_other(tok):
     ids, offsets = tok.encode_batch(iter(texts))
     assert (ids.dtype, offsets.dtype, len(offsets)) == (np.uint32, np.uint64, len(texts) + 1)
     assert offsets[0] == 0
-    for text, start, end in zip(texts, offsets, offsets[1:], strict=False):
+    for text, (start, end) in zip(texts, pairwise(offsets), strict=True):
         assert (ids[int(start) : int(end)] == tok.encode(text)).all()
     empty, zero = tok.encode_batch([])
     assert (len(empty), zero.tolist()) == (0, [0])

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def naive_merges(pieces, merges, reserved=()):
     for _ in range(merges):
         counts = Counter()
         for word, count in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in pairwise(word):
                 counts[pair] += count
         open_pairs = {p: c for p, c in counts.items() if tokens[p[0]] + tokens[p[1]] not in taken}
         if not open_pairs:

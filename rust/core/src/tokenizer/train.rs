@@ -173,7 +173,7 @@ fn subwords(
         level: Level::Subword,
         split,
         vocab,
-        model: Model::Bpe(bpe),
+        model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added: Vec::new(),
     }))

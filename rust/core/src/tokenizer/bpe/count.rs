@@ -7,6 +7,7 @@
 use crate::error::Result;
 use crate::parallel;
 use crate::tokenizer::pretokenize::Pretokenizer;
+use crate::tokenizer::pretokenize::scanner::floor_boundary;
 use crate::tokenizer::special::Matcher;
 use rustc_hash::FxHashMap;
 
@@ -116,8 +117,8 @@ impl Counter {
     /// Where a special token begins that `cut` would cut in two.
     fn straddling(&self, text: &str, cut: usize) -> Option<usize> {
         let longest = self.specials.longest();
-        let mut at = text.floor_char_boundary(cut.saturating_sub(longest));
-        let end = text.floor_char_boundary((cut + longest).min(text.len()));
+        let mut at = floor_boundary(text, cut.saturating_sub(longest));
+        let end = floor_boundary(text, cut + longest);
         while let Some((start, found, _)) = self.specials.find(&text[..end], at) {
             if start >= cut {
                 break;

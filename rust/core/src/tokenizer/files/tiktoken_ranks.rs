@@ -47,7 +47,7 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
     let special_entries = specials.iter().map(|(name, id)| (name.clone().into_bytes(), *id));
     let vocab = Vocab::new(ranks.into_iter().chain(special_entries), &place)?;
     let specials = Specials::new(specials);
-    let bpe = Bpe::from_ranks(&vocab, |id| specials.names().iter().any(|(_, special)| *special == id));
+    let bpe = Bpe::from_ranks(&vocab, |id| specials.contains(id));
     if let Some(byte) = bpe.missing_byte() {
         return Err(Error::tokenizer(
             place,
@@ -59,7 +59,7 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
         level: Level::Subword,
         split,
         vocab,
-        model: Model::Bpe(bpe),
+        model: Model::Bpe(Box::new(bpe)),
         specials,
         added: Vec::new(),
     }))

@@ -16,6 +16,7 @@ use crate::tokenizer::pretokenize::{Pretokenizer, Step};
 use crate::tokenizer::special::Specials;
 use crate::tokenizer::vocab::Vocab;
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
+use rustc_hash::FxHashSet;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -412,7 +413,8 @@ struct Written<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type")]
 enum WrittenModel<'a> {
-    BPE {
+    #[serde(rename = "BPE")]
+    Bpe {
         dropout: Value,
         unk_token: Value,
         continuing_subword_prefix: Value,
@@ -450,7 +452,7 @@ impl Tokenizer {
         let (model, decoder) = match &self.model {
             Model::Bpe(bpe) => {
                 let name = |id: u32| names[id as usize].as_str();
-                let model = WrittenModel::BPE {
+                let model = WrittenModel::Bpe {
                     dropout: Value::Null,
                     unk_token: Value::Null,
                     continuing_subword_prefix: Value::Null,
@@ -493,8 +495,9 @@ impl Tokenizer {
                 Model::Entries { .. } => String::from_utf8_lossy(bytes).into_owned(),
             };
         }
+        let spelt: FxHashSet<String> = names.iter().cloned().collect();
         for (name, id) in self.specials.names().iter().chain(&self.added) {
-            if names[*id as usize] != *name && names.contains(name) {
+            if names[*id as usize] != *name && spelt.contains(name) {
                 return Err(Error::tokenizer(
                     format!("special token {name:?}"),
                     "is how a tokenizer.json spells another entry",

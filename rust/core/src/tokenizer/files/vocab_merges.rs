@@ -115,7 +115,7 @@ pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
         level: Level::Subword,
         split,
         vocab,
-        model: Model::Bpe(bpe),
+        model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added,
     }))

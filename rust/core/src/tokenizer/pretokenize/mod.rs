@@ -11,6 +11,7 @@ pub mod unicode;
 use crate::error::{Error, Result};
 use general::General;
 use patterns::Pattern;
+use scanner::floor_boundary;
 use unicode::{Classes, NUMBER};
 
 /// One step of cutting.
@@ -65,7 +66,7 @@ impl Pretokenizer {
     pub fn cut(&self, text: &str, limit: usize) -> Option<usize> {
         match self.pattern() {
             Some(pattern) => pattern.safe_cut(text, limit),
-            None => text[..text.floor_char_boundary(limit)].rfind('\n').map(|at| at + 1),
+            None => text[..floor_boundary(text, limit)].rfind('\n').map(|at| at + 1),
         }
     }
 

@@ -70,7 +70,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "qa.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for level, size in (("subword", 300), ("char", 60)):
         made = invoke(
-            "tokenizer", "train", folder / "corpus", "--level", level, "--vocab-size", size, "-o", folder / level
+            "tokenizer",
+            "train",
+            folder / "corpus",
+            "--level",
+            level,
+            "--vocab-size",
+            size,
+            "-o",
+            folder / level,
         )
         assert made.code == 0, made.err
     trained = invoke(

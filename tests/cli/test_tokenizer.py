@@ -20,7 +20,9 @@ def test_train_keeps_special_tokens_whole(shop: Path, tmp_path: Path) -> None:
     options = ("--vocab-size", 290, "--special-token", "<|user|>", "--special-token", "<|bot|>")
     assert invoke("tokenizer", "train", shop / "corpus", *options, "-o", tok).code == 0
     plain = json.loads(invoke("tokenizer", "encode", tok, "<|user|>", "--json").out)["ids"]
-    special = json.loads(invoke("tokenizer", "encode", tok, "<|user|>", "--json", "--allow-special").out)["ids"]
+    special = json.loads(invoke("tokenizer", "encode", tok, "<|user|>", "--json", "--allow-special").out)[
+        "ids"
+    ]
     assert len(plain) > 1
     assert len(special) == 1
 
@@ -49,9 +51,10 @@ def test_show_makes_blanks_visible(shop: Path) -> None:
 
 
 def test_a_run_directory_serves_as_tokenizer(shop: Path) -> None:
-    assert invoke("tokenizer", "encode", shop / "run", "cat").out == invoke(
-        "tokenizer", "encode", shop / "subword", "cat"
-    ).out
+    assert (
+        invoke("tokenizer", "encode", shop / "run", "cat").out
+        == invoke("tokenizer", "encode", shop / "subword", "cat").out
+    )
 
 
 @pytest.mark.parametrize(

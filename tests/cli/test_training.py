@@ -47,7 +47,9 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("learning_rate: 1e-2\nmin_lr: 1e-5\nweight_decay: 0.5\nmomentum: 0.25\n", encoding="utf-8")
+    file.write_text(
+        "learning_rate: 1e-2\nmin_lr: 1e-5\nweight_decay: 0.5\nmomentum: 0.25\n", encoding="utf-8"
+    )
     monkeypatch.setenv("SUBGPT_WEIGHT_DECAY", "0.3")
     monkeypatch.setenv("SUBGPT_MOMENTUM", "0.4")
     result = pretrain(shop, tmp_path / "run", "--config", file, "--momentum", 0.125)
@@ -91,7 +93,16 @@ def test_interrupted_and_resumed_is_as_if_never_stopped(shop: Path, tmp_path: Pa
 
 
 def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
-    given = ("--data", shop / "qa.jsonl", "--old-data", shop / "corpus", "-o", tmp_path / "qa", "--max-steps", 3)
+    given = (
+        "--data",
+        shop / "qa.jsonl",
+        "--old-data",
+        shop / "corpus",
+        "-o",
+        tmp_path / "qa",
+        "--max-steps",
+        3,
+    )
     result = invoke("finetune", shop / "run", *given, "--batch-size", 4)
     assert result.code == 0, result.err
     assert "new" in result.out
@@ -103,9 +114,9 @@ def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--data", "{tmp}/empty.txt"], ["empty.txt"]),
+        (["--data", "{tmp}/empty.txt"], ["no document"]),
         (["--data", "{tmp}/missing"], ["missing"]),
-        (["--data", "{tmp}/short.txt"], ["block_size"]),
+        (["--data", "{tmp}/short.txt"], ["too few"]),
         (["--data", "{tmp}/bytes.txt"], ["bytes.txt", "9"]),
         (["--tokenizer", "{tmp}/missing"], ["missing", "no such"]),
         (["--preset", "nanno"], ["nanno", "nano"]),

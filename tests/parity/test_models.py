@@ -1,4 +1,4 @@
-"""Two GPT-2s that transformers saved, against what PyTorch computed with them in f64 (../shared/ref/models)."""
+"""Two GPT-2s that transformers saved, against PyTorch in f64 (../shared/ref/models)."""
 
 from __future__ import annotations
 

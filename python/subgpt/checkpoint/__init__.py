@@ -1,5 +1,5 @@
 """What lies on disk.
 
-A run directory (`run_directory`), checkpoints to go on from (`checkpoints`, `fingerprint`, `lock`), and
-opening a model again (`load`).
+A run directory (`run_directory`), checkpoints to go on from (`checkpoints`, `lock`), and opening a model
+again (`load`).
 """

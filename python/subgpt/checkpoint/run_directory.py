@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
-from subgpt.errors import OutputError
+from subgpt.errors import OutputError, SubgptError
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -71,12 +71,10 @@ def naming(path: Path) -> Iterator[None]:
     """Turn the system's complaint about a place into an OutputError that names it."""
     try:
         yield
-    except OutputError:
+    except SubgptError:
         raise
-    except OSError as error:
-        if type(error).__module__ != "builtins":
-            raise
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
             f"{path}: cannot write there ({reason}); choose another directory or make room"
         ) from error

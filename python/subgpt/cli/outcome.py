@@ -14,7 +14,7 @@ def finish(run: Callable[[], object], *, debug: bool) -> int:
     """Call `run` and give the exit code; print what went wrong, with a traceback only if `debug`."""
     import typer
 
-    usage_error = typer.BadParameter.__mro__[1]
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         result = run()
     except usage_error as error:
@@ -22,12 +22,14 @@ def finish(run: Callable[[], object], *, debug: bool) -> int:
     except (SubgptError, OSError, MemoryError) as error:
         return _fail(describe(error), FAILED, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        result = INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else FAILED
     except Exception as error:
         line = f"internal error: {type(error).__name__}: {error}; please report it with the output of --debug"
         return _fail(line, FAILED, debug)
+    if result == INTERRUPTED:
+        print("subgpt: interrupted", file=sys.stderr)
     return result if isinstance(result, int) else 0
 
 

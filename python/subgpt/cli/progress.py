@@ -1,6 +1,6 @@
 """Who watches a training run: a live bar in a terminal, plain lines in a pipe or a log."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +13,45 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def watching(*others: Callback, brief: bool = False) -> Iterator[tuple[Callback, ...]]:
+def watching(
+    started: "Callable[[RunStart], None] | None" = None, *, brief: bool = False
+) -> Iterator[tuple[Callback, ...]]:
     """Choose the display for where standard error goes, and take it down however the run ends.
 
-    others: callbacks that are told before it. brief: leave out what a quickstart says itself.
+    started: called before the first update. brief: leave out what a quickstart says itself.
     """
-    display = (LiveBar if err().is_terminal else Lines)(brief=brief)
+    display = (LiveBar if err().is_terminal else Lines)(started, brief=brief)
     try:
-        yield (*others, display)
+        yield (display,)
     finally:
         display.close()
+
+
+@contextmanager
+def counting() -> "Iterator[Callable[[int, int], None]]":
+    """Show how a tokenizer's training goes: text counted, then merges made. Nothing where nobody watches."""
+    with err().status("reading …") as status:
+
+        def show(done: int, total: int) -> None:
+            status.update(
+                f"merges: {done:,} of {total:,}" if total else f"read and counted: {done / 1e6:.1f} MB"
+            )
+
+        yield show
 
 
 class Lines(LogLines):
     """Plain lines, a training line every few seconds; `brief` leaves out all but steps and validations."""
 
-    def __init__(self, *, brief: bool = False) -> None:
+    def __init__(self, started: "Callable[[RunStart], None] | None" = None, *, brief: bool = False) -> None:
         super().__init__()
+        self.started = started
         self.brief = brief
 
     def on_start(self, start: "RunStart") -> None:
         """Say what is about to happen."""
+        if self.started is not None:
+            self.started(start)
         if not self.brief:
             super().on_start(start)
 

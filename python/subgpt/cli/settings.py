@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
 
 import typer
 
@@ -25,12 +25,12 @@ _OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as a flag: its name, its type, what it means, its default in words, its panel."""
+    """One setting as a flag: its name, its type, what it means, its default (None: not shown), its panel."""
 
     name: str
     kind: type
     help: str
-    default: str
+    default: Any
     panel: str
 
     @property
@@ -38,28 +38,38 @@ class Setting:
         """The flag as a parameter of a command; None where it was not given."""
         flag = "--" + self.name.replace("_", "-")
         option = typer.Option(
-            f"{flag}/--no-{flag[2:]}" if self.kind is bool else flag,
-            help=self.help + (f" [dim]\\[default: {self.default}][/dim]" if self.default else ""),
+            f"{flag}/--no-{flag[2:]}" if self.default is True else flag,
+            help=self.help + default_note(self.default),
             show_default=False,
             rich_help_panel=self.panel,
             envvar="SUBGPT_" + self.name.upper(),
             show_envvar=False,
         )
-        annotation = Annotated[self.kind | None, option]  # type: ignore[valid-type]
+        annotation = cast(Any, Annotated)[self.kind | None, option]  # made at run time, so not a type to mypy
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
         )
 
 
-def settings_of(owner: "type[Settings]", panel: str, *, leave_out: Iterable[str] = ()) -> list[Setting]:
-    """List the fields of a settings class as flags, in their order."""
+def default_note(value: Any) -> str:
+    """Write a default as help texts show it; nothing for an absent, empty or false one."""
+    return "" if value in (None, "", ()) or value is False else f" [dim]\\[default: {value}][/dim]"
+
+
+def settings_of(
+    owner: "type[Settings]",
+    panel: str,
+    *,
+    leave_out: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> list[Setting]:
+    """List the fields of a settings class as flags, in order; `defaults` win over the class's own."""
     listed = []
     for name, field in owner.model_fields.items():
         if name not in leave_out:
-            default = "" if field.default in (None, "", ()) else _word(field.default)
-            listed.append(
-                Setting(name, _kind(field.annotation), _sentence(field.description or name), default, panel)
-            )
+            default = (defaults or {}).get(name, field.default)
+            words = field.description or name.replace("_", " ")
+            listed.append(Setting(name, _kind(field.annotation), words, default, panel))
     return listed
 
 
@@ -134,11 +144,3 @@ def _kind(annotation: Any) -> type:
     """Choose the type that a flag's value has: bool, int, float, or str for everything else."""
     options = [annotation, *get_args(annotation)]
     return next((kind for kind in (bool, float, int) if kind in options), str)
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

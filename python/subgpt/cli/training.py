@@ -1,6 +1,6 @@
 """What `pretrain` and `finetune` share: settings from everywhere, shown and kept; the run, watched."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ from subgpt.cli.outcome import INTERRUPTED
 from subgpt.cli.settings import resolve
 from subgpt.cli.terminal import err
 from subgpt.errors import ConfigError
-from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -34,11 +33,9 @@ class Inputs:
             raise ConfigError(f"{flag} is missing: {what}")
         return self.values[name]
 
-    def sources(self, name: str) -> list[Path] | None:
-        """Give the files, directories and globs of `name`, or None if there are none."""
-        value = self.values.get(name)
-        if value in (None, [], ""):
-            return None
+    def sources(self, name: str) -> list[Path]:
+        """Give the files, directories and globs of `name`; [] if there are none."""
+        value = self.values.get(name) or []
         return [Path(entry) for entry in ([value] if isinstance(value, str) else value)]
 
     def part(self, names: Iterable[str]) -> dict[str, Any]:
@@ -71,23 +68,25 @@ def carry_out(run: "Run") -> int:
     return INTERRUPTED if run.interrupted else 0
 
 
-class Keep(Callback):
-    """Writes the inputs into the run's config.yaml, so that `--resume` finds data and tokenizer."""
+def keep(inputs: Mapping[str, Any]) -> "Callable[[RunStart], None]":
+    """Make what is called when a run starts: it shows the settings, and adds the inputs to its config.yaml.
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
-        self.inputs = {name: absolute(value) for name, value in inputs.items() if value is not None}
+    So `--resume` and `--config` find data and tokenizer again.
+    """
+    named = {name: absolute(value) for name, value in inputs.items() if value is not None}
 
-    def on_start(self, start: "RunStart") -> None:
-        """Add the inputs to the settings that the run has written, and show both."""
+    def started(start: "RunStart") -> None:
         import yaml
 
         if start.output_dir is None:
             return
         path = RunDirectory(start.output_dir).settings
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        text = yaml.safe_dump({**values, "inputs": self.inputs}, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump({**values, "inputs": named}, sort_keys=False, allow_unicode=True)
         _core.write_atomic(str(path), text.encode())
         show_settings(values)
+
+    return started
 
 
 def show_settings(values: Mapping[str, Any]) -> None:

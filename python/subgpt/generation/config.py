@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
@@ -58,6 +58,9 @@ class GenerationConfig(Settings):
         default=(), description="ids that end the output, beside the tokenizer's end of text"
     )
     ignore_eos: bool = Field(default=False, description="go on past the end of text")
+    errors: Literal["replace", "strict"] = Field(
+        default="replace", description="prompt characters the tokenizer does not know: <unk> or refused"
+    )
     seed: int | None = Field(default=None, ge=0, lt=1 << 64, description="same seed, same text")
 
     @property

@@ -43,7 +43,7 @@ def generate(
 def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
     """Make the whole text in one native call."""
     session = model.native.session()
-    session.append(prompt_ids(tokenizer, prompt))
+    session.append(prompt_ids(tokenizer, prompt, settings.errors))
     new = session.run(settings.max_new_tokens, settings.to_native(), end_ids(tokenizer, settings))
     return tokenizer.decode(new[new < tokenizer.vocab_size])
 

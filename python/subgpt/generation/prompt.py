@@ -1,6 +1,6 @@
 """From a prompt to the ids that a model begins with, and the ids that end its text."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +12,21 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 
-def prompt_ids(tokenizer: "Tokenizer", prompt: str) -> npt.NDArray[np.uint32]:
+def prompt_ids(
+    tokenizer: "Tokenizer", prompt: str, errors: Literal["replace", "strict"] = "replace"
+) -> npt.NDArray[np.uint32]:
     """Encode `prompt` to at least one id.
 
     An empty prompt starts from the end-of-text token, after which every training document began; a tokenizer
     without one starts from id 0. Special tokens inside the prompt are read as special tokens: that is how a
-    prompt can end a document. Characters that the tokenizer does not know become its `<unk>`.
+    prompt can end a document. Characters that the tokenizer does not know become its `<unk>`, or raise
+    TokenizerError if `errors` is "strict".
     """
     if not isinstance(prompt, str):
         raise InvalidValueError(f"prompt is {type(prompt).__name__}; give a str")
     if not prompt:
         return np.array([0 if tokenizer.eot_id is None else tokenizer.eot_id], dtype=np.uint32)
-    return tokenizer.encode(prompt, allowed_special="all")
+    return tokenizer.encode(prompt, allowed_special="all", errors=errors)
 
 
 def end_ids(tokenizer: "Tokenizer", settings: "GenerationConfig") -> list[int]:

@@ -25,7 +25,7 @@ def stream(
     once, not with the first piece.
     """
     settings = merge_options(config, options)
-    ids = prompt_ids(tokenizer, prompt)
+    ids = prompt_ids(tokenizer, prompt, settings.errors)
     return _pieces(model, tokenizer, ids, settings)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from subgpt.data.instruct import format_question
 from subgpt.evaluation.probes import next_tokens
+from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
 from subgpt.model.gpt import GPT
 from subgpt.report.facts import Candidate, Piece, Sample
@@ -24,21 +25,12 @@ def write_samples(
     model: GPT, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int, seed: int
 ) -> list[Sample]:
     """Let the model write `tokens` tokens after each prompt."""
-    options = {"max_new_tokens": tokens, "temperature": 0.8, "top_k": 50, "return_prompt": False}
-    return [Sample(p, generate(model, tokenizer, p, seed=seed, **options)) for p in prompts]
+    config = GenerationConfig(max_new_tokens=tokens, temperature=0.8, top_k=50, seed=seed)
+    return [Sample(p, generate(model, tokenizer, p, config=config, return_prompt=False)) for p in prompts]
 
 
 def answer_all(model: GPT, tokenizer: Tokenizer, questions: Sequence[str], tokens: int) -> list[str]:
     """Let the model answer each question with what it finds most probable, up to a line end."""
-    return [
-        generate(
-            model,
-            tokenizer,
-            format_question(question),
-            return_prompt=False,
-            max_new_tokens=tokens,
-            temperature=0.0,
-            stop="\n",
-        ).strip()
-        for question in questions
-    ]
+    config = GenerationConfig(max_new_tokens=tokens, temperature=0.0, stop=("\n",))
+    prompts = [format_question(question) for question in questions]
+    return [generate(model, tokenizer, p, config=config, return_prompt=False).strip() for p in prompts]

@@ -43,7 +43,7 @@ def loss_svg(panel: Panel) -> str:
 
 def svg_file(panels: Sequence[Panel]) -> str:
     """Draw the panels below each other as the text of an SVG file, with its own style sheet."""
-    style = (files("subgpt.report") / "templates" / "plot.css").read_text(encoding="utf-8")
+    style = (files("subgpt.report") / "templates" / "plot.css.j2").read_text(encoding="utf-8")
     height = HEIGHT * len(panels)
     drawings = [
         loss_svg(panel).replace("<svg ", f'<svg y="{HEIGHT * i}" width="{WIDTH}" height="{HEIGHT}" ', 1)

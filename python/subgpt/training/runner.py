@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore, set_aside
-from subgpt.checkpoint.fingerprint import tokenizer_fingerprint
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
 from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
@@ -88,7 +87,8 @@ class _Start:
     ) -> None:
         self.notes: list[str] = []
         self.fresh = True
-        self._tokenizer = tokenizer_fingerprint(tokenizer)
+        self.path: Path | None = None
+        self._tokenizer = tokenizer.fingerprint
         while self.fresh and resumed is not None:
             found = newest_checkpoint(resumed.checkpoints, self.notes.append)
             if found is None:
@@ -103,12 +103,13 @@ class _Start:
             except (CheckpointError, ValueError) as error:
                 set_aside(path, error, self.notes.append)
                 continue
-            self.fresh = False
+            self.fresh, self.path = False, path
             self.data = make_data(self.config)
             check_inputs(self.state, self.data.fingerprint, self._tokenizer, str(path))
             self.notes.append(f"resumed from {path.name}")
         if self.fresh:
             self._begin(model, make_data, given.with_defaults(**defaults).resolved(model.config.block_size))
+        self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
         self.notes[:0] = self.data.notes
 
     def _begin(
@@ -119,10 +120,8 @@ class _Start:
         self.optimizer = make_optimizer(model, config)
         model.zero_grad()
         model.native.dropout_state = (config.seed, 0)
-        settings = config.to_dict() | {"output_dir": None}
         self.state = TrainState(
             dropout=(config.seed, 0),
-            settings=settings,
             model=model.config.to_dict(),
             data=self.data.fingerprint,
             tokenizer=self._tokenizer,
@@ -145,7 +144,7 @@ def _train(
         keeper.stack.callback(metrics.close)
         for record in read_metrics(directory.metrics):
             run.add(record)
-    run.step, run.seconds, run.tokens = state.step, state.seconds, state.tokens
+    run.step, run.seconds, run.tokens, run.checkpoint = state.step, state.seconds, state.tokens, start.path
     run.best, run.best_step = state.best_loss, state.best_step
     recorder = Recorder(run, metrics, callbacks, config.logging_steps)
     keeper.recorder = recorder

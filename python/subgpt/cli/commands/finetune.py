@@ -6,6 +6,7 @@ import typer
 
 from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
+from subgpt.finetuning.finetune import DEFAULTS
 from subgpt.training.config import TrainConfig
 
 app = new_app()
@@ -18,7 +19,7 @@ app = new_app()
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
     )
 )
-@with_settings(settings_of(TrainConfig, "Training", leave_out=["output_dir"]))
+@with_settings(settings_of(TrainConfig, "Training", leave_out=["output_dir"], defaults=DEFAULTS))
 def finetune(
     base: RunDir,
     output: OutputDir,
@@ -49,7 +50,7 @@ def finetune(
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.progress import watching
     from subgpt.cli.tables import print_changes
-    from subgpt.cli.training import TRAIN_NAMES, Keep, carry_out, gather
+    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
     from subgpt.finetuning.finetune import finetune as train
 
     sources = ("data", "eval_data", "old_data")
@@ -58,14 +59,14 @@ def finetune(
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     model, tokenizer = load_with_tokenizer(base)
-    with watching(Keep(inputs.part(sources))) as callbacks:
+    with watching(keep(inputs.part(sources))) as callbacks:
         run = train(
             model,
             tokenizer,
             inputs.sources("data"),
             training,
-            old_source=inputs.sources("old_data"),
-            eval_source=inputs.sources("eval_data"),
+            old_source=inputs.sources("old_data") or None,
+            eval_source=inputs.sources("eval_data") or None,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

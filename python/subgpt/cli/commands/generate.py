@@ -43,7 +43,7 @@ def generate(
     from subgpt.generation.stream import stream
 
     options = {name: value for name, value in settings.items() if value is not None}
-    config = GenerationConfig(**options, stop=stop or ())
+    config = GenerationConfig(**options, stop=tuple(stop or ()))
     model, tokenizer = load_with_tokenizer(run)
     text = read_argument(prompt)
     pieces = stream(model, tokenizer, question_prompt(text) if ask else text, config=config)

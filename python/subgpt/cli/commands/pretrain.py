@@ -7,22 +7,23 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.options import Config, OutputDir, Resume, examples, new_app
-from subgpt.cli.settings import Setting, settings_of, with_settings
+from subgpt.cli.settings import Setting, default_note, settings_of, with_settings
 from subgpt.model.config import GPTConfig
 from subgpt.training.config import TrainConfig
 
 app = new_app()
 
+_PANEL = "Model (over the preset)"
 _SHAPE = [
-    Setting("n_layer", int, "Blocks.", "", "Model (over the preset)"),
-    Setting("n_head", int, "Attention heads in each block.", "", "Model (over the preset)"),
-    Setting("n_embd", int, "Width; a multiple of n_head.", "", "Model (over the preset)"),
-    Setting("block_size", int, "Longest text seen at once, in tokens.", "", "Model (over the preset)"),
-    Setting("n_inner", int, "Width inside the MLP; 4 n_embd if not given.", "", "Model (over the preset)"),
-    Setting("dropout", float, "Share of values dropped in training.", "0.0", "Model (over the preset)"),
-    Setting("bias", bool, "Biases in linear layers and norms.", "", "Model (over the preset)"),
-    Setting("activation", str, "gelu (exact) or gelu_new (GPT-2's).", "", "Model (over the preset)"),
-    Setting("tie_embeddings", bool, "Output layer = token embedding.", "", "Model (over the preset)"),
+    Setting("n_layer", int, "blocks", None, _PANEL),
+    Setting("n_head", int, "attention heads in each block", None, _PANEL),
+    Setting("n_embd", int, "width; a multiple of n_head", None, _PANEL),
+    Setting("block_size", int, "longest text seen at once, in tokens", None, _PANEL),
+    Setting("n_inner", int, "width inside the MLP; 4 n_embd if not given", None, _PANEL),
+    Setting("dropout", float, "share of values dropped in training", 0.0, _PANEL),
+    Setting("activation", str, "gelu (exact) or gelu_new (GPT-2's)", None, _PANEL),
+    Setting("bias", bool, "biases in linear layers and norms", True, _PANEL),
+    Setting("tie_embeddings", bool, "the output layer is the token embedding", True, _PANEL),
 ]
 _MODEL_NAMES = tuple(field.name for field in fields(GPTConfig))
 
@@ -48,7 +49,8 @@ def pretrain(
         Path | None, typer.Option(metavar="DIR", help="A trained tokenizer.", show_default=False)
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Size of the model: nano, micro, mini, small … gpt2. (nano)")
+        str | None,
+        typer.Option(help="Size of the model: nano, micro, mini, small … gpt2." + default_note("nano")),
     ] = None,
     config: Config = None,
     resume: Resume = False,
@@ -56,7 +58,7 @@ def pretrain(
 ) -> None:
     """Train a model from nothing on your own text, and save it as a run directory."""
     from subgpt.cli.progress import watching
-    from subgpt.cli.training import TRAIN_NAMES, Keep, carry_out, gather
+    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.pretrain import pretrain as train
@@ -70,7 +72,7 @@ def pretrain(
     training = TrainConfig(**inputs.part(name for name in TRAIN_NAMES if name != "block_size"))
     inputs.need("data", "give a file, directory or glob of text")
     model = GPT(GPTConfig.preset(inputs.values.get("preset", "nano"), **shape), seed=training.seed)
-    with watching(Keep(inputs.part(("data", "tokenizer")))) as callbacks:
+    with watching(keep(inputs.part(("data", "tokenizer")))) as callbacks:
         run = train(
             model,
             words,

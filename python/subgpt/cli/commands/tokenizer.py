@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from subgpt.cli.options import Json, TokenizerDir, examples, new_app
+from subgpt.cli.settings import default_note
 
 app = new_app(help="Train a tokenizer and look at what it does.", no_args_is_help=True)
+
+END_OF_TEXT = "<|endoftext|>"
 
 Text = Annotated[
     str, typer.Argument(metavar="TEXT", help="The text; - reads standard input.", show_default=False)
@@ -36,24 +39,43 @@ def train(
     level: Annotated[
         str, typer.Option(metavar="char|word|subword", help="What a token is; subword fits any text.")
     ] = "subword",
-    vocab_size: Annotated[int, typer.Option(help="Number of tokens, the special ones included.")] = 8192,
+    vocab_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of tokens, the special ones included; for char as many as there are."
+            + default_note(8192),
+            show_default=False,
+        ),
+    ] = None,
     pattern: Annotated[
-        str,
-        typer.Option(help="How text is cut before merging (subword): gpt4, gpt2 or a regular expression."),
+        str, typer.Option(metavar="gpt2|gpt4|o200k", help="How text is cut before subwords are learned.")
     ] = "gpt4",
     special_token: Annotated[
         list[str] | None,
         typer.Option(help="One more token that plain text never gives; may be repeated.", show_default=False),
     ] = None,
+    min_frequency: Annotated[int, typer.Option(help="Leave out what is seen less often.")] = 1,
+    text_field: Annotated[str, typer.Option(help="Key of the text in a .jsonl line.")] = "text",
+    errors: Annotated[
+        str, typer.Option(metavar="strict|replace", help="Bytes that are not UTF-8: refuse or replace.")
+    ] = "strict",
 ) -> None:
     """Train a tokenizer on text and save it as a Hugging Face tokenizer.json."""
-    from subgpt.cli.terminal import err, out
+    from subgpt.cli.progress import counting
+    from subgpt.cli.terminal import out
+    from subgpt.data.documents import read_documents
     from subgpt.tokenizer import Tokenizer
 
-    special = ("<|endoftext|>", *(special_token or ()))
-    with err().status("reading and counting …"):
+    documents = read_documents([Path(name) for name in source], text_field=text_field, errors=errors)  # type: ignore[arg-type]
+    with counting() as progress:
         tokenizer = Tokenizer.train(
-            source, level=level, vocab_size=vocab_size, pattern=pattern, special_tokens=special
+            (document.text for document in documents),
+            level=level,  # type: ignore[arg-type]
+            vocab_size=vocab_size,
+            pattern=pattern,
+            special_tokens=(END_OF_TEXT, *(special_token or ())),
+            min_frequency=min_frequency,
+            progress=progress,
         )
     tokenizer.save(output)
     out().print(f"{tokenizer.vocab_size} tokens in {output}")

@@ -17,7 +17,7 @@
 use super::rows::{self, BLOCK, check_rows};
 use super::{Beta, check};
 use crate::error::Result;
-use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::ops::Range;
 
@@ -66,7 +66,7 @@ pub fn layer_norm_backward(
     check::len(OP, "rstd", rstd.len(), n)?;
     check::len(OP, "dweight", dweight.len(), c)?;
     dbias.as_ref().map_or(Ok(()), |dbias| check::len(OP, "dbias", dbias.len(), c))?;
-    let isa: Isa = isa::current();
+    let isa = isa::current();
     let mut outs: Vec<&mut [f32]> = [Some(dweight), dbias].into_iter().flatten().collect();
     rows::fold_blocks(n, c, &mut outs, rows::blocks_mut(dx, BLOCK), |rows, dx, sums| {
         let (dweight, dbias) = sums.split_at_mut(c);
@@ -278,18 +278,8 @@ mod tests {
             let (_, mean, rstd) = self.forward(true);
             let mut dx = if beta == Beta::Overwrite { nan(n, c) } else { Array2::from_elem((n, c), start) };
             let (mut dweight, mut dbias) = (vec![start; c], vec![start; c]);
-            layer_norm_backward(
-                self.x.view(),
-                &self.weight,
-                &mean,
-                &rstd,
-                self.dy.view(),
-                dx.view_mut(),
-                beta,
-                &mut dweight,
-                Some(&mut dbias),
-            )
-            .unwrap();
+            let (x, dy, db) = (self.x.view(), self.dy.view(), Some(&mut dbias[..]));
+            layer_norm_backward(x, &self.weight, &mean, &rstd, dy, dx.view_mut(), beta, &mut dweight, db).unwrap();
             [dx.into_raw_vec_and_offset().0, dweight, dbias]
         }
     }

@@ -5,8 +5,8 @@
 //! filled with zeros. `b` is packed as it is (`K` by `N`), `a` as its transpose (`K` by `M`), so one function serves both:
 //!
 //! - rows adjacent in memory: runs are copied;
-//! - columns adjacent in memory (a `.t()` view of rows): blocks of 4 by 4 are transposed in registers, sixteen rows of
-//!   the panel at a time so that every cache line of the source is used up while it is there;
+//! - columns adjacent in memory (a `.t()` view of rows): blocks are transposed in registers
+//!   ([`super::micro::transpose`]), or copied lane by lane where there are none;
 //! - anything else: element by element.
 
 use super::micro::{self, MicroKernel};

@@ -1,6 +1,6 @@
 //! Few rows of `a` against columns of `b` that are runs in memory: blocks of `b` are transposed in registers and used there.
 //!
-//! Sixteen columns are sixteen streams, read to the end of their runs; nothing is written but the sums. A block of 8 by 8
+//! The columns taken at a time are as many streams, each read to the end of its run; nothing is written but the sums. A block of 8 by 8
 //! costs some ten cycles, less than memory takes to bring its 256 bytes. (A dot product along the runs would need no
 //! transposing, but another order of additions than the tiles have.)
 
@@ -9,21 +9,27 @@ use super::transpose::{BLOCK, runs_of, transpose_block};
 use core::arch::x86_64::*;
 use std::ops::Range;
 
-/// Columns at a time: two vectors, so that the chains of one hide the latency of the other.
-pub const COLUMNS: usize = 2 * BLOCK;
+/// Vectors of columns at a time: chains enough to hide the latency of an addition.
+const VECTORS: usize = 4;
+
+/// Columns at a time.
+pub const COLUMNS: usize = VECTORS * BLOCK;
 
 /// The sums over `ks` for [`COLUMNS`] columns from `j` on: row `i` of the result belongs to row `i` of `a`.
 ///
 /// `b` is transposed (its rows are the product's columns); `a` holds the `M` rows' values `k` by `k`.
 #[target_feature(enable = "avx2,fma")]
 pub fn sums<const M: usize>(a: &[[f32; M]], b: &Operand<'_>, j: usize, ks: Range<usize>) -> [[f32; COLUMNS]; M] {
-    let runs = [runs_of(b, j, ks.clone()), runs_of(b, j + BLOCK, ks.clone())];
+    let mut runs: [[&[f32]; BLOCK]; VECTORS] = [[&[]; BLOCK]; VECTORS];
+    for (g, runs) in runs.iter_mut().enumerate() {
+        *runs = runs_of(b, j + BLOCK * g, ks.clone());
+    }
     let deep = ks.len();
     assert!(a.len() >= deep && runs.iter().flatten().all(|run| run.len() == deep));
-    let mut sums = [[_mm256_setzero_ps(); 2]; M];
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; M];
     let whole = deep / BLOCK * BLOCK;
     for k in (0..whole).step_by(BLOCK) {
-        for g in 0..2 {
+        for g in 0..VECTORS {
             // SAFETY: eight floats from `k` on lie within the runs, as asserted.
             let block = unsafe { transpose_block(&runs[g], k) };
             for i in 0..BLOCK {
@@ -37,8 +43,8 @@ pub fn sums<const M: usize>(a: &[[f32; M]], b: &Operand<'_>, j: usize, ks: Range
     }
     let mut out = [[0.0; COLUMNS]; M];
     for m in 0..M {
-        for g in 0..2 {
-            // SAFETY: the half of a row of sixteen floats.
+        for g in 0..VECTORS {
+            // SAFETY: a vector's part of a row of the result.
             unsafe { _mm256_storeu_ps(out[m].as_mut_ptr().add(BLOCK * g), sums[m][g]) };
         }
         for k in whole..deep {

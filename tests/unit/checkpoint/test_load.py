@@ -1,0 +1,187 @@
+"""Opening model directories: what is accepted, and every way in which one can be something else."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import subgpt
+from subgpt import GPT, CheckpointError, ConfigError, MissingFileError, load
+
+
+@pytest.fixture
+def saved(model, tokenizer, tmp_path):
+    """A saved model with its tokenizer."""
+    model.save(tmp_path / "m", tokenizer=tokenizer)
+    return tmp_path / "m"
+
+
+def same(one, two):
+    a, b = one.state_dict(), two.state_dict()
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_a_saved_model_comes_back_with_its_tokenizer(model, tokenizer, saved):
+    loaded, words = load(str(saved))
+    assert same(loaded, model)
+    assert loaded.config == model.config
+    assert words.encode("red wheel").tolist() == tokenizer.encode("red wheel").tolist()
+    model.save(saved / "bare")
+    assert load(saved / "bare")[1] is None
+
+
+def test_the_directory_is_what_transformers_expects(model, tokenizer, saved):
+    config = json.loads((saved / "config.json").read_text())
+    assert config["model_type"] == "gpt2"
+    assert config["eos_token_id"] == tokenizer.eot_id
+    assert config["n_positions"] == config["n_ctx"] == 16
+    tensors = load_file(saved / "model.safetensors")
+    assert tensors["transformer.h.0.attn.c_attn.weight"].shape == (16, 48)
+    assert "lm_head.weight" not in tensors
+
+
+def test_a_model_without_biases_is_stored_with_zero_ones(tiny, tmp_path):
+    model = GPT(tiny(bias=False), seed=1)
+    model.save(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    assert not tensors["transformer.h.0.attn.c_attn.bias"].any()
+    assert json.loads((tmp_path / "config.json").read_text())["subgpt"] == {"bias": False}
+    loaded, _ = load(tmp_path)
+    assert same(loaded, model)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": False}, {"bias": False}])
+def test_shards_are_read_as_one(tiny, tmp_path, changes):
+    model = GPT(tiny(**changes), seed=4)
+    model.save(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    names = sorted(tensors)
+    parts = {"model-1.safetensors": names[:4], "model-2.safetensors": names[4:]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, tmp_path / file)
+    weight_map = {name: file for file, part in parts.items() for name in part}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    (tmp_path / "model.safetensors").unlink()
+    assert same(load(tmp_path)[0], model)
+
+    (tmp_path / "model-2.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(
+        MissingFileError, match=r"model-2\.safetensors: no such file, but .*index\.json names it"
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../m.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "c:\\x", "a\\b"]
+)
+def test_an_index_that_leads_out_of_its_folder_is_refused(saved, name):
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(CheckpointError, match="not a plain file name"):
+        load(saved)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": 3}}', "nonsense"])
+def test_an_index_of_another_kind_is_refused(saved, text):
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"index\.json"):
+        load(saved)
+
+
+def test_what_is_not_there(tmp_path, saved):
+    with pytest.raises(MissingFileError, match="no such directory"):
+        load(tmp_path / "nothing")
+    with pytest.raises(MissingFileError, match="hf download openai/gpt2"):
+        load("openai/gpt2")
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(MissingFileError, match=r"model\.safetensors: no such file"):
+        load(saved)
+    (saved / "config.json").unlink()
+    with pytest.raises(MissingFileError, match=r"config\.json: no such file"):
+        load(saved)
+    with pytest.raises(CheckpointError, match="give the directory"):
+        load(saved / "tokenizer.json")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "ckpt.pth", "weights.npz"])
+def test_pickles_are_never_opened(saved, name):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("the pickle was opened",))
+
+    (saved / name).write_bytes(pickle.dumps(Bomb()))
+    (saved / "model.safetensors").unlink()
+    for path in (saved, saved / name):
+        with pytest.raises(CheckpointError, match=r"can run code when opened.*save_pretrained"):
+            load(path)
+    shutil.copy(saved / name, saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match="can run code when opened"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><body>Not found</body></html>", "a web page"),
+        (b"PK\x03\x04" + bytes(100), "can run code"),
+        (b"", "model.safetensors"),
+        (b"12", "model.safetensors"),
+        (struct.pack("<Q", 2**63) + b"{}", "model.safetensors"),
+        (struct.pack("<Q", 2) + b"[]", "model.safetensors"),
+    ],
+)
+def test_files_that_are_no_weights(saved, content, said):
+    (saved / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=said):
+        load(saved)
+
+
+def test_weights_cut_off_anywhere_are_refused(saved):
+    whole = (saved / "model.safetensors").read_bytes()
+    for length in (*range(0, 60, 7), len(whole) // 2, len(whole) - 1):
+        (saved / "model.safetensors").write_bytes(whole[:length])
+        with pytest.raises(CheckpointError):
+            load(saved)
+
+
+def test_weights_of_another_shape_or_name_are_named(saved, tiny):
+    GPT(tiny(n_layer=2), seed=1).save(saved / "other")
+    shutil.copy(saved / "other" / "model.safetensors", saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"transformer\.h\.1\."):
+        load(saved)
+    GPT(tiny(n_inner=20), seed=1).save(saved / "third")
+    shutil.copy(saved / "third" / "model.safetensors", saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"c_fc.*\[16, 20\]"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "[1]", "[" * 100_000, '{"model_type": "llama"}', '{"model_type"']
+)
+def test_a_config_that_is_none(saved, text):
+    (saved / "config.json").write_text(text)
+    with pytest.raises((CheckpointError, ConfigError), match=r"config\.json"):
+        load(saved)
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tiny, tokenizer, tmp_path):
+    GPT(tiny(vocab_size=7), seed=1).save(tmp_path, tokenizer=tokenizer)
+    with pytest.raises(CheckpointError, match="they do not belong together"):
+        load(tmp_path)
+
+
+def test_saving_where_nothing_can_be_written(model, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(subgpt.OutputError, match="cannot write there"):
+        model.save(tmp_path / "file")
+    with pytest.raises(subgpt.OutputError, match="cannot write there"):
+        model.save(tmp_path / "file" / "below")

@@ -1,0 +1,117 @@
+"""Fine-tuning: the loss is on the answers, what is forgotten is seen, resumption is exact."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+import subgpt
+from subgpt import GPT, Callback, DataError, TrainConfig, finetune
+from subgpt.finetuning.data import example_data
+
+ROWS = [
+    {"question": f"what is {n}?", "answer": f"a red {word}"}
+    for n, word in enumerate(["cat", "plum", "bough"] * 4)
+]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "qa.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    return path
+
+
+@pytest.fixture
+def model(tiny):
+    return GPT(tiny(block_size=48), seed=1)
+
+
+def run(model, tokenizer, source, settings=None, **options):
+    config = TrainConfig(**{"max_steps": 30, "batch_size": 4, "learning_rate": 3e-2, **(settings or {})})
+    return finetune(model, tokenizer, source, config, **{"callbacks": (), **options})
+
+
+def test_only_answers_are_targets(tokenizer, rows):
+    data = example_data(rows, tokenizer, TrainConfig(batch_size=2).resolved(48))
+    x, y = data.loader.batch(0)
+    for ids, targets in zip(x, y, strict=True):
+        text = tokenizer.decode(targets[targets != -100])
+        assert text.startswith(" a red ")
+        assert text.endswith("<|endoftext|>")
+        shown = tokenizer.decode(ids[np.concatenate([[True], targets[:-1] == -100])])
+        assert shown.startswith("Question: what is")
+    assert data.held_out.text_bytes > 0
+
+
+def test_the_new_is_learnt_and_the_old_is_watched(model, tokenizer, rows, poems):
+    done = run(model, tokenizer, rows, old_source=iter_twice(poems))
+    assert set(done.before) == set(done.after) == {"new", "old"}
+    assert done.after["new"].loss < done.before["new"].loss / 2
+    assert done.after["old"].tokens == done.before["old"].tokens
+    answer = subgpt.generate(
+        model, tokenizer, "Question: what is 3?\nAnswer:", temperature=0, return_prompt=False
+    )
+    assert answer.startswith(" a red ")
+
+
+def iter_twice(texts):
+    return list(texts)
+
+
+def test_held_out_data_may_be_given(model, tokenizer, rows):
+    held = [{"question": "what is 99?", "answer": "a red cat"}]
+    done = run(model, tokenizer, rows, eval_source=held)
+    assert done.before["new"].tokens == len(" a red cat") + 1
+
+
+def test_running_text_is_learnt_as_in_pretraining(model, tokenizer, poems):
+    done = run(model, tokenizer, list(poems))
+    assert done.losses[-1] < done.losses[0]
+    assert list(done.after) == ["new"]
+
+
+def test_defaults_are_gentler_than_pretrainings(model, tokenizer, rows, tmp_path):
+    import yaml
+
+    finetune(model, tokenizer, rows, TrainConfig(max_steps=2), output_dir=tmp_path / "r", callbacks=())
+    values = yaml.safe_load((tmp_path / "r" / "training" / "config.yaml").read_text())
+    assert values["train"]["learning_rate"] == 1e-4
+    assert values["train"]["max_steps"] == 2
+    assert values["verb"] == "finetune"
+
+
+def test_examples_that_teach_nothing_are_refused(model, tokenizer):
+    with pytest.raises(DataError, match="answer"):
+        run(model, tokenizer, [{"question": "why?", "answer": " "}])
+    with pytest.raises(DataError):
+        run(model, tokenizer, [{"body": "why?"}])
+
+
+def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("signals are delivered differently on Windows")
+
+    class Stop(Callback):
+        def on_step(self, event):
+            if event.step == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    settings = {"max_steps": 9, "val_fraction": 0.3}
+    whole, cut = GPT(tiny(block_size=48), seed=1), GPT(tiny(block_size=48), seed=1)
+    one = run(whole, tokenizer, rows, settings, output_dir=tmp_path / "whole")
+    first = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", callbacks=[Stop()])
+    assert first.interrupted
+    two = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", resume=True)
+    assert two.losses == one.losses
+    assert two.before["new"].loss == one.before["new"].loss, (
+        "measured before the first step, not at the resumption"
+    )
+    assert two.after["new"].loss == one.after["new"].loss
+    for name, value in whole.state_dict().items():
+        assert np.array_equal(value, cut.state_dict()[name]), name

@@ -1,0 +1,58 @@
+"""GenerationConfig: what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from subgpt import ConfigError, GenerationConfig
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temperature": -0.1}, "temperature = -0.1"),
+        ({"temperature": float("nan")}, "temperature = nan"),
+        ({"temperature": float("inf")}, "temperature = inf"),
+        ({"top_p": 0}, "top_p = 0"),
+        ({"top_p": 1.01}, "top_p = 1.01"),
+        ({"top_k": -1}, "top_k = -1"),
+        ({"top_k": 1.5}, "top_k = 1.5"),
+        ({"min_p": 2}, "min_p = 2"),
+        ({"repetition_penalty": 0}, "repetition_penalty = 0"),
+        ({"max_new_tokens": -1}, "max_new_tokens = -1"),
+        ({"max_new_tokens": True}, "max_new_tokens = True is a truth value"),
+        ({"max_new_tokens": 2**31}, "max_new_tokens = 2147483648"),
+        ({"seed": -1}, "seed = -1"),
+        ({"stop": ""}, "stop"),
+        ({"stop": ["a", ""]}, "stop"),
+        ({"stop": 5}, "stop"),
+        ({"do_sample": "perhaps"}, "do_sample = 'perhaps'"),
+        ({"eos_token_id": -5}, "eos_token_id"),
+        ({"errors": "ignore"}, "errors = 'ignore'"),
+        ({"temprature": 1}, "did you mean 'temperature'?"),
+        ({"num_beams": 2}, "no setting 'num_beams'"),
+    ],
+)
+def test_what_cannot_be_is_named(options, said):
+    with pytest.raises(ConfigError) as caught:
+        GenerationConfig(**options)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_stop_text_or_several():
+    assert GenerationConfig(stop="END").stop == ("END",)
+    assert GenerationConfig(stop_strings=["a", "b"]).stop == ("a", "b")
+    assert GenerationConfig(stop=None).stop == ()
+    assert GenerationConfig(eos_token_id=7).eos_ids == [7]
+
+
+def test_greedy_is_a_temperature_of_zero_and_seeds_differ():
+    def native(**options):
+        return json.loads(GenerationConfig(**options).to_native())
+
+    assert native(do_sample=False)["temperature"] == 0
+    assert native(seed=5)["seed"] == 5
+    assert native()["seed"] != native()["seed"]

@@ -1,0 +1,244 @@
+"""Going on bit for bit: any number of threads, killed at any step, interrupted by a signal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import subgpt
+from subgpt import GPT, Callback, CheckpointError, ConfigError, TrainConfig
+
+SETTINGS = {"max_steps": 12, "batch_size": 4, "eval_steps": 5, "save_steps": 3, "learning_rate": 1e-2}
+
+
+def pretrain(model, tokenizer, poems, output_dir=None, resume=False, callbacks=(), **changes):
+    config = TrainConfig(**{**SETTINGS, **changes})
+    return subgpt.pretrain(
+        model, tokenizer, iter(poems), config, output_dir=output_dir, resume=resume, callbacks=callbacks
+    )
+
+
+class At(Callback):
+    """Does something after a step."""
+
+    def __init__(self, step, act):
+        self.step, self.act, self.notes = step, act, []
+
+    def on_start(self, start):
+        self.notes += start.notes
+
+    def on_step(self, event):
+        if event.step == self.step:
+            self.act()
+
+    def on_note(self, text):
+        self.notes.append(text)
+
+
+def course(folder):
+    """Everything of metrics.jsonl that is not a time."""
+    lines = map(json.loads, (folder / "training" / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")} for line in lines]
+
+
+def bits(model):
+    return {name: value.tobytes() for name, value in model.state_dict().items()}
+
+
+@pytest.fixture
+def whole(tiny, tokenizer, poems, tmp_path):
+    """A run that was never stopped, with dropout, so that its generator has a state."""
+    model = GPT(tiny(dropout=0.1), seed=1)
+    run = pretrain(model, tokenizer, poems, tmp_path / "whole")
+    return model, run, tmp_path / "whole"
+
+
+def test_the_curve_is_the_same_for_any_number_of_threads(tiny, tokenizer, poems, whole, threads):
+    for count in (1, 2, 5):
+        subgpt.set_num_threads(count)
+        model = GPT(tiny(dropout=0.1), seed=1)
+        run = pretrain(model, tokenizer, poems)
+        assert run.losses == whole[1].losses, f"{count} threads"
+        assert run.grad_norms == whole[1].grad_norms
+        assert bits(model) == bits(whole[0])
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGINT", 2), ("SIGTERM", 15)])
+def test_a_signal_saves_and_the_run_goes_on_as_if_never_stopped(
+    tiny, tokenizer, poems, whole, tmp_path, name, number
+):
+    if sys.platform == "win32":
+        pytest.skip("signals are delivered differently on Windows")
+    stop = At(7, lambda: os.kill(os.getpid(), getattr(signal, name)))
+    first = pretrain(GPT(tiny(dropout=0.1), seed=1), tokenizer, poems, tmp_path / "cut", callbacks=[stop])
+    assert first.interrupted
+    assert first.step == 7
+    assert first.checkpoint.name == "step-000007"
+    assert any("resume=True" in note and str(tmp_path / "cut") in note for note in stop.notes)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "handlers are put back"
+
+    model = GPT(tiny(dropout=0.1), seed=99)  # its weights are replaced by the checkpoint's
+    run = pretrain(model, tokenizer, poems, tmp_path / "cut", resume=True)
+    assert run.losses == whole[1].losses
+    assert (run.best, run.best_step) == (whole[1].best, whole[1].best_step)
+    assert run.tokens == whole[1].tokens
+    assert bits(model) == bits(whole[0])
+    assert course(tmp_path / "cut") == course(whole[2])
+
+
+def test_a_second_ctrl_c_ends_at_once(tiny, tokenizer, poems, tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("signals are delivered differently on Windows")
+
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(GPT(tiny(), seed=1), tokenizer, poems, tmp_path, callbacks=[At(7, twice)])
+    names = sorted(p.name for p in (tmp_path / "training" / "checkpoints").iterdir())
+    assert names == ["step-000003", "step-000006"]
+
+
+PROGRAM = textwrap.dedent(
+    """
+    import os, signal, sys, subgpt
+    folder, step = sys.argv[1], int(sys.argv[2])
+    poems = sys.stdin.read().split("\\0")
+    tokenizer = subgpt.Tokenizer.train(iter(poems), level="char", special_tokens=("<|endoftext|>",))
+    shape = dict(block_size=16, n_layer=1, n_head=2, n_embd=16, dropout=0.1)
+    model = subgpt.GPT(subgpt.GPTConfig(vocab_size=tokenizer.vocab_size, **shape), seed=1)
+    class Die(subgpt.Callback):
+        def on_step(self, event):
+            if event.step == step:
+                os.kill(os.getpid(), signal.SIGKILL) if hasattr(signal, "SIGKILL") else os._exit(9)
+    config = subgpt.TrainConfig(max_steps=12, batch_size=4, eval_steps=5, save_steps=3, learning_rate=1e-2)
+    subgpt.pretrain(model, tokenizer, iter(poems), config, output_dir=folder, resume=os.path.exists(folder),
+                    callbacks=[Die()])
+    """
+)
+
+
+@pytest.mark.parametrize("steps", [(1,), (4, 5, 11), (8,)])
+def test_killed_at_some_step_and_resumed(poems, whole, tmp_path, steps):
+    folder = tmp_path / "killed"
+    for step in (*steps, -1):
+        command = [sys.executable, "-c", PROGRAM, str(folder), str(step)]
+        done = subprocess.run(
+            command, input="\0".join(poems), text=True, capture_output=True, timeout=120, check=False
+        )
+        assert (done.returncode == 0) == (step == -1), done.stderr
+    model, _ = subgpt.load(folder)
+    assert bits(model) == bits(whole[0])
+    assert course(folder) == course(whole[2])
+
+
+def test_a_run_resumed_at_its_end_changes_nothing(tiny, tokenizer, poems, whole):
+    model = GPT(tiny(dropout=0.1), seed=1)
+    before = course(whole[2])
+    run = pretrain(model, tokenizer, poems, whole[2], resume=True)
+    assert run.losses == whole[1].losses
+    assert bits(model) == bits(whole[0])
+    assert course(whole[2]) == before
+
+
+def test_more_steps_may_be_asked_for_and_unset_fields_are_the_runs(tiny, tokenizer, poems, tmp_path):
+    model = GPT(tiny(), seed=1)
+    pretrain(model, tokenizer, poems, tmp_path, lr_scheduler_type="constant")
+    longer = TrainConfig(max_steps=15)
+    run = subgpt.pretrain(
+        GPT(tiny(), seed=1), tokenizer, iter(poems), longer, output_dir=tmp_path, resume=True, callbacks=()
+    )
+    assert run.steps == list(range(1, 16))
+    assert run.learning_rates[-1] == 1e-2
+    unset = subgpt.pretrain(
+        model, tokenizer, iter(poems), TrainConfig(), output_dir=tmp_path, resume=True, callbacks=()
+    )
+    assert (unset.max_steps, unset.step) == (15, 15)
+    with pytest.raises(ConfigError, match="max_steps = 4, but the run is at step 15"):
+        pretrain(model, tokenizer, poems, tmp_path, resume=True, lr_scheduler_type="constant", max_steps=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate was 0.01, is 0.5"),
+        ({"batch_size": 8}, "batch_size was 4, is 8"),
+        ({"seed": 3}, "seed was 0, is 3"),
+        ({"optimizer": "sgd"}, "optimizer was 'adamw', is 'sgd'"),
+    ],
+)
+def test_a_changed_setting_is_named(tiny, tokenizer, poems, whole, change, said):
+    with pytest.raises(ConfigError) as caught:
+        pretrain(GPT(tiny(dropout=0.1), seed=1), tokenizer, poems, whole[2], resume=True, **change)
+    assert said in str(caught.value)
+
+
+def test_a_changed_model_tokenizer_or_text_is_named(tiny, tokenizer, poems, whole):
+    def resume(model, words, texts):
+        pretrain(model, words, texts, whole[2], resume=True)
+
+    with pytest.raises(CheckpointError, match=r"dropout was 0\.1, is 0\.0"):
+        resume(GPT(tiny(), seed=1), tokenizer, poems)
+    with pytest.raises(CheckpointError, match="the data has changed"):
+        resume(GPT(tiny(dropout=0.1), seed=1), tokenizer, [*poems[:-1], "another poem\n"])
+    other = subgpt.Tokenizer.train(iter(sorted(set("".join(poems)) - {"z"})), level="char")
+    with pytest.raises(CheckpointError, match="the tokenizer is not the one"):
+        resume(GPT(tiny(dropout=0.1), seed=1), other, poems)
+
+
+def test_a_broken_newest_checkpoint_is_passed_over_aloud(tiny, tokenizer, poems, whole):
+    newest = whole[2] / "training" / "checkpoints" / "step-000012" / "optimizer.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[8] = 0  # the same length, no JSON any more
+    newest.write_bytes(content)
+    listener = At(0, None)
+    model = GPT(tiny(dropout=0.1), seed=1)
+    run = pretrain(model, tokenizer, poems, whole[2], resume=True, callbacks=[listener])
+    assert any("step-000012 cannot be used" in note for note in listener.notes)
+    assert any("resumed from step-000009" in note for note in listener.notes)
+    assert run.losses == whole[1].losses
+    assert bits(model) == bits(whole[0])
+
+
+def test_early_stopping_state_survives(tiny, tokenizer, poems, tmp_path):
+    settings = {
+        "max_steps": 40, "eval_steps": 2, "learning_rate": 3.0, "optimizer": "sgd", "weight_decay": 0.0,
+        "lr_scheduler_type": "constant", "early_stopping_patience": 4, "save_steps": 3,
+    }  # fmt: skip
+    whole, cut = GPT(tiny(), seed=1), GPT(tiny(), seed=1)
+    one = pretrain(whole, tokenizer, poems, tmp_path / "whole", **settings)
+    assert one.stopped_early
+    stop = At(one.step - 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    pretrain(cut, tokenizer, poems, tmp_path / "cut", callbacks=[stop], **settings)
+    two = pretrain(cut, tokenizer, poems, tmp_path / "cut", resume=True, **settings)
+    assert two.stopped_early
+    assert (two.step, two.best, two.best_step) == (one.step, one.best, one.best_step)
+    assert bits(cut) == bits(whole)
+
+
+def test_resuming_where_nothing_is(model, tokenizer, poems, tmp_path):
+    with pytest.raises(CheckpointError, match="no run to resume there"):
+        pretrain(model, tokenizer, poems, tmp_path / "typo", resume=True)
+    assert not (tmp_path / "typo").exists()
+    (tmp_path / "killed" / "training").mkdir(parents=True)
+    listener = At(0, None)
+    run = pretrain(model, tokenizer, poems, tmp_path / "killed", resume=True, callbacks=[listener])
+    assert run.step == 12
+    assert any("has no checkpoint yet; starting at step 0" in note for note in listener.notes)
+
+
+def test_weights_that_are_not_loaded_leave_no_trace(tiny, tokenizer, poems, whole):
+    """The order of the data is a function of the step alone: replaying any step gives the same batch."""
+    from subgpt.training.data import text_data
+
+    loader = text_data(iter(poems), tokenizer, TrainConfig(**SETTINGS).resolved(16)).loader
+    for step in (0, 5, 1000):
+        assert np.array_equal(loader.batch(step)[0], loader.batch(step)[0])

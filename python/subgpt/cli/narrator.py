@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from subgpt.cli.pieces import coloured_rows, show_text
@@ -29,7 +30,7 @@ class TerminalNarrator(Narrator):
         self._count += 1
         passed = time.monotonic() - self._begin
         out().print()
-        out().print(Text.assemble((f"{self._count}  {title}", "bold"), (f"   {passed:.0f} s", "dim")))
+        out().print(Text.assemble((f"{self._count}  {title}", "bold"), (f"   at {passed:.0f} s", "dim")))
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -59,9 +60,12 @@ class TerminalNarrator(Narrator):
         self._heading("questions that were held out, answered before and after", "")
         for answer in answers:
             _show(Text(harmless(answer.question), style="bold"))
-            _show(_row("before", answer.before or "(nothing)", "dim"))
-            _show(_row("after", answer.after or "(nothing)", "green"))
-            _show(_row("documented", answer.expected, ""))
+            rows = Table.grid(padding=(0, 2))
+            rows.add_column(style="dim", no_wrap=True)
+            rows.add_row("before", _one_line(answer.before or "(nothing)", "dim"))
+            rows.add_row("after", _one_line(answer.after or "(nothing)", "green"))
+            rows.add_row("documented", _one_line(answer.expected, ""))
+            _show(rows)
             out().print()
 
     def losses(self, losses: Sequence[LossChange]) -> None:
@@ -85,7 +89,7 @@ class TerminalNarrator(Narrator):
 
     def _heading(self, text: str, subject: str) -> None:
         out().print()
-        _show(Text.assemble((text, "dim"), " ", subject))
+        _show(Text.assemble((text, "dim"), " ", (subject, "bold")))
 
 
 def _show(what: RenderableType) -> None:
@@ -93,5 +97,5 @@ def _show(what: RenderableType) -> None:
     out().print(Padding(what, (0, 0, 0, 3), expand=False), soft_wrap=False)
 
 
-def _row(name: str, text: str, style: str) -> Text:
-    return Text.assemble((f"{name:<11}", "dim"), (harmless(" ".join(text.split())), style))
+def _one_line(text: str, style: str) -> Text:
+    return Text(harmless(" ".join(text.split())), style=style)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from subgpt import errors
-from subgpt.report import Panel, Report, Series, loss_svg, plot, save_loss_plot
+from subgpt.report import Panel, Report, Series, loss_svg, plot, save_loss_plot, svg_file
 
 
 def test_svg_is_well_formed_and_escaped(report: Report) -> None:
@@ -48,3 +48,9 @@ def test_without_matplotlib_the_remedy_is_named(
     with pytest.raises(errors.MissingExtraError, match=r"pip install 'subgpt\[plot\]'"):
         save_loss_plot(report.panels, tmp_path / "loss.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_svg_file_stands_alone(report: Report) -> None:
+    root = ElementTree.fromstring(svg_file([*report.panels, *report.panels]))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "--train" in "".join(style.text or "" for style in root.iter("{http://www.w3.org/2000/svg}style"))

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from subgpt.cli.options import examples, new_app
+from subgpt.quickstart.plan import DEFAULT_STEPS
 
 app = new_app()
 
 
 @app.command(epilog=examples("subgpt quickstart", "subgpt quickstart --steps 20 --out /tmp/first-look"))
 def quickstart(
-    steps: Annotated[int, typer.Option(help="Pretraining steps; everything else follows.")] = 400,
+    steps: Annotated[int, typer.Option(help="Pretraining steps; everything else follows.")] = DEFAULT_STEPS,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("subgpt-quickstart"),
     seed: Annotated[int, typer.Option(help="Same seed, same weights.")] = 0,
 ) -> None:

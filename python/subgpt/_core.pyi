@@ -1,6 +1,6 @@
 """The native half of subgpt. Everything here is wrapped by the public package; see there for the explanations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np

@@ -56,7 +56,7 @@ def _fail(line: str, code: int, debug: bool) -> int:
 def _usage_line(error: Any) -> str:
     """Say what was wrong with the usage, the nearest option where there is one, and where help is."""
     message = error.format_message().strip().rstrip(".")
-    if hasattr(error, "possibilities"):
+    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
         from subgpt.spelling import nearest
 
         options = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]

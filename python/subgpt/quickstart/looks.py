@@ -25,7 +25,7 @@ def write_samples(
     model: GPT, tokenizer: Tokenizer, prompts: Sequence[str], tokens: int, seed: int
 ) -> list[Sample]:
     """Let the model write `tokens` tokens after each prompt."""
-    config = GenerationConfig(max_new_tokens=tokens, temperature=0.8, top_k=50, seed=seed)
+    config = GenerationConfig(max_new_tokens=tokens, temperature=0.6, top_k=50, seed=seed)
     return [Sample(p, generate(model, tokenizer, p, config=config, return_prompt=False)) for p in prompts]
 
 

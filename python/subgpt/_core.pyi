@@ -1,6 +1,6 @@
 """The native half of subgpt. Everything here is wrapped by the public package; see there for the explanations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,12 @@ def build_info() -> dict[str, str]: ...
 
 class Tokenizer:
     @staticmethod
-    def train_files(
-        paths: list[str], options: dict[str, Any], errors: str, progress: Listener | None
-    ) -> Tokenizer: ...
-    @staticmethod
-    def train_texts(
-        texts: Iterable[str], options: dict[str, Any], errors: str, progress: Listener | None
+    def train(
+        paths: list[str],
+        texts: Iterable[str],
+        options: dict[str, Any],
+        errors: str,
+        progress: Listener | None,
     ) -> Tokenizer: ...
     @staticmethod
     def load(

@@ -1,11 +1,12 @@
 """The kernels on NumPy arrays, each forward beside its backward.
 
-Arrays are float32; other dtypes raise :class:`~subgpt.DtypeError`, wrong shapes :class:`~subgpt.ShapeError`. Strided
-arrays are copied to contiguous ones (``matmul`` reads any positive strides as they are). The GIL is released, and work is
-split over the threads of :func:`subgpt.set_num_threads`. Results have the same bits for any number of threads.
+Arrays are float32; other dtypes raise :class:`~subgpt.DtypeError`, wrong shapes :class:`~subgpt.ShapeError`.
+Strided arrays are copied to contiguous ones (``matmul`` reads any positive strides as they are). The GIL is released,
+and work is split over the threads of :func:`subgpt.set_num_threads`. Results have the same bits for any number of
+threads.
 
-A backward takes the forward's inputs (or its result, where that is enough) and the gradient of the result, and returns the
-gradients of the inputs in order.
+A backward takes the forward's inputs (or its result, where that is enough) and the gradient of the result, and
+returns the gradients of the inputs in order.
 """
 
 from __future__ import annotations

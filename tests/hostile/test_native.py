@@ -1,7 +1,7 @@
 """No panic reaches Python: wrong shapes, dtypes, strides and values for every bound function.
 
-The rule: a call gives a result, or raises a `SubgptError` (or Python's own TypeError/OverflowError at the signature). An
-`InternalError` is a caught panic, and fails the test.
+The rule: a call gives a result, or raises a `SubgptError` (or Python's own TypeError/OverflowError at the signature).
+An `InternalError` is a caught panic, and fails the test.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_any_arguments(name, call, data):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda x: np.asfortranarray(x),
+        np.asfortranarray,
         lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
         lambda x: np.repeat(x, 3, axis=0)[::3],
         lambda x: x[::-1][::-1],
@@ -200,9 +200,9 @@ def test_model_calls_refuse_what_does_not_fit():
     ):
         with pytest.raises((errors.InvalidValueError, errors.ShapeError)):
             call()
+    optimizer = _core.Optimizer(model, '{"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}')
     with pytest.raises(errors.InvalidValueError, match="backward"):
-        optimizer = '{"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}'
-        _core.Optimizer(model, optimizer).step(model, 0.1)
+        optimizer.step(model, 0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Backward kernels against central differences of the forward, over random shapes; paths and threads against each other.
+"""Backward kernels against central differences of the forward; paths and threads against each other.
 
-The forward runs in float32, so a difference quotient carries rounding noise of about eps |f| / h. The projection onto one
-random direction keeps the true derivative large against it: a missing or wrong term is off by its own size.
+The forward runs in float32, so a difference quotient carries rounding noise of about eps |f| / h. The projection onto
+one random direction keeps the true derivative large against it: a missing or wrong term is off by its own size.
 """
 
 from __future__ import annotations

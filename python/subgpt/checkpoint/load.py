@@ -20,6 +20,7 @@ _CONVERT = (
     "is a format that can run code when opened, so it is never read; convert it once where you trust it: "
     "transformers' AutoModelForCausalLM.from_pretrained(…).save_pretrained(folder) writes model.safetensors"
 )
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json")
 _JSON_LIMIT = 64 << 20
 
 
@@ -135,13 +136,13 @@ def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
     if (directory / "state.json").exists():
         places.append(directory.resolve().parent.parent.parent)
     for place in places:
-        if (place / "tokenizer.json").exists():
+        if any((place / name).exists() for name in _TOKENIZERS):
             from subgpt.tokenizer import Tokenizer
 
-            tokenizer = Tokenizer.load(place / "tokenizer.json")
+            tokenizer = Tokenizer.load(place)
             if tokenizer.vocab_size > config.vocab_size:
                 raise CheckpointError(
-                    f"{place / 'tokenizer.json'}: {tokenizer.vocab_size} tokens, but the model beside it "
+                    f"{place}: its tokenizer has {tokenizer.vocab_size} tokens, but the model beside it "
                     f"has a vocabulary of {config.vocab_size}; they do not belong together"
                 )
             return tokenizer

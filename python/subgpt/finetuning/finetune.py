@@ -10,7 +10,7 @@ from subgpt.finetuning.data import finetuning_data
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
-from subgpt.training.data import TrainingData
+from subgpt.training.data import TrainingData, fingerprint
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
 
@@ -53,12 +53,13 @@ def finetune(
             source, tokenizer, settings.replace(val_fraction=0.0, early_stopping_patience=None)
         )
         held_out = _held_out(eval_source, settings)
-        return TrainingData(data.loader, data.tokens, held_out, data.fingerprint, data.notes)
+        both = f"{data.fingerprint}+{fingerprint([array for batch in held_out.batches() for array in batch])}"
+        return TrainingData(data.loader, data.tokens, held_out, both, data.notes)
 
-    def watch(data: TrainingData) -> Mapping[str, HeldOut]:
+    def watch(data: TrainingData, settings: TrainConfig) -> Mapping[str, HeldOut]:
         watched = {} if data.held_out is None else {"new": data.held_out}
         if old_source is not None:
-            watched["old"] = _held_out(old_source, config or TrainConfig())
+            watched["old"] = _held_out(old_source, settings)
         return watched
 
     def _held_out(data: "DocumentSource | ExampleSource", settings: TrainConfig) -> HeldOut:

@@ -21,10 +21,8 @@ def _as_tuple(value: Any) -> Any:
     )
 
 
-Stops: TypeAlias = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_tuple)]
-StopIds: TypeAlias = Annotated[
-    tuple[Annotated[int, Field(ge=0, lt=1 << 32)], ...], BeforeValidator(_as_tuple)
-]
+Stops: TypeAlias = Annotated[Sequence[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_tuple)]
+StopIds: TypeAlias = Annotated[Sequence[Annotated[int, Field(ge=0, lt=1 << 32)]], BeforeValidator(_as_tuple)]
 
 
 class GenerationConfig(Settings):

@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mini": {**_SMALL, "n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256},
     # 29.7 M: a night on a desktop.
     "small": {**_SMALL, "n_layer": 8, "n_head": 8, "n_embd": 512, "block_size": 512},
-    # 63.8 M: days, or fine-tuning.
+    # 60.0 M: days, or fine-tuning.
     "base": {**_SMALL, "vocab_size": 16384, "n_layer": 10, "n_head": 10, "n_embd": 640, "block_size": 512},
     # nanoGPT's configuration for a CPU (README, "I only have a macbook"): 0.8 M at character level.
     "nanogpt-cpu": {

@@ -1,32 +1,38 @@
-"""``Tokenizer``: text to ids and back. A thin object over the native one, which does the work."""
+"""`Tokenizer`: text to ids and back. A thin object over the native one, which does the work."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.errors import DtypeError, InvalidValueError, TokenizerError
-from subgpt.tokenizer.sources import Source, text_files
 
-Level = Literal["char", "word", "subword"]
-Errors = Literal["replace", "strict"]
-Ids = npt.NDArray[np.integer[Any]] | Sequence[int]
-Specials = Literal["all"] | Iterable[str]
+if TYPE_CHECKING:
+    from subgpt.data.documents import DocumentSource
+
+Level: TypeAlias = Literal["char", "word", "subword"]
+Errors: TypeAlias = Literal["replace", "strict"]
+Ids: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
+Specials: TypeAlias = 'Literal["all"] | Iterable[str]'
+
+_ID_LIMIT = 2**32 - 1
 
 
 class Tokenizer:
     """A vocabulary with everything needed to turn text into ids and ids into text.
 
-    Three levels: ``"char"`` (every character is an entry), ``"word"`` (words, single spaces, single punctuation
-    marks) and ``"subword"`` (byte-level BPE). At every level decoding gives back exactly the text that was encoded, but
-    for characters and words that are not in the vocabulary: those become ``<unk>``. Subwords know no such thing, any
-    text round-trips.
+    Three levels: ``"char"`` (every character is an entry), ``"word"`` (words, single spaces, single
+    punctuation marks) and ``"subword"`` (byte-level BPE). At every level decoding gives back exactly the text
+    that was encoded, but for characters and words that are not in the vocabulary: those become ``<unk>``.
+    Subwords know no such thing: any text round-trips.
 
-    Make one with :meth:`train`, :meth:`load` or :meth:`from_json`. It never changes, so it can be shared by threads,
-    copied, pickled, compared and hashed.
+    Make one with `train`, `load` or `from_json`. It never changes, so it can be shared by threads, copied,
+    pickled, compared and hashed.
 
     >>> tok = Tokenizer.train(["a rose is a rose is a rose"], vocab_size=280)
     >>> ids = tok.encode("a rose is red")
@@ -40,10 +46,10 @@ class Tokenizer:
     _native: _core.Tokenizer
 
     def __init__(self) -> None:
-        raise TypeError("make a Tokenizer with Tokenizer.train(...), Tokenizer.load(...) or Tokenizer.from_json(...)")
+        raise TypeError("make a Tokenizer with Tokenizer.train, Tokenizer.load or Tokenizer.from_json")
 
     @classmethod
-    def _wrap(cls, native: _core.Tokenizer) -> "Tokenizer":
+    def _wrap(cls, native: _core.Tokenizer) -> Tokenizer:
         self = object.__new__(cls)
         self._native = native
         return self
@@ -53,7 +59,7 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        source: Source,
+        source: DocumentSource,
         *,
         level: Level = "subword",
         vocab_size: int | None = None,
@@ -61,56 +67,54 @@ class Tokenizer:
         special_tokens: Iterable[str] = ("<|endoftext|>",),
         min_frequency: int = 1,
         max_token_length: int | None = None,
-        errors: Errors = "strict",
+        errors: Errors = "replace",
         progress: Callable[[int, int], None] | None = None,
-    ) -> "Tokenizer":
-        """Trains a tokenizer.
+    ) -> Tokenizer:
+        """Train a tokenizer.
 
-        The same text and options give the same tokenizer, whatever the number of threads. Special tokens found in the
-        text separate what is around them and are not learned from.
+        The same text and options give the same tokenizer, whatever the number of threads. Special tokens
+        found in the text separate what is around them and are not learned from.
 
         Args:
-            source: a text file, a directory (its text files at any depth), a glob, or an iterable of str, each a
-                document. Files are read block by block and may be larger than memory; a byte order mark is dropped,
-                line ends are kept.
+            source: A text file, a directory, a glob, a list of these, or an iterable of str, each a document;
+                the rules are those of `subgpt.data.read_documents`. UTF-8 files are read block by block and
+                may be larger than memory. A byte order mark is dropped, line ends are kept.
             level: ``"char"``, ``"word"`` or ``"subword"``.
-            vocab_size: entries with special tokens. For subwords at least 256 and the special tokens; a text that
-                supports fewer gives fewer. For words the most frequent are kept. For characters a cap that must hold
-                all of them. ``None``: 8192, for characters as many as there are.
-            pattern: how text is split before subwords are learned: ``"gpt2"``, ``"gpt4"`` (also ``"cl100k"``) or
-                ``"o200k"``.
-            special_tokens: names that get the last ids, in this order. ``<unk>`` is added at levels char and word.
-            min_frequency: characters, words or pairs seen less often are left out.
-            max_token_length: longest subword in bytes; ``None``: any.
-            errors: what to do about bytes in files that are not UTF-8: ``"strict"`` raises a :class:`DataError` with
-                file and byte offset, ``"replace"`` puts U+FFFD.
-            progress: called with ``(done, total)``: bytes counted, with a total of 0, then merges made.
+            vocab_size: Entries, special tokens included. For subwords at least 256 and the special tokens; a
+                text that supports fewer gives fewer. For words the most frequent are kept. For characters a
+                cap that must hold all of them. None: 8192, for characters as many as there are.
+            pattern: How text is split before subwords are learned: ``"gpt2"``, ``"gpt4"`` (also
+                ``"cl100k"``), ``"o200k"``, or a regular expression.
+            special_tokens: Names that get the last ids, in this order. ``<unk>`` is added at levels char and
+                word.
+            min_frequency: Characters, words or pairs seen less often are left out.
+            max_token_length: Longest subword in bytes; None: any.
+            errors: What to do about bytes that are no text: ``"replace"`` puts U+FFFD, ``"strict"`` raises a
+                DataError with file and byte offset.
+            progress: Called with ``(done, total)``: bytes counted, of a total of 0, then merges made.
 
         Raises:
-            DataError: the corpus is empty, or not UTF-8.
-            MissingFileError: there is no such file.
-            InvalidValueError: an option cannot be.
-            DtypeError: the source yields something else than str.
+            DataError: The corpus is empty or unreadable, or not text.
+            MissingFileError: There is no such file.
+            InvalidValueError: An option cannot be.
+            DtypeError: The source yields something else than str.
 
         >>> Tokenizer.train(["to be or not to be"], level="word").tokens("to be!")
         ['to', ' ', 'be', '<unk>']
         >>> Tokenizer.train(["abc"], level="char", special_tokens=()).special_tokens
         {'<unk>': 3}
+
         """
         options = {
-            "level": _name("level", level),
-            "vocab_size": None if vocab_size is None else _count("vocab_size", vocab_size, 1),
-            "pattern": _name("pattern", pattern),
+            "level": _text("level", level),
+            "vocab_size": _count("vocab_size", vocab_size, 1),
+            "pattern": _text("pattern", pattern),
             "special_tokens": _names("special_tokens", special_tokens),
-            "min_frequency": _count("min_frequency", min_frequency, 0),
-            "max_token_length": None if max_token_length is None else _count("max_token_length", max_token_length, 1),
+            "min_frequency": _count("min_frequency", min_frequency, 0) or 0,
+            "max_token_length": _count("max_token_length", max_token_length, 1),
         }
-        errors = cast("Errors", _name("errors", errors))
-        if isinstance(source, str | os.PathLike):
-            return cls._wrap(_core.Tokenizer.train_files(text_files(source), options, errors, progress))
-        if isinstance(source, bytes | bytearray | memoryview) or not isinstance(source, Iterable):
-            raise DtypeError(f"source must be a path, a glob or an iterable of str, not {type(source).__name__}")
-        return cls._wrap(_core.Tokenizer.train_texts(source, options, errors, progress))
+        paths, texts = _open(source, errors)
+        return cls._wrap(_core.Tokenizer.train(paths, texts, options, errors, progress))
 
     @classmethod
     def load(
@@ -119,47 +123,50 @@ class Tokenizer:
         *,
         pattern: str | None = None,
         special_tokens: Mapping[str, int] | Iterable[str] | None = None,
-    ) -> "Tokenizer":
-        """Loads a tokenizer file, or a directory that holds one.
+    ) -> Tokenizer:
+        """Load a tokenizer file, or a directory that holds one.
 
-        - Hugging Face's ``tokenizer.json``, ours or others' (byte-level BPE; what is not implemented is named);
+        - Hugging Face's ``tokenizer.json``, ours or others' (byte-level BPE; what is not implemented is
+          named);
         - ``vocab.json`` + ``merges.txt``, or ``encoder.json`` + ``vocab.bpe``: name either, or the directory;
         - tiktoken's ``*.tiktoken`` ranks, whose special tokens are known for r50k, p50k, cl100k and o200k.
 
         Args:
-            path: the file or directory.
-            pattern: ``"gpt2"``, ``"cl100k"`` (also ``"gpt4"``) or ``"o200k"``, for files that do not say: ranks (by
-                default from the file's name) and vocabulary with merges (by default GPT-2's).
-            special_tokens: for the same files, in place of the known ones: names with ids, or names that are numbered
-                after the vocabulary.
+            path: The file or directory.
+            pattern: As in `train`, for files that do not say: ranks (by default from the file's name) and
+                vocabulary with merges (by default GPT-2's).
+            special_tokens: For the same files, in place of the known ones: names with ids, or names that are
+                numbered after the vocabulary.
 
         Raises:
-            TokenizerError: the file is damaged, or describes something that is not implemented.
-            MissingFileError: there is no such file.
+            TokenizerError: The file is damaged, or describes something that is not implemented.
+            MissingFileError: There is no such file.
+
         """
         native = _core.Tokenizer.load(
             _path(path),
-            None if pattern is None else _name("pattern", pattern),
+            None if pattern is None else _text("pattern", pattern),
             None if special_tokens is None else list(_numbered(special_tokens)),
         )
         return cls._wrap(native)
 
     @classmethod
-    def from_json(cls, json: str) -> "Tokenizer":
-        """Reads the text of a ``tokenizer.json``, as :meth:`to_json` gives it."""
-        if not isinstance(json, str):
-            raise DtypeError(f"json must be str, not {type(json).__name__}")
+    def from_json(cls, json: str) -> Tokenizer:
+        """Read the text of a ``tokenizer.json``, as `to_json` gives it."""
+        if _has_surrogate(_text("json", json)):
+            raise TokenizerError("json: contains a lone surrogate, which is no character")
         return cls._wrap(_core.Tokenizer.from_json(json))
 
     def to_json(self) -> str:
-        """The text of a ``tokenizer.json``."""
+        """Give the text of a ``tokenizer.json``."""
         return self._native.to_json()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes ``tokenizer.json`` and ``tokenizer_config.json`` into the directory ``path``, which is made if need be.
+        """Write ``tokenizer.json`` and ``tokenizer_config.json`` into the directory ``path``.
 
-        A path that ends in ``.json`` is written as that one file. A file is there whole or not at all. The ``tokenizers``
-        and ``transformers`` libraries load what is written, and give the same ids.
+        The directory is made if need be. A path that ends in ``.json`` is written as that one file. A file is
+        there whole or not at all. The ``tokenizers`` and ``transformers`` libraries load what is written, and
+        give the same ids.
         """
         self._native.save(_path(path))
 
@@ -173,29 +180,31 @@ class Tokenizer:
         disallowed_special: Specials = "all",
         errors: Errors = "replace",
     ) -> npt.NDArray[np.uint32]:
-        """The ids of ``text``, shape (n,), uint32.
+        """Turn ``text`` into ids, shape (n,), uint32.
 
         Special tokens follow tiktoken's rules, so that user data cannot smuggle one in.
 
         Args:
-            text: the text.
-            allowed_special: special tokens to recognise, or ``"all"``.
-            disallowed_special: special tokens that raise when the text contains them; ``"all"``: all that are not
-                allowed. With ``()`` they are ordinary text.
-            errors: characters and words without an entry become ``<unk>`` (``"replace"``) or raise (``"strict"``);
-                likewise lone surrogates, which become U+FFFD.
+            text: The text.
+            allowed_special: Special tokens to recognise, or ``"all"``.
+            disallowed_special: Special tokens that raise when the text contains them; ``"all"``: all that are
+                not allowed. With ``()`` they are ordinary text.
+            errors: Characters and words without an entry become ``<unk>`` (``"replace"``) or raise
+                (``"strict"``); likewise lone surrogates, which become U+FFFD.
 
         Raises:
-            TokenizerError: a disallowed special token, or with ``"strict"`` what has no entry.
+            TokenizerError: A disallowed special token, or with ``"strict"`` what has no entry.
 
         >>> tok = Tokenizer.train(["some text"], vocab_size=257)
         >>> tok.encode("hi<|endoftext|>", allowed_special="all").tolist()
         [104, 105, 256]
+
         """
-        return self._native.encode(text, *_allowance(allowed_special, disallowed_special), _name("errors", errors))
+        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        return self._native.encode(text, allowed, disallowed, _text("errors", errors))
 
     def encode_ordinary(self, text: str) -> npt.NDArray[np.uint32]:
-        """The ids of ``text``, shape (n,), uint32, with special tokens taken as ordinary text."""
+        """Turn ``text`` into ids, shape (n,), uint32, with special tokens taken as ordinary text."""
         return self._native.encode(text, [], [], "replace")
 
     def encode_batch(
@@ -206,24 +215,27 @@ class Tokenizer:
         disallowed_special: Specials = "all",
         errors: Errors = "replace",
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
-        """The ids of many texts on all threads: ids, shape (n,), uint32, and offsets, shape (len(texts) + 1,), uint64.
+        """Turn many texts into ids on all threads.
 
-        Text ``i`` has ``ids[offsets[i]:offsets[i + 1]]``. Arguments as in :meth:`encode`.
+        Returns:
+            Ids, shape (n,), uint32, and offsets, shape (len(texts) + 1,), uint64: text ``i`` has
+            ``ids[offsets[i]:offsets[i + 1]]``. Arguments and errors are those of `encode`.
 
         >>> tok = Tokenizer.train(["some text"], vocab_size=257)
         >>> ids, offsets = tok.encode_batch(["so", "", "me"])
         >>> offsets.tolist()
         [0, 2, 2, 4]
+
         """
-        if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
             raise DtypeError(f"texts must be an iterable of str, not {type(texts).__name__}")
-        allowance = _allowance(allowed_special, disallowed_special)
-        return self._native.encode_batch(list(texts), *allowance, _name("errors", errors))
+        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        return self._native.encode_batch(list(texts), allowed, disallowed, _text("errors", errors))
 
     def tokens(
         self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
     ) -> list[str]:
-        """The entries that ``text`` is cut into, as text. Arguments as in :meth:`encode`, entries as :meth:`id_to_token`.
+        """Show the entries that ``text`` is cut into: `id_to_token` of every id that `encode` gives.
 
         >>> Tokenizer.train(["aa ab"], level="char").tokens("a b")
         ['a', ' ', 'b']
@@ -234,33 +246,34 @@ class Tokenizer:
     # --- ids to text ---
 
     def decode(self, ids: Ids, errors: Literal["replace", "strict", "ignore"] = "replace") -> str:
-        """The text of ``ids``, any integer dtype, shape (n,); special tokens by their names.
+        """Turn ids, any integer dtype, shape (n,), into text; special tokens into their names.
 
         Args:
-            ids: the ids.
-            errors: bytes that are not UTF-8 (an incomplete character) become U+FFFD, raise, or are left out.
+            ids: The ids. One in a gap of the vocabulary gives U+FFFD.
+            errors: Bytes that are not UTF-8 (an incomplete character) become U+FFFD, raise, or are left out.
 
         Raises:
-            InvalidValueError: an id beyond the vocabulary.
-            TokenizerError: with ``"strict"``, bytes that are not UTF-8.
+            InvalidValueError: An id beyond the vocabulary.
+            TokenizerError: With ``"strict"``, bytes that are not UTF-8.
+
         """
         if errors not in ("replace", "strict", "ignore"):
-            raise InvalidValueError(f'errors is {errors!r}; known are "replace", "strict" and "ignore"')
+            raise InvalidValueError(f"errors is {errors!r}; known are 'replace', 'strict' and 'ignore'")
         data = self._native.decode_bytes(ids)
         try:
             return data.decode("utf-8", errors)
         except UnicodeDecodeError as error:
             raise TokenizerError(
-                f"ids: byte {error.start} of {len(data)} that they stand for is not UTF-8 ({error.reason}); "
-                'decode whole characters, or pass errors="replace"'
+                f"ids: byte {error.start} of the {len(data)} that they stand for is not UTF-8 "
+                f'({error.reason}); decode whole characters, or pass errors="replace"'
             ) from None
 
     def decode_bytes(self, ids: Ids) -> bytes:
-        """The bytes of ``ids``, any integer dtype, shape (n,)."""
+        """Turn ids, any integer dtype, shape (n,), into the bytes that they stand for."""
         return self._native.decode_bytes(ids)
 
-    def decode_stream(self) -> "DecodeStream":
-        """A decoder that takes ids one by one, for text that is shown while it is generated."""
+    def decode_stream(self) -> DecodeStream:
+        """Make a decoder that takes ids one by one, for text that is shown while it is generated."""
         return DecodeStream(self)
 
     # --- the vocabulary ---
@@ -271,25 +284,21 @@ class Tokenizer:
         return self._native.vocab_size
 
     def token_to_id(self, token: str) -> int | None:
-        """The id of an entry, given as :meth:`id_to_token` gives it; ``None`` if there is no such entry."""
-        if not isinstance(token, str):
-            raise DtypeError(f"token must be str, not {type(token).__name__}")
-        return None if _has_surrogate(token) else self._native.token_to_id(token)
+        """Find the id of an entry, given as `id_to_token` gives it; None if there is no such entry."""
+        return None if _has_surrogate(_text("token", token)) else self._native.token_to_id(token)
 
     def id_to_token(self, id: int) -> str | None:
-        """The entry of an id, as text.
+        """Show the entry of an id.
 
-        An entry that is no text by itself (a part of a character) is given by its bytes, as ``<0xE2><0x82>``. ``None``
-        where the vocabulary has a gap.
+        An entry that is no text by itself (a part of a character) is shown by its bytes, as
+        ``<0xE2><0x82>``. None where the vocabulary has a gap.
 
         Raises:
-            InvalidValueError: the id is beyond the vocabulary.
+            InvalidValueError: The id is beyond the vocabulary.
+
         """
-        if isinstance(id, bool | np.bool_) or not isinstance(id, int | np.integer):
-            raise DtypeError(f"id must be int, not {type(id).__name__}")
-        if not 0 <= id < self.vocab_size:
-            raise InvalidValueError(f"id is {id}; the vocabulary has ids 0 to {self.vocab_size - 1}")
-        return self._native.ids_to_tokens([int(id)])[0]
+        number = _count("id", id, 0, self.vocab_size - 1)
+        return self._native.ids_to_tokens([cast("int", number)])[0]
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -298,12 +307,12 @@ class Tokenizer:
 
     @property
     def eot_id(self) -> int | None:
-        """The id of ``<|endoftext|>``, which ends a document; ``None`` if there is none."""
+        """The id of ``<|endoftext|>``, which ends a document; None if there is none."""
         return self._native.eot_id
 
     @property
     def unk_id(self) -> int | None:
-        """The id of what is not in the vocabulary; ``None`` for subwords."""
+        """The id of what is not in the vocabulary; None for subwords."""
         return self._native.unk_id
 
     @property
@@ -313,7 +322,7 @@ class Tokenizer:
 
     @property
     def pattern(self) -> str | None:
-        """The split pattern: ``"gpt2"``, ``"gpt4"``, ``"o200k"``, or a regular expression; ``None`` where several."""
+        """The split: ``"gpt2"``, ``"gpt4"``, ``"o200k"``, a regular expression, or None where several."""
         return self._native.pattern
 
     @property
@@ -339,10 +348,10 @@ class Tokenizer:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Tokenizer.from_json, (self.to_json(),))
 
-    def __copy__(self) -> "Tokenizer":
+    def __copy__(self) -> Tokenizer:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Tokenizer":
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
         return self
 
 
@@ -362,30 +371,59 @@ class DecodeStream:
         self._decoder = _core.Utf8Decoder()
 
     def push(self, id: int) -> str:
-        """Adds one id; returns the text that is now complete."""
+        """Add one id; return the text that is now complete."""
         return self._decoder.push(self._tokenizer.decode_bytes([id]))
 
     def flush(self) -> str:
-        """Ends the text: returns U+FFFD if a character is incomplete, else nothing."""
+        """End the text: return U+FFFD if a character is incomplete, else nothing."""
         return self._decoder.flush()
 
 
+def _open(source: DocumentSource, errors: Errors) -> tuple[list[str], Iterable[str]]:
+    """Sort a source into plain UTF-8 files, which the core reads, and texts that Python reads."""
+    from subgpt.data.documents import documents_of, open_source
+    from subgpt.data.sources import FoundFiles
+
+    opened = open_source(source)
+    if not isinstance(opened, FoundFiles):
+        return [], opened
+    plain = [path for path in opened.files if _is_plain(path)]
+    others = FoundFiles(tuple(path for path in opened.files if path not in set(plain)))
+    if not others.files:
+        return [str(path) for path in plain], ()
+    documents = documents_of(others, text_field="text", errors=errors, separator=None)
+    return [str(path) for path in plain], (document.text for document in documents)
+
+
+def _is_plain(path: os.PathLike[str]) -> bool:
+    from pathlib import Path
+
+    from subgpt.data.decoding import UTF16_BOMS
+    from subgpt.data.jsonl import is_jsonl
+
+    if is_jsonl(Path(path)) or Path(path).suffix.lower() == ".gz":
+        return False
+    with Path(path).open("rb") as file:
+        return not file.read(4).startswith((*UTF16_BOMS, b"\0\0\xfe\xff"))
+
+
 def _path(path: str | os.PathLike[str]) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise DtypeError(f"path must be str or a path, not {type(path).__name__}")
-    return os.fspath(path)
+    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+    if not isinstance(name, str):
+        raise DtypeError(f"path must be str or a path, not {type(name).__name__}")
+    return name
 
 
-def _name(what: str, value: str) -> str:
+def _text(what: str, value: str) -> str:
     if not isinstance(value, str):
         raise DtypeError(f"{what} must be str, not {type(value).__name__}")
     return value
 
 
 def _names(what: str, values: Iterable[str]) -> list[str]:
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise DtypeError(f"{what} must be an iterable of str, not {type(values).__name__}; write [{values!r}]")
-    names = [_name(f"{what}[{i}]", value) for i, value in enumerate(values)]
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise DtypeError(f"{what} must be an iterable of str, not {type(values).__name__} ({values!r})")
+    names = [_text(f"{what}[{i}]", value) for i, value in enumerate(values)]
     for name in names:
         if _has_surrogate(name):
             raise InvalidValueError(f"{what}: {name!r} contains a lone surrogate, which is no character")
@@ -395,11 +433,13 @@ def _names(what: str, values: Iterable[str]) -> list[str]:
 def _numbered(specials: Mapping[str, int] | Iterable[str]) -> Iterator[tuple[str, int | None]]:
     ids = specials if isinstance(specials, Mapping) else {}
     for name in _names("special_tokens", specials):
-        yield name, _count(f"special_tokens[{name!r}]", ids[name], 0, 2**32 - 1) if name in ids else None
+        yield name, _count(f"special_tokens[{name!r}]", ids.get(name), 0, _ID_LIMIT)
 
 
-def _count(what: str, value: int, least: int, most: int = 2**63 - 1) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+def _count(what: str, value: int | None, least: int, most: int = 2**63 - 1) -> int | None:
+    if value is None and what != "id":
+        return None
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise DtypeError(f"{what} must be int, not {type(value).__name__}")
     if not least <= value <= most:
         raise InvalidValueError(f"{what} is {value}; it must be between {least} and {most}")
@@ -414,4 +454,4 @@ def _allowance(allowed: Specials, disallowed: Specials) -> tuple[list[str] | Non
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text)
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)

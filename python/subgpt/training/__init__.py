@@ -2,6 +2,6 @@
 
 `config` (what can be set), `schedule` (the learning rate of a step), `optimizers`, `data` (what is learnt
 from), `loop` (the updates), `interrupt` (Ctrl-C), `callbacks` (who watches), `recorder`, `metrics` and `plot`
-(what is written down), `run` (what comes back), `keeper` (what is kept), `resume` (whether one may go on),
-`runner` (all of it together), `pretrain` (the verb).
+(what is written down), `run` (what comes back), `keeper` (what is kept), `start` and `resume` (where
+a run begins), `runner` (all of it together), `pretrain` (the verb).
 """

@@ -7,7 +7,7 @@ notebook and plain lines elsewhere; `callbacks=()` is silent.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from subgpt.evaluation.measure import Evaluation
@@ -68,7 +68,7 @@ class CheckpointEvent:
     path: Path
 
 
-class Callback(Protocol):
+class Callback:
     """Override what you want to hear of. One that raises is dropped with a warning; training goes on."""
 
     def on_start(self, start: RunStart) -> None:
@@ -161,7 +161,8 @@ class TqdmBar(LogLines):
     def on_end(self, run: "Run") -> None:
         """Close the bar and sum up."""
         bar, self._bar = self._bar, None
-        bar.close()
+        if bar is not None:
+            bar.close()
         super().on_end(run)
 
     def say(self, text: str) -> None:

@@ -35,7 +35,7 @@ class Keeper:
         self._best: dict[str, Any] | None = None
 
     def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Make and lock the directory; an earlier run in it is refused, or discarded if `overwrite`."""
+        """Make and lock the directory; refuse one that holds an earlier run, unless it may be overwritten."""
         directory = self.directory
         if directory is None:
             return
@@ -58,15 +58,18 @@ class Keeper:
                 f"{directory.path}: holds a model or run already; resume it (resume=True), choose another "
                 "output_dir, or discard it (overwrite_output_dir=True)"
             )
+
+    def begin(self, optimizer: Optimizer, state: TrainState, config: TrainConfig, *, discard: bool) -> None:
+        """Name what there is to keep, and `discard` what an earlier run left; by now this one can start."""
+        self.optimizer, self.state, self.config = optimizer, state, config
+        directory = self.directory
+        if directory is None or not discard:
+            return
         with naming(directory.training):
             shutil.rmtree(directory.checkpoints)
             directory.checkpoints.mkdir()
             for path in (directory.metrics, directory.best, directory.before, directory.plot):
                 path.unlink(missing_ok=True)
-
-    def begin(self, optimizer: Optimizer, state: TrainState, config: TrainConfig) -> None:
-        """Name what there is to keep."""
-        self.optimizer, self.state, self.config = optimizer, state, config
 
     def save(self) -> None:
         """Write a checkpoint, unless a weight is broken: then LossError, and the earlier ones stay."""

@@ -48,7 +48,7 @@ def train(job: Job) -> None:
     with Interrupts() as interrupts:
         if state.step == 0:
             validate(job)
-        while state.step < config.max_steps:
+        while state.step < config.max_steps and not out_of_patience(job):
             begin = time.monotonic()
             passes = config.gradient_accumulation_steps
             batches = [job.loader.batch(state.step * passes + i) for i in range(passes)]
@@ -56,25 +56,21 @@ def train(job: Job) -> None:
             result = update(job.model, job.optimizer, batches, rate, config.max_grad_norm, state.step + 1)
             state.step += 1
             state.tokens += result.tokens
-            recorder.step(
-                state.step, result.loss, rate, result.grad_norm, result.tokens, time.monotonic() - begin
-            )
+            took = time.monotonic() - begin
+            recorder.step(state.step, result.loss, rate, result.grad_norm, result.tokens, took)
 
             finished = state.step == config.max_steps
             if finished or due(state.step, config.eval_steps):
                 validate(job)
             if due(state.step, config.sample_steps):
                 recorder.sample(state.step, config.sample_prompt, job.sample())
-            patience = config.early_stopping_patience
-            recorder.run.stopped_early = (
-                not finished and patience is not None and state.without_gain >= patience
-            )
-            recorder.run.interrupted = not finished and interrupts.requested is not None
-            ending = finished or recorder.run.stopped_early or recorder.run.interrupted
+            recorder.run.interrupted = interrupts.requested is not None and not finished
+            ending = finished or recorder.run.interrupted or out_of_patience(job)
             if ending or due(state.step, config.save_steps):
                 job.save()
-            if ending:
+            if recorder.run.interrupted:
                 break
+        recorder.run.stopped_early = out_of_patience(job) and state.step < config.max_steps
 
 
 class Update(NamedTuple):
@@ -121,6 +117,12 @@ def validate(job: Job) -> None:
         job.keep_best()
     else:
         state.without_gain += 1
+
+
+def out_of_patience(job: Job) -> bool:
+    """Tell whether validation has not got better for as long as `early_stopping_patience` allows."""
+    patience = job.config.early_stopping_patience
+    return patience is not None and job.state.without_gain >= patience
 
 
 def due(step: int, every: int) -> bool:

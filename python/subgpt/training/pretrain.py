@@ -49,5 +49,5 @@ def pretrain(
         resume=resume,
         callbacks=callbacks,
         defaults={},
-        watch=lambda _: {},
+        watch=lambda *_: {},
     )

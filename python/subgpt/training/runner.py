@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
-from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore, set_aside
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
-from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
+from subgpt.errors import ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
@@ -25,15 +24,14 @@ from subgpt.training.data import TrainingData
 from subgpt.training.keeper import Keeper
 from subgpt.training.loop import Job, train
 from subgpt.training.metrics import MetricsFile, read_metrics
-from subgpt.training.optimizers import SGD, AdamW, Optimizer
 from subgpt.training.recorder import Recorder
-from subgpt.training.resume import check_inputs, check_model, merge_settings
 from subgpt.training.run import Run
+from subgpt.training.start import Start
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
-Watch = Callable[[TrainingData], Mapping[str, HeldOut]]
+Watch = Callable[[TrainingData, TrainConfig], Mapping[str, HeldOut]]
 """What to measure before and after the run, by name."""
 
 
@@ -64,74 +62,19 @@ def run_training(
         directory = None if given.output_dir is None else RunDirectory(given.output_dir)
         keeper = Keeper(directory, model, stack)
         keeper.open(resume=resume, overwrite=given.overwrite_output_dir)
-        start = _Start(
+        start = Start(
             model, tokenizer, make_data, given, dict(defaults), keeper.directory if resume else None
         )
-        keeper.begin(start.optimizer, start.state, start.config)
+        keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
-            _write_settings(directory, verb, start.config, model)
+            _write_settings(directory, verb, start.config, model, resumed=start.path is not None)
         return _train(model, tokenizer, start, keeper, watchers, watch)
-
-
-class _Start:
-    """Where a run begins: settings, data, optimizer and state, fresh or from the newest good checkpoint."""
-
-    def __init__(
-        self,
-        model: GPT,
-        tokenizer: "Tokenizer",
-        make_data: Callable[[TrainConfig], TrainingData],
-        given: TrainConfig,
-        defaults: dict[str, Any],
-        resumed: RunDirectory | None,
-    ) -> None:
-        self.notes: list[str] = []
-        self.fresh = True
-        self.path: Path | None = None
-        self._tokenizer = tokenizer.fingerprint
-        while self.fresh and resumed is not None:
-            found = newest_checkpoint(resumed.checkpoints, self.notes.append)
-            if found is None:
-                self.notes.append(f"{resumed.path} has no checkpoint yet; starting at step 0")
-                break
-            path, self.state = found
-            check_model(model, self.state, str(path))
-            self.config = merge_settings(given, self.state, str(path))
-            self.optimizer = make_optimizer(model, self.config)
-            try:
-                restore(path, self.state, model, self.optimizer)
-            except (CheckpointError, ValueError) as error:
-                set_aside(path, error, self.notes.append)
-                continue
-            self.fresh, self.path = False, path
-            self.data = make_data(self.config)
-            check_inputs(self.state, self.data.fingerprint, self._tokenizer, str(path))
-            self.notes.append(f"resumed from {path.name}")
-        if self.fresh:
-            self._begin(model, make_data, given.with_defaults(**defaults).resolved(model.config.block_size))
-        self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
-        self.notes[:0] = self.data.notes
-
-    def _begin(
-        self, model: GPT, make_data: Callable[[TrainConfig], TrainingData], config: TrainConfig
-    ) -> None:
-        self.config = config
-        self.data = make_data(config)
-        self.optimizer = make_optimizer(model, config)
-        model.zero_grad()
-        model.native.dropout_state = (config.seed, 0)
-        self.state = TrainState(
-            dropout=(config.seed, 0),
-            model=model.config.to_dict(),
-            data=self.data.fingerprint,
-            tokenizer=self._tokenizer,
-        )
 
 
 def _train(
     model: GPT,
     tokenizer: "Tokenizer",
-    start: _Start,
+    start: Start,
     keeper: Keeper,
     callbacks: Sequence[Callback],
     watch: Watch,
@@ -154,8 +97,8 @@ def _train(
         options = GenerationConfig(max_new_tokens=config.sample_tokens, seed=config.seed)
         return generate(model, tokenizer, config.sample_prompt, config=options, return_prompt=False)
 
+    watched = watch(data, config)
     try:
-        watched = watch(data)
         recorder.start(
             RunStart(
                 step=state.step,
@@ -170,7 +113,7 @@ def _train(
                 notes=tuple(start.notes),
             )
         )
-        run.before = _before(model, watched, directory, start.fresh)
+        run.before = _before(model, watched, directory, start.path is None)
         train(
             Job(
                 model,
@@ -199,16 +142,6 @@ def _train(
     return run
 
 
-def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
-    """Make the optimizer that `config` names, for `model`."""
-    if config.optimizer == "sgd":
-        return SGD(model, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
-    betas = (config.adam_beta1, config.adam_beta2)
-    return AdamW(
-        model, config.learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
-    )
-
-
 def _given(config: TrainConfig | None, output_dir: str | Path | None) -> TrainConfig:
     if config is None:
         config = TrainConfig()
@@ -234,19 +167,20 @@ def _before(
     return before
 
 
-def _write_settings(directory: RunDirectory, verb: str, config: TrainConfig, model: GPT) -> None:
-    """Write `config.yaml`: what this run was really made with."""
+def _write_settings(
+    directory: RunDirectory, verb: str, config: TrainConfig, model: GPT, *, resumed: bool
+) -> None:
+    """Write `config.yaml`: what this run was really made with; sections of others stay when it is resumed."""
     import yaml
 
-    values = {
-        "verb": verb,
-        "subgpt_version": _core.__version__,
-        "train": config.to_dict(),
-        "model": model.config.to_dict(),
-    }
-    _core.write_atomic(
-        str(directory.settings), yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode()
-    )
+    before: Any = None
+    if resumed and directory.settings.is_file():
+        before = yaml.safe_load(directory.settings.read_text(encoding="utf-8"))
+    values = before if isinstance(before, dict) else {}
+    values |= {"verb": verb, "subgpt_version": _core.__version__}
+    values |= {"train": config.to_dict(), "model": model.config.to_dict()}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    _core.write_atomic(str(directory.settings), text.encode())
 
 
 def _plot(run: Run, recorder: Recorder) -> None:

@@ -174,7 +174,7 @@ impl Model {
     }
 
     fn clip_grad_norm(&self, py: Python<'_>, max_norm: f64) -> PyResult<f64> {
-        if !(max_norm > 0.0) {
+        if max_norm.is_nan() || max_norm <= 0.0 {
             return Err(InvalidValueError::new_err(format!("max_norm is {max_norm}; it must be positive")));
         }
         door::enter(py, || Ok(self.shared.write().update_parts().1.map_or(0.0, |grads| clip::clip(grads, max_norm))))

@@ -11,7 +11,6 @@ use std::sync::Mutex;
 use subgpt_core::tokenizer as core;
 use subgpt_core::tokenizer::OnInvalid;
 use subgpt_core::tokenizer::encode::EncodeOptions;
-use subgpt_core::tokenizer::pretokenize::patterns::Pattern;
 use subgpt_core::tokenizer::special::Which;
 use subgpt_core::tokenizer::stream::Utf8Stream;
 use subgpt_core::tokenizer::train::{TrainOptions, Trainer};
@@ -35,37 +34,23 @@ struct Tokenizer {
 
 #[pymethods]
 impl Tokenizer {
-    /// Trains on text files.
+    /// Trains on text files and an iterable of str.
     #[staticmethod]
-    #[pyo3(signature = (paths, options, errors, progress))]
-    fn train_files(
+    #[pyo3(signature = (paths, texts, options, errors, progress))]
+    fn train(
         py: Python<'_>,
         paths: Vec<PathBuf>,
-        options: &Bound<'_, PyDict>,
-        errors: &str,
-        progress: Option<Py<PyAny>>,
-    ) -> PyResult<Self> {
-        let (options, on_invalid) = (train_options(options)?, on_invalid(errors)?);
-        let inner = door::enter_long(py, progress, |listener| {
-            let mut trainer = Trainer::new(options)?;
-            paths.iter().try_for_each(|path| trainer.add_file(path, on_invalid, listener))?;
-            trainer.finish(listener)
-        })?;
-        Ok(Tokenizer { inner })
-    }
-
-    /// Trains on an iterable of str.
-    #[staticmethod]
-    #[pyo3(signature = (texts, options, errors, progress))]
-    fn train_texts(
-        py: Python<'_>,
         texts: &Bound<'_, PyAny>,
         options: &Bound<'_, PyDict>,
         errors: &str,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (options, on_invalid) = (train_options(options)?, on_invalid(errors)?);
+        let watcher = || progress.as_ref().map(|f| f.clone_ref(py));
         let mut trainer = door::enter(py, || Trainer::new(options))?;
+        door::enter_long(py, watcher(), |listener| {
+            paths.iter().try_for_each(|path| trainer.add_file(path, on_invalid, listener))
+        })?;
         let mut texts = texts.try_iter()?;
         let mut count = 0;
         loop {
@@ -73,13 +58,12 @@ impl Tokenizer {
             if block.is_empty() {
                 break;
             }
-            let watcher = progress.as_ref().map(|f| f.clone_ref(py));
-            door::enter_long(py, watcher, |listener| {
+            door::enter_long(py, watcher(), |listener| {
                 trainer.add(&block.iter().map(String::as_str).collect::<Vec<_>>())?;
                 subgpt_core::progress::report(listener, trainer.bytes(), 0)
             })?;
         }
-        let inner = door::enter_long(py, progress, |listener| trainer.finish(listener))?;
+        let inner = door::enter_long(py, watcher(), |listener| trainer.finish(listener))?;
         Ok(Tokenizer { inner })
     }
 
@@ -235,15 +219,12 @@ impl Utf8Decoder {
 fn train_options(options: &Bound<'_, PyDict>) -> PyResult<TrainOptions> {
     let get =
         |name: &str| options.get_item(name)?.ok_or_else(|| InvalidValueError::new_err(format!("{name} is missing")));
-    let (level, pattern): (String, String) = (get("level")?.extract()?, get("pattern")?.extract()?);
-    let unknown = |name: &str, value: &str, known: &str| {
-        InvalidValueError::new_err(format!("Tokenizer.train: {name} is {value:?}; known are {known}"))
-    };
+    let level: String = get("level")?.extract()?;
+    let known = "known are \"char\", \"word\" and \"subword\"";
+    let unknown = || InvalidValueError::new_err(format!("Tokenizer.train: level is {level:?}; {known}"));
     Ok(TrainOptions {
-        level: core::Level::from_name(&level)
-            .ok_or_else(|| unknown("level", &level, "\"char\", \"word\" and \"subword\""))?,
-        pattern: Pattern::from_name(&pattern)
-            .ok_or_else(|| unknown("pattern", &pattern, "\"gpt2\", \"gpt4\" and \"o200k\""))?,
+        level: core::Level::from_name(&level).ok_or_else(unknown)?,
+        pattern: get("pattern")?.extract()?,
         vocab_size: get("vocab_size")?.extract()?,
         special_tokens: get("special_tokens")?.extract()?,
         min_frequency: get("min_frequency")?.extract()?,

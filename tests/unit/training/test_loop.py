@@ -142,6 +142,11 @@ def test_a_directory_with_a_run_in_it_is_kept_unless_told_otherwise(
     with pytest.raises(subgpt.CheckpointError, match="holds a model or run already"):
         pretrain(model, tokenizer, poems, config, output_dir=tmp_path)
     again = config.replace(overwrite_output_dir=True, max_steps=2)
+    with pytest.raises(DataError):
+        pretrain(model, tokenizer, [" "], again, output_dir=tmp_path)
+    assert subgpt.Run.load(tmp_path).losses == first.losses, (
+        "nothing is discarded for a run that cannot start"
+    )
     run = pretrain(model, tokenizer, poems, again, output_dir=tmp_path)
     assert len(first.losses) == 6
     assert subgpt.Run.load(tmp_path).steps == run.steps == [1, 2]

@@ -222,6 +222,10 @@ def test_early_stopping_state_survives(tiny, tokenizer, poems, tmp_path):
     assert two.stopped_early
     assert (two.step, two.best, two.best_step) == (one.step, one.best, one.best_step)
     assert bits(cut) == bits(whole)
+    three = pretrain(cut, tokenizer, poems, tmp_path / "cut", resume=True, **settings)
+    assert three.stopped_early, "a run that ran out of patience has not more of it later"
+    assert three.step == one.step
+    assert bits(cut) == bits(whole)
 
 
 def test_resuming_where_nothing_is(model, tokenizer, poems, tmp_path):
@@ -242,3 +246,14 @@ def test_weights_that_are_not_loaded_leave_no_trace(tiny, tokenizer, poems, whol
     loader = text_data(iter(poems), tokenizer, TrainConfig(**SETTINGS).resolved(16)).loader
     for step in (0, 5, 1000):
         assert np.array_equal(loader.batch(step)[0], loader.batch(step)[0])
+
+
+def test_what_others_wrote_into_the_settings_stays(tiny, tokenizer, poems, whole):
+    import yaml
+
+    path = whole[2] / "training" / "config.yaml"
+    path.write_text(path.read_text() + "inputs:\n  data: poems/\n")
+    pretrain(GPT(tiny(dropout=0.1), seed=1), tokenizer, poems, whole[2], resume=True, save_steps=4)
+    values = yaml.safe_load(path.read_text())
+    assert values["inputs"] == {"data": "poems/"}
+    assert values["train"]["save_steps"] == 4

@@ -116,13 +116,14 @@ impl Decoder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::pretokenize::Pretokenizer;
     use crate::tokenizer::pretokenize::patterns::Pattern;
     use crate::tokenizer::special::Matcher;
 
     fn count(content: &[u8], on_invalid: OnInvalid) -> Result<Vec<(String, u64)>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        let mut counter = Counter::new(Pattern::Words, Matcher::default());
+        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default());
         count_file(&mut counter, file.path(), on_invalid, &mut progress::ignore)?;
         Ok(counter.into_counts().into_iter().map(|(p, n)| (String::from_utf8(p.into()).unwrap(), n)).collect())
     }
@@ -166,7 +167,7 @@ mod tests {
     }
 
     fn count_of(path: &str) -> Result<()> {
-        let mut counter = Counter::new(Pattern::Words, Matcher::default());
+        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default());
         count_file(&mut counter, Path::new(path), OnInvalid::Strict, &mut progress::ignore)
     }
 }

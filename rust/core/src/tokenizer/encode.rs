@@ -89,14 +89,11 @@ impl Tokenizer {
 
     /// Special tokens to look for in `text`: those allowed, and those that are found in every text.
     fn matcher(&self, text: &str, options: EncodeOptions<'_>) -> Result<Cow<'_, Matcher>> {
-        if self.specials.names().is_empty() && matches!(options.disallowed, Which::All) {
-            return Ok(Cow::Borrowed(&self.always));
-        }
         let admitted = self.specials.admit(text, options.allowed, options.disallowed)?;
         if self.added.is_empty() {
-            return Ok(Cow::Owned(admitted));
+            return Ok(admitted);
         }
-        Ok(Cow::Owned(Matcher::new(admitted.names().chain(self.added.iter().cloned()))))
+        Ok(Cow::Owned(admitted.into_owned().with(&self.added)))
     }
 
     /// A long text as parts that can be encoded each on its own.
@@ -210,8 +207,7 @@ impl Tokenizer {
     #[inline]
     fn entry(&self, piece: &str) -> Option<u32> {
         let id = self.vocab.id(piece.as_bytes())?;
-        let special = self.specials.names().iter().any(|(_, special)| *special == id);
-        (!special).then_some(id)
+        (!self.specials.contains(id)).then_some(id)
     }
 }
 

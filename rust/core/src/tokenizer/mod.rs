@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use bpe::Bpe;
 use pretokenize::Pretokenizer;
 use pretokenize::patterns::Pattern;
-use special::{Matcher, Specials};
+use special::Specials;
 use std::sync::OnceLock;
 use vocab::Vocab;
 
@@ -63,7 +63,7 @@ impl Level {
 #[derive(Debug)]
 enum Model {
     /// By merging bytes.
-    Bpe(Bpe),
+    Bpe(Box<Bpe>),
     /// By looking it up; what is not there becomes `unk`.
     Entries { unk: Option<u32> },
 }
@@ -88,15 +88,13 @@ pub struct Tokenizer {
     model: Model,
     specials: Specials,
     added: Vec<(String, u32)>,
-    always: Matcher,
     fingerprint: OnceLock<String>,
 }
 
 impl Tokenizer {
     fn new(parts: Parts) -> Self {
         let Parts { level, split, vocab, model, specials, added } = parts;
-        let always = Matcher::new(added.iter().cloned());
-        Tokenizer { level, split, vocab, model, specials, added, always, fingerprint: OnceLock::new() }
+        Tokenizer { level, split, vocab, model, specials, added, fingerprint: OnceLock::new() }
     }
 
     /// What an entry of the vocabulary is.

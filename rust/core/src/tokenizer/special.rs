@@ -6,11 +6,13 @@
 
 use crate::error::{Error, Result};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 
 /// Special tokens by name.
 #[derive(Debug, Default, Clone)]
 pub struct Specials {
     names: Vec<(String, u32)>,
+    all: Matcher,
 }
 
 /// Which special tokens a call speaks of.
@@ -26,7 +28,8 @@ impl Specials {
     /// These tokens, in the order of their ids.
     pub fn new(mut names: Vec<(String, u32)>) -> Self {
         names.sort_by_key(|(_, id)| *id);
-        Specials { names }
+        let all = Matcher::new(names.iter().cloned());
+        Specials { names, all }
     }
 
     /// Names and ids in the order of ids.
@@ -39,16 +42,19 @@ impl Specials {
         self.names.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
     }
 
+    /// Whether `id` is that of a special token.
+    pub fn contains(&self, id: u32) -> bool {
+        self.names.binary_search_by_key(&id, |(_, id)| *id).is_ok()
+    }
+
     /// The allowed tokens, after making sure that `text` contains no disallowed one.
-    pub fn admit(&self, text: &str, allowed: Which<'_>, disallowed: Which<'_>) -> Result<Matcher> {
-        let is_allowed = |name: &str| match allowed {
-            Which::All => true,
-            Which::Only(names) => names.iter().any(|n| n == name),
-        };
-        let refused = match disallowed {
-            Which::All => Matcher::new(self.names.iter().filter(|(name, _)| !is_allowed(name)).cloned()),
+    pub fn admit(&self, text: &str, allowed: Which<'_>, disallowed: Which<'_>) -> Result<Cow<'_, Matcher>> {
+        let refused = match (allowed, disallowed) {
+            (Which::All, Which::All) => Cow::Owned(Matcher::default()),
+            (Which::Only([]), Which::All) => Cow::Borrowed(&self.all),
+            (Which::Only(names), Which::All) => Cow::Owned(self.matcher(|name| !names.contains(name))),
             // As in tiktoken any string may be disallowed, special or not.
-            Which::Only(names) => Matcher::new(names.iter().map(|name| (name.clone(), 0))),
+            (_, Which::Only(names)) => Cow::Owned(Matcher::new(names.iter().map(|name| (name.clone(), 0)))),
         };
         if let Some((at, found, _)) = refused.find(text, 0) {
             return Err(Error::tokenizer(
@@ -60,7 +66,14 @@ impl Specials {
                 ),
             ));
         }
-        Ok(Matcher::new(self.names.iter().filter(|(name, _)| is_allowed(name)).cloned()))
+        Ok(match allowed {
+            Which::All => Cow::Borrowed(&self.all),
+            Which::Only(names) => Cow::Owned(self.matcher(|name| names.contains(name))),
+        })
+    }
+
+    fn matcher(&self, wanted: impl Fn(&String) -> bool) -> Matcher {
+        Matcher::new(self.names.iter().filter(|(name, _)| wanted(name)).cloned())
     }
 }
 
@@ -93,6 +106,11 @@ impl Matcher {
     /// Whether there is nothing to find.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// The same with more strings.
+    pub fn with(self, more: &[(String, u32)]) -> Matcher {
+        if more.is_empty() { self } else { Matcher::new(self.names().chain(more.iter().cloned())) }
     }
 
     /// The strings and their ids, in no particular order.
@@ -179,7 +197,8 @@ mod tests {
 
     #[test]
     fn the_leftmost_and_then_longest_is_found() {
-        let all = specials().admit("", Which::All, Which::All).unwrap();
+        let specials = specials();
+        let all = specials.admit("", Which::All, Which::All).unwrap();
         assert_eq!(cut(&all, "x<|a|><b>y<|a|><c>é!"), ["x", "2", "y", "1", "<c>", "3"]);
         assert_eq!(cut(&all, "<|a|"), ["<|a|"]);
         assert!(cut(&all, "").is_empty());

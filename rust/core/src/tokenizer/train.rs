@@ -26,8 +26,8 @@ pub struct TrainOptions {
     pub level: Level,
     /// Entries with special tokens; `None`: [`DEFAULT_VOCAB_SIZE`], or all characters.
     pub vocab_size: Option<usize>,
-    /// The split pattern of subwords.
-    pub pattern: Pattern,
+    /// The split pattern of subwords: a name or a regular expression.
+    pub pattern: String,
     /// Special tokens, in the order of their ids.
     pub special_tokens: Vec<String>,
     /// Characters, words or pairs seen less often are left out.
@@ -50,13 +50,13 @@ impl Trainer {
         }
         check_special_tokens(&options.special_tokens)?;
         check_size(&options)?;
-        let pattern = match options.level {
-            Level::Char => Pattern::Chars,
-            Level::Word => Pattern::Words,
-            Level::Subword => options.pattern,
+        let split = match options.level {
+            Level::Char => Pretokenizer::known(Pattern::Chars),
+            Level::Word => Pretokenizer::known(Pattern::Words),
+            Level::Subword => Pretokenizer::from_argument(&options.pattern, "Tokenizer.train")?,
         };
         let specials = Matcher::new(options.special_tokens.iter().map(|name| (name.clone(), 0)));
-        Ok(Trainer { counter: Counter::new(pattern, specials), options })
+        Ok(Trainer { counter: Counter::new(split, specials), options })
     }
 
     /// Counts whole documents.
@@ -77,7 +77,7 @@ impl Trainer {
     /// The tokenizer that the counted text gives. A text that does not support the size asked for gives a smaller one.
     pub fn finish(self, listener: &mut Listener<'_>) -> Result<Tokenizer> {
         let Trainer { options, counter } = self;
-        let counts = counter.into_counts();
+        let (split, counts) = counter.into_parts();
         if counts.is_empty() {
             return Err(Error::Data {
                 place: "corpus".into(),
@@ -86,16 +86,16 @@ impl Trainer {
             });
         }
         match options.level {
-            Level::Subword => subwords(&counts, &options, listener),
+            Level::Subword => subwords(&counts, split, &options, listener),
             Level::Char => {
                 let reserved = options.special_tokens.len();
                 let entries = char::alphabet(counts, options.min_frequency, options.vocab_size, reserved)?;
-                listed(entries, Pattern::Chars, options)
+                listed(entries, split, options)
             }
             Level::Word => {
                 let (size, reserved) = (options.vocab_size.unwrap_or(DEFAULT_VOCAB_SIZE), options.special_tokens.len());
                 let entries = word::most_frequent(counts, options.min_frequency, size, reserved)?;
-                listed(entries, Pattern::Words, options)
+                listed(entries, split, options)
             }
         }
     }
@@ -136,7 +136,7 @@ fn check_size(options: &TrainOptions) -> Result<()> {
 }
 
 /// A tokenizer that looks its pieces up.
-fn listed(mut entries: Vec<Vec<u8>>, pattern: Pattern, options: TrainOptions) -> Result<Tokenizer> {
+fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: TrainOptions) -> Result<Tokenizer> {
     // A special token may be spelt like a word or character; it is the special one that stays.
     entries.retain(|entry| !options.special_tokens.iter().any(|name| name.as_bytes() == entry));
     let first_special = entries.len() as u32;
@@ -144,11 +144,15 @@ fn listed(mut entries: Vec<Vec<u8>>, pattern: Pattern, options: TrainOptions) ->
     let vocab = Vocab::new(with_specials(entries, &specials), "corpus")?;
     let specials = Specials::new(specials);
     let model = Model::Entries { unk: specials.id(UNKNOWN) };
-    let split = Pretokenizer::known(pattern);
     Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added: Vec::new() }))
 }
 
-fn subwords(counts: &[(Box<[u8]>, u64)], options: &TrainOptions, listener: &mut Listener<'_>) -> Result<Tokenizer> {
+fn subwords(
+    counts: &[(Box<[u8]>, u64)],
+    split: Pretokenizer,
+    options: &TrainOptions,
+    listener: &mut Listener<'_>,
+) -> Result<Tokenizer> {
     let size = options.vocab_size.unwrap_or(DEFAULT_VOCAB_SIZE.max(BYTES as usize + options.special_tokens.len()));
     let limits = Limits {
         merges: size - BYTES as usize - options.special_tokens.len(),
@@ -167,9 +171,9 @@ fn subwords(counts: &[(Box<[u8]>, u64)], options: &TrainOptions, listener: &mut 
     let bpe = Bpe::new(listed, vocab.entries().filter(|(id, _)| *id < count), false);
     Ok(Tokenizer::new(Parts {
         level: Level::Subword,
-        split: Pretokenizer::known(options.pattern),
+        split,
         vocab,
-        model: Model::Bpe(bpe),
+        model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added: Vec::new(),
     }))

@@ -286,7 +286,7 @@ fn a_row_alone_has_the_bits_it_has_among_others() {
 #[test]
 fn nothing_times_nothing_is_zero_or_what_was_there() {
     let (a, b) = (Array2::zeros((60, 0)), Array2::zeros((0, 40)));
-    assert_eq!(product(a.view(), b.view(), PLAIN), Array2::zeros((60, 40)));
+    assert_eq!(product(a.view(), b.view(), PLAIN), Array2::<f32>::zeros((60, 40)));
     let kept = Options { beta: Beta::Accumulate, ..PLAIN };
     assert_eq!(product(a.view(), b.view(), kept), numbers(60, 40, 7));
 }

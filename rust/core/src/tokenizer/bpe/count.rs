@@ -1,12 +1,13 @@
 //! How often each piece occurs in a corpus: cut, counted in parallel, added up.
 //!
-//! A document is cut into tasks at places where no pattern has a piece across (`Pattern::safe_cut`), so the counts are
+//! A document is cut into tasks at places where no pattern has a piece across (`Pretokenizer::cut`), so the counts are
 //! those of the whole document, and are the same for any number of threads. Special tokens are cut out: what separates
 //! documents is no text to learn from.
 
 use crate::error::Result;
 use crate::parallel;
-use crate::tokenizer::pretokenize::patterns::Pattern;
+use crate::tokenizer::pretokenize::Pretokenizer;
+use crate::tokenizer::pretokenize::scanner::floor_boundary;
 use crate::tokenizer::special::Matcher;
 use rustc_hash::FxHashMap;
 
@@ -15,16 +16,16 @@ const TASK: usize = 1 << 18;
 
 /// A corpus that is being counted.
 pub struct Counter {
-    pattern: Pattern,
+    split: Pretokenizer,
     specials: Matcher,
     counts: FxHashMap<Box<[u8]>, u64>,
     bytes: u64,
 }
 
 impl Counter {
-    /// Counts the pieces of `pattern`.
-    pub fn new(pattern: Pattern, specials: Matcher) -> Self {
-        Counter { pattern, specials, counts: FxHashMap::default(), bytes: 0 }
+    /// Counts the pieces that `split` cuts.
+    pub fn new(split: Pretokenizer, specials: Matcher) -> Self {
+        Counter { split, specials, counts: FxHashMap::default(), bytes: 0 }
     }
 
     /// Counts whole documents.
@@ -59,9 +60,14 @@ impl Counter {
 
     /// The pieces and their counts, sorted by their bytes.
     pub fn into_counts(self) -> Vec<(Box<[u8]>, u64)> {
+        self.into_parts().1
+    }
+
+    /// What cut the pieces, and the pieces as [`Counter::into_counts`] gives them.
+    pub fn into_parts(self) -> (Pretokenizer, Vec<(Box<[u8]>, u64)>) {
         let mut counts: Vec<_> = self.counts.into_iter().collect();
         counts.sort_unstable();
-        counts
+        (self.split, counts)
     }
 
     /// Tasks of about [`TASK`] bytes: small documents together, large ones in parts.
@@ -100,7 +106,7 @@ impl Counter {
 
     fn cut_before(&self, text: &str, mut limit: usize) -> Option<usize> {
         loop {
-            let cut = self.pattern.safe_cut(text, limit)?;
+            let cut = self.split.cut(text, limit)?;
             match self.straddling(text, cut) {
                 None => return Some(cut),
                 Some(start) => limit = start,
@@ -111,8 +117,8 @@ impl Counter {
     /// Where a special token begins that `cut` would cut in two.
     fn straddling(&self, text: &str, cut: usize) -> Option<usize> {
         let longest = self.specials.longest();
-        let mut at = text.floor_char_boundary(cut.saturating_sub(longest));
-        let end = text.floor_char_boundary((cut + longest).min(text.len()));
+        let mut at = floor_boundary(text, cut.saturating_sub(longest));
+        let end = floor_boundary(text, cut + longest);
         while let Some((start, found, _)) = self.specials.find(&text[..end], at) {
             if start >= cut {
                 break;
@@ -132,7 +138,7 @@ impl Counter {
                 document,
                 &mut counts,
                 |counts, text| {
-                    self.pattern.for_each(text, |piece| {
+                    self.split.for_each(text, |piece| {
                         *counts.entry(piece).or_insert(0) += 1;
                         Ok(())
                     })
@@ -150,7 +156,7 @@ mod tests {
     use crate::tokenizer::pretokenize::patterns::GPT4;
 
     fn counter(specials: &[&str]) -> Counter {
-        Counter::new(GPT4, Matcher::new(specials.iter().map(|s| (s.to_string(), 0))))
+        Counter::new(Pretokenizer::known(GPT4), Matcher::new(specials.iter().map(|s| (s.to_string(), 0))))
     }
 
     #[test]

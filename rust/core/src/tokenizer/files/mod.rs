@@ -8,7 +8,7 @@ pub mod tokenizer_json;
 pub mod vocab_merges;
 
 use super::Tokenizer;
-use super::pretokenize::patterns::Pattern;
+use super::pretokenize::Pretokenizer;
 use crate::error::{Error, Result};
 use crate::io::atomic;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub type GivenSpecials = Vec<(String, Option<u32>)>;
 /// Loads a tokenizer from a file or a directory that holds one. `pattern` and `special_tokens` are for formats that do
 /// not carry them.
 pub fn load(path: &Path, pattern: Option<&str>, special_tokens: Option<GivenSpecials>) -> Result<Tokenizer> {
-    let pattern = pattern.map(named_pattern).transpose()?;
+    let pattern = pattern.map(|name| Pretokenizer::from_argument(name, "Tokenizer.load")).transpose()?;
     let path = &if path.is_dir() { in_directory(path)? } else { path.to_path_buf() };
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     match name.rsplit('.').next() {
@@ -69,17 +69,6 @@ const VOCABS: &[&str] = &["vocab.json", "encoder.json"];
 const MERGES: &[&str] = &["merges.txt", "vocab.bpe"];
 const EXPECTED: &str =
     "a tokenizer.json, a *.tiktoken rank file, or vocab.json (encoder.json) with merges.txt (vocab.bpe)";
-
-fn named_pattern(name: &str) -> Result<Pattern> {
-    Pattern::from_name(name).ok_or_else(|| {
-        Error::value(
-            "Tokenizer",
-            "pattern",
-            format!("{name:?}"),
-            "known are \"gpt2\", \"gpt4\" (= \"cl100k\") and \"o200k\"",
-        )
-    })
-}
 
 /// The tokenizer file in a directory.
 fn in_directory(directory: &Path) -> Result<PathBuf> {

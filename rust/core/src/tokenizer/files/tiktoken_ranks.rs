@@ -30,11 +30,11 @@ const PUBLISHED: &[(Pattern, usize, &[(&str, u32)])] = &[
 ];
 
 /// Loads ranks with `pattern`, by default the one that the file's name tells.
-pub fn load(path: &Path, pattern: Option<Pattern>, special_tokens: Option<GivenSpecials>) -> Result<Tokenizer> {
+pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<GivenSpecials>) -> Result<Tokenizer> {
     let place = path.display().to_string();
     let ranks = parse(&read(path)?, &place)?;
-    let pattern = match pattern.or_else(|| from_file_name(path)) {
-        Some(pattern) => pattern,
+    let split = match split.or_else(|| from_file_name(path).map(Pretokenizer::known)) {
+        Some(split) => split,
         None => {
             return Err(Error::tokenizer(
                 place,
@@ -43,11 +43,11 @@ pub fn load(path: &Path, pattern: Option<Pattern>, special_tokens: Option<GivenS
             ));
         }
     };
-    let specials = number_specials(special_tokens.unwrap_or_else(|| published(pattern, ranks.len())), &ranks);
+    let specials = number_specials(special_tokens.unwrap_or_else(|| published(split.pattern(), ranks.len())), &ranks);
     let special_entries = specials.iter().map(|(name, id)| (name.clone().into_bytes(), *id));
     let vocab = Vocab::new(ranks.into_iter().chain(special_entries), &place)?;
     let specials = Specials::new(specials);
-    let bpe = Bpe::from_ranks(&vocab, |id| specials.names().iter().any(|(_, special)| *special == id));
+    let bpe = Bpe::from_ranks(&vocab, |id| specials.contains(id));
     if let Some(byte) = bpe.missing_byte() {
         return Err(Error::tokenizer(
             place,
@@ -57,9 +57,9 @@ pub fn load(path: &Path, pattern: Option<Pattern>, special_tokens: Option<GivenS
     }
     Ok(Tokenizer::new(Parts {
         level: Level::Subword,
-        split: Pretokenizer::known(pattern),
+        split,
         vocab,
-        model: Model::Bpe(bpe),
+        model: Model::Bpe(Box::new(bpe)),
         specials,
         added: Vec::new(),
     }))
@@ -73,8 +73,8 @@ fn from_file_name(path: &Path) -> Option<Pattern> {
         .and_then(Pattern::from_name)
 }
 
-fn published(pattern: Pattern, ranks: usize) -> GivenSpecials {
-    let known = PUBLISHED.iter().find(|(p, n, _)| *p == pattern && *n == ranks);
+fn published(pattern: Option<Pattern>, ranks: usize) -> GivenSpecials {
+    let known = PUBLISHED.iter().find(|(p, n, _)| Some(*p) == pattern && *n == ranks);
     known.map_or(Vec::new(), |(_, _, names)| names.iter().map(|(name, id)| (name.to_string(), Some(*id))).collect())
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Listed {
 pub fn load(
     vocab: &Path,
     merges: &Path,
-    pattern: Option<Pattern>,
+    split: Option<Pretokenizer>,
     special_tokens: Option<GivenSpecials>,
 ) -> Result<Tokenizer> {
     let place = vocab.display().to_string();
@@ -58,7 +58,7 @@ pub fn load(
         vocab: entries,
         merges,
         added: Vec::new(),
-        split: Pretokenizer::known(pattern.unwrap_or(Pattern::Gpt2)),
+        split: split.unwrap_or_else(|| Pretokenizer::known(Pattern::Gpt2)),
         ignore_merges: false,
     })
 }
@@ -115,7 +115,7 @@ pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
         level: Level::Subword,
         split,
         vocab,
-        model: Model::Bpe(bpe),
+        model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added,
     }))

@@ -3,6 +3,7 @@
 //! A pattern comes from a file and may be hostile: its size and depth are limited by the engine, and matching that
 //! backtracks too often ends in an error instead of running for ever.
 
+use super::scanner::floor_boundary;
 use crate::error::{Error, Result};
 use fancy_regex::{Regex, RegexBuilder};
 
@@ -64,7 +65,7 @@ impl General {
 }
 
 fn shortened(source: &str) -> &str {
-    &source[..source.floor_char_boundary(100)]
+    &source[..floor_boundary(source, 100)]
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ pub mod patterns;
 pub mod scanner;
 pub mod unicode;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use general::General;
 use patterns::Pattern;
+use scanner::floor_boundary;
 use unicode::{Classes, NUMBER};
 
 /// One step of cutting.
@@ -41,6 +42,32 @@ impl Pretokenizer {
     pub fn known(pattern: Pattern) -> Self {
         let spelling = (pattern != Pattern::Gpt2).then(|| pattern.regex().to_string());
         Pretokenizer { steps: vec![Step::Known(pattern, spelling)], prefix_space: false }
+    }
+
+    /// What a caller's `pattern` names: a known pattern, or a regular expression. A plain word that is no known name is
+    /// an error of `op`, not an expression.
+    pub fn from_argument(pattern: &str, op: &'static str) -> Result<Self> {
+        if let Some(known) = Pattern::from_name(pattern) {
+            return Ok(Pretokenizer::known(known));
+        }
+        if !pattern.contains(|c| r"\[](){}|+*?.^$".contains(c)) {
+            let expected = "known are \"gpt2\", \"gpt4\" (also \"cl100k\") and \"o200k\", or pass a regular expression";
+            return Err(Error::value(op, "pattern", format!("{pattern:?}"), expected));
+        }
+        let step = match Pattern::from_regex(pattern) {
+            Some(known) => Step::Known(known, Some(pattern.to_string())),
+            None => Step::General(General::new(pattern, "pattern")?),
+        };
+        Ok(Pretokenizer { steps: vec![step], prefix_space: false })
+    }
+
+    /// The last place at or before `limit` where `text` may be cut in two without changing any piece; see
+    /// [`Pattern::safe_cut`]. Other regular expressions tell no such place: there it is after a line end, by decree.
+    pub fn cut(&self, text: &str, limit: usize) -> Option<usize> {
+        match self.pattern() {
+            Some(pattern) => pattern.safe_cut(text, limit),
+            None => text[..floor_boundary(text, limit)].rfind('\n').map(|at| at + 1),
+        }
     }
 
     /// The pattern, when it is a known one and the only step.

@@ -3,7 +3,7 @@
 //! Every function is written from the regular expression in its comment and tested equal to it. A piece never depends on
 //! the text before it, and looks no further than the run of one class that follows it, so scanning is linear.
 
-use super::scanner::Text;
+use super::scanner::{Text, floor_boundary};
 use super::unicode::{CASELESS, LETTER, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER};
 
 /// A pattern with a scanner of its own.
@@ -113,14 +113,14 @@ impl Pattern {
     /// visible character: no pattern has a piece across it, and what is on its left ends there in any case. A text of
     /// characters can be cut anywhere.
     pub fn safe_cut(self, text: &str, limit: usize) -> Option<usize> {
-        let limit = text.floor_char_boundary(limit);
+        let limit = floor_boundary(text, limit);
         if self == Pattern::Chars {
             return (limit > 0).then_some(limit);
         }
         let scan = Text::new(text);
         let mut right = limit;
         while right > 0 {
-            let left = text.floor_char_boundary(right - 1);
+            let left = floor_boundary(text, right - 1);
             if right < text.len() && scan.look(right).0 & SPACE != 0 {
                 let (class, _) = scan.look(left);
                 if class & (LETTER | NUMBER) != 0 || (class & SPACE == 0 && scan.byte(right) == b' ') {
@@ -169,7 +169,7 @@ fn gpt2(t: &Text<'_>, at: usize) -> usize {
     } else {
         // All of it at the end of the text; else all but the last, which may belong to what follows.
         let spaces = t.spaces(at);
-        if spaces.end == t.len() || spaces.last == at { spaces.end } else { spaces.last }
+        if spaces.end == t.end() || spaces.last == at { spaces.end } else { spaces.last }
     }
 }
 
@@ -274,7 +274,7 @@ fn words(t: &Text<'_>, at: usize) -> usize {
 #[inline]
 fn white_space(t: &Text<'_>, at: usize, trailing: bool) -> usize {
     let spaces = t.spaces(at);
-    let at_end = spaces.end == t.len();
+    let at_end = spaces.end == t.end();
     if trailing && at_end {
         spaces.end
     } else if spaces.after_newline > at {
@@ -288,7 +288,7 @@ fn white_space(t: &Text<'_>, at: usize, trailing: bool) -> usize {
 
 #[inline]
 fn run_of_bytes(t: &Text<'_>, mut at: usize, bytes: &[u8]) -> usize {
-    while at < t.len() && bytes.contains(&t.byte(at)) {
+    while at < t.end() && bytes.contains(&t.byte(at)) {
         at += 1;
     }
     at

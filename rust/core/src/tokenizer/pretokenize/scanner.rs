@@ -2,6 +2,15 @@
 
 use super::unicode::{Classes, SPACE, Set};
 
+/// The last character boundary at or before `at`.
+pub fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
 /// A text under a scanner. Positions are byte offsets at character boundaries.
 #[derive(Clone, Copy)]
 pub struct Text<'t> {
@@ -15,9 +24,9 @@ impl<'t> Text<'t> {
         Text { text, classes: Classes::get() }
     }
 
-    /// The length in bytes.
+    /// Where the text ends, in bytes.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn end(&self) -> usize {
         self.text.len()
     }
 

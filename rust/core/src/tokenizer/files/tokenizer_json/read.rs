@@ -1,15 +1,9 @@
-//! Hugging Face's `tokenizer.json`, read and written.
-//!
-//! Our three levels in its words: subwords are `BPE` with a `Split` (or nothing, for GPT-2's pattern) and `ByteLevel`;
-//! characters and words are `WordLevel` with a `Split` that isolates them and a `Fuse` decoder, which joins without
-//! spaces. Special tokens are in the vocabulary as well as in `added_tokens`, so that their ids may leave gaps.
-//!
-//! `truncation` and `padding` are what the last call asked for, no part of text to ids, and are not applied. Everything
-//! else that is not implemented is refused by name.
+//! Reading: every component is implemented or refused by name.
 
-use super::vocab_merges::{Listed, bad_merge, build, parse_merge};
-use super::{ByteAlphabet, read};
+use super::AddedToken;
 use crate::error::{Error, Result};
+use crate::tokenizer::files::read;
+use crate::tokenizer::files::vocab_merges::{Listed, bad_merge, build, parse_merge};
 use crate::tokenizer::pretokenize::general::General;
 use crate::tokenizer::pretokenize::patterns::Pattern;
 use crate::tokenizer::pretokenize::{Pretokenizer, Step};
@@ -17,13 +11,12 @@ use crate::tokenizer::special::Specials;
 use crate::tokenizer::vocab::Vocab;
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use std::path::Path;
 
 /// `{"token": id, …}`, with every token once and no order lost.
-pub(super) struct Entries(pub Vec<(String, u32)>);
+pub struct Entries(pub Vec<(String, u32)>);
 
 /// A vocabulary of any model; that of `Unigram` is a list, which is only looked at to name it.
 enum AnyVocab {
@@ -51,23 +44,6 @@ struct File {
     #[serde(default)]
     decoder: Value,
     model: ModelFile,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct AddedToken {
-    id: u32,
-    content: String,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    #[serde(default, rename = "normalized")]
-    normalized: bool,
-    #[serde(default)]
-    special: bool,
 }
 
 #[derive(Deserialize)]
@@ -369,171 +345,4 @@ fn read_split_step(component: &Value, place: &str) -> Result<Step> {
         Some(pattern) => Ok(Step::Known(pattern, Some(regex))),
         None => General::new(&regex, place).map(Step::General),
     }
-}
-
-/// The `pre_tokenizer` that describes `split`.
-pub fn split_to_json(split: &Pretokenizer, level: Level) -> Value {
-    let isolated =
-        |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
-    let byte_level = |prefix: bool, regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex});
-    let mut steps: Vec<Value> = Vec::new();
-    let mut own_regex = false;
-    for step in &split.steps {
-        match step {
-            Step::Known(_, None) => own_regex = true,
-            Step::Known(_, Some(regex)) => steps.push(isolated(regex)),
-            Step::General(general) => steps.push(isolated(general.source())),
-            Step::Digits { individual } => steps.push(json!({"type": "Digits", "individual_digits": individual})),
-        }
-    }
-    if level == Level::Subword {
-        steps.push(byte_level(split.prefix_space, own_regex));
-    }
-    match steps.len() {
-        0 => Value::Null,
-        1 => steps.remove(0),
-        _ => json!({"type": "Sequence", "pretokenizers": steps}),
-    }
-}
-
-#[derive(Serialize)]
-struct Written<'a> {
-    version: &'static str,
-    truncation: Value,
-    padding: Value,
-    added_tokens: Vec<AddedToken>,
-    normalizer: Value,
-    pre_tokenizer: Value,
-    post_processor: Value,
-    decoder: Value,
-    model: WrittenModel<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type")]
-enum WrittenModel<'a> {
-    BPE {
-        dropout: Value,
-        unk_token: Value,
-        continuing_subword_prefix: Value,
-        end_of_word_suffix: Value,
-        fuse_unk: bool,
-        byte_fallback: bool,
-        ignore_merges: bool,
-        vocab: WrittenVocab,
-        merges: Vec<(&'a str, &'a str)>,
-    },
-    WordLevel {
-        vocab: WrittenVocab,
-        unk_token: String,
-    },
-}
-
-/// Tokens in the order of their ids.
-struct WrittenVocab(Vec<(String, u32)>);
-
-impl Serialize for WrittenVocab {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (token, id) in &self.0 {
-            map.serialize_entry(token, id)?;
-        }
-        map.end()
-    }
-}
-
-impl Tokenizer {
-    /// The text of a `tokenizer.json`, on many lines if `pretty`.
-    pub fn to_json(&self, pretty: bool) -> Result<String> {
-        let names = self.written_names()?;
-        let vocab = self.vocab.entries().map(|(id, _)| (names[id as usize].clone(), id)).collect();
-        let (model, decoder) = match &self.model {
-            Model::Bpe(bpe) => {
-                let name = |id: u32| names[id as usize].as_str();
-                let model = WrittenModel::BPE {
-                    dropout: Value::Null,
-                    unk_token: Value::Null,
-                    continuing_subword_prefix: Value::Null,
-                    end_of_word_suffix: Value::Null,
-                    fuse_unk: false,
-                    byte_fallback: false,
-                    ignore_merges: bpe.ignores_merges(),
-                    vocab: WrittenVocab(vocab),
-                    merges: bpe.merges().into_iter().map(|(left, right)| (name(left), name(right))).collect(),
-                };
-                (model, json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}))
-            }
-            Model::Entries { unk } => {
-                let unk_token = unk.map_or(String::new(), |id| names[id as usize].clone());
-                (WrittenModel::WordLevel { vocab: WrittenVocab(vocab), unk_token }, json!({"type": "Fuse"}))
-            }
-        };
-        let written = Written {
-            version: "1.0",
-            truncation: Value::Null,
-            padding: Value::Null,
-            added_tokens: self.written_added(),
-            normalizer: Value::Null,
-            pre_tokenizer: split_to_json(&self.split, self.level),
-            post_processor: Value::Null,
-            decoder,
-            model,
-        };
-        let json = if pretty { serde_json::to_string_pretty(&written) } else { serde_json::to_string(&written) };
-        json.map_err(|e| Error::Internal(e.to_string()))
-    }
-
-    /// The name of every id in the file; empty for gaps.
-    fn written_names(&self) -> Result<Vec<String>> {
-        let alphabet = ByteAlphabet::new();
-        let mut names = vec![String::new(); self.vocab.size()];
-        for (id, bytes) in self.vocab.entries() {
-            names[id as usize] = match self.model {
-                Model::Bpe(_) => alphabet.write(bytes),
-                Model::Entries { .. } => String::from_utf8_lossy(bytes).into_owned(),
-            };
-        }
-        for (name, id) in self.specials.names().iter().chain(&self.added) {
-            if names[*id as usize] != *name && names.contains(name) {
-                return Err(Error::tokenizer(
-                    format!("special token {name:?}"),
-                    "is how a tokenizer.json spells another entry",
-                    "give the special token another name",
-                ));
-            }
-            names[*id as usize] = name.clone();
-        }
-        Ok(names)
-    }
-
-    fn written_added(&self) -> Vec<AddedToken> {
-        let token = |(content, id): &(String, u32), special| AddedToken {
-            id: *id,
-            content: content.clone(),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: false,
-            special,
-        };
-        let specials = self.specials.names().iter().map(|name| token(name, true));
-        let mut all: Vec<_> = specials.chain(self.added.iter().map(|name| token(name, false))).collect();
-        all.sort_by_key(|token| token.id);
-        all
-    }
-}
-
-/// The text of a `tokenizer_config.json`, for `transformers`.
-pub fn config(tokenizer: &Tokenizer) -> String {
-    let end = tokenizer.eot_id().map(|_| crate::tokenizer::END_OF_TEXT);
-    let unk = tokenizer.unk_id().and_then(|id| tokenizer.vocab.bytes(id)).map(String::from_utf8_lossy);
-    let config = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": end,
-        "eos_token": end,
-        "unk_token": unk,
-        "add_prefix_space": tokenizer.split.prefix_space,
-        "clean_up_tokenization_spaces": false,
-    });
-    format!("{config:#}\n")
 }

@@ -1,0 +1,105 @@
+"""Where a run begins: fresh, or from the newest checkpoint that can be read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore, set_aside
+from subgpt.checkpoint.run_directory import RunDirectory
+from subgpt.errors import CheckpointError
+from subgpt.model.gpt import GPT
+from subgpt.training.config import TrainConfig
+from subgpt.training.data import TrainingData
+from subgpt.training.optimizers import SGD, AdamW, Optimizer
+from subgpt.training.resume import check_inputs, check_model, merge_settings
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer import Tokenizer
+
+MakeData = Callable[[TrainConfig], TrainingData]
+
+
+class Start:
+    """Settings, data, optimizer and state at the beginning; `path` is the checkpoint, None for a fresh run.
+
+    resumed: the directory to go on in, None to start fresh. The model is changed last, after everything that
+    can be refused was looked at.
+    """
+
+    config: TrainConfig
+    data: TrainingData
+    optimizer: Optimizer
+    state: TrainState
+
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: "Tokenizer",
+        make_data: MakeData,
+        given: TrainConfig,
+        defaults: dict[str, Any],
+        resumed: RunDirectory | None,
+    ) -> None:
+        self.notes: list[str] = []
+        self.path: Path | None = None
+        while resumed is not None and self.path is None:
+            found = newest_checkpoint(resumed.checkpoints, self.notes.append)
+            if found is None:
+                self.notes.append(f"{resumed.path} has no checkpoint yet; starting at step 0")
+                break
+            self._resume(*found, model, tokenizer, make_data, given)
+        if self.path is None:
+            self._begin(
+                model, tokenizer, make_data, given.with_defaults(**defaults).resolved(model.config.block_size)
+            )
+        model.zero_grad()
+        self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
+        self.notes[:0] = self.data.notes
+
+    def _resume(
+        self,
+        path: Path,
+        state: TrainState,
+        model: GPT,
+        tokenizer: "Tokenizer",
+        make_data: MakeData,
+        given: TrainConfig,
+    ) -> None:
+        """Take up the checkpoint at `path`; set it aside if its tensors cannot be read after all."""
+        check_model(model, state, str(path))
+        self.state = state
+        self.config = merge_settings(given, state, str(path))
+        if not hasattr(self, "data"):  # the checkpoints of a run share their data; an iterator gives it once
+            self.data = make_data(self.config)
+        check_inputs(state, self.data.fingerprint, tokenizer.fingerprint, str(path))
+        self.optimizer = make_optimizer(model, self.config)
+        try:
+            restore(path, state, model, self.optimizer)
+        except (CheckpointError, ValueError) as error:
+            set_aside(path, error, self.notes.append)
+            return
+        self.path = path
+        self.notes.append(f"resumed from {path.name}")
+
+    def _begin(self, model: GPT, tokenizer: "Tokenizer", make_data: MakeData, config: TrainConfig) -> None:
+        """Start at step 0."""
+        self.config = config
+        self.data = make_data(config)
+        self.optimizer = make_optimizer(model, config)
+        model.native.dropout_state = (config.seed, 0)
+        self.state = TrainState(
+            dropout=(config.seed, 0),
+            model=model.config.to_dict(),
+            data=self.data.fingerprint,
+            tokenizer=tokenizer.fingerprint,
+        )
+
+
+def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
+    """Make the optimizer that `config` names, for `model`."""
+    if config.optimizer == "sgd":
+        return SGD(model, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    betas = (config.adam_beta1, config.adam_beta2)
+    return AdamW(
+        model, config.learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
+    )

@@ -1,0 +1,35 @@
+//! Hugging Face's `tokenizer.json`, read and written.
+//!
+//! Our three levels in its words: subwords are `BPE` with a `Split` (or nothing, for GPT-2's pattern) and `ByteLevel`;
+//! characters and words are `WordLevel` with a `Split` that isolates them and a `Fuse` decoder, which joins without
+//! spaces. Special tokens are in the vocabulary as well as in `added_tokens`, so that their ids may leave gaps.
+//!
+//! `truncation` and `padding` are what the last call asked for, no part of text to ids, and are not applied. Everything
+//! else that is not implemented is refused by name.
+
+mod read;
+mod write;
+
+pub(super) use read::Entries;
+pub use read::{load, parse};
+pub use write::{config, split_to_json};
+
+use serde::{Deserialize, Serialize};
+
+/// A token beside the vocabulary: special, or found in every text.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct AddedToken {
+    pub id: u32,
+    pub content: String,
+    #[serde(default)]
+    pub single_word: bool,
+    #[serde(default)]
+    pub lstrip: bool,
+    #[serde(default)]
+    pub rstrip: bool,
+    #[serde(default, rename = "normalized")]
+    pub normalized: bool,
+    #[serde(default)]
+    pub special: bool,
+}

@@ -1,0 +1,120 @@
+"""Saving and loading: what is written, where, and by which names."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from subgpt.errors import DtypeError, InvalidValueError, MissingFileError, SubgptError, TokenizerError
+from subgpt.tokenizer import Tokenizer
+
+TEXT = "the cat sat on the mat, 12 naïve cats\n" * 5
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def sub():
+    return Tokenizer.train([TEXT], vocab_size=300)
+
+
+@pytest.mark.parametrize("level", ["char", "word", "subword"])
+def test_a_directory_holds_two_files_that_load(level, tmp_path: Path):
+    tok = Tokenizer.train([TEXT], level=level, vocab_size=300)
+    tok.save(tmp_path / "a" / "b")
+    assert names_in(tmp_path / "a" / "b") == ["tokenizer.json", "tokenizer_config.json"]
+    config = json.loads((tmp_path / "a" / "b" / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["eos_token"] == "<|endoftext|>"
+    for path in (tmp_path / "a" / "b", tmp_path / "a" / "b" / "tokenizer.json"):
+        same = Tokenizer.load(path)
+        assert same == tok
+        assert (same.level, same.pattern, same.unk_id) == (tok.level, tok.pattern, tok.unk_id)
+
+
+def test_a_json_path_is_one_file(sub, tmp_path: Path):
+    sub.save(str(tmp_path / "mine.json"))
+    assert names_in(tmp_path) == ["mine.json"]
+    assert Tokenizer.load(tmp_path / "mine.json") == sub
+    sub.save(tmp_path / "mine.json")
+    assert names_in(tmp_path) == ["mine.json"]
+
+
+def test_where_nothing_can_be_written(sub, tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SubgptError, match="file"):
+        sub.save(tmp_path / "file" / "sub")
+    with pytest.raises(SubgptError, match="missing"):
+        sub.save(tmp_path / "missing" / "x.json")
+    for bad in (None, 3, b"path"):
+        with pytest.raises(DtypeError):
+            sub.save(bad)
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "gpt4", "o200k", r"\d|\D+"])
+def test_patterns_survive(pattern, tmp_path: Path):
+    tok = Tokenizer.train([TEXT], vocab_size=300, pattern=pattern)
+    tok.save(tmp_path)
+    assert Tokenizer.load(tmp_path).pattern == pattern
+    assert Tokenizer.load(tmp_path) == tok
+
+
+def test_what_is_no_tokenizer_is_named(tmp_path: Path):
+    with pytest.raises(MissingFileError, match="nope"):
+        Tokenizer.load(tmp_path / "nope.json")
+    with pytest.raises(TokenizerError, match="holds no tokenizer"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "x.model").write_bytes(b"x")
+    with pytest.raises(TokenizerError, match="SentencePiece"):
+        Tokenizer.load(tmp_path / "x.model")
+    (tmp_path / "x.zip").write_bytes(b"x")
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        Tokenizer.load(tmp_path / "x.zip")
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(TokenizerError, match=r"merges\.txt"):
+        Tokenizer.load(tmp_path)
+    with pytest.raises(DtypeError):
+        Tokenizer.load(None)
+
+
+def test_a_tokenizer_json_carries_its_own_settings(sub, tmp_path: Path):
+    sub.save(tmp_path)
+    with pytest.raises(TokenizerError, match="pattern"):
+        Tokenizer.load(tmp_path, pattern="gpt2")
+    with pytest.raises(TokenizerError, match="special_tokens"):
+        Tokenizer.load(tmp_path, special_tokens=["<x>"])
+
+
+def ranks(tokens):
+    from base64 import b64encode
+
+    lines = (f"{b64encode(t).decode()} {i}" for i, t in enumerate(tokens))
+    return "\r\n".join(lines)
+
+
+def test_rank_files_take_pattern_and_special_tokens(tmp_path: Path):
+    path = tmp_path / "mine.tiktoken"
+    path.write_text(ranks([*(bytes([b]) for b in range(256)), b"ab", b" ab"]))
+    with pytest.raises(TokenizerError, match="pattern"):
+        Tokenizer.load(path)
+    with pytest.raises(InvalidValueError, match="gpt9"):
+        Tokenizer.load(path, pattern="gpt9")
+    plain = Tokenizer.load(tmp_path, pattern="gpt2")
+    assert (plain.vocab_size, plain.special_tokens) == (258, {})
+    named = Tokenizer.load(path, pattern="gpt2", special_tokens=["<|endoftext|>", "<x>"])
+    assert named.special_tokens == {"<|endoftext|>": 258, "<x>": 259}
+    gap = Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": 300})
+    assert (gap.vocab_size, gap.special_tokens) == (301, {"<x>": 300})
+    assert gap.id_to_token(270) is None
+    assert gap.decode([270, 256]) == "\ufffdab"
+    assert gap.encode("ab ab").tolist() == [256, 257]
+    with pytest.raises(TokenizerError, match="id 5"):
+        Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": 5})
+    with pytest.raises(DtypeError):
+        Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": "5"})
+    with pytest.raises(InvalidValueError):
+        Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": -5})
+    gap.save(tmp_path / "out")
+    assert Tokenizer.load(tmp_path / "out") == gap

@@ -1,0 +1,221 @@
+"""Encoding, decoding and the vocabulary, at all levels."""
+
+import copy
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from subgpt.errors import DtypeError, InvalidValueError, TokenizerError
+from subgpt.tokenizer import Tokenizer
+
+TEXT = "the cat sat on the mat. THE CAT'S hat — naïve 中文 😀!\n" * 5
+END = "<|endoftext|>"
+
+
+@pytest.fixture(params=["char", "word", "subword"], scope="module")
+def tok(request):
+    return Tokenizer.train([TEXT], level=request.param, vocab_size=300)
+
+
+@pytest.fixture(scope="module")
+def sub():
+    return Tokenizer.train([TEXT], vocab_size=300, special_tokens=(END, "<|a|>", "<|a|><b>"))
+
+
+def test_round_trip_and_types(tok):
+    ids = tok.encode(TEXT)
+    assert (ids.dtype, ids.ndim) == (np.uint32, 1)
+    assert tok.decode(ids) == TEXT
+    assert tok.decode_bytes(ids) == TEXT.encode()
+    assert "".join(tok.tokens("the cat")) == "the cat"
+    assert (tok.encode("") == np.zeros(0)).all()
+    assert tok.decode([]) == ""
+    assert len(tok) == tok.vocab_size
+
+
+def test_decode_takes_any_integers(tok):
+    ids = tok.encode("the cat")
+    for same in (
+        ids,
+        ids.tolist(),
+        tuple(ids.tolist()),
+        ids.astype(np.int64),
+        ids.astype(np.uint16),
+        ids[::1],
+    ):
+        assert tok.decode(same) == "the cat"
+    assert tok.decode(np.repeat(ids, 2)[::2]) == "the cat"
+    for bad in (ids.astype(np.float32), [1.5], ids > 0, "abc", None, [None]):
+        with pytest.raises(DtypeError):
+            tok.decode(bad)
+    with pytest.raises(ValueError, match="one dimension"):
+        tok.decode(ids.reshape(1, -1))
+
+
+def test_ids_beyond_the_vocabulary_are_named(tok):
+    for bad in (tok.vocab_size, -1, 2**32, 2**32 - 1, -(2**63)):
+        with pytest.raises(InvalidValueError, match=str(bad)):
+            tok.decode([0, bad])
+        with pytest.raises(InvalidValueError, match=str(bad)):
+            tok.id_to_token(bad)
+
+
+def test_every_id_decodes_and_has_a_name_that_leads_back(tok):
+    for i in range(tok.vocab_size):
+        assert isinstance(tok.decode([i]), str)
+        assert tok.token_to_id(tok.id_to_token(i)) == i
+        assert tok.id_to_token(np.int64(i)) == tok.id_to_token(i)
+    assert tok.token_to_id("no such entry") is None
+    assert tok.token_to_id("\ud800") is None
+    for bad in (1.0, "1", True, None):
+        with pytest.raises(DtypeError):
+            tok.id_to_token(bad)
+    with pytest.raises(DtypeError):
+        tok.token_to_id(3)
+
+
+def test_tokens_show_bytes_where_there_is_no_character():
+    tok = Tokenizer.train(["x"], vocab_size=257)
+    assert tok.tokens("aé") == ["a", "<0xC3>", "<0xA9>"]
+    assert tok.token_to_id("<0xC3>") == 0xC3
+
+
+def test_strict_decoding_names_the_byte():
+    tok = Tokenizer.train(["x"], vocab_size=257)
+    ids = tok.encode("aé")
+    assert tok.decode(ids[:2]) == "a\ufffd"
+    assert tok.decode(ids[:2], errors="ignore") == "a"
+    with pytest.raises(TokenizerError, match="byte 1 of the 2"):
+        tok.decode(ids[:2], errors="strict")
+    with pytest.raises(InvalidValueError, match="errors"):
+        tok.decode(ids, errors="skip")
+
+
+def test_special_tokens_are_an_error_unless_allowed(tok):
+    text = f"the{END}cat"
+    with pytest.raises(TokenizerError, match=r"<\|endoftext\|>.*allowed_special.*disallowed_special"):
+        tok.encode(text)
+    with pytest.raises(TokenizerError):
+        tok.encode_batch(["fine", text])
+    allowed = tok.encode(text, allowed_special={END})
+    assert (allowed == tok.eot_id).sum() == 1
+    assert (allowed == tok.encode(text, allowed_special="all")).all()
+    assert tok.decode(allowed) == text
+    ordinary = tok.encode(text, disallowed_special=())
+    assert tok.eot_id not in ordinary
+    assert (ordinary == tok.encode_ordinary(text)).all()
+
+
+def test_tiktokens_rules_for_several_special_tokens(sub):
+    a, ab = sub.special_tokens["<|a|>"], sub.special_tokens["<|a|><b>"]
+    assert sub.encode("<|a|><b><|a|>", allowed_special="all").tolist() == [ab, a]
+    with pytest.raises(TokenizerError, match=r"<\|a\|>"):
+        sub.encode("x<|a|>", allowed_special={END})
+    only = sub.encode(f"<|a|>{END}", allowed_special={END}, disallowed_special=())
+    assert only[-1] == sub.eot_id
+    assert a not in only
+    with pytest.raises(TokenizerError, match="cat"):
+        sub.encode("a cat", disallowed_special=["cat"])
+    with pytest.raises(DtypeError):
+        sub.encode("a", allowed_special="<|a|>")
+
+
+def test_unknown_text_is_unk_or_an_error():
+    for level, text in (("char", "cat?z"), ("word", "cat dog")):
+        tok = Tokenizer.train([TEXT], level=level)
+        assert tok.unk_id in tok.encode(text)
+        with pytest.raises(TokenizerError, match=r"byte 4.*not in the vocabulary|byte 3.*not in"):
+            tok.encode(text, errors="strict")
+    with pytest.raises(InvalidValueError, match="errors"):
+        tok.encode("x", errors="ignore")
+
+
+def test_lone_surrogates_become_replacement_characters_or_an_error(sub):
+    assert sub.decode(sub.encode("a\ud800b")) == "a\ufffdb"
+    assert sub.decode(sub.encode("\ud83d\ude00")) == "😀"
+    with pytest.raises(TokenizerError, match="surrogate"):
+        sub.encode("a\ud800b", errors="strict")
+
+
+def test_only_str_is_text(tok):
+    for bad in (b"bytes", None, 3, ["list"], np.str_):
+        with pytest.raises(DtypeError, match="str"):
+            tok.encode(bad)
+    for bad in ("text", b"text", None, 3):
+        with pytest.raises(DtypeError, match="texts"):
+            tok.encode_batch(bad)
+    with pytest.raises(DtypeError, match=r"texts\[1\]"):
+        tok.encode_batch(["a", b"b"])
+    assert tok.decode(tok.encode(np.str_("the"))) == "the"
+
+
+def test_batches_are_the_texts_one_after_the_other(tok):
+    texts = ["the cat", "", "hat 中文", *[f"the {'cat' * (i % 7)}" for i in range(500)]]
+    ids, offsets = tok.encode_batch(iter(texts))
+    assert (ids.dtype, offsets.dtype, len(offsets)) == (np.uint32, np.uint64, len(texts) + 1)
+    assert offsets[0] == 0
+    for text, (start, end) in zip(texts, pairwise(offsets), strict=True):
+        assert (ids[int(start) : int(end)] == tok.encode(text)).all()
+    empty, zero = tok.encode_batch([])
+    assert (len(empty), zero.tolist()) == (0, [0])
+
+
+def test_a_long_text_is_the_same_on_one_thread_and_many(tok, threads):
+    import subgpt
+
+    text = f"{TEXT}{END} the cat " * 2000
+    found = []
+    for n in (1, 2, 5):
+        subgpt.set_num_threads(n)
+        found.append(tok.encode(text, allowed_special="all"))
+    assert all((ids == found[0]).all() for ids in found)
+    parts = np.concatenate([tok.encode(p, allowed_special="all") for p in [f"{TEXT}{END} the cat "] * 2000])
+    assert tok.decode(parts) == tok.decode(found[0]) == text
+
+
+def test_streams_hold_incomplete_characters():
+    tok = Tokenizer.train(["x"], vocab_size=257)
+    stream = tok.decode_stream()
+    ids = tok.encode("né 😀").tolist()
+    got = [stream.push(i) for i in ids]
+    assert "".join(got) + stream.flush() == "né 😀"
+    assert all("\ufffd" not in piece for piece in got)
+    stream.push(0xF0)
+    assert stream.push(0x41) == "\ufffdA"
+    stream.push(0xE2)
+    assert stream.flush() == "\ufffd"
+    assert stream.flush() == ""
+    with pytest.raises(InvalidValueError):
+        stream.push(257)
+
+
+def test_equality_copies_and_pickles(tok):
+    same = pickle.loads(pickle.dumps(tok))
+    assert same == tok
+    assert hash(same) == hash(tok)
+    assert same.encode(TEXT).tolist() == tok.encode(TEXT).tolist()
+    assert copy.copy(tok) == copy.deepcopy(tok) == tok == Tokenizer.from_json(tok.to_json())
+    other = Tokenizer.train([TEXT + "zebra"], level=tok.level, vocab_size=301)
+    assert other != tok
+    assert tok != "tok"
+    assert len(tok.fingerprint) == 64
+
+
+def test_repr_says_what_it_is(sub, tok):
+    assert repr(sub) == "<Tokenizer level='subword', vocab_size=300, pattern='gpt4'>"
+    assert repr(tok).startswith("<Tokenizer level=")
+
+
+def test_one_is_made_by_name_only():
+    with pytest.raises(TypeError, match=r"Tokenizer\.train"):
+        Tokenizer()
+
+
+def test_many_threads_may_share_one(tok):
+    from concurrent.futures import ThreadPoolExecutor
+
+    expected = tok.encode(TEXT).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(ids.tolist() == expected for ids in pool.map(tok.encode, [TEXT] * 64))

@@ -1,0 +1,252 @@
+"""Training: sources, levels, options, and the same result whatever the threads."""
+
+import gzip
+import json
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import subgpt
+from subgpt.errors import DataError, DtypeError, InvalidValueError, MissingFileError
+from subgpt.tokenizer import Tokenizer
+
+TEXT = "the cat sat on the mat, and the rat sat on the cat's hat.\n" * 20
+
+
+def naive_merges(pieces, merges, reserved=()):
+    """The documented rule, word for word."""
+    words = {tuple(piece): count for piece, count in Counter(p.encode() for p in pieces).items()}
+    tokens = [bytes([b]) for b in range(256)]
+    taken = {*tokens, *(name.encode() for name in reserved)}
+    for _ in range(merges):
+        counts = Counter()
+        for word, count in words.items():
+            for pair in pairwise(word):
+                counts[pair] += count
+        open_pairs = {p: c for p, c in counts.items() if tokens[p[0]] + tokens[p[1]] not in taken}
+        if not open_pairs:
+            break
+        best = min(open_pairs, key=lambda pair: (-open_pairs[pair], pair))
+        new = len(tokens)
+        tokens.append(tokens[best[0]] + tokens[best[1]])
+        taken.add(tokens[-1])
+        merged = Counter()
+        for word, count in words.items():
+            out, at = [], 0
+            while at < len(word):
+                if word[at : at + 2] == best:
+                    out.append(new)
+                    at += 2
+                else:
+                    out.append(word[at])
+                    at += 1
+            merged[tuple(out)] += count
+        words = merged
+    return tokens
+
+
+def test_merges_follow_the_documented_rule():
+    tok = Tokenizer.train([TEXT], vocab_size=300, pattern="gpt2", special_tokens=())
+    # Enough of GPT-2's pattern for this text.
+    pieces = re.findall(r"'s| ?[a-z]+| ?[^\sa-z]+|\s", TEXT)
+    tokens = naive_merges(pieces, 44)
+    assert [tok.decode_bytes([i]) for i in range(tok.vocab_size)] == tokens
+
+
+def test_char_level_has_every_character_in_order():
+    tok = Tokenizer.train(["hello\n", "wörld"], level="char")
+    entries = [tok.id_to_token(i) for i in range(tok.vocab_size)]
+    assert entries == [*sorted(set("hello\nwörld")), "<|endoftext|>", "<unk>"]
+    assert (tok.level, tok.unk_id, tok.eot_id) == ("char", len(entries) - 1, len(entries) - 2)
+    assert tok.tokens("low\n") == ["l", "o", "w", "\n"]
+    assert tok.decode(tok.encode("wörld hello")) == "wörld<unk>hello"
+
+
+def test_word_level_keeps_the_most_frequent_and_decodes_exactly():
+    tok = Tokenizer.train(["a a a b b c. d_1"], level="word", vocab_size=6)
+    assert [tok.id_to_token(i) for i in range(6)] == [" ", "a", "b", ".", "<|endoftext|>", "<unk>"]
+    full = Tokenizer.train([TEXT], level="word")
+    assert full.tokens("the cat's  hat.\n") == ["the", " ", "cat", "'", "s", " ", " ", "hat", ".", "\n"]
+    assert full.decode(full.encode(TEXT)) == TEXT
+
+
+def test_vocab_size_is_kept_or_smaller_where_the_text_gives_no_more():
+    assert Tokenizer.train([TEXT], vocab_size=270).vocab_size == 270
+    small = Tokenizer.train(["abab"], vocab_size=5000)
+    assert small.vocab_size < 300
+    assert Tokenizer.train(["ab " * 5], vocab_size=256, special_tokens=()).vocab_size == 256
+
+
+def test_min_frequency_and_max_token_length():
+    often = Tokenizer.train(["ab ab ab xyz"], vocab_size=400, min_frequency=2, special_tokens=())
+    assert often.token_to_id("xy") is None
+    assert often.token_to_id(" ab") is not None
+    short = Tokenizer.train([TEXT], vocab_size=400, max_token_length=2)
+    assert max(len(short.decode_bytes([i])) for i in range(short.vocab_size - 1)) == 2
+    assert "x" not in Tokenizer.train(["aax"], level="char", min_frequency=2).tokens("ax")
+
+
+def test_special_tokens_come_last_and_are_not_learned_from():
+    text = "one<|endoftext|>two<|user|>one<|endoftext|>two"
+    tok = Tokenizer.train([text], level="char", special_tokens=["<|endoftext|>", "<|user|>"])
+    assert tok.special_tokens == {"<|endoftext|>": 5, "<|user|>": 6, "<unk>": 7}
+    assert tok.token_to_id("|") is None
+    clash = Tokenizer.train(["is is"], level="word", special_tokens=["is"])
+    assert [clash.id_to_token(i) for i in range(clash.vocab_size)] == [" ", "is", "<unk>"]
+    sub = Tokenizer.train(["ab ab ab"], vocab_size=300, special_tokens=["ab"])
+    assert sub.special_tokens == {"ab": sub.vocab_size - 1}
+
+
+def test_files_directories_globs_lists_and_iterables_give_the_same(tmp_path: Path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + TEXT[:500].encode())
+    (tmp_path / "sub" / "b.txt").write_text(TEXT[500:], encoding="utf-8", newline="")
+    (tmp_path / ".hidden").write_text("zzz")
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\0\0")
+    expected = Tokenizer.train([TEXT[:500], TEXT[500:]], vocab_size=300)
+    for source in (
+        tmp_path,
+        str(tmp_path),
+        str(tmp_path / "**" / "*.txt"),
+        [tmp_path / "sub", tmp_path / "a.txt"],
+        iter([TEXT[:500], TEXT[500:]]),
+        (part for part in (TEXT[500:], TEXT[:500])),
+    ):
+        assert Tokenizer.train(source, vocab_size=300) == expected
+
+
+def test_jsonl_gzip_and_utf16_files_are_read_as_the_data_layer_reads_them(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "abc"}) + "\n")
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"de"))
+    (tmp_path / "c.txt").write_text("fg", encoding="utf-16")
+    tok = Tokenizer.train(sorted(tmp_path.iterdir()), level="char", special_tokens=())
+    assert [tok.id_to_token(i) for i in range(tok.vocab_size)] == [*"abcdefg", "<unk>"]
+
+
+def test_line_ends_are_kept(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"a\r\nb\n")
+    tok = Tokenizer.train(tmp_path / "a.txt", level="char", special_tokens=())
+    assert [tok.id_to_token(i) for i in range(4)] == ["\n", "\r", "a", "b"]
+
+
+@pytest.mark.parametrize("level", ["char", "word", "subword"])
+def test_the_result_does_not_depend_on_threads_or_order(level, threads):
+    parts = [f"{TEXT} {i} étude 中文 {i * 7919}" * (i % 5 + 1) for i in range(300)]
+    found = set()
+    for n in (1, 2, 5):
+        subgpt.set_num_threads(n)
+        found.add(Tokenizer.train(iter(parts), level=level, vocab_size=600).fingerprint)
+        found.add(Tokenizer.train(reversed(parts), level=level, vocab_size=600).fingerprint)
+    assert len(found) == 1
+
+
+def test_big_texts_are_cut_without_a_trace(tmp_path: Path):
+    text = "It's 12 o'clock,\n\n and all's well; don't <|endoftext|>\n  worry… 中文字 " * 40_000
+    (tmp_path / "big.txt").write_text(text, encoding="utf-8", newline="")
+    whole = Tokenizer.train([text], vocab_size=350)
+    assert Tokenizer.train(tmp_path / "big.txt", vocab_size=350) == whole
+    small = Tokenizer.train([text[: len(text) // 40_000 * 50]], vocab_size=350)
+    assert small.fingerprint == whole.fingerprint
+
+
+def test_any_split_pattern_may_be_trained_with():
+    tok = Tokenizer.train([TEXT], vocab_size=300, pattern=r"\w+|\W")
+    assert tok.pattern == r"\w+|\W"
+    assert " t" not in [tok.id_to_token(i) for i in range(tok.vocab_size)]
+    assert Tokenizer.train([TEXT], pattern="cl100k").pattern == "gpt4"
+
+
+def test_progress_hears_of_bytes_and_merges():
+    heard = []
+    Tokenizer.train([TEXT], vocab_size=270, progress=lambda done, total: heard.append((done, total)))
+    assert heard[-1] == (13, 13)
+
+    def stop(done, total):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        Tokenizer.train([TEXT], vocab_size=300, progress=stop)
+
+
+def test_invalid_utf8_is_named_or_replaced(tmp_path: Path):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(b"good \xff bad")
+    with pytest.raises(DataError, match=r"bad\.txt.*0xff at offset 5"):
+        Tokenizer.train(path, errors="strict")
+    tok = Tokenizer.train(path, level="char", errors="replace")
+    assert tok.token_to_id("\ufffd") is not None
+
+
+@pytest.mark.parametrize("level", ["char", "word", "subword"])
+def test_an_empty_corpus_is_an_error(level, tmp_path: Path):
+    (tmp_path / "empty.txt").touch()
+    for source in ([], [""], iter([]), tmp_path / "empty.txt", ["<|endoftext|>"]):
+        with pytest.raises(DataError, match=r"no .*text|empty"):
+            Tokenizer.train(source, level=level)
+    assert Tokenizer.train([" \n"], level=level).vocab_size > 0
+
+
+def test_missing_files_are_named(tmp_path: Path):
+    for source in (tmp_path / "nope.txt", str(tmp_path / "*.nope")):
+        with pytest.raises(MissingFileError, match="nope"):
+            Tokenizer.train(source)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"vocab_size": 256}, "256.*257"),
+        ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"vocab_size": -5}, "vocab_size is -5"),
+        ({"vocab_size": 2**33}, "32 bits"),
+        ({"vocab_size": 2**70}, "vocab_size"),
+        ({"level": "char", "vocab_size": 4}, "vocab_size is 4.*5 different characters"),
+        ({"level": "word", "vocab_size": 2}, "vocab_size is 2"),
+        ({"level": "letter"}, "letter"),
+        ({"pattern": "gpt5"}, "gpt5"),
+        ({"special_tokens": ["a", "a"]}, "twice"),
+        ({"special_tokens": [""]}, "empty"),
+        ({"errors": "ignore"}, "ignore"),
+        ({"min_frequency": -1}, "min_frequency is -1"),
+        ({"max_token_length": 0}, "max_token_length is 0"),
+    ],
+)
+def test_options_that_cannot_be(options, words):
+    with pytest.raises(InvalidValueError, match=words):
+        Tokenizer.train(["abcde"], **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"vocab_size": 300.0},
+        {"vocab_size": True},
+        {"vocab_size": "300"},
+        {"special_tokens": "<|endoftext|>"},
+        {"special_tokens": [b"x"]},
+        {"special_tokens": 3},
+        {"level": None},
+        {"pattern": 3},
+    ],
+)
+def test_options_of_the_wrong_type(options):
+    with pytest.raises(DtypeError):
+        Tokenizer.train(["abcde"], **options)
+
+
+def test_iterables_that_go_wrong():
+    def raising():
+        yield "text"
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        Tokenizer.train(raising())
+    for bad in ([b"bytes"], ["a", None], [3], iter(["ok", 1.5])):
+        with pytest.raises((DtypeError, DataError), match="str"):
+            Tokenizer.train(bad)
+    for bad in (None, 3, b"text", {"a": 1}):
+        with pytest.raises((DtypeError, DataError), match="str"):
+            Tokenizer.train(bad)

@@ -354,3 +354,21 @@ proptest! {
         expect_close(a.view(), b.view(), &[options]);
     }
 }
+
+/// `b` has fewer rows than the product says, so packing it panics: in one thread, while others wait for its cells.
+#[test]
+fn a_panic_while_packing_ends_the_product() {
+    parallel::set_num_threads(2);
+    let (m, k, n) = (600, 500, 600);
+    let (a, b) = (numbers(m, k, 1), numbers(k / 2, n, 2));
+    for _ in 0..20 {
+        let mut c = Array2::zeros((m, n));
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let out = Output::new(c.view_mut(), Beta::Overwrite, None, None);
+            let product = Product { a_t: Operand::new(a.view()).t(), b: Operand::new(b.view()), out, m, n, k };
+            // SAFETY: portable code needs no instruction set.
+            unsafe { schedule::run::<micro::Portable>(&product, true) };
+        }));
+        assert!(caught.is_err());
+    }
+}

@@ -85,12 +85,17 @@ impl Config {
         self.n_embd / self.n_head
     }
 
-    /// The parameters of all matrices, which no field in range can make overflow.
-    fn matrix_parameters(&self) -> u128 {
+    /// That the matrices, whose sizes no fields in range can make overflow here, are not beyond all memory.
+    pub fn check_size(&self) -> Result<()> {
         let [v, t, l, c, f] =
             [self.vocab_size, self.block_size, self.n_layer, self.n_embd, self.inner()].map(|n| n as u128);
         let tables = if self.tie_embeddings { v + t } else { 2 * v + t };
-        c * (tables + l * (4 * c + 2 * f))
+        let parameters = c * (tables + l * (4 * c + 2 * f));
+        if parameters <= MAX_PARAMETERS {
+            return Ok(());
+        }
+        let bytes = usize::try_from(4 * parameters).unwrap_or(usize::MAX);
+        Err(Error::OutOfMemory { what: "parameters", bytes })
     }
 
     /// Every dimension is in range and they fit together.
@@ -112,10 +117,6 @@ impl Config {
         if !self.n_embd.is_multiple_of(self.n_head) {
             let problem = format!("does not divide into n_head = {} heads", self.n_head);
             return Err(Error::config("n_embd", self.n_embd, problem, "make n_embd a multiple of n_head"));
-        }
-        if self.matrix_parameters() > MAX_PARAMETERS {
-            let problem = format!("makes a model of {} parameters", self.matrix_parameters());
-            return Err(Error::config("n_embd", self.n_embd, problem, "use a smaller model"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::config("dropout", self.dropout, "is no probability", "use a number in [0, 1)"));
@@ -169,11 +170,22 @@ mod tests {
         refused(Config { n_layer: huge, ..nano() }, "n_layer");
         refused(Config { n_inner: Some(0), ..nano() }, "n_inner = 0");
         refused(Config { n_head: 3, ..nano() }, "n_head = 3");
-        refused(Config { n_embd: huge, n_inner: Some(huge), n_layer: 1 << 16, ..nano() }, "parameters");
-        refused(Config { n_embd: 1 << 20, n_head: 1, vocab_size: huge, ..nano() }, "parameters");
         refused(Config { dropout: 1.0, ..nano() }, "dropout = 1");
         refused(Config { dropout: f32::NAN, ..nano() }, "dropout");
         refused(Config { norm_eps: 0.0, ..nano() }, "norm_eps = 0");
         nano().validate().unwrap();
+    }
+
+    #[test]
+    fn a_model_beyond_all_memory_is_one_before_it_is_laid_out() {
+        let huge = 1 << 28;
+        for config in [
+            Config { n_embd: huge, n_inner: Some(huge), n_layer: 1 << 16, vocab_size: huge, ..nano() },
+            Config { n_embd: 1 << 20, n_head: 1, vocab_size: huge, ..nano() },
+        ] {
+            config.validate().unwrap();
+            assert!(matches!(crate::model::Gpt::new(config, 1), Err(Error::OutOfMemory { what: "parameters", .. })));
+        }
+        nano().check_size().unwrap();
     }
 }

@@ -51,6 +51,7 @@ impl Gpt {
     /// A model with fresh weights.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         config.validate()?;
+        config.check_size()?;
         let layout = Layout::new(&config);
         let mut params = Buffer::zeros(layout.total, "parameters")?;
         init::initialise(&mut params, &layout, &config, seed);

@@ -52,6 +52,28 @@ impl DerefMut for Buffer {
     }
 }
 
+/// `len` zeros in a plain vector, to be handed on; fails as [`Buffer::zeros`] does.
+pub fn zeros(len: usize, what: &'static str) -> Result<Vec<f32>> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes: len.saturating_mul(4) })?;
+    out.resize(len, 0.0);
+    Ok(out)
+}
+
+/// Whether an array of floats of `shape` can be had: for libraries that panic or end the process where it cannot.
+pub fn room(shape: &[usize], what: &'static str) -> Result<()> {
+    let refused = |bytes| Error::OutOfMemory { what, bytes };
+    // An axis of length 0 does not excuse the others: ndarray multiplies those alone.
+    let bytes = shape.iter().filter(|&&n| n > 0).try_fold(size_of::<f32>(), |bytes, &n| bytes.checked_mul(n));
+    let bytes = bytes.filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or_else(|| refused(usize::MAX))?;
+    if shape.contains(&0) {
+        return Ok(());
+    }
+    let mut probe = Vec::<u8>::new();
+    // An allocation that nobody uses may be left out by the compiler, which then takes it for a success.
+    std::hint::black_box(&mut probe).try_reserve_exact(bytes).map_err(|_| refused(bytes))
+}
+
 /// Cuts named pieces off the front of a buffer, each on a cache line.
 pub struct Carver<'a> {
     rest: &'a mut [f32],
@@ -88,6 +110,17 @@ mod tests {
             let piece = carver.take(len);
             assert_eq!((piece.len(), piece.as_ptr() as usize % 64), (len, 0));
         }
+    }
+
+    #[test]
+    fn arrays_beyond_memory_are_errors() {
+        for fits in [&[][..], &[3, 4], &[0], &[1 << 40, 0]] {
+            room(fits, "test").unwrap();
+        }
+        for beyond in [&[1 << 60, 4][..], &[1 << 40, 1 << 40, 0], &[1 << 55], &[1 << 46]] {
+            assert!(matches!(room(beyond, "test"), Err(Error::OutOfMemory { .. })), "{beyond:?}");
+        }
+        assert!(zeros(1 << 50, "test").is_err() && zeros(3, "test").unwrap() == [0.0; 3]);
     }
 
     #[test]

@@ -11,8 +11,7 @@ pub mod progress;
 pub mod rng;
 pub mod simd;
 
-// Text to ids, ids to batches.
-pub mod data;
+// Text to ids.
 pub mod tokenizer;
 
 // Batches to gradients, gradients to new weights.

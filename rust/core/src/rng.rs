@@ -1,7 +1,7 @@
 //! A counter-based generator: `(seed, stream, index) -> bits`, with no state to save.
 //!
 //! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). Any number can be had without
-//! those before it, in any order and on any thread, so dropout, shuffling and sampling are replayed from their counters
+//! those before it, in any order and on any thread, so weights, dropout and sampling are replayed from their counters
 //! alone: resuming a run needs `(seed, step)` and nothing else.
 
 use crate::simd::Simd;
@@ -12,14 +12,10 @@ use crate::simd::Simd;
 pub enum Stream {
     /// Weight initialisation.
     Init = 1,
-    /// Order of training examples.
-    Shuffle = 2,
     /// Dropout masks.
     Dropout = 3,
     /// Drawing the next token.
     Sample = 4,
-    /// Splitting a corpus.
-    Split = 5,
     /// Data made in tests and benches.
     Test = 6,
 }

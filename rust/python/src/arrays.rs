@@ -118,7 +118,7 @@ pub fn ids_1d(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<u32>> {
     if array.ndim() > 1 {
         return Err(ShapeError::new_err(format!("{name} has shape {:?}, expected one dimension", array.shape())));
     }
-    Ok(array.into_raw_vec_and_offset().0)
+    Ok(array.into_iter().collect())
 }
 
 /// A new NumPy array of `shape` that owns `data`.

@@ -45,11 +45,19 @@ pub struct Model {
     pub shared: Arc<Shared>,
 }
 
-/// Ids (B, T) or (T,): the numbers, and both sizes.
-fn batch(ids: &Bound<'_, PyAny>) -> PyResult<(Vec<u32>, usize, usize)> {
+/// Ids (B, T) or (T,).
+struct Batch {
+    ids: Vec<u32>,
+    /// As they came.
+    shape: Vec<usize>,
+    b: usize,
+    t: usize,
+}
+
+fn batch(ids: &Bound<'_, PyAny>) -> PyResult<Batch> {
     let ids = arrays::ids(ids, "ids")?;
     let (b, t) = rows(ids.shape(), "ids")?;
-    Ok((ids.iter().copied().collect(), b, t))
+    Ok(Batch { shape: ids.shape().to_vec(), ids: ids.into_iter().collect(), b, t })
 }
 
 fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
@@ -96,8 +104,7 @@ impl Model {
     }
 
     fn forward<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let shape = arrays::ids(ids, "ids")?.shape().to_vec();
-        let (ids, b, t) = batch(ids)?;
+        let Batch { ids, shape, b, t } = batch(ids)?;
         let logits = door::enter(py, || self.shared.read().forward(&mut self.shared.arena(), &ids, b, t))?;
         let vocab_size = logits.len() / (b * t);
         arrays::to_numpy(py, logits, &[&shape[..], &[vocab_size]].concat())
@@ -128,7 +135,7 @@ impl Model {
         targets: &Bound<'_, PyAny>,
         ignore_index: i64,
     ) -> PyResult<f64> {
-        let (ids, b, t) = batch(ids)?;
+        let Batch { ids, b, t, .. } = batch(ids)?;
         let targets = self::targets(targets, b, t)?;
         door::enter(py, || self.shared.read().loss(&mut self.shared.arena(), &ids, &targets, b, t, ignore_index))
     }
@@ -140,8 +147,7 @@ impl Model {
         targets: &Bound<'py, PyAny>,
         ignore_index: i64,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let shape = arrays::ids(ids, "ids")?.shape().to_vec();
-        let (ids, b, t) = batch(ids)?;
+        let Batch { ids, shape, b, t } = batch(ids)?;
         let targets = self::targets(targets, b, t)?;
         let losses = door::enter(py, || {
             self.shared.read().token_losses(&mut self.shared.arena(), &ids, &targets, b, t, ignore_index)
@@ -157,7 +163,7 @@ impl Model {
         ignore_index: i64,
         scale: f32,
     ) -> PyResult<f64> {
-        let (ids, b, t) = batch(ids)?;
+        let Batch { ids, b, t, .. } = batch(ids)?;
         let targets = self::targets(targets, b, t)?;
         door::enter(py, || self.shared.write().backward(&ids, &targets, b, t, ignore_index, scale))
     }
@@ -283,6 +289,8 @@ impl Session {
         door::enter(py, || self.lock().sample(&Options::from_json(options)?))
     }
 
+    /// Samples and appends. `progress` is called while the session is locked: it must not use the session or train
+    /// the model, for it would wait for itself.
     #[pyo3(signature = (max_new_tokens, options, stop_ids, progress=None))]
     fn run<'py>(
         &self,

@@ -1,6 +1,7 @@
 //! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.
 
 pub mod attention;
+pub mod gpt;
 pub mod gradcheck;
 pub mod matmul;
 pub mod noise;

@@ -57,6 +57,10 @@ pub fn publish_directory(temporary: &Path, path: &Path) -> Result<()> {
     let aside = aside_name(path);
     let replaced = path.exists();
     if replaced {
+        if aside.exists() {
+            // Left by a process of the same number that ended between its last two steps; `path` is newer.
+            fs::remove_dir_all(&aside).map_err(Error::io("remove", &aside))?;
+        }
         fs::rename(path, &aside).map_err(Error::io("replace", path))?;
     }
     if let Err(error) = fs::rename(temporary, path) {
@@ -119,6 +123,19 @@ mod tests {
             publish_directory(&temporary, &target).unwrap();
             assert_eq!(fs::read_to_string(target.join("x")).unwrap(), content);
         }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_aside_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, temporary) = (dir.path().join("step-1"), dir.path().join("step-1.tmp"));
+        for litter in [&target, &aside_name(&target), &temporary] {
+            fs::create_dir(litter).unwrap();
+            fs::write(litter.join("x"), litter.file_name().unwrap().as_encoded_bytes()).unwrap();
+        }
+        publish_directory(&temporary, &target).unwrap();
+        assert_eq!(fs::read_to_string(target.join("x")).unwrap(), "step-1.tmp");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

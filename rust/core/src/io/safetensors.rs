@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::io::atomic;
 use safetensors::tensor::{Dtype, SafeTensors, View, serialize_to_file};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
@@ -85,17 +85,11 @@ impl Reader {
         })
     }
 
-    /// Names of the tensors, in order.
-    pub fn names(&self) -> Result<Vec<String>> {
-        let mut names: Vec<String> = self.parse()?.names().into_iter().map(str::to_string).collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// Every tensor by name.
-    pub fn tensors(&self) -> Result<HashMap<String, Input>> {
+    /// The tensors whose names are `wanted`; the others may be of any dtype.
+    pub fn tensors(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Input>> {
         let file = self.parse()?;
         file.iter()
+            .filter(|(name, _)| wanted(name))
             .map(|(name, view)| Ok((name.to_string(), self.input(name, view.dtype(), view.shape(), view.data())?)))
             .collect()
     }
@@ -105,7 +99,6 @@ impl Reader {
             Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
             Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
             Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BOOL | Dtype::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
             other => {
                 let problem = format!("tensor {name} has dtype {other:?}");
                 return Err(Error::checkpoint(&self.path, problem, "convert it to float32, float16 or bfloat16"));
@@ -133,7 +126,7 @@ mod tests {
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = sample(dir.path());
-        let tensors = Reader::open(&path).unwrap().tensors().unwrap();
+        let tensors = Reader::open(&path).unwrap().tensors(|_| true).unwrap();
         assert_eq!(tensors["b"].shape, [2, 3]);
         assert_eq!(tensors["b"].data, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(tensors["a"].data, [-1.5]);

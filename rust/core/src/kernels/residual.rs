@@ -1,7 +1,7 @@
-//! The residual stream: sums of slices, and scaling.
+//! The residual stream: sums of slices.
 //!
 //! ```text
-//! add_assign: x += y, its gradient passes to both unchanged        scale: x *= by, its gradient is scaled alike
+//! x += y        the gradient passes to both unchanged
 //! ```
 
 use super::{check, rows};
@@ -14,13 +14,6 @@ pub fn add_assign(x: &mut [f32], y: &[f32]) -> Result<()> {
     let isa = isa::current();
     let parts = x.chunks_mut(rows::TASK).zip(y.chunks(rows::TASK));
     rows::each(y.len(), parts, |_, (x, y)| dispatch(isa, AddAssign { x, y }));
-    Ok(())
-}
-
-/// `x *= by`
-pub fn scale(x: &mut [f32], by: f32) -> Result<()> {
-    let isa = isa::current();
-    rows::each(x.len(), x.chunks_mut(rows::TASK), |_, x| dispatch(isa, Scale { x, by }));
     Ok(())
 }
 
@@ -40,23 +33,6 @@ impl Kernel for AddAssign<'_> {
     }
 }
 
-struct Scale<'a> {
-    x: &'a mut [f32],
-    by: f32,
-}
-
-impl Kernel for Scale<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let by = s.splat(self.by);
-        for at in (0..self.x.len()).step_by(LANES) {
-            let scaled = s.mul(s.load_at(self.x, at, 0.0), by);
-            s.store_at(self.x, at, scaled);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::rows::testing::on_each_isa;
@@ -64,7 +40,7 @@ mod tests {
     use subgpt_testkit::noise::Noise;
 
     #[test]
-    fn sums_and_products_are_exact_for_every_length() {
+    fn sums_are_exact_for_every_length() {
         let mut noise = Noise::new(1);
         for n in [0, 1, 15, 16, 17, 97, 40_001] {
             let (x, y) = (noise.normal(n, 1.0), noise.normal(n, 1.0));
@@ -72,8 +48,6 @@ mod tests {
                 let mut z = x.clone();
                 add_assign(&mut z, &y).unwrap();
                 assert!((0..n).all(|i| z[i] == x[i] + y[i]));
-                scale(&mut z, -0.37).unwrap();
-                assert!((0..n).all(|i| z[i] == (x[i] + y[i]) * -0.37));
             });
         }
     }

@@ -39,6 +39,9 @@ pub fn log_softmax_backward(y: ArrayView2<f32>, dy: ArrayView2<f32>, dx: ArrayVi
 fn forward(op: &'static str, log: bool, x: ArrayView2<f32>, y: ArrayViewMut2<f32>) -> Result<()> {
     let (n, c) = x.dim();
     check_rows!(op, [n, c], x, y);
+    if c == 0 {
+        return Ok(()); // any number of rows without columns costs no memory, but would cost a task each
+    }
     let (isa, size) = (isa::current(), rows::task_rows(c));
     rows::each(n * c, rows::blocks_mut(y, size), |i, y| dispatch(isa, Forward { log, x, first: i * size, y }));
     Ok(())
@@ -53,6 +56,9 @@ fn backward(
 ) -> Result<()> {
     let (n, c) = y.dim();
     check_rows!(op, [n, c], y, dy, dx);
+    if c == 0 {
+        return Ok(());
+    }
     let (isa, size) = (isa::current(), rows::task_rows(c));
     rows::each(n * c, rows::blocks_mut(dx, size), |i, dx| dispatch(isa, Backward { log, y, dy, first: i * size, dx }));
     Ok(())

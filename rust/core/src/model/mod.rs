@@ -14,9 +14,11 @@ pub mod kv_cache;
 pub mod linear;
 pub mod params;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod weights;
 
-use crate::buffer::Buffer;
+use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
 use crate::kernels::check;
 use crate::parallel;
@@ -49,6 +51,7 @@ impl Gpt {
     /// A model with fresh weights.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         config.validate()?;
+        config.check_size()?;
         let layout = Layout::new(&config);
         let mut params = Buffer::zeros(layout.total, "parameters")?;
         init::initialise(&mut params, &layout, &config, seed);
@@ -85,7 +88,7 @@ impl Gpt {
             let mut acts = arena.plan(&self.config, pass.shape)?;
             pass.blocks(ids, 0, None, &mut acts)?;
             pass.last_norm(&mut acts)?;
-            let mut logits = try_zeros(b * t * self.config.vocab_size, "logits")?;
+            let mut logits = buffer::zeros(b * t * self.config.vocab_size, "logits")?;
             head::logits(self, b * t, acts.scratch.normed, &mut logits)?;
             Ok(logits)
         })
@@ -100,7 +103,7 @@ impl Gpt {
             let mut acts = arena.plan(&self.config, pass.shape)?;
             pass.blocks(ids, 0, None, &mut acts)?;
             pass.last_row_norm(&mut acts)?;
-            let mut logits = try_zeros(self.config.vocab_size, "logits")?;
+            let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
             head::logits(self, 1, acts.scratch.normed, &mut logits)?;
             Ok(logits)
         })
@@ -145,6 +148,9 @@ impl Gpt {
     }
 
     /// The mean loss, with dropout; adds `scale` x its gradient to the gradient buffer.
+    ///
+    /// A panic on the way, which the door reports, leaves no gradients rather than half-made ones: the next update then
+    /// asks for a backward pass.
     pub fn backward(
         &mut self,
         ids: &[u32],
@@ -170,7 +176,7 @@ impl Gpt {
         });
         self.arena = arena;
         self.grads = Some(grads);
-        self.passes += u64::from(loss.is_ok());
+        self.passes = self.passes.wrapping_add(u64::from(loss.is_ok()));
         loss
     }
 
@@ -203,12 +209,4 @@ impl Gpt {
         let bad = |range: &std::ops::Range<usize>| !data[range.clone()].iter().all(|x| x.is_finite());
         self.layout.tensors.iter().find(|tensor| bad(&tensor.range)).map(|tensor| tensor.name.as_str())
     }
-}
-
-/// `len` zeros, or the error that names what they were for.
-fn try_zeros(len: usize, what: &'static str) -> Result<Vec<f32>> {
-    let mut out = Vec::new();
-    out.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes: len.saturating_mul(4) })?;
-    out.resize(len, 0.0);
-    Ok(out)
 }

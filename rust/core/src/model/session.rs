@@ -9,6 +9,7 @@ use super::arena::{Arena, Shape};
 use super::forward::Pass;
 use super::head;
 use super::kv_cache::KvCache;
+use crate::buffer;
 use crate::error::{Error, Result};
 use crate::kernels::check;
 use crate::parallel;
@@ -42,22 +43,26 @@ impl Session {
         &self.logits
     }
 
-    /// Appends tokens and computes the logits after the last of them.
+    /// Appends tokens and computes the logits after the last of them. After an error the sequence is what it was.
     pub fn append(&mut self, model: &Gpt, new: &[u32]) -> Result<()> {
         check::ids("generate", new, model.config.vocab_size)?;
         if new.is_empty() {
             return Ok(());
         }
         let block_size = model.config.block_size;
-        let window = self.ids.len() + new.len();
-        if window <= block_size && self.cache.len() == self.ids.len() {
-            self.logits = compute(model, &mut self.arena, &mut self.cache, new)?;
-            self.ids.extend_from_slice(new);
-        } else {
-            self.ids.extend_from_slice(new);
+        let before = self.ids.len();
+        self.ids.extend_from_slice(new);
+        let mut start = before;
+        if self.ids.len() > block_size || self.cache.len() != before {
             self.cache.clear();
-            let start = window.saturating_sub(block_size);
-            self.logits = compute(model, &mut self.arena, &mut self.cache, &self.ids[start..])?;
+            start = self.ids.len().saturating_sub(block_size);
+        }
+        match compute(model, &mut self.arena, &mut self.cache, &self.ids[start..]) {
+            Ok(logits) => self.logits = logits,
+            Err(error) => {
+                self.ids.truncate(before);
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -103,7 +108,7 @@ fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache, new: &[u32]) -> 
         let mut acts = arena.plan(&model.config, pass.shape)?;
         pass.blocks(new, cache.len(), Some(cache), &mut acts)?;
         pass.last_row_norm(&mut acts)?;
-        let mut logits = vec![0.0; model.config.vocab_size];
+        let mut logits = buffer::zeros(model.config.vocab_size, "logits")?;
         head::logits(model, 1, acts.scratch.normed, &mut logits)?;
         Ok(logits)
     })

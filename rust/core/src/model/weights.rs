@@ -50,11 +50,17 @@ impl Gpt {
     /// are named, and nothing is changed unless everything fits.
     pub fn load(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
         let first = paths.first().ok_or_else(|| Error::value("load", "paths", "empty", "name a file"))?;
-        let mut found = HashMap::new();
+        let mut found = BTreeMap::new();
         for path in paths {
-            found.extend(Reader::open(path)?.tensors()?);
+            for (name, input) in Reader::open(path)?.tensors(is_weight)? {
+                let name = canonical(name);
+                if found.contains_key(&name) {
+                    let problem = format!("holds tensor {name} a second time");
+                    return Err(Error::checkpoint(path, problem, "keep one of them"));
+                }
+                found.insert(name, input);
+            }
         }
-        let mut found = self.canonical(found);
         let mut params = crate::buffer::Buffer::zeros(self.layout.total, "parameters")?;
         for tensor in &self.layout.tensors {
             let input = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, &found))?;
@@ -70,32 +76,18 @@ impl Gpt {
         Ok(())
     }
 
-    /// Names as this model spells them: OpenAI's files leave out `transformer.`; causal masks are no weights.
-    fn canonical(&self, found: HashMap<String, Input>) -> HashMap<String, Input> {
-        let name = |name: String| {
-            let prefixed = format!("transformer.{name}");
-            if name != LM_HEAD && !name.starts_with("transformer.") { prefixed } else { name }
-        };
-        let weight = |name: &String| !NOT_WEIGHTS.iter().any(|end| name.ends_with(end));
-        found.into_iter().map(|(n, input)| (name(n), input)).filter(|(n, _)| weight(n)).collect()
-    }
-
-    fn missing(&self, path: &Path, tensor: &Tensor, found: &HashMap<String, Input>) -> Error {
-        let mut names: Vec<&str> = found.keys().map(String::as_str).filter(|n| self.layout.get(n).is_none()).collect();
-        names.sort_unstable();
-        names.truncate(3);
+    fn missing(&self, path: &Path, tensor: &Tensor, found: &BTreeMap<String, Input>) -> Error {
+        let unknown = found.keys().map(String::as_str).filter(|n| self.layout.get(n).is_none());
+        let names: Vec<&str> = unknown.take(3).collect();
         let unknown = if names.is_empty() { String::new() } else { format!("; it has {} instead", names.join(", ")) };
         let problem = format!("has no tensor {}{unknown}", tensor.name);
         Error::checkpoint(path, problem, "use the weights that belong to this config.json")
     }
 
     /// What is left over must say nothing new: zeros for biases this model has not, a copy of the tied embedding.
-    fn refuse_extra(&self, path: &Path, left: &HashMap<String, Input>, params: &[f32]) -> Result<()> {
+    fn refuse_extra(&self, path: &Path, left: &BTreeMap<String, Input>, params: &[f32]) -> Result<()> {
         let biases = self.missing_biases();
-        let mut names: Vec<_> = left.keys().collect();
-        names.sort_unstable();
-        for name in names {
-            let data = &left[name].data;
+        for (name, Input { data, .. }) in left {
             let silent = if name == LM_HEAD {
                 data[..] == params[self.layout.wte.clone()]
             } else {
@@ -112,4 +104,15 @@ impl Gpt {
         }
         Ok(())
     }
+}
+
+/// Whether a tensor of that name in a file is a weight.
+fn is_weight(name: &str) -> bool {
+    !NOT_WEIGHTS.iter().any(|end| name.ends_with(end))
+}
+
+/// A name as this model spells it: OpenAI's files leave out `transformer.`.
+fn canonical(name: String) -> String {
+    let whole = name == LM_HEAD || name.starts_with("transformer.");
+    if whole { name } else { format!("transformer.{name}") }
 }

@@ -3,6 +3,8 @@
 pub mod adamw;
 pub mod clip;
 pub mod sgd;
+#[cfg(test)]
+mod tests;
 
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
@@ -130,7 +132,7 @@ impl Optimizer {
         let Some(grads) = grads else {
             return Err(Error::value("step", "gradients", "absent", "call model.backward(x, y) first"));
         };
-        self.steps += 1;
+        self.steps = self.steps.saturating_add(1);
         match self.config {
             Config::Sgd { momentum, weight_decay } => {
                 let rule = sgd::Sgd { learning_rate, momentum, weight_decay };
@@ -186,7 +188,7 @@ impl Optimizer {
     /// Reads what [`Optimizer::save`] wrote; nothing is changed unless everything fits.
     pub fn load(&mut self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
-        let found = Reader::open(path)?.tensors()?;
+        let found = Reader::open(path)?.tensors(|_| true)?;
         let wrong = |what: String| Error::checkpoint(path, what, "it belongs to another model or optimizer");
         let mut moments = Vec::new();
         for moment in self.config.moments() {
@@ -204,7 +206,13 @@ impl Optimizer {
             moments.push(buffer);
         }
         let digits = &found.get("steps").ok_or_else(|| wrong("has no tensor steps".to_string()))?.data;
-        self.steps = digits.iter().take(4).enumerate().map(|(i, &d)| (d as u64 & 0xffff) << (16 * i)).sum();
+        if digits.len() != 4 || !digits.iter().all(|d| (0.0..65536.0).contains(d) && d.fract() == 0.0) {
+            return Err(wrong(format!("has a step count of {digits:?}")));
+        }
+        if found.len() != moments.len() * model.layout.tensors.len() + 1 {
+            return Err(wrong("has more tensors than this optimizer keeps".to_string()));
+        }
+        self.steps = digits.iter().enumerate().map(|(i, &d)| (d as u64) << (16 * i)).sum();
         self.moments = moments;
         Ok(())
     }

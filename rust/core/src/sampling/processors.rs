@@ -11,7 +11,9 @@ pub fn repetition_penalty(scores: &mut [f64], context: &[u32], penalty: f64) {
     for &id in context {
         let id = id as usize;
         if id < scores.len() && !std::mem::replace(&mut seen[id], true) {
-            scores[id] = if scores[id] < 0.0 { scores[id] * penalty } else { scores[id] / penalty };
+            let score = if scores[id] < 0.0 { scores[id] * penalty } else { scores[id] / penalty };
+            // An extreme penalty must not make infinities: the rules that follow take differences.
+            scores[id] = if scores[id].is_finite() { score.clamp(f64::MIN, f64::MAX) } else { score };
         }
     }
 }
@@ -118,6 +120,17 @@ mod tests {
         let mut scores = vec![2.0, -2.0, 1.0];
         repetition_penalty(&mut scores, &[0, 1, 0, 1, 99], 2.0);
         assert_eq!(scores, [1.0, -4.0, 1.0]);
+    }
+
+    #[test]
+    fn an_extreme_penalty_leaves_a_distribution() {
+        for penalty in [1e-320, 1e308] {
+            let mut scores = vec![3.0, -20.0, f64::NEG_INFINITY, 0.0];
+            repetition_penalty(&mut scores, &[0, 1, 2, 3], penalty);
+            temperature(&mut scores, 0.5);
+            let probs = softmax(&scores);
+            assert!(probs.iter().all(|p| (0.0..=1.0).contains(p)) && probs[2] == 0.0, "{penalty}: {probs:?}");
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Tokenizer {
     /// The bytes that `ids` stand for, special tokens by their names. An id without an entry gives U+FFFD, one beyond
     /// the vocabulary is an error.
     pub fn decode_bytes(&self, ids: &[u32]) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(ids.len() * 4);
+        let mut bytes = Vec::new();
         self.vocab.decode_into(ids, &mut bytes)?;
         Ok(bytes)
     }

@@ -14,6 +14,7 @@ use super::vocab::Vocab;
 use super::{Level, Model, Parts, Tokenizer, UNKNOWN, char, word};
 use crate::error::{Error, Result};
 use crate::progress::Listener;
+use rustc_hash::FxHashSet;
 use std::path::Path;
 
 /// The size of a vocabulary of words or subwords when none is asked for.
@@ -102,10 +103,11 @@ impl Trainer {
 }
 
 fn check_special_tokens(names: &[String]) -> Result<()> {
-    for (i, name) in names.iter().enumerate() {
+    let mut seen = FxHashSet::default();
+    for name in names {
         let problem = match name {
             _ if name.is_empty() => "is empty",
-            _ if names[..i].contains(name) => "is there twice",
+            _ if !seen.insert(name) => "is there twice",
             _ => continue,
         };
         return Err(Error::value(
@@ -138,7 +140,8 @@ fn check_size(options: &TrainOptions) -> Result<()> {
 /// A tokenizer that looks its pieces up.
 fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: TrainOptions) -> Result<Tokenizer> {
     // A special token may be spelt like a word or character; it is the special one that stays.
-    entries.retain(|entry| !options.special_tokens.iter().any(|name| name.as_bytes() == entry));
+    let names: FxHashSet<&[u8]> = options.special_tokens.iter().map(String::as_bytes).collect();
+    entries.retain(|entry| !names.contains(entry.as_slice()));
     let first_special = entries.len() as u32;
     let specials = number(&options.special_tokens, first_special);
     let vocab = Vocab::new(with_specials(entries, &specials), "corpus")?;

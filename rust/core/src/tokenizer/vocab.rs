@@ -93,6 +93,7 @@ impl Vocab {
 
     /// Appends what `ids` decode to; an id beyond the end is an error that names it.
     pub fn decode_into(&self, ids: &[u32], out: &mut Vec<u8>) -> Result<()> {
+        let mut len = 0usize;
         for (at, &id) in ids.iter().enumerate() {
             if id as usize >= self.size() {
                 return Err(Error::value(
@@ -102,8 +103,11 @@ impl Vocab {
                     format!("the vocabulary has ids 0 to {}", self.size().saturating_sub(1)),
                 ));
             }
-            out.extend_from_slice(self.bytes(id).unwrap_or(GAP));
+            len = len.saturating_add(self.bytes(id).unwrap_or(GAP).len());
         }
+        // A foreign vocabulary may have entries of megabytes: few ids can ask for more than there is.
+        out.try_reserve(len).map_err(|_| Error::OutOfMemory { what: "decoded text", bytes: len })?;
+        ids.iter().for_each(|&id| out.extend_from_slice(self.bytes(id).unwrap_or(GAP)));
         Ok(())
     }
 }

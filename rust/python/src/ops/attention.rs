@@ -1,10 +1,10 @@
 //! Attention and rotary positions.
 
-use super::{Out, array, view};
+use super::{Out, array, copy, view, zeros};
 use crate::arrays::{self, Floats, to_numpy};
 use crate::door;
 use crate::errors::ShapeError;
-use ndarray::{Array, ArrayViewMut2, Ix3, Ix4};
+use ndarray::{ArrayViewMut2, Ix3, Ix4};
 use pyo3::prelude::*;
 use subgpt_core::Error;
 use subgpt_core::kernels;
@@ -34,7 +34,7 @@ fn rope<'py>(
     let positions: Vec<usize> = positions.into_iter().map(|p| p as usize).collect();
     let pairing = if interleaved { Pairing::Interleaved } else { Pairing::Half };
     let direction = if backward { Direction::Backward } else { Direction::Forward };
-    let mut y = x.slice()?.to_vec();
+    let mut y = copy(&x)?;
     door::enter(py, || {
         let rows = ArrayViewMut2::from_shape((n * t, d), &mut y[..])
             .map_err(|e| Error::shape("rope", "x", (n, t, d), e.to_string()))?;
@@ -57,7 +57,7 @@ fn attention<'py>(
     let (q, k, v) = (Floats::new(q, "q")?, Floats::new(k, "k")?, Floats::new(v, "v")?);
     let (q, k, v) = (view::<Ix4>(&q, "q")?, view::<Ix4>(&k, "k")?, view::<Ix4>(&v, "v")?);
     let (b, h, t, _) = q.dim();
-    let (mut out, mut lse) = (Array::zeros(q.raw_dim()), Array::zeros((b, h, t)));
+    let (mut out, mut lse) = (zeros(q.raw_dim())?, zeros((b, h, t))?);
     let options = options(scale, window, softcap);
     door::enter(py, || kernels::attention::attention(q, k, v, &options, out.view_mut(), lse.view_mut()))?;
     Ok((array(py, out)?, array(py, lse)?))
@@ -81,7 +81,7 @@ fn attention_backward<'py>(
     let (out, lse, dout) = (Floats::new(out, "out")?, Floats::new(lse, "lse")?, Floats::new(dout, "dout")?);
     let (q, k, v) = (view::<Ix4>(&q, "q")?, view::<Ix4>(&k, "k")?, view::<Ix4>(&v, "v")?);
     let (out, lse, dout) = (view::<Ix4>(&out, "out")?, view::<Ix3>(&lse, "lse")?, view::<Ix4>(&dout, "dout")?);
-    let (mut dq, mut dk, mut dv) = (Array::zeros(q.raw_dim()), Array::zeros(k.raw_dim()), Array::zeros(v.raw_dim()));
+    let (mut dq, mut dk, mut dv) = (zeros(q.raw_dim())?, zeros(k.raw_dim())?, zeros(v.raw_dim())?);
     let options = options(scale, window, softcap);
     door::enter(py, || {
         let grads = (dq.view_mut(), dk.view_mut(), dv.view_mut());

@@ -1,6 +1,6 @@
 //! Operations element by element: activations and dropout.
 
-use super::{Out, vector};
+use super::{Out, copy, floats, vector};
 use crate::arrays::Floats;
 use crate::door;
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ fn gelu_kind(tanh: bool) -> Gelu {
 fn gelu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, tanh: bool) -> PyResult<Out<'py>> {
     let x = Floats::new(x, "x")?;
     let x = x.slice()?;
-    let mut y = vec![0.0; x.len()];
+    let mut y = floats(x.len())?;
     door::enter(py, || kernels::gelu::gelu(gelu_kind(tanh), x, &mut y))?;
     vector(py, y)
 }
@@ -32,7 +32,7 @@ fn gelu_backward<'py>(
 ) -> PyResult<Out<'py>> {
     let (x, dy) = (Floats::new(x, "x")?, Floats::new(dy, "dy")?);
     let (x, dy) = (x.slice()?, dy.slice()?);
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = floats(x.len())?;
     door::enter(py, || kernels::gelu::gelu_backward(gelu_kind(tanh), x, dy, &mut dx))?;
     vector(py, dx)
 }
@@ -42,7 +42,7 @@ fn gelu_backward<'py>(
 fn silu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let x = Floats::new(x, "x")?;
     let x = x.slice()?;
-    let mut y = vec![0.0; x.len()];
+    let mut y = floats(x.len())?;
     door::enter(py, || kernels::swiglu::silu(x, &mut y))?;
     vector(py, y)
 }
@@ -52,7 +52,7 @@ fn silu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
 fn silu_backward<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, dy: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let (x, dy) = (Floats::new(x, "x")?, Floats::new(dy, "dy")?);
     let (x, dy) = (x.slice()?, dy.slice()?);
-    let mut dx = vec![0.0; x.len()];
+    let mut dx = floats(x.len())?;
     door::enter(py, || kernels::swiglu::silu_backward(x, dy, &mut dx))?;
     vector(py, dx)
 }
@@ -62,7 +62,7 @@ fn silu_backward<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, dy: &Bound<'py, Py
 fn swiglu<'py>(py: Python<'py>, gate: &Bound<'py, PyAny>, up: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let (gate, up) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?);
     let (gate, up) = (gate.slice()?, up.slice()?);
-    let mut y = vec![0.0; gate.len()];
+    let mut y = floats(gate.len())?;
     door::enter(py, || kernels::swiglu::swiglu(gate, up, &mut y))?;
     vector(py, y)
 }
@@ -77,7 +77,7 @@ fn swiglu_backward<'py>(
 ) -> PyResult<(Out<'py>, Out<'py>)> {
     let (gate, up, dy) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?, Floats::new(dy, "dy")?);
     let (gate, up, dy) = (gate.slice()?, up.slice()?, dy.slice()?);
-    let (mut dgate, mut dup) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
+    let (mut dgate, mut dup) = (floats(gate.len())?, floats(gate.len())?);
     door::enter(py, || kernels::swiglu::swiglu_backward(gate, up, dy, &mut dgate, &mut dup))?;
     Ok((vector(py, dgate)?, vector(py, dup)?))
 }
@@ -86,7 +86,7 @@ fn swiglu_backward<'py>(
 #[pyfunction]
 fn dropout<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, p: f32, seed: u64, step: u64) -> PyResult<Out<'py>> {
     let x = Floats::new(x, "x")?;
-    let mut y = x.slice()?.to_vec();
+    let mut y = copy(&x)?;
     door::enter(py, || kernels::dropout::dropout(&mut y, Dropout { p, seed, substream: step }))?;
     vector(py, y)
 }

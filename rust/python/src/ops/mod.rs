@@ -8,10 +8,11 @@ mod rows;
 mod tokens;
 
 use crate::arrays::{Floats, to_numpy};
-use crate::errors::ShapeError;
-use ndarray::{Array, ArrayView, Dimension};
+use crate::errors::{ShapeError, to_python};
+use ndarray::{Array, ArrayView, Dimension, IntoDimension, Ix1};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
+use subgpt_core::buffer;
 
 type Out<'py> = Bound<'py, PyArrayDyn<f32>>;
 
@@ -22,6 +23,26 @@ fn view<'a, D: Dimension>(value: &'a Floats<'_>, name: &str) -> PyResult<ArrayVi
         let expected = D::NDIM.unwrap_or_default();
         ShapeError::new_err(format!("{name} has shape {shape:?}, expected {expected} dimensions"))
     })
+}
+
+/// Zeros for a result of that shape. Arguments that take no memory (no columns) can ask for a result that takes more
+/// than there is: that is an exception here, where `Array::zeros` would panic or end the process.
+fn zeros<S: IntoDimension>(shape: S) -> PyResult<Array<f32, S::Dim>> {
+    let shape = shape.into_dimension();
+    buffer::room(shape.slice(), "the result").map_err(to_python)?;
+    Ok(Array::zeros(shape))
+}
+
+/// As [`zeros`], of `len` numbers.
+fn floats(len: usize) -> PyResult<Vec<f32>> {
+    Ok(zeros::<Ix1>(Ix1(len))?.into_raw_vec_and_offset().0)
+}
+
+/// The numbers of `x`, to be changed.
+fn copy(x: &Floats<'_>) -> PyResult<Vec<f32>> {
+    let mut y = floats(x.slice()?.len())?;
+    y.copy_from_slice(x.slice()?);
+    Ok(y)
 }
 
 fn array<'py, D: Dimension>(py: Python<'py>, value: Array<f32, D>) -> PyResult<Out<'py>> {

@@ -1,9 +1,9 @@
 //! Matrix products.
 
-use super::{Out, array, view};
+use super::{Out, array, view, zeros};
 use crate::arrays::Floats;
 use crate::door;
-use ndarray::{Array, Ix2};
+use ndarray::Ix2;
 use pyo3::prelude::*;
 use subgpt_core::kernels::matmul::Epilogue;
 use subgpt_core::kernels::{self, Beta};
@@ -13,7 +13,7 @@ use subgpt_core::kernels::{self, Beta};
 fn matmul<'py>(py: Python<'py>, a: &Bound<'py, PyAny>, b: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let (a, b) = (Floats::strided(a, "a")?, Floats::strided(b, "b")?);
     let (a, b) = (view::<Ix2>(&a, "a")?, view::<Ix2>(&b, "b")?);
-    let mut c = Array::zeros((a.nrows(), b.ncols()));
+    let mut c = zeros((a.nrows(), b.ncols()))?;
     door::enter(py, || kernels::matmul::matmul(a, b, c.view_mut(), Beta::Overwrite, Epilogue::default()))?;
     array(py, c)
 }

@@ -1,9 +1,9 @@
 //! Operations along rows: softmax and the norms.
 
-use super::{Out, array, vector, view};
+use super::{Out, array, floats, vector, view, zeros};
 use crate::arrays::Floats;
 use crate::door;
-use ndarray::{Array, Ix2};
+use ndarray::Ix2;
 use pyo3::prelude::*;
 use subgpt_core::kernels::{self, Beta};
 
@@ -12,7 +12,7 @@ use subgpt_core::kernels::{self, Beta};
 fn softmax<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, log: bool) -> PyResult<Out<'py>> {
     let x = Floats::new(x, "x")?;
     let x = view::<Ix2>(&x, "x")?;
-    let mut y = Array::zeros(x.raw_dim());
+    let mut y = zeros(x.raw_dim())?;
     door::enter(py, || {
         if log { kernels::softmax::log_softmax(x, y.view_mut()) } else { kernels::softmax::softmax(x, y.view_mut()) }
     })?;
@@ -29,7 +29,7 @@ fn softmax_backward<'py>(
 ) -> PyResult<Out<'py>> {
     let (y, dy) = (Floats::new(y, "y")?, Floats::new(dy, "dy")?);
     let (y, dy) = (view::<Ix2>(&y, "y")?, view::<Ix2>(&dy, "dy")?);
-    let mut dx = Array::zeros(y.raw_dim());
+    let mut dx = zeros(y.raw_dim())?;
     door::enter(py, || match log {
         true => kernels::softmax::log_softmax_backward(y, dy, dx.view_mut()),
         false => kernels::softmax::softmax_backward(y, dy, dx.view_mut()),
@@ -50,8 +50,8 @@ fn layer_norm<'py>(
     let bias = bias.map(|b| Floats::new(b, "bias")).transpose()?;
     let (x, weight) = (view::<Ix2>(&x, "x")?, weight.slice()?);
     let bias = bias.as_ref().map(Floats::slice).transpose()?;
-    let mut y = Array::zeros(x.raw_dim());
-    let (mut mean, mut rstd) = (vec![0.0; x.nrows()], vec![0.0; x.nrows()]);
+    let mut y = zeros(x.raw_dim())?;
+    let (mut mean, mut rstd) = (floats(x.nrows())?, floats(x.nrows())?);
     door::enter(py, || kernels::layer_norm::layer_norm(x, weight, bias, eps, y.view_mut(), &mut mean, &mut rstd))?;
     Ok((array(py, y)?, vector(py, mean)?, vector(py, rstd)?))
 }
@@ -70,8 +70,8 @@ fn layer_norm_backward<'py>(
     let (weight, mean, rstd) = (Floats::new(weight, "weight")?, Floats::new(mean, "mean")?, Floats::new(rstd, "rstd")?);
     let (x, dy) = (view::<Ix2>(&x, "x")?, view::<Ix2>(&dy, "dy")?);
     let (weight, mean, rstd) = (weight.slice()?, mean.slice()?, rstd.slice()?);
-    let mut dx = Array::zeros(x.raw_dim());
-    let (mut dw, mut db) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
+    let mut dx = zeros(x.raw_dim())?;
+    let (mut dw, mut db) = (floats(weight.len())?, floats(weight.len())?);
     door::enter(py, || {
         kernels::layer_norm::layer_norm_backward(
             x,
@@ -99,7 +99,7 @@ fn rms_norm<'py>(
 ) -> PyResult<(Out<'py>, Out<'py>)> {
     let (x, weight) = (Floats::new(x, "x")?, Floats::new(weight, "weight")?);
     let (x, weight) = (view::<Ix2>(&x, "x")?, weight.slice()?);
-    let (mut y, mut rstd) = (Array::zeros(x.raw_dim()), vec![0.0; x.nrows()]);
+    let (mut y, mut rstd) = (zeros(x.raw_dim())?, floats(x.nrows())?);
     door::enter(py, || kernels::rms_norm::rms_norm(x, weight, offset, eps, y.view_mut(), &mut rstd))?;
     Ok((array(py, y)?, vector(py, rstd)?))
 }
@@ -118,7 +118,7 @@ fn rms_norm_backward<'py>(
     let (weight, rstd) = (Floats::new(weight, "weight")?, Floats::new(rstd, "rstd")?);
     let (x, dy) = (view::<Ix2>(&x, "x")?, view::<Ix2>(&dy, "dy")?);
     let (weight, rstd) = (weight.slice()?, rstd.slice()?);
-    let (mut dx, mut dw) = (Array::zeros(x.raw_dim()), vec![0.0; weight.len()]);
+    let (mut dx, mut dw) = (zeros(x.raw_dim())?, floats(weight.len())?);
     door::enter(py, || {
         kernels::rms_norm::rms_norm_backward(x, weight, offset, rstd, dy, dx.view_mut(), Beta::Overwrite, &mut dw)
     })?;

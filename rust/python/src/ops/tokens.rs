@@ -1,9 +1,9 @@
 //! Where ids meet vectors: embedding in, cross-entropy out.
 
-use super::{Out, array, vector, view};
+use super::{Out, array, floats, vector, view, zeros};
 use crate::arrays::{self, Floats};
 use crate::door;
-use ndarray::{Array, Ix2};
+use ndarray::Ix2;
 use pyo3::prelude::*;
 use subgpt_core::kernels;
 
@@ -12,7 +12,7 @@ use subgpt_core::kernels;
 fn embedding<'py>(py: Python<'py>, weight: &Bound<'py, PyAny>, ids: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let (weight, ids) = (Floats::new(weight, "weight")?, arrays::ids_1d(ids, "ids")?);
     let weight = view::<Ix2>(&weight, "weight")?;
-    let mut out = Array::zeros((ids.len(), weight.ncols()));
+    let mut out = zeros((ids.len(), weight.ncols()))?;
     door::enter(py, || kernels::embedding::embedding(weight, &ids, out.view_mut()))?;
     array(py, out)
 }
@@ -27,7 +27,7 @@ fn embedding_backward<'py>(
 ) -> PyResult<Out<'py>> {
     let (ids, dout) = (arrays::ids_1d(ids, "ids")?, Floats::new(dout, "dout")?);
     let dout = view::<Ix2>(&dout, "dout")?;
-    let mut dweight = Array::zeros((vocab_size, dout.ncols()));
+    let mut dweight = zeros((vocab_size, dout.ncols()))?;
     door::enter(py, || kernels::embedding::embedding_backward(&ids, dout, dweight.view_mut()))?;
     array(py, dweight)
 }
@@ -44,7 +44,7 @@ fn cross_entropy<'py>(
     let logits = Floats::new(logits, "logits")?;
     let targets: Vec<i64> = arrays::integers(targets, "targets")?.into_iter().collect();
     let logits = view::<Ix2>(&logits, "logits")?;
-    let mut losses = vec![0.0; logits.nrows()];
+    let mut losses = floats(logits.nrows())?;
     door::enter(py, || {
         kernels::cross_entropy::cross_entropy(logits, &targets, ignore_index, label_smoothing, &mut losses)
     })?;
@@ -64,7 +64,7 @@ fn cross_entropy_backward<'py>(
     let logits = Floats::new(logits, "logits")?;
     let targets: Vec<i64> = arrays::integers(targets, "targets")?.into_iter().collect();
     let logits = view::<Ix2>(&logits, "logits")?;
-    let mut d = Array::zeros(logits.raw_dim());
+    let mut d = zeros(logits.raw_dim())?;
     door::enter(py, || {
         kernels::cross_entropy::cross_entropy_backward(
             logits,

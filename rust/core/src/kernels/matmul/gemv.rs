@@ -10,7 +10,7 @@ use super::blocking::{self, Cuts};
 #[cfg(target_arch = "x86_64")]
 use super::buffers::{self, Buffer};
 #[cfg(target_arch = "x86_64")]
-use super::micro::dot;
+use super::micro::{self, dot};
 use super::output::Step;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 use std::ops::Range;
@@ -42,7 +42,7 @@ pub fn run(isa: Isa, product: &Product<'_>, parallel: bool) {
 #[cfg(target_arch = "x86_64")]
 pub fn takes_transposed(isa: Isa, product: &Product<'_>) -> bool {
     let fits = product.m <= MAX_ROWS && product.n >= dot::COLUMNS && product.b.t().has_runs();
-    fits && isa != Isa::Portable && Isa::Avx2.is_available()
+    fits && micro::has_transpose(isa)
 }
 
 /// Computes a product whose `b` runs along its columns, in parallel if `parallel`.
@@ -69,7 +69,7 @@ pub unsafe fn run_transposed(product: &Product<'_>, parallel: bool) {
 /// Computes some columns of a product of `M` rows.
 ///
 /// # Safety
-/// The processor must have AVX2 and FMA; nobody else may use these columns of the output.
+/// The processor must have the instructions of [`dot`]; nobody else may use these columns of the output.
 #[cfg(target_arch = "x86_64")]
 unsafe fn columns_transposed<const M: usize>(product: &Product<'_>, columns: Range<usize>) {
     let depth = blocking::depth(product.k);

@@ -117,38 +117,31 @@ impl Product<'_> {
             // SAFETY: it was just asked.
             return unsafe { gemv::run_transposed(self, parallel) };
         }
-        #[cfg(target_arch = "x86_64")]
-        if isa.is_available() {
-            match isa {
-                // SAFETY: the processor was just asked for the instruction set.
-                Isa::Avx512 => return unsafe { self.run_packed::<micro::Avx512>(parallel) },
-                // SAFETY: the processor was just asked for the instruction set.
-                Isa::Avx2 => return unsafe { self.run_packed::<micro::Avx2>(parallel) },
-                Isa::Portable => {}
-            }
-        }
-        // SAFETY: portable code needs no instruction set.
-        unsafe { self.run_packed::<micro::Portable>(parallel) }
-    }
-
-    /// Computes the product from packed panels.
-    ///
-    /// # Safety
-    /// The processor must have the instruction set of `M`.
-    unsafe fn run_packed<M: micro::MicroKernel>(&self, parallel: bool) {
-        // SAFETY: passed on from the caller.
-        unsafe {
-            if self.m <= blocking::SKINNY_ROWS {
-                skinny::run::<M>(self, parallel);
-            } else {
-                schedule::run::<M>(self, parallel);
-            }
-        }
+        micro::dispatch(isa, Packed { product: self, parallel });
     }
 
     fn is_worth_threads(&self) -> bool {
         let reading = self.k.saturating_mul(self.n);
         reading >= PARALLEL_READING || reading.saturating_mul(self.m) >= PARALLEL_WORK
+    }
+}
+
+/// A product from packed panels.
+struct Packed<'p> {
+    product: &'p Product<'p>,
+    parallel: bool,
+}
+
+impl micro::Work for Packed<'_> {
+    unsafe fn run<M: micro::MicroKernel>(self) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            if self.product.m <= blocking::SKINNY_ROWS {
+                skinny::run::<M>(self.product, self.parallel);
+            } else {
+                schedule::run::<M>(self.product, self.parallel);
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::micro::MicroKernel;
 use super::output::{Output, Step};
 use super::pack::Panels;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// Computes the product with microkernel `M`, in parallel if `parallel`.
@@ -165,6 +166,17 @@ pub unsafe fn row_of_tiles<M: MicroKernel>(
 struct PackedB<'p, 'r> {
     pass: &'p Pass<'p>,
     cells: Vec<Cell<'r>>,
+    /// A thread unwound out of a cell it had taken: nobody will ever finish it.
+    abandoned: AtomicBool,
+}
+
+/// Raises the flag when it is dropped; forgotten where all went well.
+struct Alarm<'a>(&'a AtomicBool);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Room for a stripe: taken by the thread that packs it, then shown to all.
@@ -180,7 +192,7 @@ impl<'p, 'r> PackedB<'p, 'r> {
         // The chunks of an empty depth are empty.
         let mut rooms = room.chunks_mut(pass.cell_len().max(1));
         let cells = (0..count).map(|_| cell(rooms.next().unwrap_or_default())).collect();
-        PackedB { pass, cells }
+        PackedB { pass, cells, abandoned: AtomicBool::new(false) }
     }
 
     fn index(&self, stripe: usize, kb: usize) -> usize {
@@ -197,21 +209,27 @@ impl<'p, 'r> PackedB<'p, 'r> {
                 }
                 let taken = cell.room.lock().unwrap_or_else(|e| e.into_inner()).take();
                 if let Some(room) = taken {
+                    let alarm = Alarm(&self.abandoned);
                     let (ks, js) = (self.pass.depth.range(kb), self.pass.stripes.range(stripe));
                     let room = &mut room[..self.pass.panels.len(ks.len(), js.len())];
                     let js = self.pass.column + js.start..self.pass.column + js.end;
                     self.pass.panels.pack(&self.pass.product.b, ks, js, room);
                     let _ = cell.packed.set(room);
+                    std::mem::forget(alarm);
                 }
             }
         }
     }
 
     /// Waits until others have packed what they have begun: some microseconds, unless the system took their core away.
+    ///
+    /// # Panics
+    /// Where one of them has panicked, instead of waiting for ever.
     fn wait(&self, block: usize, kb: usize) {
         for stripe in self.pass.stripes_of(block) {
             let mut spins = 0u32;
             while self.cells[self.index(stripe, kb)].packed.get().is_none() {
+                assert!(!self.abandoned.load(Ordering::Relaxed), "another task of this product panicked");
                 spins += 1;
                 if spins.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
             }

@@ -354,3 +354,22 @@ proptest! {
         expect_close(a.view(), b.view(), &[options]);
     }
 }
+
+/// `b` has a column less than the product says, so packing its last cell panics. Whoever needs that cell next finds it
+/// taken, and would wait for it for ever.
+#[test]
+fn a_panic_while_packing_ends_the_product() {
+    parallel::set_num_threads(2);
+    let (m, k, n) = (600, 100, 600);
+    let (a, b) = (numbers(m, k, 1), numbers(k, n - 1, 2));
+    for _ in 0..3 {
+        let mut c = Array2::zeros((m, n));
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let out = Output::new(c.view_mut(), Beta::Overwrite, None, None);
+            let product = Product { a_t: Operand::new(a.view()).t(), b: Operand::new(b.view()), out, m, n, k };
+            // SAFETY: portable code needs no instruction set.
+            unsafe { schedule::run::<micro::Portable>(&product, true) };
+        }));
+        assert!(caught.is_err());
+    }
+}

@@ -77,7 +77,7 @@ impl Masks {
             Place::Attention(layer) => 2 + 3 * layer as u64,
             Place::Mlp(layer) => 3 + 3 * layer as u64,
         };
-        Dropout { p: self.p, seed: self.seed, substream: self.pass * self.places + index }
+        Dropout { p: self.p, seed: self.seed, substream: self.pass.wrapping_mul(self.places).wrapping_add(index) }
     }
 }
 

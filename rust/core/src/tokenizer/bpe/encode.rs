@@ -9,7 +9,7 @@
 use super::{pair, unpair};
 use crate::error::{Error, Result};
 use crate::tokenizer::vocab::Vocab;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -61,8 +61,13 @@ impl Bpe {
     /// tiktoken's rule: the rank of a token is its id, and any two tokens whose bytes make up a token can merge.
     pub fn from_ranks(vocab: &Vocab, special: impl Fn(u32) -> bool) -> Self {
         let mut merges = FxHashMap::default();
+        // A cut is tried only where tokens of both lengths exist: one long token costs a few look-ups, not its square.
+        let lengths: FxHashSet<usize> = vocab.entries().map(|(_, bytes)| bytes.len()).collect();
+        let mut ordered: Vec<usize> = lengths.iter().copied().collect();
+        ordered.sort_unstable();
         for (id, bytes) in vocab.entries().filter(|(id, _)| !special(*id)) {
-            for cut in 1..bytes.len() {
+            let cuts = ordered.iter().copied().take_while(|&cut| cut < bytes.len());
+            for cut in cuts.filter(|cut| *cut > 0 && lengths.contains(&(bytes.len() - cut))) {
                 let parts = (vocab.id(&bytes[..cut]), vocab.id(&bytes[cut..]));
                 if let (Some(left), Some(right)) = parts
                     && !special(left)
@@ -262,6 +267,18 @@ mod tests {
     #[test]
     fn a_byte_without_a_token_is_left_out() {
         assert_eq!(encode(&toy(&[(0, 1)], false), b"a\xffb"), [4]);
+    }
+
+    #[test]
+    fn a_long_token_among_ranks_is_no_square() {
+        let mut entries: Vec<_> = (0..=255u8).map(|b| (vec![b], u32::from(b))).collect();
+        entries.push((b"ab".to_vec(), 256));
+        entries.push((b"abc".to_vec(), 257));
+        entries.push((vec![b'x'; 4 << 20], 258));
+        let vocab = Vocab::new(entries, "test").unwrap();
+        let bpe = Bpe::from_ranks(&vocab, |_| false);
+        assert_eq!(bpe.merges(), [(97, 98), (256, 99)]);
+        assert_eq!(encode(&bpe, b"abcab"), [257, 256]);
     }
 
     #[test]

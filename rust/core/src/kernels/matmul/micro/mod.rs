@@ -14,15 +14,44 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
 
-#[cfg(target_arch = "x86_64")]
-pub use avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
-pub use avx512::Avx512;
+#[cfg(test)]
 pub use portable::Portable;
 
 use super::operand::Operand;
 use crate::simd::Isa;
 use std::ops::Range;
+
+/// Work that is compiled once for each microkernel.
+pub trait Work {
+    /// The work.
+    ///
+    /// # Safety
+    /// The processor must have the instruction set of `M`.
+    unsafe fn run<M: MicroKernel>(self);
+}
+
+/// Runs `work` with the microkernel of `isa` (the portable one where the processor lacks it).
+pub fn dispatch(isa: Isa, work: impl Work) {
+    #[cfg(target_arch = "x86_64")]
+    if isa.is_available() {
+        match isa {
+            // SAFETY: the processor was just asked for the instruction set.
+            Isa::Avx512 => return unsafe { work.run::<avx512::Avx512>() },
+            // SAFETY: the processor was just asked for the instruction set.
+            Isa::Avx2 => return unsafe { work.run::<avx2::Avx2>() },
+            Isa::Portable => {}
+        }
+    }
+    let _ = isa;
+    // SAFETY: portable code needs no instruction set.
+    unsafe { work.run::<portable::Portable>() }
+}
+
+/// Whether `isa` has [`mod@transpose`] and [`dot`].
+#[cfg(target_arch = "x86_64")]
+pub fn has_transpose(isa: Isa) -> bool {
+    isa != Isa::Portable && Isa::Avx2.is_available()
+}
 
 /// Packs rows `ks` and columns `js` of the transpose of `src` into a panel of `width` columns with the vectors of `isa`;
 /// columns beyond `js` are left as they are. `false` if it has none for this: nothing is done then.
@@ -35,7 +64,7 @@ pub fn transpose(
     panel: &mut [f32],
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if isa != Isa::Portable && Isa::Avx2.is_available() {
+    if has_transpose(isa) {
         // SAFETY: the processor was just asked for AVX2.
         unsafe { transpose::transpose(src, ks, js, width, panel) };
         return true;

@@ -10,6 +10,7 @@ use crate::tokenizer::pretokenize::{Pretokenizer, Step};
 use crate::tokenizer::special::Specials;
 use crate::tokenizer::vocab::Vocab;
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
+use rustc_hash::FxHashSet;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -257,7 +258,8 @@ fn words(
             Error::tokenizer(place, format!("unk_token {name:?} has no id"), "add it to the vocabulary")
         })?),
     };
-    let extra: Vec<_> = specials.iter().chain(&added).filter(|token| !listed.contains(token)).cloned().collect();
+    let known: FxHashSet<&(String, u32)> = listed.iter().collect();
+    let extra: Vec<_> = specials.iter().chain(&added).filter(|token| !known.contains(token)).cloned().collect();
     let entries = listed.into_iter().chain(extra).map(|(token, id)| (token.into_bytes(), id));
     let vocab = Vocab::new(entries, place)?;
     let level = if split.pattern() == Some(Pattern::Chars) { Level::Char } else { Level::Word };

@@ -1,0 +1,83 @@
+//! With a cache, token by token and window by window: as without.
+
+use super::*;
+use crate::model::session::Session;
+use crate::progress;
+use crate::sampling::Options;
+use subgpt_testkit::gradcheck::{assert_close, wide};
+
+#[test]
+fn a_cached_decode_equals_the_whole_forward() {
+    let model = lively(Config { block_size: 24, ..tiny() });
+    let ids = some_ids(24, 11);
+    let whole = model.forward(&mut Arena::new(), &ids, 1, 24).unwrap();
+    for chunk in [1, 2, 5, 24] {
+        let mut session = Session::new(&model).unwrap();
+        let mut seen = 0;
+        for new in ids.chunks(chunk) {
+            session.append(&model, new).unwrap();
+            seen += new.len();
+            assert_close("logits", session.logits(), &wide(&whole[(seen - 1) * 11..seen * 11]), 1e-5);
+        }
+        assert_eq!(session.ids(), ids);
+    }
+}
+
+#[test]
+fn a_sliding_window_equals_the_forward_of_the_last_tokens() {
+    let model = lively(tiny());
+    let ids = some_ids(20, 11);
+    for first in [1, 7, 8, 13] {
+        let mut session = Session::new(&model).unwrap();
+        session.append(&model, &ids[..first]).unwrap();
+        for at in first..ids.len() {
+            session.append(&model, &ids[at..=at]).unwrap();
+            let window = &ids[(at + 1).saturating_sub(7)..=at];
+            let whole = model.forward(&mut Arena::new(), window, 1, window.len()).unwrap();
+            assert_close("logits", session.logits(), &wide(&whole[whole.len() - 11..]), 1e-5);
+            let last = model.last_logits(&mut Arena::new(), &ids[..=at]).unwrap();
+            assert_close("last logits", &last, &wide(&whole[whole.len() - 11..]), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_refused_token_leaves_the_session_as_it_was() {
+    let model = lively(tiny());
+    let mut session = Session::new(&model).unwrap();
+    assert!(session.sample(&Options::default()).is_err());
+    session.append(&model, &[1, 2]).unwrap();
+    let before = session.logits().to_vec();
+    assert!(session.append(&model, &[3, 11]).is_err());
+    session.append(&model, &[]).unwrap();
+    assert_eq!((session.ids(), session.logits()), (&[1, 2][..], &before[..]));
+}
+
+#[test]
+fn a_run_is_the_same_for_the_same_seed_and_stops() {
+    let model = lively(tiny());
+    let run = |seed, stop: &[u32]| {
+        let mut session = Session::new(&model).unwrap();
+        session.append(&model, &[4]).unwrap();
+        let options = Options { seed, ..Options::default() };
+        session.run(&model, 30, &options, stop, &mut progress::ignore).unwrap()
+    };
+    let new = run(1, &[]);
+    assert!(new.len() == 30 && new == run(1, &[]) && new != run(2, &[]));
+    let end = new.iter().position(|id| *id == new[9]).unwrap();
+    assert_eq!(run(1, &[new[9]]), new[..end]);
+}
+
+#[test]
+fn a_listener_can_end_a_run() {
+    let model = lively(tiny());
+    let mut session = Session::new(&model).unwrap();
+    session.append(&model, &[4]).unwrap();
+    let mut stop = |progress: progress::Progress| match progress.done {
+        3 => std::ops::ControlFlow::Break(()),
+        _ => std::ops::ControlFlow::Continue(()),
+    };
+    let ended = session.run(&model, 30, &Options::default(), &[], &mut stop);
+    assert!(matches!(ended, Err(crate::Error::Interrupted)));
+    assert_eq!(session.ids().len(), 4);
+}

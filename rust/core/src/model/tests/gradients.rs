@@ -1,0 +1,138 @@
+//! Every tensor's gradient against central differences of the f64 twin.
+
+use super::*;
+use crate::model::block::Place;
+use subgpt_testkit::gpt::{self, BlockMasks};
+use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
+
+const B: usize = 2;
+const T: usize = 5;
+
+/// One target is ignored.
+fn targets(ids: &[u32]) -> Vec<i64> {
+    let mut targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    targets.rotate_left(1);
+    targets[3] = -100;
+    targets
+}
+
+/// The masks that the next backward pass of `model` will use, as factors.
+fn masks(model: &Gpt) -> Option<gpt::Masks> {
+    let masks = model.masks()?;
+    let (n, c, heads) = (B * T, model.config.n_embd, B * model.config.n_head);
+    let rows = |place: Place| (0..n * c).map(|i| f64::from(masks.at(place).factor(i as u64))).collect();
+    let probabilities = |layer: usize| {
+        let index = |i: usize| i / T * T.next_multiple_of(4) + i % T;
+        (0..heads * T * T).map(|i| f64::from(masks.at(Place::Probabilities(layer)).factor(index(i) as u64))).collect()
+    };
+    let blocks = (0..model.config.n_layer).map(|layer| BlockMasks {
+        probabilities: probabilities(layer),
+        attention: rows(Place::Attention(layer)),
+        mlp: rows(Place::Mlp(layer)),
+    });
+    Some(gpt::Masks { embedding: rows(Place::Embedding), blocks: blocks.collect() })
+}
+
+fn check(config: Config) {
+    let mut model = lively(config.clone());
+    let ids = some_ids(B * T, config.vocab_size);
+    let targets = targets(&ids);
+    let layout = model.layout.clone();
+    let twin = gpt::Gpt {
+        batch: B,
+        t: T,
+        vocab_size: config.vocab_size,
+        n_layer: config.n_layer,
+        n_head: config.n_head,
+        n_embd: config.n_embd,
+        n_inner: config.inner(),
+        tanh: config.activation == Activation::GeluNew,
+        eps: f64::from(config.norm_eps),
+        masks: masks(&model),
+        place: &|name| layout.get(name).map(|tensor| tensor.range.clone()),
+    };
+    let params = wide(&model.params);
+    let got = model.backward(&ids, &targets, B, T, -100, 1.0).unwrap();
+    let want = twin.loss(&params, &ids, &targets, -100);
+    assert!((got - want).abs() < 2e-6 * want, "loss {got} instead of {want}");
+    let want = gradient(&params, |params| twin.loss(params, &ids, &targets, -100));
+    let got = model.grads().unwrap();
+    for tensor in &layout.tensors {
+        // In units of the tensor's largest gradient: a wrong term must not hide behind small numbers.
+        let want = &want[tensor.range.clone()];
+        let largest = want.iter().fold(0f64, |m, v| m.max(v.abs()));
+        assert!(largest > 1e-3, "{} does not matter here", tensor.name);
+        let scaled: Vec<f32> = got[tensor.range.clone()].iter().map(|g| g / largest as f32).collect();
+        let want: Vec<f64> = want.iter().map(|w| w / largest).collect();
+        assert_close(&tensor.name, &scaled, &want, 3e-5);
+    }
+}
+
+#[test]
+fn with_biases_and_tied() {
+    check(tiny());
+}
+
+#[test]
+fn without_biases_and_untied() {
+    check(Config { bias: false, tie_embeddings: false, activation: Activation::Gelu, ..tiny() });
+}
+
+#[test]
+fn with_dropout_replayed_from_its_counters() {
+    check(Config { dropout: 0.3, ..tiny() });
+    check(Config { dropout: 0.3, bias: false, tie_embeddings: false, n_inner: None, ..tiny() });
+}
+
+#[test]
+fn one_head_a_coordinate() {
+    check(Config { n_head: 6, ..tiny() });
+}
+
+#[test]
+fn gradients_add_up_and_can_be_scaled() {
+    let mut model = lively(tiny());
+    let ids = some_ids(B * T, 11);
+    let targets = targets(&ids);
+    model.backward(&ids, &targets, B, T, -100, 1.0).unwrap();
+    let once = model.grads().unwrap().to_vec();
+    model.zero_grad();
+    assert!(model.grads().unwrap().iter().all(|&g| g == 0.0));
+    for _ in 0..2 {
+        model.backward(&ids, &targets, B, T, -100, 0.5).unwrap();
+    }
+    assert_close("gradients", model.grads().unwrap(), &wide(&once), 1e-6);
+}
+
+#[test]
+fn a_pass_is_replayed_from_its_number_and_others_differ() {
+    let ids = some_ids(B * T, 11);
+    let targets = targets(&ids);
+    let mut model = lively(Config { dropout: 0.5, ..tiny() });
+    let mut pass = |number: u64| {
+        model.passes = number;
+        model.zero_grad();
+        let loss = model.backward(&ids, &targets, B, T, -100, 1.0).unwrap();
+        assert_eq!(model.passes, number.wrapping_add(1));
+        (loss.to_bits(), bits(model.grads().unwrap()))
+    };
+    let first = pass(0);
+    assert!(first != pass(1) && first == pass(0));
+    pass(u64::MAX);
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let config = Config { vocab_size: 300, block_size: 40, n_embd: 48, n_inner: None, dropout: 0.1, ..tiny() };
+    let ids = some_ids(8 * 40, 300);
+    let targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    let run = |threads| {
+        crate::parallel::set_num_threads(threads);
+        let mut model = lively(config.clone());
+        let loss = model.backward(&ids, &targets, 8, 40, -100, 1.0).unwrap();
+        (loss.to_bits(), bits(model.grads().unwrap()))
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(5));
+    crate::parallel::set_num_threads(2);
+}

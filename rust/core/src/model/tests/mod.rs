@@ -1,0 +1,53 @@
+//! The whole network, without Python: against its f64 twin, with a cache, at the edges, and in files.
+
+mod edges;
+mod files;
+mod generation;
+mod gradients;
+
+use super::Gpt;
+use super::arena::Arena;
+use super::config::{Activation, Config};
+use subgpt_testkit::noise::Noise;
+
+/// Small, with no two sizes alike.
+fn tiny() -> Config {
+    Config {
+        vocab_size: 11,
+        block_size: 7,
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 6,
+        n_inner: Some(10),
+        bias: true,
+        dropout: 0.0,
+        activation: Activation::GeluNew,
+        norm_eps: 1e-5,
+        tie_embeddings: true,
+    }
+}
+
+/// A model whose weights are large enough for every part to matter: fresh biases are 0, fresh matrices near it.
+fn lively(config: Config) -> Gpt {
+    let mut model = Gpt::new(config, 3).unwrap();
+    let mut noise = Noise::new(5);
+    for tensor in model.layout.tensors.clone() {
+        let values = noise.normal(tensor.range.len(), 0.4);
+        let offset = if tensor.name.contains("ln_") && tensor.name.ends_with(".weight") { 1.0 } else { 0.0 };
+        model.params[tensor.range].iter_mut().zip(values).for_each(|(p, v)| *p = v + offset);
+    }
+    model
+}
+
+fn some_ids(n: usize, vocab_size: usize) -> Vec<u32> {
+    let mut noise = Noise::new(9);
+    (0..n).map(|_| noise.below(vocab_size) as u32).collect()
+}
+
+fn loss(model: &Gpt, ids: &[u32], targets: &[i64], b: usize, t: usize) -> f64 {
+    model.loss(&mut Arena::new(), ids, targets, b, t, -100).unwrap()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}

@@ -1,0 +1,128 @@
+//! Scanners against the regular expressions they stand for, on the borders of their classes.
+
+use super::*;
+use fancy_regex::Regex;
+use proptest::prelude::*;
+
+const TIKTOKEN_GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s";
+const TIKTOKEN_GPT4: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
+
+fn scanned(pattern: Pattern, text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    pattern
+        .for_each(text, |piece| {
+            pieces.push(piece);
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+    pieces
+}
+
+fn matched<'t>(regex: &Regex, text: &'t str) -> Vec<&'t str> {
+    regex.find_iter(text).map(|m| m.unwrap().as_str()).collect()
+}
+
+/// All spellings with the pattern they should equal, tiktoken's own included.
+fn spellings() -> Vec<(Regex, Pattern)> {
+    let tiktokens = [(TIKTOKEN_GPT2, Pattern::Gpt2), (TIKTOKEN_GPT4, GPT4)];
+    SPELLINGS.iter().chain(&tiktokens).map(|(regex, pattern)| (Regex::new(regex).unwrap(), *pattern)).collect()
+}
+
+/// Text that lives on the borders of the patterns' classes.
+fn border_text() -> impl Strategy<Value = String> {
+    let atoms = prop::sample::select(vec![
+        "a",
+        "b",
+        "Z",
+        "Q",
+        "é",
+        "ß",
+        "ſ",
+        "ǅ",
+        "ʰ",
+        "中",
+        "ㅎ",
+        "ª",
+        "\u{301}",
+        "\u{903}",
+        "1",
+        "9",
+        "Ⅷ",
+        "½",
+        "٣",
+        " ",
+        "  ",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        "\u{a0}",
+        "\u{85}",
+        "\u{3000}",
+        "'",
+        "'s",
+        "'S",
+        "'ſ",
+        "'ll",
+        "'LL",
+        "'re",
+        "'vE",
+        "'d",
+        "’",
+        "!",
+        "/",
+        "//",
+        "_",
+        "-",
+        "😀",
+        "\u{200d}",
+        "\u{200b}",
+        "\0",
+        "\u{10ffff}",
+    ]);
+    let any = any::<char>().prop_map(|c| c.to_string());
+    prop::collection::vec(prop_oneof![6 => atoms.prop_map(str::to_string), 1 => any], 0..24)
+        .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn scanners_equal_the_regular_expressions(text in border_text()) {
+        for (regex, pattern) in spellings_once() {
+            prop_assert_eq!(scanned(*pattern, &text), matched(regex, &text), "{:?}", pattern);
+        }
+    }
+
+    #[test]
+    fn a_safe_cut_changes_no_piece(text in border_text(), limit in 0usize..80) {
+        for (_, pattern) in spellings_once() {
+            if let Some(cut) = pattern.safe_cut(&text, limit.min(text.len())) {
+                let halves = [scanned(*pattern, &text[..cut]), scanned(*pattern, &text[cut..])].concat();
+                prop_assert_eq!(scanned(*pattern, &text), halves, "{:?} cut at {}", pattern, cut);
+            }
+        }
+    }
+}
+
+fn spellings_once() -> &'static [(Regex, Pattern)] {
+    static ONCE: std::sync::LazyLock<Vec<(Regex, Pattern)>> = std::sync::LazyLock::new(spellings);
+    &ONCE
+}
+
+#[test]
+fn every_pattern_has_one_spelling_that_names_it() {
+    for (spelling, pattern) in SPELLINGS {
+        assert_eq!(Pattern::from_regex(spelling), Some(*pattern));
+        assert_eq!(Pattern::from_regex(pattern.regex()), Some(*pattern));
+    }
+}
+
+#[test]
+fn pieces_of_an_english_sentence() {
+    assert_eq!(scanned(Pattern::Gpt2, "I'll  be 123 !?\n x"), ["I", "'ll", " ", " be", " 123", " !?", "\n", " x"]);
+    assert_eq!(scanned(GPT4, "I'LL be 12345\n\n  x"), ["I", "'LL", " be", " ", "123", "45", "\n\n", " ", " x"]);
+    assert_eq!(scanned(Pattern::O200k, "HelloWorld isn't"), ["Hello", "World", " isn't"]);
+    assert_eq!(scanned(Pattern::Words, "don't  stop_1!"), ["don", "'", "t", " ", " ", "stop_1", "!"]);
+}

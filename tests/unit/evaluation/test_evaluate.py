@@ -50,7 +50,7 @@ def test_a_limit_spreads_over_the_whole():
     starts = [int(x[0, 0]) for x, _ in held.limited(5).batches()]
     assert starts == [0, 200, 400, 600, 800]
     assert held.limited(10) is held
-    assert held.limited(None) is held
+    assert held.limited(0) is held
 
 
 def test_what_cannot_be_measured(model, tokenizer, poems):

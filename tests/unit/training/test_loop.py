@@ -158,7 +158,7 @@ def test_early_stopping_ends_with_the_best_weights(tiny, tokenizer, poems, tmp_p
         model = GPT(tiny(), seed=1)
         config = TrainConfig(
             max_steps=50, batch_size=2, eval_steps=1, learning_rate=3.0, optimizer="sgd", weight_decay=0.0,
-            lr_scheduler_type="constant", warmup_steps=0, early_stopping_patience=3, eval_batches=None,
+            lr_scheduler_type="constant", warmup_steps=0, early_stopping_patience=3, eval_batches=0,
         )  # fmt: skip
         run = pretrain(model, tokenizer, poems, config, output_dir=place)
         assert run.stopped_early

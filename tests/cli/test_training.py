@@ -114,9 +114,9 @@ def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--data", "{tmp}/empty.txt"], ["no document"]),
+        (["--data", "{tmp}/empty.txt"], ["empty.txt", "no document"]),
         (["--data", "{tmp}/missing"], ["missing"]),
-        (["--data", "{tmp}/short.txt"], ["too few"]),
+        (["--data", "{tmp}/short.txt"], ["short.txt", "too few"]),
         (["--data", "{tmp}/bytes.txt"], ["bytes.txt", "9"]),
         (["--tokenizer", "{tmp}/missing"], ["missing"]),
         (["--preset", "nanno"], ["nanno", "nano"]),

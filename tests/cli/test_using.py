@@ -83,7 +83,7 @@ def test_info_of_the_installation_and_of_a_run(shop: Path) -> None:
         (["generate", "{shop}/run/model.safetensors", "a"], ["model.safetensors", "directory"]),
         (["probs", "{shop}/run", "a", "-k", "0"], ["0"]),
         (["evaluate", "{shop}/run", "--data", "{tmp}/missing"], ["missing"]),
-        (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["no document"]),
+        (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["empty.txt", "no document"]),
         (["info", "{tmp}/missing"], ["missing"]),
     ],
 )

@@ -80,11 +80,11 @@ class Run:
         return None if self.output_dir is None else self.output_dir / "training" / "loss.png"
 
     def plot(self, path: str | Path | None = None) -> Path:
-        """Draw the losses into a PNG at `path`, or into the run directory; needs the extra `plot`."""
-        from subgpt.training.plot import plot_losses
+        """Draw the losses into `path` (PNG, SVG or PDF), or the run directory's `loss.png`; needs extra `plot`."""
+        from subgpt.training.plot import panel_of, save_loss_plot
 
         target = self.plot_path if path is None else Path(path)
-        return plot_losses(self, Path("loss.png") if target is None else target)
+        return save_loss_plot([panel_of(self, "Loss")], Path("loss.png") if target is None else target)
 
     def __str__(self) -> str:
         parts = [f"{self.step} steps in {self.seconds:.1f} s"]

@@ -123,7 +123,9 @@ class TrainConfig(Settings):
     @field_validator("eval_batches", mode="before")
     @classmethod
     def _accept_none_for_all(cls, value: Any) -> Any:
-        return 0 if value is None else value  # None is how Python says "no limit"; files and flags need a number
+        return (
+            0 if value is None else value
+        )  # None is how Python says "no limit"; files and flags need a number
 
     @model_validator(mode="after")
     def _fits_together(self: Self) -> Self:

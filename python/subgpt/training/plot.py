@@ -66,7 +66,7 @@ def save_loss_plot(panels: Sequence[Panel], path: str | Path) -> Path:
     """Draw the panels side by side into `path` (PNG, SVG or PDF by its ending), whole or not at all.
 
     Gives the path back. Raises MissingExtraError with the line to type where matplotlib is not installed,
-    InvalidValueError for another ending, OutputError where the file cannot be written.
+    InvalidValueError for another ending, OutputError or MissingFileError where it cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() not in _FORMATS:

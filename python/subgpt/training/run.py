@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subgpt.errors import MissingFileError
 from subgpt.training.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -45,10 +46,15 @@ class Run:
 
     @classmethod
     def load(cls, output_dir: str | Path) -> "Run":
-        """Read the course of a finished or broken run from its `training/metrics.jsonl`."""
+        """Read the course of a finished or broken run from its `training/metrics.jsonl`.
+
+        Raises MissingFileError if there is no such file.
+        """
         from subgpt.checkpoint.run_directory import RunDirectory
 
         directory = RunDirectory(output_dir)
+        if not directory.metrics.is_file():
+            raise MissingFileError(f"{directory.metrics}: no such file; give the output_dir of a run")
         run = cls(output_dir=directory.path)
         for record in read_metrics(directory.metrics):
             run.add(record)

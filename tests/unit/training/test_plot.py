@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subgpt import InvalidValueError, MissingExtraError, OutputError
+from subgpt import InvalidValueError, MissingExtraError, MissingFileError
 from subgpt.training.plot import Panel, Series, panel_of, running_mean, save_loss_plot
 from subgpt.training.run import Run
 
@@ -35,7 +35,7 @@ def test_a_run_without_losses_has_a_picture_too(tmp_path):
 
 def test_a_place_or_name_that_cannot_be(run, tmp_path):
     pytest.importorskip("matplotlib")
-    with pytest.raises(OutputError, match="nowhere"):
+    with pytest.raises(MissingFileError, match=r"nowhere.loss\.png"):
         run.plot(tmp_path / "nowhere" / "loss.png")
     for name in ("loss", "loss.gif"):
         with pytest.raises(InvalidValueError, match=r"\.png, \.svg, \.pdf"):

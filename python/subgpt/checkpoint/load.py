@@ -5,6 +5,7 @@ index, the first bytes of each weight file. The weight files themselves are vali
 """
 
 import json
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,10 @@ def read_json(path: Path) -> Any:
 
 
 def _directory(path_or_id: str | Path) -> Path:
+    if not isinstance(path_or_id, str | os.PathLike) or not str(path_or_id):
+        raise MissingFileError(
+            f"load: {path_or_id!r} names no directory; give one with config.json and weights"
+        )
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return path

@@ -97,6 +97,9 @@ def test_an_index_of_another_kind_is_refused(saved, text):
 
 
 def test_what_is_not_there(tmp_path, saved):
+    for nothing in (None, 3, ""):
+        with pytest.raises(MissingFileError, match="names no directory"):
+            load(nothing)
     with pytest.raises(MissingFileError, match="no such directory"):
         load(tmp_path / "nothing")
     with pytest.raises(MissingFileError, match="hf download openai/gpt2"):

@@ -36,7 +36,7 @@ demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`
 test: test-python test-rust ## Build, install and run every test
 
 test-python: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-rust: $(BIN)/python
 	cargo test --quiet -p subgpt-core

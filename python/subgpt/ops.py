@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subgpt import _core
-from subgpt.errors import InvalidValueError, ShapeError
+from subgpt.errors import DtypeError, InvalidValueError, ShapeError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,8 +57,17 @@ __all__ = [
 ]
 
 
+def _check_array(x: object, name: str) -> None:
+    """Refuse what is no array, in the words of the native module, which sees only what has a shape."""
+    if not isinstance(x, np.ndarray):
+        raise DtypeError(
+            f"{name} must be a NumPy array of dtype float32, not {type(x).__name__}; use np.asarray(x, np.float32)"
+        )
+
+
 def _rows(x: F32, name: str) -> F32:
     """``x`` (..., C) as (N, C)."""
+    _check_array(x, name)
     if np.ndim(x) == 0:
         raise ShapeError(f"{name} has no dimensions, expected at least one")
     return x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.reshape(0, 0)
@@ -80,6 +89,8 @@ def matmul(a: F32, b: F32) -> F32:
            [2., 2., 2.]], dtype=float32)
 
     """
+    _check_array(a, "a")
+    _check_array(b, "b")
     if np.ndim(a) < 2 or np.ndim(b) < 2 or a.shape[:-2] != b.shape[:-2]:
         raise ShapeError(
             f"matmul: a has shape {np.shape(a)} and b {np.shape(b)}; expected (..., M, K) and (..., K, N)"
@@ -109,8 +120,10 @@ def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:
         (..., N).
 
     """
+    _check_array(weight, "weight")
     y = matmul(_rows(x, "x"), weight.T)
     if bias is not None:
+        _check_array(bias, "bias")
         if bias.shape != (weight.shape[0],):
             raise ShapeError(f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
         y += bias
@@ -119,6 +132,7 @@ def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:
 
 def linear_backward(x: F32, weight: F32, dy: F32) -> tuple[F32, F32, F32]:
     """Gradients of ``x`` (..., K), ``weight`` (N, K) and ``bias`` (N,); ``dy`` is (..., N)."""
+    _check_array(x, "x")
     rows = _rows(dy, "dy")
     dx = matmul(rows, weight).reshape(x.shape)
     ones = np.ones((1, rows.shape[0]), np.float32)
@@ -254,6 +268,7 @@ def rope_backward(dy: F32, positions: Ints, theta: float = 10000.0, interleaved:
 
 
 def _rotate(x: F32, positions: Ints, theta: float, interleaved: bool, backward: bool) -> F32:
+    _check_array(x, "x")
     if np.ndim(x) < 2:
         raise ShapeError(f"rope: x has shape {np.shape(x)}, expected (..., T, D)")
     heads = x.reshape(-1, *x.shape[-2:])

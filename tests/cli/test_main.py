@@ -33,6 +33,13 @@ def test_nothing_shows_the_help() -> None:
     assert "quickstart" in invoke().out
 
 
+def test_a_group_alone_shows_its_help_and_no_complaint() -> None:
+    alone = invoke("tokenizer")
+    assert (alone.code, alone.err) == (0, "")
+    assert "subgpt tokenizer" in alone.out
+    assert "encode" in alone.out
+
+
 def test_version() -> None:
     assert invoke("--version").out.startswith("subgpt 0.")
 
@@ -43,6 +50,8 @@ def test_version() -> None:
         (["pretran"], ["pretran", "pretrain"]),
         (["generate", "x", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
         (["pretrain", "-o", "x", "--max_step", "1"], ["did you mean --max-steps?"]),
+        (["pretrain", "-o", "x", "--lr", "1"], ["did you mean --learning-rate?"]),
+        (["pretrain", "-o", "x", "--max_iters", "1"], ["did you mean --max-steps?"]),
         (["pretrain", "-o", "x", "--max-steps", "many"], ["--max-steps", "integer"]),
         (["pretrain"], ["output-dir"]),
         (["generate"], ["RUN", "subgpt generate --help"]),

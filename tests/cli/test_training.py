@@ -37,6 +37,19 @@ def test_every_training_field_is_a_flag() -> None:
         assert "--" + name.replace("_", "-") in help_text, name
 
 
+def test_the_whole_validation_set_is_zero_batches_from_everywhere(shop: Path, tmp_path: Path) -> None:
+    assert pretrain(shop, tmp_path / "flag", "--eval-batches", 0).code == 0
+    assert settings(tmp_path / "flag")["train"]["eval_batches"] == 0
+    file = tmp_path / "mine.yaml"
+    file.write_text("eval_batches: null\n", encoding="utf-8")
+    assert pretrain(shop, tmp_path / "file", "--config", file).code == 0
+    again = invoke(
+        "pretrain", "--config", tmp_path / "file" / "training" / "config.yaml", "-o", tmp_path / "again"
+    )
+    assert again.code == 0, again.err
+    assert settings(tmp_path / "again")["train"]["eval_batches"] == 0
+
+
 def test_the_settings_are_printed(shop: Path, tmp_path: Path) -> None:
     result = pretrain(shop, tmp_path / "run")
     assert "n_embd=16" in result.err
@@ -114,9 +127,9 @@ def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--data", "{tmp}/empty.txt"], ["no document"]),
+        (["--data", "{tmp}/empty.txt"], ["empty.txt", "no document"]),
         (["--data", "{tmp}/missing"], ["missing"]),
-        (["--data", "{tmp}/short.txt"], ["too few"]),
+        (["--data", "{tmp}/short.txt"], ["short.txt", "too few"]),
         (["--data", "{tmp}/bytes.txt"], ["bytes.txt", "9"]),
         (["--tokenizer", "{tmp}/missing"], ["missing"]),
         (["--preset", "nanno"], ["nanno", "nano"]),
@@ -130,7 +143,8 @@ def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
         (["--config", "{tmp}/missing.yaml"], ["missing.yaml"]),
         (["-o", "{tmp}/short.txt"], ["short.txt"]),
         (["-o", "{shop}/run"], ["run", "overwrite"]),
-        (["-o", "{tmp}/new", "--resume"], ["new"]),
+        (["-o", "{tmp}/new", "--resume"], ["new", "no run to resume"]),
+        (["--data", ""], ["empty"]),
         (["--vocab-size", "5"], []),
     ],
 )

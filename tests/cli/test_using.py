@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,10 +65,36 @@ def test_evaluate_in_words_and_as_json(shop: Path) -> None:
     assert numbers["tokens"] > 0
 
 
-def test_info_of_the_installation_and_of_a_run(shop: Path) -> None:
+def test_evaluate_takes_any_text_field_and_damaged_text_if_told_so(shop: Path, tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_bytes(b'{"body": "The cat s\xffat on the mat."}\n' * 9)
+    given = ("evaluate", shop / "run", "--data", data)
+    assert "text_field" in invoke(*given).line()
+    assert "--errors replace" in invoke(*given, "--text-field", "body").line()
+    assert invoke(*given, "--text-field", "body", "--errors", "replace").code == 0
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped(shop: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for prompt in ("漢字", os.fsdecode(b"\xff") if os.name == "posix" else "🙂"):
+        command = [sys.executable, "-m", "subgpt.cli", "generate", str(shop / "run"), prompt]
+        done = subprocess.run(
+            [*command, "--max-new-tokens", "3"], env=environment, capture_output=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.isascii()
+
+
+def test_info_of_the_installation_and_of_a_run(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = json.loads(invoke("info", "--json").out)
-    assert {"subgpt", "python", "threads", "extra plot"} <= set(installed)
+    asked_for = {"subgpt", "python", "system", "processor", "instruction set", "threads", "cores", "memory"}
+    assert asked_for | {"packages", "extra plot", "package", "interpreter"} <= set(installed)
+    assert "numpy 2" in installed["packages"] or "numpy 1" in installed["packages"]
+    assert "missing" not in installed["packages"]
+    monkeypatch.setenv("SUBGPT_NUM_THREADS", "3")
+    assert json.loads(invoke("info", "--json").out)["SUBGPT_NUM_THREADS"] == "3"
     run = json.loads(invoke("info", shop / "run", "--json").out)
+    assert run["tokenizer"] == "subword, 300 tokens"
     assert run["n_embd"] == 16
     assert run["steps"] == 4
     assert str(run["parameters"]) in invoke("info", shop / "run").out
@@ -83,7 +112,7 @@ def test_info_of_the_installation_and_of_a_run(shop: Path) -> None:
         (["generate", "{shop}/run/model.safetensors", "a"], ["model.safetensors", "directory"]),
         (["probs", "{shop}/run", "a", "-k", "0"], ["0"]),
         (["evaluate", "{shop}/run", "--data", "{tmp}/missing"], ["missing"]),
-        (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["no document"]),
+        (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["empty.txt", "no document"]),
         (["info", "{tmp}/missing"], ["missing"]),
     ],
 )

@@ -69,7 +69,7 @@ def test_any_bytes_give_a_corpus_or_an_error_that_names_the_file(tmp_path, name,
         train, val, summary = load_corpus(path, ByteTokenizer(), errors=errors)
     except SubgptError as error:
         told = str(error)
-        assert name in told or "1 file" in told or "tokens in" in told
+        assert name in told
     else:
         assert len(train) >= 2
         assert len(val) >= 2

@@ -16,7 +16,7 @@ TEXT = "A model that is saved here is opened there, and both say the same. " * 4
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("level", ["char", "subword"])
+@pytest.mark.parametrize("level", ["char", "word", "subword"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -48,3 +48,7 @@ def test_transformers_opens_a_run_as_it_is(tmp_path, level, changes):
     options = {"attention_mask": torch.ones_like(batch), "eos_token_id": None, "pad_token_id": 0}
     greedy = theirs.generate(batch, max_new_tokens=15, do_sample=False, **options)
     np.testing.assert_array_equal(model.generate(ids, max_new_tokens=15, temperature=0), greedy[0].numpy())
+
+    theirs.save_pretrained(tmp_path / "theirs")
+    back, _ = subgpt.load(tmp_path / "theirs")
+    np.testing.assert_array_equal(back.forward(ids), model.forward(ids))

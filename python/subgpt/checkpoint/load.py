@@ -5,9 +5,12 @@ index, the first bytes of each weight file. The weight files themselves are vali
 """
 
 import json
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from subgpt.checkpoint.checkpoints import list_checkpoints
+from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError, MissingFileError
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
@@ -35,6 +38,8 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and weights
     """
     directory = _directory(path_or_id)
+    if not (directory / "config.json").exists():
+        _refuse_unfinished(directory)
     values = read_json(directory / "config.json")
     config = GPTConfig.from_hf(values, str(directory / "config.json"))
     files = _weight_files(directory)
@@ -59,6 +64,10 @@ def read_json(path: Path) -> Any:
 
 
 def _directory(path_or_id: str | Path) -> Path:
+    if not isinstance(path_or_id, str | os.PathLike) or not str(path_or_id):
+        raise MissingFileError(
+            f"load: {path_or_id!r} names no directory; give one with config.json and weights"
+        )
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return path
@@ -72,6 +81,16 @@ def _directory(path_or_id: str | Path) -> Path:
             f" (a model of the Hugging Face hub is fetched with: hf download {path_or_id} --local-dir FOLDER)"
         )
     raise MissingFileError(f"{path}: no such directory; give one with config.json and weights{hub}")
+
+
+def _refuse_unfinished(directory: Path) -> None:
+    """Say what to do with a run that was killed: its model is written at the end, its checkpoints before."""
+    checkpoints = list_checkpoints(RunDirectory(directory).checkpoints)
+    if checkpoints:
+        raise CheckpointError(
+            f"{directory}: a run that has not come to its end; resume it (resume=True, --resume), or open its "
+            f"newest checkpoint: {checkpoints[-1]}"
+        )
 
 
 def _weight_files(directory: Path) -> list[Path]:

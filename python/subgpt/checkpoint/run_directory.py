@@ -9,6 +9,8 @@ never half.
 """
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,20 +47,40 @@ class RunDirectory:
 
 
 def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
-    """Write model and tokenizer as a Hugging Face directory; the weights last, since they take longest.
+    """Write model and tokenizer as a Hugging Face directory.
 
-    Raises OutputError if the directory cannot be written; files already there stay as they were.
+    Everything is written beside the old files first and renamed only when all of it is on the disk: a model
+    of another shape must not be left with half of its files. Raises OutputError if the directory cannot be
+    written; files already there stay as they were.
     """
-    directory = RunDirectory(path)
+    directory = RunDirectory(path).path
     eot = None if tokenizer is None else tokenizer.eot_id
-    with naming(directory.path):
-        directory.path.mkdir(parents=True, exist_ok=True)
-        write_json(directory.config, model.config.to_hf(bos_token_id=eot, eos_token_id=eot))
-        generation = {"bos_token_id": eot, "eos_token_id": eot, "do_sample": True, "temperature": 1.0}
-        write_json(directory.path / "generation_config.json", generation)
-        if tokenizer is not None:
-            tokenizer.save(directory.path)
-        model.native.save_safetensors(str(directory.weights), {"format": "pt"})
+    generation = {"bos_token_id": eot, "eos_token_id": eot, "do_sample": True, "temperature": 1.0}
+    staged = directory / ".saving"
+    with naming(directory):
+        try:
+            shutil.rmtree(staged, ignore_errors=True)  # what a killed process left
+            staged.mkdir(parents=True)
+            write_json(staged / "config.json", model.config.to_hf(bos_token_id=eot, eos_token_id=eot))
+            write_json(staged / "generation_config.json", generation)
+            if tokenizer is not None:
+                tokenizer.save(staged)
+            model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
+            for file in sorted(staged.iterdir()):
+                file.replace(directory / file.name)
+            _sync(directory)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    """Make renames in `directory` survive a power cut; Windows does that by itself and opens no directory."""
+    if os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,6 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `subgpt` with `argv` (by default the process's own) and give the exit code back."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    _never_fail_to_print()
     debug = "--debug" in before
     if debug:
         arguments.remove("--debug")
@@ -24,3 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command().main(args=arguments, prog_name="subgpt", standalone_mode=False)
 
     return finish(run, debug=debug)
+
+
+def _never_fail_to_print() -> None:
+    r"""Write what a stream's encoding cannot hold as \u escapes: a model may write anything, into any console."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

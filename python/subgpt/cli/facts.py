@@ -1,37 +1,69 @@
 """What can be said about an installation and about a run directory, by name."""
 
+import importlib.metadata
 import importlib.util
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
 _EXTRAS = {"plot": "matplotlib"}
+_PACKAGES = ("numpy", "pydantic", "typer", "rich", "jinja2", "PyYAML", "tqdm")
 
 
 def environment() -> dict[str, Any]:
-    """Describe this installation: versions, the processor as the kernels see it, threads, extras, paths."""
-    import numpy as np
+    """Describe this installation: all that a report of a problem should carry, and nothing of the user's.
 
+    Versions, the processor as the kernels see it, threads, memory, `SUBGPT_*` variables, extras, paths.
+    """
     import subgpt
     from subgpt import _core
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts: dict[str, Any] = {
         "subgpt": subgpt.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.platform(),
+        "processor": _processor(),
         "instruction set": f"{_core.isa()} (available: {', '.join(_core.available_isas())})",
         "threads": _core.get_num_threads(),
         "cores": cores,
+        "memory": _memory(),
     }
     facts |= {f"build {name}": value for name, value in _core.build_info().items() if name != "version"}
+    facts |= {name: value for name, value in sorted(os.environ.items()) if name.startswith("SUBGPT_")}
+    facts["packages"] = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     for extra, module in _EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
         facts[f"extra {extra}"] = "installed" if found else f"not installed: pip install 'subgpt[{extra}]'"
     facts["package"] = str(Path(subgpt.__file__).parent)
+    facts["interpreter"] = sys.executable
     return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _processor() -> str:
+    """Name the processor as its maker does, where the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    except (AttributeError, OSError, ValueError):
+        return "unknown"  # Windows has no sysconf
 
 
 def run_facts(run: Path) -> dict[str, Any]:
@@ -43,7 +75,7 @@ def run_facts(run: Path) -> dict[str, Any]:
     directory = RunDirectory(run)
     facts: dict[str, Any] = {"path": str(run), "parameters": model.num_params()}
     facts |= {name: value for name, value in model.config.to_dict().items() if value is not None}
-    facts["tokenizer"] = "none" if tokenizer is None else f"{tokenizer.vocab_size} tokens"
+    facts["tokenizer"] = "none" if tokenizer is None else f"{tokenizer.level}, {tokenizer.vocab_size} tokens"
     if directory.metrics.is_file():
         facts |= _course(run)
     return facts

@@ -1,9 +1,10 @@
 """Opening what a command works on: a saved model that has its tokenizer with it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subgpt.errors import MissingFileError
+from subgpt.errors import DataError, MissingFileError
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -20,6 +21,21 @@ def load_with_tokenizer(run: Path) -> "tuple[GPT, Tokenizer]":
             f"{run / 'tokenizer.json'}: no such file; copy the model's tokenizer.json beside it"
         )
     return model, tokenizer
+
+
+def source_paths(names: Iterable[str]) -> list[Path]:
+    """Make paths of the files, directories and globs that were named; an empty name is refused.
+
+    `Path("")` is the current directory, which nobody means by `--data "$UNSET"`.
+    """
+    paths = []
+    for name in names:
+        if not name:
+            raise DataError(
+                "a file name is empty; name a file, directory or glob ('.' for the current directory)"
+            )
+        paths.append(Path(name))
+    return paths
 
 
 def question_prompt(question: str) -> str:

@@ -29,6 +29,10 @@ TokenizerDir = Annotated[
     Path, typer.Argument(metavar="DIR", help="A tokenizer, or a run directory with one.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+TextField = Annotated[str, typer.Option(help="Key of the text in a .jsonl line.")]
+OnInvalid = Annotated[
+    str, typer.Option(metavar="strict|replace", help="Bytes that are not UTF-8: refuse or replace.")
+]
 OutputDir = Annotated[
     Path,
     typer.Option("--output-dir", "-o", metavar="DIR", help="The run directory to write.", show_default=False),

@@ -60,8 +60,19 @@ def _usage_line(error: Any) -> str:
         from subgpt.spelling import nearest
 
         options = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
-        close = nearest(error.option_name, options)
+        known_elsewhere = _canonical(error.option_name)
+        close = known_elsewhere if known_elsewhere in options else nearest(error.option_name, options)
         message = f"no such option: {error.option_name}" + (f"; did you mean {close}?" if close else "")
     message = message[:1].lower() + message[1:]
     path = error.ctx.command_path if error.ctx is not None else "subgpt"
     return f"{' '.join(message.split())} (see: {path} --help)"
+
+
+def _canonical(option: str) -> str:
+    """Translate an option that other projects have, such as nanoGPT's `--max_iters`, into ours."""
+    from subgpt.generation.config import GenerationConfig
+    from subgpt.training.config import TrainConfig
+
+    name = option.lstrip("-").replace("-", "_")
+    name = (TrainConfig.ALIASES | GenerationConfig.ALIASES).get(name, name)
+    return "--" + name.replace("_", "-")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from subgpt.report.page import visible
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -10,7 +12,6 @@ if TYPE_CHECKING:
 
 # Black on a light ground reads alike in dark and light terminals; the cube colours need no theme.
 _GROUNDS = ("color(153)", "color(158)", "color(223)", "color(219)", "color(189)")
-_SIGNS = str.maketrans({" ": "·", "\n": "⏎", "\t": "→", "\r": "␍"})
 
 
 def spell(tokenizer: "Tokenizer", token: int) -> str:
@@ -34,7 +35,7 @@ def show_text(text: str) -> str:
 
 
 def _sign(character: str) -> str:
-    sign = character.translate(_SIGNS)
+    sign = visible(character)
     if sign.isprintable():
         return sign
     code = ord(character)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.checkpoint.run_directory import RunDirectory
+from subgpt.cli.loading import source_paths
 from subgpt.cli.outcome import INTERRUPTED
 from subgpt.cli.settings import resolve
 from subgpt.cli.terminal import err
-from subgpt.errors import ConfigError
+from subgpt.errors import CheckpointError, ConfigError
 from subgpt.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Inputs:
     def sources(self, name: str) -> list[Path]:
         """Give the files, directories and globs of `name`; [] if there are none."""
         value = self.values.get(name) or []
-        return [Path(entry) for entry in ([value] if isinstance(value, str) else value)]
+        return source_paths([value] if isinstance(value, str) else value)
 
     def part(self, names: Iterable[str]) -> dict[str, Any]:
         """Give those of `names` that have a value."""
@@ -55,7 +56,12 @@ def gather(
     """Put together what a run is made with: its own saved settings if it is resumed, the file, the flags."""
     names = [*known, *TRAIN_NAMES, "output_dir"]
     values: dict[str, Any] = {}
-    saved = RunDirectory(output).settings
+    directory = RunDirectory(output)
+    saved = directory.settings
+    if resume and not directory.training.is_dir():
+        raise CheckpointError(
+            f"{directory.path}: no run to resume there; check -o, or start without --resume"
+        )
     if resume and saved.is_file():
         values = resolve(saved, {}, names, TrainConfig.ALIASES, sections)
     values |= resolve(file, flags, names, TrainConfig.ALIASES, sections)

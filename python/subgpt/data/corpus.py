@@ -121,7 +121,12 @@ def load_corpus(
     opened = open_source(source)
     documents = documents_of(opened, text_field=text_field, errors=errors, separator=separator)
     encoded = _encode(documents, tok, lambda text: in_validation(text, val_fraction=val_fraction, seed=seed))
-    split = split_documents(encoded.sides, encoded.lengths, val_fraction=val_fraction)
+    try:
+        split = split_documents(encoded.sides, encoded.lengths, val_fraction=val_fraction)
+    except DataError as error:
+        if isinstance(opened, FoundFiles):
+            raise DataError(f"{opened.named()}: {error}") from None
+        raise
     train, val = _divide(encoded, split, tok)
     summary = CorpusSummary(
         source=opened.describe() if isinstance(opened, FoundFiles) else "texts in memory",

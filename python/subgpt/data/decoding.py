@@ -69,7 +69,7 @@ def decode(data: bytes, where: str, errors: Errors = "replace", *, base: int = 0
         at = error.start
         raise DataError(
             f"{where}: not {encoding.upper()}: byte 0x{body[at]:02x} at offset {base + skip + at} "
-            f'({error.reason}); save it as UTF-8, or pass errors="replace"'
+            f'({error.reason}); save it as UTF-8, or pass errors="replace" (--errors replace)'
         ) from error
 
 
@@ -89,7 +89,7 @@ def clean(text: str, where: str, errors: Errors = "replace") -> Decoded:
         if errors == "strict":
             raise DataError(
                 f"{where}: lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, half a "
-                'character; repair the text, or pass errors="replace"'
+                'character; repair the text, or pass errors="replace" (--errors replace)'
             ) from error
         # UTF-16 with surrogatepass joins a high and a low half that follow each other, as the writer surely
         # meant.

@@ -140,17 +140,17 @@ def documents_of(
         documents = chain.from_iterable(
             _from_file(path, text_field, errors, separator) for path in opened.files
         )
-        what = opened.describe()
+        what = opened.named()
     else:
         documents = chain(_from_texts(opened, errors))
-        what = "the texts that were given"
+        what = "the texts given"
     some = False
     for document in documents:
         if document.text and not document.text.isspace():
             some = True
             yield document
     if not some:
-        raise DataError(f"no document with any text in {what}; give text to learn from")
+        raise DataError(f"{what}: no document with any text in it; give text to learn from")
 
 
 def _from_file(path: Path, text_field: str, errors: Errors, separator: str | None) -> Iterator[Document]:

@@ -48,10 +48,6 @@ class ExampleLoader:
         """Return the number of examples in an epoch."""
         return len(self._rows)
 
-    def epoch(self, step: int) -> float:
-        """Epochs seen after ``step`` batches."""
-        return step * self.batch_size / len(self._rows)
-
     def describe(self) -> str:
         """One line for the terminal, with what was cut."""
         line = f"{len(self._rows)} examples"

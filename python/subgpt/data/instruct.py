@@ -96,7 +96,8 @@ def read_examples(source: ExampleSource, *, errors: Errors = "replace") -> list[
     check_errors(errors)
     examples = [parse_row(row, errors) for row in _rows(source, errors)]
     if not examples:
-        raise DataError(f"no examples in {source!r}; each line of a .jsonl file must have {ACCEPTED}")
+        where = "the rows given" if _is_rows(source) else find_files(cast("FileSource", source)).named()
+        raise DataError(f"{where}: no examples in it; each line of a .jsonl file must have {ACCEPTED}")
     return examples
 
 
@@ -181,7 +182,7 @@ def example_files(source: FileSource) -> list[Path]:
     files = [path for path in found.files if is_jsonl(path)]
     if not files:
         raise DataError(
-            f"no .jsonl file among {found.describe()}, first {str(found.files[0])!r}; examples are "
+            f"{found.named()}: no .jsonl file among them; examples are "
             f"read from JSON Lines, one object a line with {ACCEPTED}"
         )
     return files

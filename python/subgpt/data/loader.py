@@ -74,19 +74,6 @@ class WindowLoader:
         """Windows in an epoch, the same for every epoch."""
         return self._windows
 
-    @property
-    def tokens_per_batch(self) -> int:
-        """Targets in a batch, B * T."""
-        return self.batch_size * self.block_size
-
-    def epoch(self, step: int) -> float:
-        """Epochs seen after ``step`` batches.
-
-        >>> WindowLoader(np.arange(33, dtype=np.uint32), block_size=8, batch_size=3, seed=1).epoch(2)
-        2.0
-        """
-        return step * self.batch_size / self._windows
-
     def starts(self, step: int) -> I64Array:
         """Where the windows of a batch begin, int64 (B,)."""
         epochs, index = positions(step, self.batch_size, self._windows)

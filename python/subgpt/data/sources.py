@@ -63,6 +63,15 @@ class FoundFiles:
         files = f"{len(self.files)} file{'' if len(self.files) == 1 else 's'}"
         return f"{files} (skipped: {', '.join(skipped)})" if skipped else files
 
+    def named(self) -> str:
+        """Name the files for a message: the first of them, and how many more there are.
+
+        >>> FoundFiles((Path("a.txt"), Path("b.txt"), Path("c.txt"))).named()
+        'a.txt and 2 more files'
+        """
+        more = len(self.files) - 1
+        return str(self.files[0]) + (f" and {more} more file{'s' * (more > 1)}" if more else "")
+
     def _skips(self) -> tuple[tuple[int, str], ...]:
         return (self.hidden, "hidden"), (self.binary, "binary"), (self.special, "special")
 

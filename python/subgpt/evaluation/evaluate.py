@@ -10,6 +10,7 @@ from subgpt.data.sniff import sniff_kind
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
 from subgpt.finetuning.data import held_out_examples
+from subgpt.model.fit import check_fit
 from subgpt.training.data import held_out_text
 
 if TYPE_CHECKING:
@@ -38,11 +39,7 @@ def evaluate(
     Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source
     cannot be used.
     """
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise ConfigError(
-            f"evaluate: the tokenizer has {tokenizer.vocab_size} tokens, the model a vocabulary of "
-            f"{model.config.vocab_size}; they do not belong together"
-        )
+    check_fit(model, tokenizer, "evaluate")
     width = model.config.block_size if block_size is None else block_size
     if not 1 <= width <= model.config.block_size:
         raise ConfigError(f"evaluate: block_size = {width}; give 1 to the model's {model.config.block_size}")

@@ -45,10 +45,12 @@ class HeldOut:
     targets: int
     text_bytes: int = 0
 
-    def limited(self, limit: int | None) -> "HeldOut":
-        """Keep at most `limit` batches, spread evenly over the whole, so that every part has its say."""
+    def limited(self, limit: int) -> "HeldOut":
+        """Keep at most `limit` batches, spread evenly over the whole, so that every part has its say; 0: all."""
+        if limit == 0:
+            return self
         total = sum(1 for _ in self.batches())
-        if limit is None or limit >= total:
+        if limit >= total:
             return self
         chosen = np.zeros(total, dtype=bool)
         chosen[np.arange(limit) * total // limit] = True

@@ -6,6 +6,7 @@ import numpy as np
 
 from subgpt.errors import InvalidValueError
 from subgpt.generation.prompt import prompt_ids
+from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -24,6 +25,7 @@ def next_tokens(model: "GPT", tokenizer: "Tokenizer", prompt: str, k: int = 10) 
     """Find the `k` most probable tokens after `prompt`, most probable first; equal ones by id."""
     if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
         raise InvalidValueError(f"next_tokens: k is {k!r}; give an integer of 1 or more")
+    check_fit(model, tokenizer, "next_tokens")
     probs = model.next_token_probs(prompt_ids(tokenizer, prompt))  # (vocab_size,)
     best = np.argsort(-probs, kind="stable")[:k]
     return [NextToken(_text(tokenizer, int(i)), int(i), float(probs[i])) for i in best]

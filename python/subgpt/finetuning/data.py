@@ -7,7 +7,7 @@ from subgpt.data.instruct import read_examples, split_examples
 from subgpt.data.masking import TokenExample, preview, tokenize_examples
 from subgpt.data.sniff import sniff_kind
 from subgpt.evaluation.measure import HeldOut
-from subgpt.training.data import TrainingData, fingerprint, text_data
+from subgpt.training.data import TrainingData, fingerprint, text_data, unknown_note
 
 if TYPE_CHECKING:
     from subgpt.data.documents import DocumentSource
@@ -46,6 +46,7 @@ def example_data(source: "ExampleSource", tokenizer: "Tokenizer", config: "Train
         notes=(
             loader.describe(),
             how,
+            *unknown_note([row.ids for row in (*rows, *held)], tokenizer),
             "the first example, as it is trained:",
             *preview(rows[0], tokenizer).splitlines(),
         ),
@@ -55,13 +56,14 @@ def example_data(source: "ExampleSource", tokenizer: "Tokenizer", config: "Train
 def held_out_examples(
     examples: list[TokenExample], tokenizer: "Tokenizer", block_size: int, batch_size: int
 ) -> HeldOut:
-    """Take every example once, with the loss on its answer."""
-    answers = [tokenizer.decode_bytes(row.ids[row.trained]) for row in examples]
+    """Take every example once, with the loss on its answer; the end of text after it counts no bytes."""
+    answers = [row.ids[row.trained & (row.ids != tokenizer.eot_id)] for row in examples]
+    text_bytes = sum(len(tokenizer.decode_bytes(ids)) for ids in answers)
     pad = _pad(tokenizer)
     return HeldOut(
         lambda: evaluation_example_batches(examples, block_size=block_size, batch_size=batch_size, pad=pad),
         targets=_trained(examples),
-        text_bytes=sum(map(len, answers)),
+        text_bytes=text_bytes,
     )
 
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from subgpt import _core
 from subgpt.errors import ConfigError
 from subgpt.generation.config import SAMPLING, GenerationConfig
-from subgpt.generation.prompt import end_ids, prompt_ids
-from subgpt.generation.stream import merge_options, stream
+from subgpt.generation.prompt import end_ids
+from subgpt.generation.stream import begin, merge_options, stream
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def generate(
 
 def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
     """Make the whole text in one native call."""
-    session = model.native.session()
-    session.append(prompt_ids(tokenizer, prompt, settings.errors))
+    session = begin(model, tokenizer, prompt, settings)
     new = session.run(settings.max_new_tokens, settings.to_native(), end_ids(tokenizer, settings))
     return tokenizer.decode(new[new < tokenizer.vocab_size])
 

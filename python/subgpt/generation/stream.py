@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from subgpt import _core
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.prompt import end_ids, prompt_ids
+from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -25,8 +27,16 @@ def stream(
     once, not with the first piece.
     """
     settings = merge_options(config, options)
-    ids = prompt_ids(tokenizer, prompt, settings.errors)
-    return _pieces(model, tokenizer, ids, settings)
+    session = begin(model, tokenizer, prompt, settings)
+    return _pieces(session, tokenizer, settings)
+
+
+def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> _core.Session:
+    """Start a text with `prompt`, after looking whether tokenizer and model belong together."""
+    check_fit(model, tokenizer, "generate")
+    session = model.native.session()
+    session.append(prompt_ids(tokenizer, prompt, settings.errors))
+    return session
 
 
 def merge_options(config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
@@ -34,9 +44,7 @@ def merge_options(config: GenerationConfig | None, options: dict[str, Any]) -> G
     return GenerationConfig(**options) if config is None else config.replace(**options)
 
 
-def _pieces(model: "GPT", tokenizer: "Tokenizer", ids: Any, settings: GenerationConfig) -> Iterator[str]:
-    session = model.native.session()
-    session.append(ids)
+def _pieces(session: _core.Session, tokenizer: "Tokenizer", settings: GenerationConfig) -> Iterator[str]:
     decoder = tokenizer.decode_stream()
     guard = StopGuard(settings.stop)
     ends = frozenset(end_ids(tokenizer, settings))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.errors import ConfigError, InvalidValueError, ShapeError
+from subgpt.errors import ConfigError, DtypeError, InvalidValueError, ShapeError
 from subgpt.model.config import GPTConfig
 from subgpt.spelling import did_you_mean
 
@@ -95,7 +95,7 @@ class GPT:
         name. With tied embeddings a ``lm_head.weight`` equal to the token embedding is accepted.
         """
         names = self.native.tensor_names()
-        arrays = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in tensors.items()}
+        arrays = {name: _float32(name, value) for name, value in tensors.items()}
         if _TIED_ALIAS in arrays and _TIED_ALIAS not in names and _EMBEDDING in arrays:
             if not np.array_equal(arrays[_TIED_ALIAS], arrays[_EMBEDDING]):
                 raise ShapeError(
@@ -156,6 +156,13 @@ class GPT:
             f"GPT({self.num_params():,} parameters: {c.n_layer} layers, {c.n_head} heads, {c.n_embd} wide, "
             f"vocabulary {c.vocab_size}, block {c.block_size})"
         )
+
+
+def _float32(name: str, value: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    try:
+        return np.ascontiguousarray(value, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DtypeError(f"load_state_dict: {name} is no array of numbers: {error}") from None
 
 
 def _seed(seed: int) -> int:

@@ -8,16 +8,14 @@ embedded Python with a zipped library, the docstrings of modules written in C st
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sysconfig
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from subgpt.data.documents import Document, Origin
 from subgpt.data.reading import read_text
-from subgpt.errors import DataError, OutputError, SubgptError
+from subgpt.errors import DataError, SubgptError
 from subgpt.quickstart.docstrings import builtin_docs
 
 SKIPPED_DIRECTORIES = frozenset(
@@ -131,34 +129,3 @@ def topic_documents() -> list[Document]:
         for name, text in sorted(topics.items())
         if isinstance(text, str) and text.strip()
     ]
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
-    r"""Write rows as JSON Lines (UTF-8, ``\n``); the file appears whole or not at all.
-
-    Args:
-        path: The file; its directory must exist.
-        rows: One mapping a line.
-
-    Returns:
-        The number of rows.
-
-    Raises:
-        OutputError: The file cannot be written.
-
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    count = 0
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as handle:
-            for row in rows:
-                handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count

@@ -7,24 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subgpt import _core
+from subgpt.errors import MissingExtraError
 from subgpt.evaluation.measure import Evaluation
 from subgpt.quickstart.texts import Texts
 from subgpt.report import (
     Answer,
     Candidate,
     LossChange,
-    Panel,
     Piece,
     Report,
     Sample,
-    Series,
     Stage,
     duration,
-    has_matplotlib,
     render_page,
-    save_loss_plot,
     svg_file,
 )
+from subgpt.training.plot import panel_of, save_loss_plot
 from subgpt.training.run import Run
 
 
@@ -69,7 +67,7 @@ def make_report(outcome: Outcome) -> Report:
             ("time", duration(outcome.seconds)),
         ],
         stages=outcome.stages,
-        panels=[_panel("Pretraining", base, "held-out"), _panel("Fine-tuning", outcome.tuned, "held-out")],
+        panels=[panel_of(base, "Pretraining"), panel_of(outcome.tuned, "Fine-tuning")],
         pieces=outcome.pieces,
         prompt=outcome.prompt,
         candidates=outcome.candidates,
@@ -83,23 +81,14 @@ def make_report(outcome: Outcome) -> Report:
 
 def write_report(report: Report, out: Path) -> list[Path]:
     """Write `report.html`, and `loss.png` or, without matplotlib, `loss.svg`; give their paths."""
-    page, picture = out / "report.html", out / ("loss.png" if has_matplotlib() else "loss.svg")
-    if has_matplotlib():
-        save_loss_plot(report.panels, picture)
-    else:
+    page = out / "report.html"
+    try:
+        picture = save_loss_plot(report.panels, out / "loss.png")
+    except MissingExtraError:
+        picture = out / "loss.svg"
         _core.write_atomic(str(picture), svg_file(report.panels).encode())
     _core.write_atomic(str(page), render_page(report).encode())
     return [page, picture]
-
-
-def _panel(title: str, run: Run, held_out: str) -> Panel:
-    return Panel(
-        title,
-        [
-            Series("training", run.steps, run.losses),
-            Series(held_out, run.val_steps, run.val_losses, "validation"),
-        ],
-    )
 
 
 def _environment(seed: int) -> list[tuple[str, str]]:

@@ -1,12 +1,14 @@
 """The texts of a quickstart, as files: corpus, questions, held-out questions."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from subgpt import _core
 from subgpt.data.split import text_hash
-from subgpt.quickstart.corpus import python_corpus, write_jsonl
+from subgpt.quickstart.corpus import python_corpus
 from subgpt.quickstart.plan import Plan
 from subgpt.quickstart.questions import question_pairs
 
@@ -45,6 +47,12 @@ def collect(folder: Path, plan: Plan) -> Texts:
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in documents)
     part = "" if len(documents) == len(found.documents) else f", of which {size / 1e6:.2f} MB are used"
     return Texts(documents, taught, kept, corpus, pairs, held_out, found.describe() + part, size)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    r"""Write rows as JSON Lines (UTF-8, ``\n``), whole or not at all; OutputError or MissingFileError."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    _core.write_atomic(str(path), "".join(lines).encode())
 
 
 def is_text(text: str) -> bool:

@@ -1,19 +1,17 @@
-"""Pictures and pages of what a run did: the loss plot and the one-page HTML report."""
+"""Pages of what a run did: the loss plots as SVG and the one-page HTML report around them."""
 
 from subgpt.report.facts import (
     Answer,
     Candidate,
     LossChange,
-    Panel,
     Piece,
     Report,
     Sample,
-    Series,
     Stage,
 )
 from subgpt.report.page import duration, render_page
-from subgpt.report.plot import has_matplotlib, save_loss_plot
 from subgpt.report.svg import loss_svg, svg_file
+from subgpt.training.plot import Panel, Series
 
 __all__ = [
     "Answer",
@@ -26,9 +24,7 @@ __all__ = [
     "Series",
     "Stage",
     "duration",
-    "has_matplotlib",
     "loss_svg",
     "render_page",
-    "save_loss_plot",
     "svg_file",
 ]

@@ -3,39 +3,10 @@
 The page and the plots read only these: they can be made from a live run, a run directory or a test.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
-Role = Literal["train", "validation", "other"]
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of a loss plot: `losses[i]` in nats per token was seen at step `steps[i]`."""
-
-    label: str
-    steps: Sequence[int]
-    losses: Sequence[float]
-    role: Role = "train"
-
-    def finite(self) -> "Series":
-        """Leave out the steps whose loss is not a finite number."""
-        kept = [(s, v) for s, v in zip(self.steps, self.losses, strict=True) if math.isfinite(v)]
-        return replace(self, steps=[s for s, _ in kept], losses=[v for _, v in kept])
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One loss plot: a title and the lines in it."""
-
-    title: str
-    series: Sequence[Series]
-
-    def drawable(self) -> "list[Series]":
-        """Give the lines that have something to draw, without the losses that are not finite."""
-        return [line for series in self.series if (line := series.finite()).losses]
+from subgpt.training.plot import Panel
 
 
 @dataclass(frozen=True)

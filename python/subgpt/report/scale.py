@@ -1,10 +1,9 @@
-"""Arithmetic that every loss plot needs: round tick values, a running mean, the range to show."""
+"""Arithmetic that a drawing by hand needs: round tick values, fewer points, the range to show."""
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 
-from subgpt.report.facts import Panel
+from subgpt.training.plot import Panel
 
 
 def ticks(low: float, high: float, count: int = 6) -> list[float]:
@@ -22,23 +21,6 @@ def ticks(low: float, high: float, count: int = 6) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(k * step, 10) for k in range(first, last + 1)]
-
-
-def running_mean(values: Sequence[float], window: int | None = None) -> list[float]:
-    """Smooth: the mean of the `window` values around each position (by default a 25th of the length).
-
-    The window is centred, so that the mean does not lag behind a steep start; at both ends it is cut short.
-
-    >>> running_mean([1.0, 3.0, 5.0, 7.0], window=3)
-    [2.0, 3.0, 5.0, 6.0]
-    """
-    half = (window or len(values) // 25) // 2
-    sums = [0.0, *accumulate(values)]
-    means = []
-    for i in range(len(values)):
-        start, stop = max(0, i - half), min(len(values), i + half + 1)
-        means.append((sums[stop] - sums[start]) / (stop - start))
-    return means
 
 
 def thin(values: Sequence[float], limit: int = 600) -> list[int]:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from subgpt.report.facts import Panel, Series
-from subgpt.report.scale import bounds, running_mean, thin, ticks
+from subgpt.report.scale import bounds, thin, ticks
+from subgpt.training.plot import Panel, Series, running_mean
 
 WIDTH, HEIGHT = 480, 290
 LEFT, RIGHT, TOP, BOTTOM = 34, 116, 34, 40

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.errors import DtypeError, InvalidValueError, TokenizerError
+from subgpt.errors import DataError, DtypeError, InvalidValueError, TokenizerError
 
 if TYPE_CHECKING:
     from subgpt.data.documents import DocumentSource
@@ -67,7 +67,8 @@ class Tokenizer:
         special_tokens: Iterable[str] = ("<|endoftext|>",),
         min_frequency: int = 1,
         max_token_length: int | None = None,
-        errors: Errors = "replace",
+        text_field: str = "text",
+        errors: Errors = "strict",
         progress: Callable[[int, int], None] | None = None,
     ) -> Tokenizer:
         """Train a tokenizer.
@@ -89,8 +90,9 @@ class Tokenizer:
                 word.
             min_frequency: Characters, words or pairs seen less often are left out.
             max_token_length: Longest subword in bytes; None: any.
-            errors: What to do about bytes that are no text: ``"replace"`` puts U+FFFD, ``"strict"`` raises a
-                DataError with file and byte offset.
+            text_field: The key of the text in ``.jsonl`` files.
+            errors: What to do about bytes that are no text: ``"strict"`` raises a DataError with file and byte
+                offset, as `pretrain` does; ``"replace"`` puts U+FFFD.
             progress: Called with ``(done, total)``: bytes counted, of a total of 0, then merges made.
 
         Raises:
@@ -113,8 +115,14 @@ class Tokenizer:
             "min_frequency": _count("min_frequency", min_frequency, 0) or 0,
             "max_token_length": _count("max_token_length", max_token_length, 1),
         }
-        paths, texts = _open(source, errors)
-        return cls._wrap(_core.Tokenizer.train(paths, texts, options, errors, progress))
+        paths, texts = _open(source, _text("text_field", text_field), errors)
+        try:
+            return cls._wrap(_core.Tokenizer.train(paths, texts, options, errors, progress))
+        except DataError as error:
+            if not paths or any(path in str(error) for path in paths):
+                raise
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            raise DataError(f"{paths[0]}{more}: {error}") from None
 
     @classmethod
     def load(
@@ -379,7 +387,7 @@ class DecodeStream:
         return self._decoder.flush()
 
 
-def _open(source: DocumentSource, errors: Errors) -> tuple[list[str], Iterable[str]]:
+def _open(source: DocumentSource, text_field: str, errors: Errors) -> tuple[list[str], Iterable[str]]:
     """Sort a source into plain UTF-8 files, which the core reads, and texts that Python reads."""
     from subgpt.data.documents import documents_of, open_source
     from subgpt.data.sources import FoundFiles
@@ -391,7 +399,7 @@ def _open(source: DocumentSource, errors: Errors) -> tuple[list[str], Iterable[s
     others = FoundFiles(tuple(path for path in opened.files if path not in set(plain)))
     if not others.files:
         return [str(path) for path in plain], ()
-    documents = documents_of(others, text_field="text", errors=errors, separator=None)
+    documents = documents_of(others, text_field=text_field, errors=errors, separator=None)
     return [str(path) for path in plain], (document.text for document in documents)
 
 

@@ -185,10 +185,8 @@ def describe_eval(event: EvalEvent) -> str:
     """Put validation loss, perplexity and bits per byte in one short line."""
     seen = event.evaluation
     star = " (best)" if event.improved else ""
-    return (
-        f"step {event.step}: validation loss {seen.loss:.4f}{star}, perplexity {seen.perplexity:.2f}, "
-        f"{seen.bits_per_byte:.3f} bits per byte"
-    )
+    bits = "" if seen.bits_per_byte is None else f", {seen.bits_per_byte:.3f} bits per byte"
+    return f"step {event.step}: validation loss {seen.loss:.4f}{star}, perplexity {seen.perplexity:.2f}{bits}"
 
 
 def default_callbacks() -> tuple[Callback, ...]:

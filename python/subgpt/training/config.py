@@ -83,8 +83,8 @@ class TrainConfig(Settings):
 
     # Looking: validation, samples, lines.
     eval_steps: int = Field(default=100, ge=0, description="updates between validations; 0: only at the end")
-    eval_batches: int | None = Field(
-        default=50, ge=1, description="batches per validation, spread evenly; null: all"
+    eval_batches: int = Field(
+        default=50, ge=0, description="batches per validation, spread evenly; 0: the whole validation set"
     )
     early_stopping_patience: int | None = Field(
         default=None, ge=1, description="stop after this many validations without gain"
@@ -117,9 +117,15 @@ class TrainConfig(Settings):
     @field_validator("lr_scheduler_type", mode="before")
     @classmethod
     def _accept_constant_with_warmup(cls, value: Any) -> Any:
+        # Ours always warms up as warmup_steps says, so both of Hugging Face's names mean the same.
+        return "constant" if value == "constant_with_warmup" else value
+
+    @field_validator("eval_batches", mode="before")
+    @classmethod
+    def _accept_none_for_all(cls, value: Any) -> Any:
         return (
-            "constant" if value == "constant_with_warmup" else value
-        )  # ours always warms up as warmup_steps says
+            0 if value is None else value
+        )  # None is how Python says "no limit"; files and flags need a number
 
     @model_validator(mode="after")
     def _fits_together(self: Self) -> Self:

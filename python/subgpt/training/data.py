@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
@@ -56,7 +57,7 @@ def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainCo
         tokens=len(train),
         held_out=held_out_text(val, block_size, config.batch_size) if len(val) else None,
         fingerprint=fingerprint([train.tokens, val.tokens]),
-        notes=tuple(summary.describe()),
+        notes=(*summary.describe(), *unknown_note([train.tokens, val.tokens], tokenizer)),
     )
 
 
@@ -67,6 +68,15 @@ def held_out_text(corpus: TokenCorpus, block_size: int, batch_size: int) -> Held
         return evaluation_batches(corpus.tokens, block_size=block_size, batch_size=batch_size)
 
     return HeldOut(batches, len(corpus) - 1, corpus.text_bytes)
+
+
+def unknown_note(rows: Sequence[npt.NDArray[np.uint32]], tokenizer: "Tokenizer") -> list[str]:
+    """Say how much of the data the tokenizer does not know: nothing, or one line."""
+    if tokenizer.unk_id is None:
+        return []
+    unknown = sum(int(np.count_nonzero(row == tokenizer.unk_id)) for row in rows)
+    share = 100 * unknown / max(1, sum(map(len, rows)))
+    return [f"{unknown} tokens ({share:.2g} %) are <unk>: the tokenizer has not seen them"] if unknown else []
 
 
 def fingerprint(arrays: Sequence[npt.NDArray[Any]]) -> str:

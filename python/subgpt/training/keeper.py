@@ -55,8 +55,8 @@ class Keeper:
         )
         if used and not overwrite:
             raise CheckpointError(
-                f"{directory.path}: holds a model or run already; resume it (resume=True), choose another "
-                "output_dir, or discard it (overwrite_output_dir=True)"
+                f"{directory.path}: holds a model or run already; resume it (resume=True, --resume), choose "
+                "another output_dir, or discard it (overwrite_output_dir=True, --overwrite-output-dir)"
             )
 
     def begin(self, optimizer: Optimizer, state: TrainState, config: TrainConfig, *, discard: bool) -> None:

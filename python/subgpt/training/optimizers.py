@@ -5,6 +5,7 @@ Clipping is not part of a step: call `model.clip_grad_norm` before it.
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from subgpt import _core
@@ -17,6 +18,8 @@ class Optimizer:
     """What both optimizers share: the model, the default learning rate and `step`."""
 
     def __init__(self, model: GPT, learning_rate: float, settings: dict[str, Any]) -> None:
+        if not isinstance(model, GPT):
+            raise ConfigError(f"optimizer: model is {type(model).__name__}; give a GPT")
         self.model = model
         self.learning_rate = _check("learning_rate", learning_rate, 0.0, math.inf)
         self.native = _core.Optimizer(model.native, json.dumps(settings))
@@ -81,6 +84,8 @@ class AdamW(Optimizer):
     ) -> None:
         if decay not in ("matrices", "all"):
             raise ConfigError(f"optimizer: decay = {decay!r}; {did_you_mean(decay, ['matrices', 'all'])}")
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ConfigError(f"optimizer: betas = {betas!r}; give two numbers, such as (0.9, 0.95)")
         settings = {
             "name": "adamw",
             "beta1": _check("betas[0]", betas[0], 0.0, 1.0),

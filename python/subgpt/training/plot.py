@@ -1,49 +1,152 @@
-"""`loss.png`: training loss, smoothed, and validation loss. Needs matplotlib (extra `plot`)."""
+"""Loss curves, drawn by matplotlib (extra `plot`): the `loss.png` of a run, and of a quickstart's two runs.
+
+`Panel` and `Series` say what is to be drawn, as plain data; `subgpt.report.svg` draws the same without any library.
+"""
 
 import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from subgpt import _core
-from subgpt.errors import MissingExtraError
+from subgpt.errors import InvalidValueError, MissingExtraError
 
 if TYPE_CHECKING:
     from subgpt.training.run import Run
 
-_INSTALL = "the picture of the losses needs matplotlib: pip install 'subgpt[plot]'"
+Role = Literal["train", "validation", "other"]
+
+COLORS = {"train": "#2563c9", "validation": "#c2500a", "other": "#5b6472"}
+_INK, _FAINT, _GRID = "#1d2330", "#6a7282", "#e3e6eb"
+_FORMATS = (".png", ".svg", ".pdf")
 
 
-def plot_losses(run: "Run", path: Path) -> Path:
-    """Draw `run` into `path` (PNG, 900 x 540) and return the path; MissingExtraError without matplotlib."""
+@dataclass(frozen=True)
+class Series:
+    """One line of a loss plot: `losses[i]` in nats per token was seen at step `steps[i]`."""
+
+    label: str
+    steps: Sequence[int]
+    losses: Sequence[float]
+    role: Role = "train"
+
+    def finite(self) -> "Series":
+        """Leave out the steps whose loss is not a finite number."""
+        kept = [(s, v) for s, v in zip(self.steps, self.losses, strict=True) if math.isfinite(v)]
+        return replace(self, steps=[s for s, _ in kept], losses=[v for _, v in kept])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One loss plot: a title and the lines in it."""
+
+    title: str
+    series: Sequence[Series]
+
+    def drawable(self) -> "list[Series]":
+        """Give the lines that have something to draw, without the losses that are not finite."""
+        return [line for series in self.series if (line := series.finite()).losses]
+
+
+def panel_of(run: "Run", title: str) -> Panel:
+    """Put a run's training and validation losses into one plot."""
+    return Panel(
+        title,
+        [
+            Series("training", run.steps, run.losses),
+            Series("held-out", run.val_steps, run.val_losses, "validation"),
+        ],
+    )
+
+
+def save_loss_plot(panels: Sequence[Panel], path: str | Path) -> Path:
+    """Draw the panels side by side into `path` (PNG, SVG or PDF by its ending), whole or not at all.
+
+    Gives the path back. Raises MissingExtraError with the line to type where matplotlib is not installed,
+    InvalidValueError for another ending, OutputError or MissingFileError where it cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in _FORMATS:
+        raise InvalidValueError(f"{target}: a plot's name must end in one of {', '.join(_FORMATS)}")
     try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError(_INSTALL) from None
-    figure = Figure(figsize=(9, 5.4), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    if run.losses:
-        axes.plot(run.steps, run.losses, color="tab:blue", alpha=0.25, linewidth=0.8)
-        axes.plot(run.steps, _smooth(run.losses), color="tab:blue", label="training")
-    if run.val_losses:
-        axes.plot(
-            run.val_steps, run.val_losses, color="tab:orange", marker="o", markersize=3, label="validation"
+        raise MissingExtraError(
+            "the picture of the losses needs matplotlib: pip install 'subgpt[plot]'"
+        ) from None
+    figure = Figure(figsize=(7.2 * len(panels), 4.2), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    for i, panel in enumerate(panels):
+        _draw(figure.add_subplot(1, len(panels), i + 1), panel)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=target.suffix[1:].lower())
+    _core.write_atomic(str(target), picture.getvalue())
+    return target
+
+
+def _draw(axes: Any, panel: Panel) -> None:
+    """Draw one panel: thin horizontal grid, no box, each line named at its end instead of in a legend."""
+    axes.set_title(panel.title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=12)
+    axes.set_xlabel("step", color=_FAINT, fontsize=10.5, loc="right")
+    axes.set_ylabel("loss (nats per token)", color=_FAINT, fontsize=10.5)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_FAINT, labelsize=10, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_GRID)
+    _name_ends(axes, [_line(axes, series) for series in panel.drawable()])
+
+
+def _line(axes: Any, series: Series) -> tuple[float, float, Series]:
+    """Draw one series and give where it ends."""
+    color = COLORS[series.role]
+    if series.role == "train":
+        means = running_mean(series.losses)
+        axes.plot(series.steps, series.losses, color=color, linewidth=0.7, alpha=0.28)
+        axes.plot(series.steps, means, color=color, linewidth=1.8)
+    else:
+        means = list(series.losses)
+        axes.plot(series.steps, means, color=color, linewidth=1.6, marker="o", markersize=4)
+    return float(series.steps[-1]), means[-1], series
+
+
+def _name_ends(axes: Any, ends: list[tuple[float, float, Series]]) -> None:
+    """Write each line's name and last value to the right of its end, at least one text line apart."""
+    low, high = axes.get_ylim()
+    gap = 0.062 * (high - low)
+    lowest = -math.inf
+    for step, loss, series in sorted(ends, key=lambda end: end[1]):
+        lowest = max(loss, lowest + gap)
+        axes.annotate(
+            f"{series.label} {loss:.2f}",
+            xy=(step, lowest),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=COLORS[series.role],
+            fontsize=10.5,
+            fontweight="bold",
+            annotation_clip=False,
         )
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per token)")
-    axes.grid(alpha=0.3)
-    if run.losses or run.val_losses:
-        axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    _core.write_atomic(str(path), buffer.getvalue())
-    return path
 
 
-def _smooth(losses: list[float]) -> list[float]:
-    """Take an exponential mean over about a fiftieth of the run, without bias at the start (as Adam does)."""
-    keep = 1.0 - 1.0 / max(1.0, len(losses) / 50)
-    mean, weight, result = 0.0, 0.0, []
-    for loss in losses:
-        mean, weight = keep * mean + (1 - keep) * loss, keep * weight + (1 - keep)
-        result.append(mean / weight)
-    return result
+def running_mean(values: Sequence[float], window: int | None = None) -> list[float]:
+    """Smooth: the mean of the `window` values around each position (by default a 25th of the length).
+
+    The window is centred, so that the mean does not lag behind a steep start; at both ends it is cut short.
+
+    >>> running_mean([1.0, 3.0, 5.0, 7.0], window=3)
+    [2.0, 3.0, 5.0, 6.0]
+    """
+    half = (window or len(values) // 25) // 2
+    sums = [0.0, *accumulate(values)]
+    means = []
+    for i in range(len(values)):
+        start, stop = max(0, i - half), min(len(values), i + half + 1)
+        means.append((sums[stop] - sums[start]) / (stop - start))
+    return means

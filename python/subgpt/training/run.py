@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subgpt.errors import MissingFileError
 from subgpt.training.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -45,10 +46,15 @@ class Run:
 
     @classmethod
     def load(cls, output_dir: str | Path) -> "Run":
-        """Read the course of a finished or broken run from its `training/metrics.jsonl`."""
+        """Read the course of a finished or broken run from its `training/metrics.jsonl`.
+
+        Raises MissingFileError if there is no such file.
+        """
         from subgpt.checkpoint.run_directory import RunDirectory
 
         directory = RunDirectory(output_dir)
+        if not directory.metrics.is_file():
+            raise MissingFileError(f"{directory.metrics}: no such file; give the output_dir of a run")
         run = cls(output_dir=directory.path)
         for record in read_metrics(directory.metrics):
             run.add(record)
@@ -80,11 +86,11 @@ class Run:
         return None if self.output_dir is None else self.output_dir / "training" / "loss.png"
 
     def plot(self, path: str | Path | None = None) -> Path:
-        """Draw the losses into a PNG at `path`, or into the run directory; needs the extra `plot`."""
-        from subgpt.training.plot import plot_losses
+        """Draw the losses into `path` (PNG, SVG or PDF), or the run directory's `loss.png`; needs extra `plot`."""
+        from subgpt.training.plot import panel_of, save_loss_plot
 
         target = self.plot_path if path is None else Path(path)
-        return plot_losses(self, Path("loss.png") if target is None else target)
+        return save_loss_plot([panel_of(self, "Loss")], Path("loss.png") if target is None else target)
 
     def __str__(self) -> str:
         parts = [f"{self.step} steps in {self.seconds:.1f} s"]

@@ -17,6 +17,7 @@ from subgpt.errors import ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
+from subgpt.model.fit import check_fit
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback, RunStart, default_callbacks
 from subgpt.training.config import TrainConfig
@@ -50,11 +51,7 @@ def run_training(
 ) -> Run:
     """Train `model` on what `make_data` gives. `defaults` stand for settings that were not set."""
     given = _given(config, output_dir)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise ConfigError(
-            f"{verb}: the tokenizer has {tokenizer.vocab_size} tokens, the model a vocabulary of "
-            f"{model.config.vocab_size}; make the model with vocab_size={tokenizer.vocab_size} or more"
-        )
+    check_fit(model, tokenizer, verb)
     if given.output_dir is None and resume:
         raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")
     watchers = default_callbacks() if callbacks is None else callbacks
@@ -68,6 +65,10 @@ def run_training(
         keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
             _write_settings(directory, verb, start.config, model, resumed=start.path is not None)
+            if (
+                not directory.weights.exists()
+            ):  # so that a checkpoint of a killed run opens with its tokenizer
+                tokenizer.save(directory.path)
         return _train(model, tokenizer, start, keeper, watchers, watch)
 
 

@@ -97,6 +97,9 @@ def test_an_index_of_another_kind_is_refused(saved, text):
 
 
 def test_what_is_not_there(tmp_path, saved):
+    for nothing in (None, 3, ""):
+        with pytest.raises(MissingFileError, match="names no directory"):
+            load(nothing)
     with pytest.raises(MissingFileError, match="no such directory"):
         load(tmp_path / "nothing")
     with pytest.raises(MissingFileError, match="hf download openai/gpt2"):
@@ -177,6 +180,43 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tiny, tokenizer, tmp_path)
     GPT(tiny(vocab_size=7), seed=1).save(tmp_path, tokenizer=tokenizer)
     with pytest.raises(CheckpointError, match="they do not belong together"):
         load(tmp_path)
+
+
+def test_a_save_that_fails_leaves_the_old_model_whole(model, tokenizer, tiny, saved, monkeypatch):
+    """Another shape is being written over it: half of its files would open as neither."""
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def full(path, data):
+        raise subgpt.OutputError(f"{path}: No space left on device")
+
+    for fail in ("tokenizer.json", "model.safetensors"):
+        other = GPT(tiny(n_layer=2), seed=2)
+        with monkeypatch.context() as patch:
+            if fail == "model.safetensors":
+                patch.setattr(other, "native", Full(other.native))
+            else:
+                patch.setattr(subgpt.Tokenizer, "save", full)
+            with pytest.raises(subgpt.OutputError, match="No space left"):
+                other.save(saved, tokenizer=tokenizer)
+        assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    (saved / ".saving").mkdir()
+    (saved / ".saving" / "model.safetensors").write_bytes(b"what a killed process left")
+    other.save(saved, tokenizer=tokenizer)
+    assert same(load(saved)[0], other)
+    assert not (saved / ".saving").exists()
+
+
+class Full:
+    """A native model for whose weights the disk has no room."""
+
+    def __init__(self, native):
+        self._native = native
+
+    def __getattr__(self, name):
+        return getattr(self._native, name)
+
+    def save_safetensors(self, path, metadata):
+        raise subgpt.OutputError(f"{path}: No space left on device")
 
 
 def test_saving_where_nothing_can_be_written(model, tmp_path):

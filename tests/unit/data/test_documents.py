@@ -80,7 +80,7 @@ def test_an_iterator_that_raises_passes_its_error_on():
 def test_nothing_but_white_space_is_an_error(tmp_path, empty):
     path = tmp_path / "a.txt"
     path.write_text(empty, encoding="utf-8")
-    with pytest.raises(DataError, match="no document with any text in 1 file"):
+    with pytest.raises(DataError, match=r"\.txt.*: no document with any text"):
         texts(path)
 
 

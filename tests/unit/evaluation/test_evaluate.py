@@ -41,7 +41,10 @@ def test_of_questions_the_answers_are_measured(model, tokenizer):
         {"question": "where?", "answer": "on little feet"},
     ]
     seen = evaluate(model, tokenizer, rows)
-    assert seen.tokens == len(" the cat") + len(" on little feet") + 2
+    text_bytes = len(" the cat") + len(" on little feet")
+    assert seen.tokens == text_bytes + 2
+    bits = seen.loss * seen.tokens / math.log(2)
+    assert seen.bits_per_byte == pytest.approx(bits / text_bytes), "the end of text is no byte of the answer"
 
 
 def test_a_limit_spreads_over_the_whole():
@@ -50,7 +53,7 @@ def test_a_limit_spreads_over_the_whole():
     starts = [int(x[0, 0]) for x, _ in held.limited(5).batches()]
     assert starts == [0, 200, 400, 600, 800]
     assert held.limited(10) is held
-    assert held.limited(None) is held
+    assert held.limited(0) is held
 
 
 def test_what_cannot_be_measured(model, tokenizer, poems):

@@ -13,6 +13,7 @@ import pytest
 import subgpt
 from subgpt import GPT, Callback, DataError, TrainConfig, finetune
 from subgpt.finetuning.data import example_data
+from subgpt.training.data import text_data
 
 ROWS = [
     {"question": f"what is {n}?", "answer": f"a red {word}"}
@@ -62,6 +63,13 @@ def test_the_new_is_learnt_and_the_old_is_watched(model, tokenizer, rows, poems)
 
 def iter_twice(texts):
     return list(texts)
+
+
+def test_what_the_tokenizer_does_not_know_is_said(tokenizer, poems):
+    config = TrainConfig(batch_size=2).resolved(48)
+    notes = example_data([{"q": "Ü?", "a": "a ÖÄ"}, {"q": "b?", "a": "b"}], tokenizer, config).notes
+    assert any(note.startswith("3 tokens (") and "<unk>" in note for note in notes), notes
+    assert not any("<unk>" in note for note in text_data(iter(poems), tokenizer, config).notes)
 
 
 def test_held_out_data_may_be_given(model, tokenizer, rows):

@@ -99,6 +99,13 @@ def test_ids_beyond_the_tokenizer_stand_for_nothing(tiny, tokenizer):
     both(wide, tokenizer, "so", max_new_tokens=30, seed=1)
 
 
+def test_a_tokenizer_larger_than_the_model_is_refused_by_name(tiny, tokenizer):
+    narrow = GPT(tiny(vocab_size=5), seed=1)
+    for call in (generate, stream, subgpt.next_tokens):
+        with pytest.raises(ConfigError, match="they do not belong together"):
+            call(narrow, tokenizer, "")
+
+
 def test_bytes_of_a_character_come_out_together(tiny):
     words = subgpt.Tokenizer.train(iter(["é日本"]), level="subword", vocab_size=257)
     model = GPT(tiny(vocab_size=words.vocab_size), seed=1)

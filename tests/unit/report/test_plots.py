@@ -1,12 +1,10 @@
 import itertools
 import math
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from subgpt import errors
-from subgpt.report import Panel, Report, Series, loss_svg, plot, save_loss_plot, svg_file
+from subgpt.report import Panel, Report, Series, loss_svg, svg_file
 
 
 def test_svg_is_well_formed_and_escaped(report: Report) -> None:
@@ -33,21 +31,6 @@ def test_svg_survives_losses_that_are_not_finite(losses: list[float]) -> None:
     ElementTree.fromstring(drawing)
     assert 'd="M' in drawing or not any(map(math.isfinite, losses))
     assert "nan" not in drawing.split("</text>", 1)[1].lower()
-
-
-def test_png_is_written(report: Report, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    target = save_loss_plot(report.panels, tmp_path / "loss.png")
-    assert target.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-def test_without_matplotlib_the_remedy_is_named(
-    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plot, "has_matplotlib", lambda: False)
-    with pytest.raises(errors.MissingExtraError, match=r"pip install 'subgpt\[plot\]'"):
-        save_loss_plot(report.panels, tmp_path / "loss.png")
-    assert not list(tmp_path.iterdir())
 
 
 def test_svg_file_stands_alone(report: Report) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subgpt.report import Panel, Series
-from subgpt.report.scale import bounds, running_mean, thin, ticks
+from subgpt.report.scale import bounds, thin, ticks
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
@@ -17,17 +17,6 @@ def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
 def test_ticks_of_an_empty_range() -> None:
     assert ticks(3.0, 3.0) == [3.0]
     assert ticks(0.0, math.nan) == [0.0]
-
-
-@given(st.lists(st.floats(0, 100), max_size=200), st.integers(1, 30))
-def test_running_mean_stays_within_the_values(values: list[float], window: int) -> None:
-    means = running_mean(values, window)
-    assert len(means) == len(values)
-    assert all(min(values) - 1e-6 <= m <= max(values) + 1e-6 for m in means)
-
-
-def test_running_mean_of_window_one_changes_nothing() -> None:
-    assert running_mean([4.0, 2.0, 9.0], window=1) == [4.0, 2.0, 9.0]
 
 
 def test_thin_keeps_the_last_value() -> None:

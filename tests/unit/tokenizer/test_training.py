@@ -175,7 +175,7 @@ def test_invalid_utf8_is_named_or_replaced(tmp_path: Path):
     path = tmp_path / "bad.txt"
     path.write_bytes(b"good \xff bad")
     with pytest.raises(DataError, match=r"bad\.txt.*0xff at offset 5"):
-        Tokenizer.train(path, errors="strict")
+        Tokenizer.train(path)
     tok = Tokenizer.train(path, level="char", errors="replace")
     assert tok.token_to_id("\ufffd") is not None
 
@@ -184,9 +184,21 @@ def test_invalid_utf8_is_named_or_replaced(tmp_path: Path):
 def test_an_empty_corpus_is_an_error(level, tmp_path: Path):
     (tmp_path / "empty.txt").touch()
     for source in ([], [""], iter([]), tmp_path / "empty.txt", ["<|endoftext|>"]):
-        with pytest.raises(DataError, match=r"no .*text|empty"):
+        with pytest.raises(DataError, match=r"no .*text|empty") as caught:
             Tokenizer.train(source, level=level)
+        assert not isinstance(source, Path) or str(source) in str(caught.value)
     assert Tokenizer.train([" \n"], level=level).vocab_size > 0
+
+
+def test_json_lines_are_read_from_the_field_that_is_named(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"body": "abc"}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="text_field"):
+        Tokenizer.train(path, level="char")
+    tok = Tokenizer.train(path, level="char", text_field="body", special_tokens=())
+    assert tok.tokens("cab") == ["c", "a", "b"]
+    with pytest.raises(DtypeError, match="text_field"):
+        Tokenizer.train(path, text_field=3)
 
 
 def test_missing_files_are_named(tmp_path: Path):

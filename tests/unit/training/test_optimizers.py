@@ -61,6 +61,8 @@ def test_a_step_may_have_its_own_rate_and_steps_are_counted(model):
         lambda m: SGD(m, float("inf")),
         lambda m: SGD(m, 0.1, momentum=1.0),
         lambda m: AdamW(m, 0.1, betas=(1.0, 0.9)),
+        lambda m: AdamW(m, 0.1, betas=0.9),
+        lambda m: AdamW("model", 0.1),
         lambda m: AdamW(m, 0.1, weight_decay=-1),
         lambda m: AdamW(m, 0.1, decay="matrix"),
         lambda m: SGD(m, 0.1).step(-1),

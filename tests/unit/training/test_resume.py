@@ -135,9 +135,21 @@ def test_killed_at_some_step_and_resumed(poems, whole, tmp_path, steps):
             command, input="\0".join(poems), text=True, capture_output=True, timeout=120, check=False
         )
         assert (done.returncode == 0) == (step == -1), done.stderr
+    assert not list((folder / "training" / "checkpoints").glob(".*"))
     model, _ = subgpt.load(folder)
     assert bits(model) == bits(whole[0])
     assert course(folder) == course(whole[2])
+
+
+def test_a_killed_run_says_where_its_checkpoints_are_and_they_open(poems, tokenizer, tmp_path):
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", PROGRAM, str(folder), "5"]
+    subprocess.run(command, input="\0".join(poems), text=True, capture_output=True, timeout=120, check=False)
+    with pytest.raises(CheckpointError, match=r"has not come to its end; .*step-000003"):
+        subgpt.load(folder)
+    model, words = subgpt.load(folder / "training" / "checkpoints" / "step-000003")
+    assert words == tokenizer
+    assert model.config.n_embd == 16
 
 
 def test_a_run_resumed_at_its_end_changes_nothing(tiny, tokenizer, poems, whole):
@@ -239,13 +251,20 @@ def test_resuming_where_nothing_is(model, tokenizer, poems, tmp_path):
     assert any("has no checkpoint yet; starting at step 0" in note for note in listener.notes)
 
 
-def test_weights_that_are_not_loaded_leave_no_trace(tiny, tokenizer, poems, whole):
-    """The order of the data is a function of the step alone: replaying any step gives the same batch."""
+def test_the_order_of_the_data_is_a_function_of_seed_and_step(tokenizer, poems):
+    """Replaying any step, in any order and from a loader of its own, gives the batch that was."""
     from subgpt.training.data import text_data
 
-    loader = text_data(iter(poems), tokenizer, TrainConfig(**SETTINGS).resolved(16)).loader
-    for step in (0, 5, 1000):
-        assert np.array_equal(loader.batch(step)[0], loader.batch(step)[0])
+    def loader(seed):
+        return text_data(iter(poems), tokenizer, TrainConfig(**SETTINGS, seed=seed).resolved(16)).loader
+
+    one, two, other = loader(0), loader(0), loader(1)
+    first = {step: one.batch(step) for step in (0, 5, 1000)}
+    for step in (1000, 0, 5):
+        for a, b in zip(first[step], two.batch(step), strict=True):
+            assert np.array_equal(a, b)
+    assert not np.array_equal(first[0][0], first[5][0])
+    assert not np.array_equal(first[0][0], other.batch(0)[0])
 
 
 def test_what_others_wrote_into_the_settings_stays(tiny, tokenizer, poems, whole):

@@ -60,6 +60,14 @@ def test_what_cannot_be_is_named(values, said):
     assert "\n" not in str(caught.value)
 
 
+def test_all_of_the_validation_set_can_be_said_in_python_in_a_file_and_with_a_flag():
+    for value in (0, None, "0"):
+        assert TrainConfig(eval_batches=value).eval_batches == 0
+    assert TrainConfig(eval_batches=None).to_dict()["eval_batches"] == 0, "null would be read as not given"
+    with pytest.raises(ConfigError, match="eval_batches = -1"):
+        TrainConfig(eval_batches=-1)
+
+
 def test_windows_longer_than_the_models_are_refused():
     with pytest.raises(ConfigError, match="block_size = 65 is beyond the model's 64"):
         TrainConfig(block_size=65).resolved(64)

@@ -1,12 +1,11 @@
 """`subgpt evaluate`: how well a model predicts a text."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from subgpt.cli.options import Json, RunDir, examples, new_app
+from subgpt.cli.options import Json, OnInvalid, RunDir, TextField, examples, new_app
 
 app = new_app()
 
@@ -25,15 +24,24 @@ def evaluate(
         ),
     ],
     batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
+    text_field: TextField = "text",
+    errors: OnInvalid = "strict",
     json: Json = False,
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text, or on the answers of a .jsonl."""
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import load_with_tokenizer, source_paths
     from subgpt.cli.terminal import out, print_json
     from subgpt.evaluation.evaluate import evaluate as measure
 
     model, tokenizer = load_with_tokenizer(run)
-    seen = measure(model, tokenizer, [Path(source) for source in data], batch_size=batch_size)
+    seen = measure(
+        model,
+        tokenizer,
+        source_paths(data),
+        batch_size=batch_size,
+        text_field=text_field,
+        errors=errors,  # type: ignore[arg-type]
+    )
     if json:
         print_json(asdict(seen))
     else:

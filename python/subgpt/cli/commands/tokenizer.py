@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from subgpt.cli.options import Json, TokenizerDir, examples, new_app
+from subgpt.cli.options import Json, OnInvalid, TextField, TokenizerDir, examples, new_app
 from subgpt.cli.settings import default_note
 
-app = new_app(help="Train a tokenizer and look at what it does.", no_args_is_help=True)
+app = new_app(help="Train a tokenizer and look at what it does.")
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -19,6 +19,13 @@ Text = Annotated[
 AllowSpecial = Annotated[
     bool, typer.Option("--allow-special", help="Read special tokens in the text as such, not as plain text.")
 ]
+
+
+@app.callback(invoke_without_command=True)
+def show_help(ctx: typer.Context) -> None:
+    """Train a tokenizer and look at what it does."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
 
 
 @app.command(
@@ -55,18 +62,17 @@ def train(
         typer.Option(help="One more token that plain text never gives; may be repeated.", show_default=False),
     ] = None,
     min_frequency: Annotated[int, typer.Option(help="Leave out what is seen less often.")] = 1,
-    text_field: Annotated[str, typer.Option(help="Key of the text in a .jsonl line.")] = "text",
-    errors: Annotated[
-        str, typer.Option(metavar="strict|replace", help="Bytes that are not UTF-8: refuse or replace.")
-    ] = "strict",
+    text_field: TextField = "text",
+    errors: OnInvalid = "strict",
 ) -> None:
     """Train a tokenizer on text and save it as a Hugging Face tokenizer.json."""
+    from subgpt.cli.loading import source_paths
     from subgpt.cli.progress import counting
     from subgpt.cli.terminal import out
     from subgpt.data.documents import read_documents
     from subgpt.tokenizer import Tokenizer
 
-    documents = read_documents([Path(name) for name in source], text_field=text_field, errors=errors)  # type: ignore[arg-type]
+    documents = read_documents(source_paths(source), text_field=text_field, errors=errors)  # type: ignore[arg-type]
     with counting() as progress:
         tokenizer = Tokenizer.train(
             (document.text for document in documents),
@@ -78,7 +84,11 @@ def train(
             progress=progress,
         )
     tokenizer.save(output)
-    out().print(f"{tokenizer.vocab_size} tokens in {output}")
+    fewer = vocab_size is not None and tokenizer.vocab_size < vocab_size
+    out().print(
+        f"{tokenizer.vocab_size} tokens in {output}"
+        + (f" (asked for {vocab_size}: the text supports no more)" if fewer else "")
+    )
     out().print(f"look at it: subgpt tokenizer show {output} 'this is a bruh moment'")
 
 

@@ -1,9 +1,9 @@
 //! Matrix multiplication beside its peers: `cargo bench -p subgpt-benches --bench matmul [-- words of a name...]`.
 //!
 //! Not criterion: machines are shared and their speed moves within a minute, so contestants take turns, round by round,
-//! and the medians of the same rounds are compared
-//! (`ROUNDS`, `ROUND_MS`; `BEST=1` takes the best instead, for a machine that others keep busy). The peak is a loop of multiply-adds in registers, measured among
-//! them. Results are checked against each other before anything is timed.
+//! and the medians of the same rounds are compared (`ROUNDS`, `ROUND_MS`; `BEST=1` takes the best instead, for a machine
+//! that others keep busy). The peak is a loop of multiply-adds in registers, measured among them. Results are checked
+//! against each other before anything is timed.
 
 use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
 use std::hint::black_box;

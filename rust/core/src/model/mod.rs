@@ -22,7 +22,7 @@ use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
 use crate::kernels::check;
 use crate::parallel;
-use arena::{Arena, Shape};
+use arena::{Activations, Arena, Shape};
 use block::Masks;
 use config::Config;
 use forward::Pass;
@@ -76,17 +76,27 @@ impl Gpt {
         check::targets(op, targets, self.config.vocab_size, ignore_index)
     }
 
-    fn inference(&self, b: usize, t: usize) -> Pass<'_> {
-        Pass { model: self, shape: Shape { b, t, training: false }, masks: None }
+    /// Runs the network up to the last block, without dropout, inside the pool; `finish` makes the result of what it left.
+    fn infer<R: Send>(
+        &self,
+        arena: &mut Arena,
+        ids: &[u32],
+        b: usize,
+        t: usize,
+        finish: impl FnOnce(Pass<'_>, Activations<'_>) -> Result<R> + Send,
+    ) -> Result<R> {
+        parallel::install(|| {
+            let pass = Pass { model: self, shape: Shape { b, t, training: false }, masks: None };
+            let mut acts = arena.plan(&self.config, pass.shape)?;
+            pass.blocks(ids, 0, None, &mut acts)?;
+            finish(pass, acts)
+        })
     }
 
     /// Logits (b, t, vocab_size) of `ids` (b, t), without dropout.
     pub fn forward(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
         self.check_ids("forward", ids, b, t)?;
-        parallel::install(|| {
-            let pass = self.inference(b, t);
-            let mut acts = arena.plan(&self.config, pass.shape)?;
-            pass.blocks(ids, 0, None, &mut acts)?;
+        self.infer(arena, ids, b, t, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
             let mut logits = buffer::zeros(b * t * self.config.vocab_size, "logits")?;
             head::logits(self, b * t, acts.scratch.normed, &mut logits)?;
@@ -98,10 +108,7 @@ impl Gpt {
     pub fn last_logits(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
         let ids = &ids[ids.len().saturating_sub(self.config.block_size)..];
         self.check_ids("last_logits", ids, 1, ids.len())?;
-        parallel::install(|| {
-            let pass = self.inference(1, ids.len());
-            let mut acts = arena.plan(&self.config, pass.shape)?;
-            pass.blocks(ids, 0, None, &mut acts)?;
+        self.infer(arena, ids, 1, ids.len(), |pass, mut acts| {
             pass.last_row_norm(&mut acts)?;
             let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
             head::logits(self, 1, acts.scratch.normed, &mut logits)?;
@@ -121,10 +128,7 @@ impl Gpt {
     ) -> Result<Vec<f32>> {
         self.check_ids("loss", ids, b, t)?;
         self.check_targets("loss", ids, targets, ignore_index)?;
-        parallel::install(|| {
-            let pass = self.inference(b, t);
-            let mut acts = arena.plan(&self.config, pass.shape)?;
-            pass.blocks(ids, 0, None, &mut acts)?;
+        self.infer(arena, ids, b, t, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
             let targets = Targets { ids: targets, ignore_index, kept: 1 };
             let scratch = acts.scratch;

@@ -27,7 +27,7 @@ $(VENV)/.test: $(BIN)/python $(SOURCES)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.lint: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet 'ruff>=0.8' 'mypy>=1.13' types-PyYAML types-tqdm 'maturin>=1.9,<2'
+	$(BIN)/python -m pip install --quiet --group lint
 	@touch $@
 
 demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`

@@ -5,7 +5,6 @@
 use crate::error::{Error, Result};
 use crate::parallel;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows whose contributions to a parameter's gradient are added up before they meet those of other blocks.
@@ -75,12 +74,10 @@ pub(super) fn each<T: Send>(
     parts: impl IntoIterator<Item = T>,
     task: impl Fn(usize, T) + Sync + Send,
 ) {
-    let parts = parts.into_iter().enumerate();
     if elements < SERIAL {
-        return parts.for_each(|(i, part)| task(i, part));
+        return parts.into_iter().enumerate().for_each(|(i, part)| task(i, part));
     }
-    let parts: Vec<_> = parts.collect();
-    parallel::install(|| parts.into_par_iter().for_each(|(i, part)| task(i, part)));
+    parallel::for_each(parts, task);
 }
 
 /// Adds to each of `outs` (of `columns` elements) what `partial(rows, sums)` leaves in the buffer of a block of

@@ -8,7 +8,6 @@
 
 use crate::parallel;
 use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
-use rayon::prelude::*;
 
 /// The numbers of one step.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +87,6 @@ pub fn step(rule: AdamW, decays: bool, w: &mut [f32], g: &[f32], m: &mut [f32], 
         return update(w, g, m, v);
     }
     let n = super::CHUNK;
-    parallel::install(|| {
-        let chunks = w.par_chunks_mut(n).zip(g.par_chunks(n)).zip(m.par_chunks_mut(n)).zip(v.par_chunks_mut(n));
-        chunks.for_each(|(((w, g), m), v)| update(w, g, m, v));
-    });
+    let chunks = w.chunks_mut(n).zip(g.chunks(n)).zip(m.chunks_mut(n)).zip(v.chunks_mut(n));
+    parallel::for_each(chunks, |_, (((w, g), m), v)| update(w, g, m, v));
 }

@@ -2,7 +2,6 @@
 //! `b = mu * b + d`, `w = w - alpha * b` (PyTorch's SGD with zero dampening; Sutskever et al. 2013).
 
 use crate::parallel;
-use rayon::prelude::*;
 
 /// The numbers of one step.
 #[derive(Clone, Copy, Debug)]
@@ -18,26 +17,22 @@ pub struct Sgd {
 /// Plain: no state.
 pub fn step(rule: Sgd, w: &mut [f32], g: &[f32]) {
     let (alpha, decay) = (rule.learning_rate as f32, rule.weight_decay as f32);
-    parallel::install(|| {
-        let chunks = w.par_chunks_mut(super::CHUNK).zip(g.par_chunks(super::CHUNK));
-        chunks.for_each(|(w, g)| {
-            for (w, g) in w.iter_mut().zip(g) {
-                *w -= alpha * (g + decay * *w);
-            }
-        });
+    let chunks = w.chunks_mut(super::CHUNK).zip(g.chunks(super::CHUNK));
+    parallel::for_each(chunks, |_, (w, g)| {
+        for (w, g) in w.iter_mut().zip(g) {
+            *w -= alpha * (g + decay * *w);
+        }
     });
 }
 
 /// With momentum: `b` is the running step.
 pub fn step_momentum(rule: Sgd, w: &mut [f32], g: &[f32], b: &mut [f32]) {
     let (alpha, mu, decay) = (rule.learning_rate as f32, rule.momentum as f32, rule.weight_decay as f32);
-    parallel::install(|| {
-        let chunks = w.par_chunks_mut(super::CHUNK).zip(g.par_chunks(super::CHUNK)).zip(b.par_chunks_mut(super::CHUNK));
-        chunks.for_each(|((w, g), b)| {
-            for ((w, g), b) in w.iter_mut().zip(g).zip(b) {
-                *b = mu * *b + (g + decay * *w);
-                *w -= alpha * *b;
-            }
-        });
+    let chunks = w.chunks_mut(super::CHUNK).zip(g.chunks(super::CHUNK)).zip(b.chunks_mut(super::CHUNK));
+    parallel::for_each(chunks, |_, ((w, g), b)| {
+        for ((w, g), b) in w.iter_mut().zip(g).zip(b) {
+            *b = mu * *b + (g + decay * *w);
+            *w -= alpha * *b;
+        }
     });
 }

@@ -39,7 +39,6 @@ use crate::kernels::dropout::Dropout;
 use crate::parallel;
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut, ArrayViewMut3, ArrayViewMut4, Axis, RemoveAxis};
 use pack::Group;
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::f32::consts::LOG2_E;
 use tile::{KEYS, Lanes, QUERIES, Row};
@@ -272,6 +271,6 @@ fn for_each<T: Send>(work: usize, parts: Vec<T>, task: impl Fn(T, &mut Scratch) 
     if work < SERIAL_WORK || parts.len() < 2 {
         parts.into_iter().for_each(task);
     } else {
-        parallel::install(|| parts.into_par_iter().with_max_len(1).for_each(task));
+        parallel::for_each(parts, |_, part| task(part));
     }
 }

@@ -6,12 +6,15 @@
 //!    out through one counter, so a slow core does not hold the others up, and who computes a task does not change it.
 //! 2. A reduction folds fixed-size blocks, in index order ([`sum_blocks`]).
 //!
+//! A call that computes holds the threads together as a [`team`], whose regions start without a wake-up.
+//!
 //! The pool is replaced when its size is changed and after a `fork`, whose child inherits no threads.
 
-use rayon::prelude::*;
+mod team;
+
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
+use team::Team;
 
 /// The pool with the process that built it and its size.
 struct Pool {
@@ -74,51 +77,66 @@ pub fn num_threads() -> usize {
     pool().current_num_threads()
 }
 
-/// Runs `f` inside the pool, so that the parallel regions within it start without a hand-over.
+/// Runs `f` with the pool's threads waiting for the parallel regions within it: each then starts in a fraction of a
+/// microsecond. A call that computes does so once, around everything.
 pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    pool().install(f)
+    if team::leads() || team::in_task() {
+        return f();
+    }
+    let pool = pool();
+    if pool.current_num_threads() == 1 {
+        return pool.install(f);
+    }
+    pool.install(|| {
+        let team = Team::new();
+        rayon::scope(|scope| {
+            for _ in 1..pool.current_num_threads() {
+                scope.spawn(|_| team.help());
+            }
+            team.lead(f)
+        })
+    })
 }
 
 /// Calls `task(i)` for every `i` in `0..tasks`, on as many threads as there are, each `i` once.
 ///
-/// `task` must own what it writes: which thread runs it, and in which order, is not said.
+/// `task` must own what it writes: which thread runs it, and in which order, is not said. Inside a task of another
+/// region everything runs on the one thread.
 pub fn run(tasks: usize, task: impl Fn(usize) + Sync) {
-    if tasks == 0 {
-        return;
-    }
-    let pool = pool();
-    let workers = pool.current_num_threads().min(tasks);
-    if workers <= 1 {
+    if tasks <= 1 || team::in_task() {
         return (0..tasks).for_each(task);
     }
-    let next = AtomicUsize::new(0);
-    let drain = || {
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            if i >= tasks {
-                break;
-            }
-            task(i);
-        }
-    };
-    pool.install(|| {
-        rayon::scope(|scope| {
-            for _ in 1..workers {
-                scope.spawn(|_| drain());
-            }
-            drain();
-        });
+    if team::run(tasks, &task) {
+        return;
+    }
+    match num_threads() {
+        1 => (0..tasks).for_each(task),
+        _ => install(|| {
+            team::run(tasks, &task);
+        }),
+    }
+}
+
+/// Gives every part to `task(index of the part, the part)`, on as many threads as there are.
+pub fn for_each<T: Send>(parts: impl IntoIterator<Item = T>, task: impl Fn(usize, T) + Sync) {
+    let parts: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
+    run(parts.len(), |i| {
+        let part = parts[i].lock().unwrap_or_else(|e| e.into_inner()).take();
+        task(i, part.expect("each part is taken once"));
     });
 }
 
 /// Hands out `data` in consecutive chunks of `chunk` elements: `task(index of the chunk, the chunk)`.
 pub fn for_each_chunk<T: Send>(data: &mut [T], chunk: usize, task: impl Fn(usize, &mut [T]) + Sync) {
-    pool().install(|| data.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, chunk)| task(i, chunk)));
+    for_each(data.chunks_mut(chunk.max(1)), task);
 }
 
 /// The values `value(i)` for `i` in `0..n`, computed in parallel, in order.
 pub fn collect<T: Send>(n: usize, value: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    pool().install(|| (0..n).into_par_iter().map(value).collect())
+    let mut out: Vec<Option<T>> = Vec::new();
+    out.resize_with(n, || None);
+    for_each(&mut out, |i, slot| *slot = Some(value(i)));
+    out.into_iter().map(|x| x.expect("every task has run")).collect()
 }
 
 /// A sum over `0..n` that has the same bits for any number of threads: `block_sum` adds up one block of `block`
@@ -131,7 +149,7 @@ pub fn sum_blocks(n: usize, block: usize, block_sum: impl Fn(std::ops::Range<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn every_task_runs_once() {
@@ -160,6 +178,41 @@ mod tests {
             sum().to_bits()
         });
         assert!(sums.windows(2).all(|w| w[0] == w[1]));
+    }
+
+    #[test]
+    fn regions_within_a_call_and_within_tasks_run_every_task() {
+        for threads in [1, 2, 5] {
+            set_num_threads(threads);
+            let count = AtomicU64::new(0);
+            let add = |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            };
+            let answer = install(|| {
+                for tasks in (0..2000).map(|i| i % 7) {
+                    run(tasks, add);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(3)); // long enough for helpers to fall asleep
+                run(3, |_| run(4, |_| install(|| run(2, add))));
+                count.load(Ordering::Relaxed)
+            });
+            assert_eq!(answer, (0..2000u64).map(|i| i % 7).sum::<u64>() + 24);
+        }
+        set_num_threads(2);
+    }
+
+    #[test]
+    fn a_call_goes_on_after_a_panic_in_one_of_its_regions() {
+        let count = AtomicU64::new(0);
+        install(|| {
+            for _ in 0..100 {
+                assert!(std::panic::catch_unwind(|| run(8, |i| assert!(i != 5, "task five"))).is_err());
+                run(8, |_| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 800);
     }
 
     #[test]

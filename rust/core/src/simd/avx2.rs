@@ -2,6 +2,7 @@
 
 use super::lane::{LANES, Simd};
 use core::arch::x86_64::*;
+use half::bf16;
 
 /// Proof that the processor has AVX2 and FMA; made by [`super::dispatch`] alone.
 #[derive(Clone, Copy)]
@@ -10,9 +11,29 @@ pub struct Avx2(pub(super) ());
 /// The lower and the upper eight floats.
 type Pair = [__m256; 2];
 
+/// The lanes rounded to bfloat16, in the lower halves of 32-bit lanes.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn round_low(v: __m256) -> __m256i {
+    let bits = _mm256_castps_si256(v);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+    let magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7FFF_FFFF));
+    let nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7F80_0000));
+    let small = _mm256_cmpgt_epi32(_mm256_set1_epi32(0x0080_0000), magnitude);
+    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+    let zero = _mm256_and_si256(bits, _mm256_set1_epi32(i32::MIN));
+    let rounded = _mm256_blendv_epi8(_mm256_blendv_epi8(rounded, quiet, nan), zero, small);
+    _mm256_srli_epi32::<16>(rounded)
+}
+
 impl Simd for Avx2 {
     type V = Pair;
     type M = Pair;
+    type P = [__m256i; 2];
     type W = [__m256i; 2];
 
     #[inline(always)]
@@ -32,6 +53,67 @@ impl Simd for Avx2 {
             _mm256_storeu_ps(out.as_mut_ptr(), v[0]);
             _mm256_storeu_ps(out.as_mut_ptr().add(8), v[1]);
         }
+    }
+    #[inline(always)]
+    fn load_half(self, x: &[bf16; LANES]) -> Pair {
+        // SAFETY: `self` proves AVX2; the array is 32 bytes long.
+        unsafe {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().add(8).cast()));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high))]
+        }
+    }
+    #[inline(always)]
+    fn store_half(self, out: &mut [bf16; LANES], v: Pair) {
+        // SAFETY: `self` proves AVX2; the array is 32 bytes long.
+        unsafe {
+            // Packing works within halves of a register: the quarters come out as 0 2 1 3.
+            let packed = _mm256_packus_epi32(round_low(v[0]), round_low(v[1]));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+        }
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[u32; LANES]) -> Self::P {
+        // SAFETY: `self` proves AVX2; both halves of the array are 32 bytes long.
+        unsafe { [_mm256_loadu_si256(x.as_ptr().cast()), _mm256_loadu_si256(x.as_ptr().add(8).cast())] }
+    }
+    #[inline(always)]
+    fn store_pairs(self, out: &mut [u32; LANES], p: Self::P) {
+        // SAFETY: `self` proves AVX2; both halves of the array are 32 bytes long.
+        unsafe {
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), p[0]);
+            _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), p[1]);
+        }
+    }
+    #[inline(always)]
+    fn splat_pair(self, x: u32) -> Self::P {
+        // SAFETY: `self` proves AVX2.
+        unsafe { [_mm256_set1_epi32(x as i32); 2] }
+    }
+    #[inline(always)]
+    fn round_pairs(self, first: Pair, second: Pair) -> Self::P {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            [
+                _mm256_or_si256(round_low(first[0]), _mm256_slli_epi32::<16>(round_low(second[0]))),
+                _mm256_or_si256(round_low(first[1]), _mm256_slli_epi32::<16>(round_low(second[1]))),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn dot(self, a: Self::P, b: Self::P, acc: Pair) -> Pair {
+        let mut out = acc;
+        for i in 0..2 {
+            // SAFETY: `self` proves AVX2 and FMA.
+            unsafe {
+                let high = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+                let [a2, b2] = [_mm256_and_si256(a[i], high), _mm256_and_si256(b[i], high)];
+                let second = _mm256_fmadd_ps(_mm256_castsi256_ps(a2), _mm256_castsi256_ps(b2), out[i]);
+                let [a1, b1] = [_mm256_slli_epi32::<16>(a[i]), _mm256_slli_epi32::<16>(b[i])];
+                out[i] = _mm256_fmadd_ps(_mm256_castsi256_ps(a1), _mm256_castsi256_ps(b1), second);
+            }
+        }
+        out
     }
     #[inline(always)]
     fn add(self, a: Pair, b: Pair) -> Pair {

@@ -2,14 +2,33 @@
 
 use super::lane::{LANES, Simd};
 use core::arch::x86_64::*;
+use half::bf16;
 
-/// Proof that the processor has AVX-512 F, BW, DQ and VL; made by [`super::dispatch`] alone.
+/// Proof that the processor has AVX-512 F, BW, DQ and VL, and AVX512-BF16 if `BF16`; made by [`super::dispatch`] alone.
 #[derive(Clone, Copy)]
-pub struct Avx512(pub(super) ());
+pub struct Avx512<const BF16: bool>(pub(super) ());
 
-impl Simd for Avx512 {
+/// The lanes rounded to bfloat16, in the upper halves of 32-bit lanes; what is below is left over.
+///
+/// # Safety
+/// The processor must have AVX-512 F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn round_high(v: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(v);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+    let magnitude = _mm512_and_si512(bits, _mm512_set1_epi32(0x7FFF_FFFF));
+    let nan = _mm512_cmpgt_epu32_mask(magnitude, _mm512_set1_epi32(0x7F80_0000));
+    let small = _mm512_cmplt_epu32_mask(magnitude, _mm512_set1_epi32(0x0080_0000));
+    let rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+    _mm512_mask_and_epi32(rounded, small, bits, _mm512_set1_epi32(i32::MIN))
+}
+
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type V = __m512;
     type M = __mmask16;
+    type P = __m512i;
     type W = __m512i;
 
     #[inline(always)]
@@ -40,6 +59,72 @@ impl Simd for Avx512 {
         let mask = ((1u32 << n) - 1) as __mmask16;
         // SAFETY: `self` proves AVX-512; only the `n` floats under the mask are written.
         unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, v) }
+    }
+    #[inline(always)]
+    fn load_half(self, x: &[bf16; LANES]) -> __m512 {
+        // SAFETY: `self` proves AVX-512; the array is 32 bytes long.
+        unsafe {
+            let half = _mm256_loadu_si256(x.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
+        }
+    }
+    #[inline(always)]
+    fn store_half(self, out: &mut [bf16; LANES], v: __m512) {
+        // SAFETY: `self` proves AVX-512, and AVX512-BF16 where it is used; the array is 32 bytes long.
+        unsafe {
+            let half = if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
+            } else {
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(round_high(v)))
+            };
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), half);
+        }
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[u32; LANES]) -> __m512i {
+        // SAFETY: `self` proves AVX-512; the array is 64 bytes long.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_pairs(self, out: &mut [u32; LANES], p: __m512i) {
+        // SAFETY: `self` proves AVX-512; the array is 64 bytes long.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), p) }
+    }
+    #[inline(always)]
+    fn splat_pair(self, x: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_epi32(x as i32) }
+    }
+    #[inline(always)]
+    fn round_pairs(self, first: __m512, second: __m512) -> __m512i {
+        // SAFETY: `self` proves AVX-512, and AVX512-BF16 where it is used.
+        unsafe {
+            if BF16 {
+                let first = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(first));
+                let second = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(second));
+                let second = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(second));
+                return _mm512_or_si512(_mm512_cvtepu16_epi32(first), second);
+            }
+            _mm512_mask_blend_epi16(0xAAAA_AAAA, _mm512_srli_epi32::<16>(round_high(first)), round_high(second))
+        }
+    }
+    #[inline(always)]
+    fn dot(self, a: __m512i, b: __m512i, acc: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512, and AVX512-BF16 where it is used.
+        unsafe {
+            if BF16 {
+                let a = std::mem::transmute::<__m512i, __m512bh>(a);
+                return _mm512_dpbf16_ps(acc, a, std::mem::transmute::<__m512i, __m512bh>(b));
+            }
+            let high = _mm512_set1_epi32(0xFFFF_0000_u32 as i32);
+            let second = _mm512_fmadd_ps(
+                _mm512_castsi512_ps(_mm512_and_si512(a, high)),
+                _mm512_castsi512_ps(_mm512_and_si512(b, high)),
+                acc,
+            );
+            let [a, b] = [_mm512_slli_epi32::<16>(a), _mm512_slli_epi32::<16>(b)];
+            _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), second)
+        }
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {

@@ -13,11 +13,13 @@ pub enum Isa {
     Avx2 = 2,
     /// AVX-512 F, BW, DQ and VL (x86-64-v4).
     Avx512 = 3,
+    /// The same with the bfloat16 dot product (AVX512-BF16: Zen 4, Cooper Lake, Sapphire Rapids).
+    Avx512Bf16 = 4,
 }
 
 impl Isa {
     /// Every instruction set, the widest last.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
 
     /// The name used by `SUBGPT_ISA`, `subgpt info` and the tests.
     pub fn name(self) -> &'static str {
@@ -25,12 +27,18 @@ impl Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512bf16",
         }
     }
 
     /// The instruction set of that name.
     pub fn from_name(name: &str) -> Option<Isa> {
         Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// Whether products of bfloat16 numbers are instructions; elsewhere they are computed from float32 ones.
+    pub fn has_bf16(self) -> bool {
+        self == Isa::Avx512Bf16
     }
 
     /// Whether this processor has it.
@@ -47,6 +55,8 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -73,6 +83,7 @@ pub fn current() -> Isa {
         1 => Isa::Portable,
         2 => Isa::Avx2,
         3 => Isa::Avx512,
+        4 => Isa::Avx512Bf16,
         _ => {
             let wanted = std::env::var("SUBGPT_ISA").ok().and_then(|v| Isa::from_name(v.trim()));
             let best = available().into_iter().next_back().unwrap_or(Isa::Portable);

@@ -1,5 +1,7 @@
 //! The vector trait: what a kernel may do with sixteen floats.
 
+use half::bf16;
+
 /// Floats in a vector, on every instruction set.
 pub const LANES: usize = 16;
 
@@ -12,6 +14,8 @@ pub trait Simd: Copy + Send + Sync {
     type V: Copy;
     /// The answer of a comparison, one bit a lane.
     type M: Copy;
+    /// Sixteen pairs of bfloat16 numbers: the first of a pair in the lower half of a 32-bit lane.
+    type P: Copy;
     /// The same register as eight 64-bit lanes, or sixteen 32-bit ones: what a random generator needs.
     type W: Copy;
 
@@ -21,6 +25,22 @@ pub trait Simd: Copy + Send + Sync {
     fn load(self, x: &[f32; LANES]) -> Self::V;
     /// Writes the sixteen floats.
     fn store(self, out: &mut [f32; LANES], v: Self::V);
+
+    /// The sixteen bfloat16 numbers of `x`, exactly.
+    fn load_half(self, x: &[bf16; LANES]) -> Self::V;
+    /// Writes the lanes rounded to bfloat16: to nearest, ties to even, subnormal floats as zero, NaN as NaN.
+    fn store_half(self, out: &mut [bf16; LANES], v: Self::V);
+    /// Sixteen pairs from memory.
+    fn load_pairs(self, x: &[u32; LANES]) -> Self::P;
+    /// Writes sixteen pairs.
+    fn store_pairs(self, out: &mut [u32; LANES], p: Self::P);
+    /// All lanes the pair `x`.
+    fn splat_pair(self, x: u32) -> Self::P;
+    /// Lane by lane the pair of `first` and `second`, rounded as [`Simd::store_half`] does.
+    fn round_pairs(self, first: Self::V, second: Self::V) -> Self::P;
+    /// `acc + a.first * b.first + a.second * b.second`, lane by lane, in an order and with roundings that depend on the
+    /// instruction set; subnormal numbers may count as zero.
+    fn dot(self, a: Self::P, b: Self::P, acc: Self::V) -> Self::V;
 
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;

@@ -28,6 +28,9 @@
 //! tails and reduction trees are therefore the same on every path, and AVX2 and AVX-512 give the same bits. The portable
 //! path has no fused multiply-add (it would be a call into libm), so its last bits differ.
 //!
+//! Numbers in memory are float32 or bfloat16 ([`Element`]), in registers always float32; only [`Simd::dot`] multiplies
+//! bfloat16 numbers as they are. Rounding to bfloat16 gives the same bits on every path, the dot product does not.
+//!
 //! The `unsafe` of vector code lives in this folder and in `kernels/**/micro`: a [`Simd`] value exists only inside
 //! [`dispatch`], where the instruction set was found to be there, so its methods are safe.
 
@@ -35,11 +38,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod element;
 pub mod isa;
 mod lane;
 pub mod math;
 mod portable;
 
+pub use element::{Element, pair_of, round_to_bf16};
+pub use half::bf16;
 pub use isa::Isa;
 pub use lane::{LANES, Simd};
 
@@ -47,6 +53,9 @@ pub use lane::{LANES, Simd};
 pub trait Kernel {
     /// What the work gives back.
     type Output;
+    /// Whether the work gains from instructions for bfloat16 ([`Simd::dot`], [`Simd::store_half`]); if not, it is not
+    /// compiled once more for them.
+    const BF16: bool = false;
     /// The work, over vectors of `S`. Mark it `#[inline(always)]`, and everything generic that it calls too: what is
     /// not inlined is compiled for the baseline instruction set.
     fn run<S: Simd>(self, s: S) -> Self::Output;
@@ -62,12 +71,18 @@ pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         }
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         fn on_avx512<K: Kernel>(kernel: K) -> K::Output {
-            kernel.run(avx512::Avx512(()))
+            kernel.run(avx512::Avx512::<false>(()))
+        }
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        fn on_avx512bf16<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run(avx512::Avx512::<true>(()))
         }
         if isa.is_available() {
             match isa {
                 // SAFETY: the processor was just asked for these features.
-                Isa::Avx512 => return unsafe { on_avx512(kernel) },
+                Isa::Avx512Bf16 if K::BF16 => return unsafe { on_avx512bf16(kernel) },
+                // SAFETY: the processor was just asked for these features.
+                Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { on_avx512(kernel) },
                 // SAFETY: the processor was just asked for these features.
                 Isa::Avx2 => return unsafe { on_avx2(kernel) },
                 Isa::Portable => {}

@@ -1,6 +1,8 @@
 //! The portable path: arrays of sixteen floats that LLVM vectorises for the target's baseline.
 
+use super::element::{pair_of, round_to_bf16};
 use super::lane::{LANES, Simd};
+use half::bf16;
 
 /// The portable path; it needs nothing of the processor.
 #[derive(Clone, Copy)]
@@ -8,6 +10,9 @@ pub struct Portable(pub(super) ());
 
 /// `1.5 * 2^23`: adding and subtracting it rounds to a whole number, ties to even.
 const ROUND: f32 = 12_582_912.0;
+
+/// The second number of a pair, whose bits are those of the float.
+const HIGH: u32 = 0xFFFF_0000;
 
 /// The lower half of a 64-bit lane.
 const LOW: u64 = 0xFFFF_FFFF;
@@ -20,6 +25,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 impl Simd for Portable {
     type V = [f32; LANES];
     type M = [bool; LANES];
+    type P = [u32; LANES];
     type W = [u64; LANES / 2];
 
     #[inline(always)]
@@ -33,6 +39,35 @@ impl Simd for Portable {
     #[inline(always)]
     fn store(self, out: &mut [f32; LANES], v: Self::V) {
         *out = v;
+    }
+    #[inline(always)]
+    fn load_half(self, x: &[bf16; LANES]) -> Self::V {
+        x.map(|x| f32::from_bits(u32::from(x.to_bits()) << 16))
+    }
+    #[inline(always)]
+    fn store_half(self, out: &mut [bf16; LANES], v: Self::V) {
+        *out = v.map(round_to_bf16);
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[u32; LANES]) -> Self::P {
+        *x
+    }
+    #[inline(always)]
+    fn store_pairs(self, out: &mut [u32; LANES], p: Self::P) {
+        *out = p;
+    }
+    #[inline(always)]
+    fn splat_pair(self, x: u32) -> Self::P {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn round_pairs(self, first: Self::V, second: Self::V) -> Self::P {
+        std::array::from_fn(|i| pair_of(round_to_bf16(first[i]), round_to_bf16(second[i])))
+    }
+    #[inline(always)]
+    fn dot(self, a: Self::P, b: Self::P, acc: Self::V) -> Self::V {
+        let second = self.fma(a.map(|p| f32::from_bits(p & HIGH)), b.map(|p| f32::from_bits(p & HIGH)), acc);
+        self.fma(a.map(|p| f32::from_bits(p << 16)), b.map(|p| f32::from_bits(p << 16)), second)
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {

@@ -36,7 +36,7 @@ pub fn dispatch(isa: Isa, work: impl Work) {
     if isa.is_available() {
         match isa {
             // SAFETY: the processor was just asked for the instruction set.
-            Isa::Avx512 => return unsafe { work.run::<avx512::Avx512>() },
+            Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { work.run::<avx512::Avx512>() },
             // SAFETY: the processor was just asked for the instruction set.
             Isa::Avx2 => return unsafe { work.run::<avx2::Avx2>() },
             Isa::Portable => {}

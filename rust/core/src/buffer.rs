@@ -91,6 +91,12 @@ impl<'a> Carver<'a> {
         self.rest = rest;
         &mut piece[..len]
     }
+
+    /// The next `len` numbers of type `E`, which is no wider than a float.
+    pub fn take_as<E: Pod>(&mut self, len: usize) -> &'a mut [E] {
+        let floats = (len * size_of::<E>()).div_ceil(size_of::<f32>());
+        &mut bytemuck::cast_slice_mut(self.take(floats))[..len]
+    }
 }
 
 /// `len` rounded up to whole cache lines.

@@ -1,7 +1,7 @@
-//! A GPT-2 style decoder in f64, one loop after the other, from the formulas: what the model's gradients are held against.
+//! A decoder in f64, GPT-2's or a later one, one loop after the other, from the formulas: what the model's gradients are held against.
 
 use crate::attention::Attention;
-use crate::rows::{gelu_erf, gelu_tanh, layer_norm, log_softmax};
+use crate::rows::{layer_norm, log_softmax};
 use std::ops::Range;
 
 /// Factors of every place where elements are dropped.
@@ -40,10 +40,22 @@ pub struct Gpt<'a> {
     pub n_embd: usize,
     /// Width inside the MLP.
     pub n_inner: usize,
-    /// Whether GELU is the tanh form.
-    pub tanh: bool,
+    /// Key/value heads.
+    pub n_kv_head: usize,
+    /// The MLP's nonlinearity.
+    pub activation: fn(f64) -> f64,
+    /// Whether it is applied to a gate.
+    pub gated: bool,
+    /// Whether norms are of the mean square.
+    pub rms: bool,
     /// Added to the variance.
     pub eps: f64,
+    /// Of rotary positions, if there are any.
+    pub rope_theta: Option<f64>,
+    /// Whether query and key heads are normalised.
+    pub qk_norm: bool,
+    /// Whether tensors have Llama's names and linear weights are `(out, in)`.
+    pub llama: bool,
     /// Dropout, if any.
     pub masks: Option<Masks>,
     /// Where a tensor lies in the flat parameters, by Hugging Face's name; `None` where the model has none.
@@ -60,64 +72,132 @@ impl Gpt<'_> {
     }
 
     fn norm(&self, params: &[f64], name: &str, x: &[f64]) -> Vec<f64> {
-        let bias = self.tensor(params, &format!("{name}.bias"));
-        layer_norm(x, self.matrix(params, &format!("{name}.weight")), bias, self.eps)
+        let weight = self.tensor(params, &format!("{name}.weight"));
+        match self.rms {
+            true => rms_norm(x, self.n_embd, weight, self.eps),
+            false => layer_norm(
+                x,
+                weight.expect("a layer norm has a gain"),
+                self.tensor(params, &format!("{name}.bias")),
+                self.eps,
+            ),
+        }
     }
 
     fn linear(&self, params: &[f64], name: &str, x: &[f64], n_in: usize) -> Vec<f64> {
         let weight = self.matrix(params, &format!("{name}.weight"));
         let bias = self.tensor(params, &format!("{name}.bias"));
         let n_out = weight.len() / n_in;
+        let at = |i: usize, j: usize| weight[if self.llama { j * n_in + i } else { i * n_out + j }];
         x.chunks(n_in)
             .flat_map(|row| {
                 (0..n_out).map(move |j| {
-                    let dot: f64 = row.iter().enumerate().map(|(i, x)| x * weight[i * n_out + j]).sum();
+                    let dot: f64 = row.iter().enumerate().map(|(i, x)| x * at(i, j)).sum();
                     dot + bias.map_or(0.0, |b| b[j])
                 })
             })
             .collect()
     }
 
-    /// Rows (N, 3C) to rows (N, C).
-    fn attend(&self, qkv: &[f64], factors: Option<&Vec<f64>>) -> Vec<f64> {
-        let (b, t, h, c) = (self.batch, self.t, self.n_head, self.n_embd);
-        let d = c / h;
-        // Element (b, h, t, d) of the heads is at ((b T + t) parts + part) C + h D + d of the rows.
-        let place = |i: usize, parts: usize, part: usize| {
-            let (x, row, head, sequence) = (i % d, i / d % t, i / d / t % h, i / d / t / h);
-            ((sequence * t + row) * parts + part) * c + head * d + x
+    /// Queries, keys and values, rows (N, heads D) each.
+    fn projections(&self, params: &[f64], name: &str, normed: &[f64]) -> [Vec<f64>; 3] {
+        let c = self.n_embd;
+        if self.llama {
+            return ["q_proj", "k_proj", "v_proj"]
+                .map(|part| self.linear(params, &format!("{name}.self_attn.{part}"), normed, c));
+        }
+        let qkv = self.linear(params, &format!("{name}.attn.c_attn"), normed, c);
+        [0, 1, 2].map(|part| qkv.chunks(3 * c).flat_map(|row| row[part * c..][..c].to_vec()).collect())
+    }
+
+    /// Norm and rotation of query or key heads.
+    fn turn(&self, mut x: Vec<f64>, gain: Option<&[f64]>, heads: usize) -> Vec<f64> {
+        let d = self.n_embd / self.n_head;
+        if self.qk_norm {
+            x = rms_norm(&x, d, gain, self.eps);
+        }
+        if let Some(theta) = self.rope_theta {
+            for (i, head) in x.chunks_mut(d).enumerate() {
+                let position = (i / heads % self.t) as f64;
+                for j in 0..d / 2 {
+                    let (sin, cos) = (position * theta.powf(-2.0 * j as f64 / d as f64)).sin_cos();
+                    (head[j], head[j + d / 2]) =
+                        (head[j] * cos - head[j + d / 2] * sin, head[j] * sin + head[j + d / 2] * cos);
+                }
+            }
+        }
+        x
+    }
+
+    /// Rows (N, heads D) of queries, keys and values to rows (N, C).
+    fn attend(&self, [q, k, v]: [&[f64]; 3], factors: Option<&Vec<f64>>) -> Vec<f64> {
+        let (b, t, h, kv) = (self.batch, self.t, self.n_head, self.n_kv_head);
+        let d = self.n_embd / h;
+        // Element (b, h, t, d) of the heads is at ((b T + t) heads + h) D + d of the rows.
+        let place = |i: usize, heads: usize| {
+            let (x, row, head, sequence) = (i % d, i / d % t, i / d / t % heads, i / d / t / heads);
+            ((sequence * t + row) * heads + head) * d + x
         };
-        let part = |part: usize| -> Vec<f64> { (0..b * t * c).map(|i| qkv[place(i, 3, part)]).collect() };
+        let part =
+            |x: &[f64], heads: usize| -> Vec<f64> { (0..x.len()).map(|i| x[place(i, heads)]).collect() };
         let factors = factors.cloned();
-        let naive =
-            Attention { batch: b, heads: h, kv_heads: h, queries: t, keys: t, dim: d, factors, ..Attention::default() };
-        let (out, _) = naive.forward(&part(0), &part(1), &part(2));
-        let mut rows = vec![0.0; b * t * c];
-        out.iter().enumerate().for_each(|(i, x)| rows[place(i, 1, 0)] = *x);
+        let naive = Attention {
+            batch: b,
+            heads: h,
+            kv_heads: kv,
+            queries: t,
+            keys: t,
+            dim: d,
+            factors,
+            ..Attention::default()
+        };
+        let (out, _) = naive.forward(&part(q, h), &part(k, kv), &part(v, kv));
+        let mut rows = vec![0.0; b * t * self.n_embd];
+        out.iter().enumerate().for_each(|(i, x)| rows[place(i, h)] = *x);
         rows
+    }
+
+    /// What a block's MLP adds to the stream, from its normed input.
+    fn mlp(&self, params: &[f64], name: &str, normed: &[f64]) -> Vec<f64> {
+        let c = self.n_embd;
+        let [up, down] = match (self.llama, self.gated) {
+            (false, _) => ["mlp.c_fc", "mlp.c_proj"],
+            (true, false) => ["mlp.fc1", "mlp.fc2"],
+            (true, true) => ["mlp.gate_proj", "mlp.down_proj"],
+        };
+        let mut inner = self.linear(params, &format!("{name}.{up}"), normed, c);
+        inner.iter_mut().for_each(|v| *v = (self.activation)(*v));
+        if self.gated {
+            let up = self.linear(params, &format!("{name}.mlp.up_proj"), normed, c);
+            inner.iter_mut().zip(up).for_each(|(v, up)| *v *= up);
+        }
+        self.linear(params, &format!("{name}.{down}"), &inner, self.n_inner)
     }
 
     /// Logits (N, vocab_size) of `ids` (N,).
     pub fn logits(&self, params: &[f64], ids: &[u32]) -> Vec<f64> {
         let (c, masks) = (self.n_embd, self.masks.as_ref());
-        let (wte, wpe) = (self.matrix(params, "transformer.wte.weight"), self.matrix(params, "transformer.wpe.weight"));
-        let at = |i: usize, j: usize| wte[ids[i] as usize * c + j] + wpe[i % self.t * c + j];
+        let named = |gpt2: &'static str, llama: &'static str| if self.llama { llama } else { gpt2 };
+        let wte = self.matrix(params, named("transformer.wte.weight", "model.embed_tokens.weight"));
+        let wpe = self.tensor(params, named("transformer.wpe.weight", "model.embed_positions.weight"));
+        let position = |i: usize, j: usize| wpe.map_or(0.0, |wpe| wpe[i % self.t * c + j]);
+        let at = |i: usize, j: usize| wte[ids[i] as usize * c + j] + position(i, j);
         let x: Vec<f64> = (0..ids.len() * c).map(|i| at(i / c, i % c)).collect();
         let mut x = dropped(x, masks.map(|m| &m.embedding));
         for layer in 0..self.n_layer {
-            let (name, masks) = (format!("transformer.h.{layer}"), masks.map(|m| &m.blocks[layer]));
-            let normed = self.norm(params, &format!("{name}.ln_1"), &x);
-            let qkv = self.linear(params, &format!("{name}.attn.c_attn"), &normed, c);
-            let rows = self.attend(&qkv, masks.map(|m| &m.probabilities));
-            let added = self.linear(params, &format!("{name}.attn.c_proj"), &rows, c);
+            let name = format!("{}.{layer}", named("transformer.h", "model.layers"));
+            let masks = masks.map(|m| &m.blocks[layer]);
+            let normed = self.norm(params, &format!("{name}.{}", named("ln_1", "input_layernorm")), &x);
+            let [q, k, v] = self.projections(params, &name, &normed);
+            let gain = |part: &str| self.tensor(params, &format!("{name}.self_attn.{part}.weight"));
+            let (q, k) = (self.turn(q, gain("q_norm"), self.n_head), self.turn(k, gain("k_norm"), self.n_kv_head));
+            let rows = self.attend([&q, &k, &v], masks.map(|m| &m.probabilities));
+            let added = self.linear(params, &format!("{name}.{}", named("attn.c_proj", "self_attn.o_proj")), &rows, c);
             x = sum(x, dropped(added, masks.map(|m| &m.attention)));
-            let normed = self.norm(params, &format!("{name}.ln_2"), &x);
-            let mut inner = self.linear(params, &format!("{name}.mlp.c_fc"), &normed, c);
-            inner.iter_mut().for_each(|v| *v = if self.tanh { gelu_tanh(*v) } else { gelu_erf(*v) });
-            let added = self.linear(params, &format!("{name}.mlp.c_proj"), &inner, self.n_inner);
-            x = sum(x, dropped(added, masks.map(|m| &m.mlp)));
+            let normed = self.norm(params, &format!("{name}.{}", named("ln_2", "post_attention_layernorm")), &x);
+            x = sum(x, dropped(self.mlp(params, &name, &normed), masks.map(|m| &m.mlp)));
         }
-        let normed = self.norm(params, "transformer.ln_f", &x);
+        let normed = self.norm(params, named("transformer.ln_f", "model.norm"), &x);
         let head = self.tensor(params, "lm_head.weight").unwrap_or(wte);
         let dot = |row: &[f64], v: usize| -> f64 { row.iter().zip(&head[v * c..]).map(|(x, w)| x * w).sum() };
         normed.chunks(c).flat_map(|row| (0..self.vocab_size).map(move |v| dot(row, v))).collect()
@@ -130,6 +210,17 @@ impl Gpt<'_> {
         let total: f64 = kept.iter().map(|(i, t)| -logs[i * self.vocab_size + **t as usize]).sum();
         total / kept.len() as f64
     }
+}
+
+/// Rows of `width` divided by the root of their mean square, times `gain`.
+fn rms_norm(x: &[f64], width: usize, gain: Option<&[f64]>, eps: f64) -> Vec<f64> {
+    x.chunks(width)
+        .flat_map(|row| {
+            let square = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+            let rstd = 1.0 / (square + eps).sqrt();
+            row.iter().enumerate().map(move |(i, x)| x * rstd * gain.map_or(1.0, |gain| gain[i]))
+        })
+        .collect()
 }
 
 fn dropped(mut x: Vec<f64>, factors: Option<&Vec<f64>>) -> Vec<f64> {

@@ -8,6 +8,7 @@
 pub mod attention;
 pub mod check;
 pub mod column_sum;
+pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;

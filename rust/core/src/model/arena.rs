@@ -1,15 +1,31 @@
 //! Where activations live: one buffer, sized before the pass, reused by every step.
 //!
 //! A training pass keeps for each block what its backward cannot cheaply recompute: the input of both halves, the fused
-//! q/k/v rows, attention's output with its log-sum-exp, and the MLP's pre-activation. Normed inputs and the activated
-//! MLP rows are recomputed. An inference pass has one slot that all blocks share, and two rows of the residual stream.
+//! q/k/v rows, attention's output with its log-sum-exp, and the MLP's pre-activation. Normed inputs, turned queries and
+//! keys, and the activated MLP rows are recomputed. With gradient checkpointing a pass keeps the blocks' inputs alone, and
+//! the backward pass computes each block once more (Chen et al., "Training deep nets with sublinear memory cost", 2016).
+//! An inference pass keeps nothing: one slot that all blocks share, and two rows of the residual stream.
+//!
+//! The residual stream, its gradient, statistics and logits are float32; rows that products read are of type `E`.
 
-use super::config::Config;
+use super::config::{Config, Mlp};
 use crate::buffer::{Buffer, Carver, padded};
 use crate::error::Result;
+use crate::simd::Element;
 
 /// Rows of logits in one chunk of the loss: enough for the products to run at full speed, few enough for the cache.
 pub const LOSS_ROWS: usize = 256;
+
+/// What a pass keeps for a backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// No backward pass follows.
+    Nothing,
+    /// The inputs of the blocks, which are computed again on the way back.
+    Inputs,
+    /// All that the backward pass reads.
+    Everything,
+}
 
 /// The sizes of one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +34,8 @@ pub struct Shape {
     pub b: usize,
     /// Positions of each.
     pub t: usize,
-    /// Whether the backward pass follows.
-    pub training: bool,
+    /// What is kept.
+    pub keep: Keep,
 }
 
 impl Shape {
@@ -27,54 +43,92 @@ impl Shape {
     pub fn n(&self) -> usize {
         self.b * self.t
     }
+
+    /// Whether a backward pass follows.
+    pub fn is_training(&self) -> bool {
+        self.keep != Keep::Nothing
+    }
+
+    /// Place of the input of block `layer` in the stream; that of block `n_layer` is the last state.
+    pub fn input(&self, layer: usize) -> usize {
+        match self.keep {
+            Keep::Nothing => 0,
+            Keep::Inputs => layer + 1,
+            Keep::Everything => 2 * layer,
+        }
+    }
+
+    /// Place in the stream of what lies between the halves of block `layer`.
+    pub fn middle(&self, layer: usize) -> usize {
+        match self.keep {
+            Keep::Nothing => 1,
+            Keep::Inputs => 0,
+            Keep::Everything => 2 * layer + 1,
+        }
+    }
+
+    /// Which slot holds what block `layer` keeps.
+    pub fn slot(&self, layer: usize) -> usize {
+        if self.keep == Keep::Everything { layer } else { 0 }
+    }
 }
 
 /// What one block keeps.
-pub struct Saved<'a> {
+pub struct Saved<'a, E> {
     /// Mean and reciprocal deviation of each row before attention `(N,)`.
-    pub ln_1: [&'a mut [f32]; 2],
-    /// Queries, keys and values side by side `(N, 3C)`.
-    pub qkv: &'a mut [f32],
+    pub norm_1: [&'a mut [f32]; 2],
+    /// Queries, keys and values side by side `(N, C + 2 KV)`.
+    pub qkv: &'a mut [E],
     /// Log-sum-exp of the scores `(B, H, T)`.
     pub lse: &'a mut [f32],
     /// Attention's output before its projection `(N, C)`.
-    pub att: &'a mut [f32],
+    pub att: &'a mut [E],
     /// Mean and reciprocal deviation of each row before the MLP `(N,)`.
-    pub ln_2: [&'a mut [f32]; 2],
-    /// The MLP's rows before the activation `(N, F)`.
-    pub fc: &'a mut [f32],
+    pub norm_2: [&'a mut [f32]; 2],
+    /// The MLP's rows before the activation `(N, F)`, gate and up side by side where it is gated `(N, 2F)`.
+    pub up: &'a mut [E],
 }
 
 /// What a pass writes on the way and needs no more after each block.
-pub struct Scratch<'a> {
+pub struct Scratch<'a, E> {
     /// A normed input `(N, C)`.
-    pub normed: &'a mut [f32],
+    pub normed: &'a mut [E],
+    /// Queries and keys, normed and rotated `(N, C + KV)`; empty where they are neither.
+    pub qk: &'a mut [E],
     /// The activated MLP rows `(N, F)`.
-    pub act: &'a mut [f32],
+    pub act: &'a mut [E],
     /// Gradient of the residual stream `(N, C)`.
     pub dx: &'a mut [f32],
-    /// Gradients of C columns `(N, C)`, two of them.
-    pub d_c: [&'a mut [f32]; 2],
-    /// Gradient of the MLP's inner rows `(N, F)`.
-    pub d_f: &'a mut [f32],
-    /// Gradient of q, k and v `(N, 3C)`.
-    pub d_qkv: &'a mut [f32],
-    /// One chunk of logits, which become their gradient `(LOSS_ROWS, V)`.
+    /// The same as an operand of products, and dropped where there is dropout `(N, C)`.
+    pub d_out: &'a mut [E],
+    /// Gradient of a normed input `(N, C)`.
+    pub d_normed: &'a mut [f32],
+    /// Gradient of attention's output `(N, C)`.
+    pub d_att: &'a mut [E],
+    /// Gradient of the activated MLP rows `(N, F)`, where they do not become those of the rows before at once.
+    pub d_act: &'a mut [E],
+    /// Gradient of the MLP's rows before the activation, as `Saved::up`.
+    pub d_up: &'a mut [E],
+    /// Gradient of queries, keys and values `(N, C + 2 KV)`.
+    pub d_qkv: &'a mut [E],
+    /// One chunk of logits `(LOSS_ROWS, V)`.
     pub logits: &'a mut [f32],
+    /// Their gradient, where it does not take their place `(LOSS_ROWS, V)`.
+    pub d_logits: &'a mut [E],
     /// Loss of each position `(N,)`.
     pub losses: &'a mut [f32],
 }
 
 /// The pieces of one pass.
-pub struct Activations<'a> {
-    /// The residual stream: before and inside each block and at the end (training), or two that take turns.
+pub struct Activations<'a, E> {
+    /// The residual stream, at the places that [`Shape`] names `(N, C)`.
     pub stream: Vec<&'a mut [f32]>,
-    /// What each block keeps; one shared slot at inference.
-    pub saved: Vec<Saved<'a>>,
+    /// What blocks keep, at the places that [`Shape`] names.
+    pub saved: Vec<Saved<'a, E>>,
     /// Mean and reciprocal deviation of each row before the head `(N,)`.
-    pub ln_f: [&'a mut [f32]; 2],
+    pub last_norm: [&'a mut [f32]; 2],
     /// The rest.
-    pub scratch: Scratch<'a>,
+    pub scratch: Scratch<'a, E>,
 }
 
 /// The buffer behind a pass.
@@ -89,9 +143,10 @@ impl Arena {
     }
 
     /// The pieces for a pass of this shape. Grows the buffer where the shape is the largest yet.
-    pub fn plan(&mut self, config: &Config, shape: Shape) -> Result<Activations<'_>> {
-        self.buffer.ensure(floats(config, shape), "activations")?;
-        Ok(carve(&mut self.buffer, config, shape))
+    pub fn plan<E: Element>(&mut self, config: &Config, shape: Shape) -> Result<Activations<'_, E>> {
+        let sizes = Sizes::new::<E>(config, shape);
+        self.buffer.ensure(sizes.floats::<E>(), "activations")?;
+        Ok(sizes.carve(&mut self.buffer))
     }
 }
 
@@ -101,61 +156,141 @@ impl Default for Arena {
     }
 }
 
-/// Number of residual-stream states that a pass keeps.
-fn stream_len(config: &Config, shape: Shape) -> usize {
-    if shape.training { 2 * config.n_layer + 1 } else { 2 }
+/// Bytes of activations of a pass of this shape, with rows of type `E`.
+pub fn bytes<E: Element>(config: &Config, shape: Shape) -> usize {
+    4 * Sizes::new::<E>(config, shape).floats::<E>()
 }
 
-/// Number of slots for what blocks keep.
-fn slots(config: &Config, shape: Shape) -> usize {
-    if shape.training { config.n_layer } else { 1 }
+/// The lengths of all pieces.
+struct Sizes {
+    /// States of the stream.
+    states: usize,
+    /// Slots for what blocks keep.
+    slots: usize,
+    /// Rows.
+    n: usize,
+    /// Rows times columns of the stream.
+    nc: usize,
+    lse: usize,
+    qkv: usize,
+    up: usize,
+    act: usize,
+    qk: usize,
+    d_stream: usize,
+    d_out: usize,
+    d_act: usize,
+    d_up: usize,
+    d_qkv: usize,
+    logits: usize,
+    d_logits: usize,
 }
 
-/// Rows of the logits chunk of this pass.
-fn logits_rows(shape: Shape) -> usize {
-    shape.n().min(LOSS_ROWS)
+impl Sizes {
+    fn new<E: Element>(config: &Config, shape: Shape) -> Self {
+        let (n, c, l) = (shape.n(), config.n_embd, config.n_layer);
+        let logits = n.min(LOSS_ROWS) * config.vocab_size;
+        // The backward pass has buffers of its own; inference gives them no room.
+        let back = |needed: bool, len: usize| if shape.is_training() && needed { len } else { 0 };
+        let (states, slots) = match shape.keep {
+            Keep::Nothing => (2, 1),
+            Keep::Inputs => (l + 2, 1),
+            Keep::Everything => (2 * l + 1, l),
+        };
+        let (qkv, up, act) = (n * config.qkv_width(), n * config.up_width(), n * config.inner());
+        Sizes {
+            states,
+            slots,
+            n,
+            nc: n * c,
+            lse: n * config.n_head,
+            qkv,
+            up,
+            act,
+            qk: if config.turns_queries() { n * (c + config.kv_width()) } else { 0 },
+            d_stream: back(true, n * c),
+            d_out: back(E::HALF || config.dropout > 0.0, n * c),
+            d_act: back(config.mlp == Mlp::Gated, act),
+            d_up: back(true, up),
+            d_qkv: back(true, qkv),
+            logits,
+            d_logits: back(E::HALF, logits),
+        }
+    }
+
+    /// Floats of everything that [`Sizes::carve`] takes.
+    fn floats<E: Element>(&self) -> usize {
+        let rows = |len: usize| padded((len * size_of::<E>()).div_ceil(size_of::<f32>()));
+        let saved = 4 * padded(self.n) + rows(self.qkv) + padded(self.lse) + rows(self.nc) + rows(self.up);
+        let scratch = [self.nc, self.qk, self.act, self.d_out, self.d_stream, self.d_act, self.d_up, self.d_qkv];
+        self.states * padded(self.nc)
+            + self.slots * saved
+            + 3 * padded(self.n)
+            + scratch.map(rows).iter().sum::<usize>()
+            + 2 * padded(self.d_stream)
+            + padded(self.logits)
+            + rows(self.d_logits)
+    }
+
+    fn carve<'a, E: Element>(&self, buffer: &'a mut [f32]) -> Activations<'a, E> {
+        let mut carver = Carver::new(buffer);
+        let stream = (0..self.states).map(|_| carver.take(self.nc)).collect();
+        let saved = (0..self.slots)
+            .map(|_| Saved {
+                norm_1: [carver.take(self.n), carver.take(self.n)],
+                qkv: carver.take_as(self.qkv),
+                lse: carver.take(self.lse),
+                att: carver.take_as(self.nc),
+                norm_2: [carver.take(self.n), carver.take(self.n)],
+                up: carver.take_as(self.up),
+            })
+            .collect();
+        let last_norm = [carver.take(self.n), carver.take(self.n)];
+        let scratch = Scratch {
+            normed: carver.take_as(self.nc),
+            qk: carver.take_as(self.qk),
+            act: carver.take_as(self.act),
+            dx: carver.take(self.d_stream),
+            d_out: carver.take_as(self.d_out),
+            d_normed: carver.take(self.d_stream),
+            d_att: carver.take_as(self.d_stream),
+            d_act: carver.take_as(self.d_act),
+            d_up: carver.take_as(self.d_up),
+            d_qkv: carver.take_as(self.d_qkv),
+            logits: carver.take(self.logits),
+            d_logits: carver.take_as(self.d_logits),
+            losses: carver.take(self.n),
+        };
+        Activations { stream, saved, last_norm, scratch }
+    }
 }
 
-/// Floats that a pass of this shape needs: the sum of everything that [`carve`] takes.
-pub fn floats(config: &Config, shape: Shape) -> usize {
-    let (n, c, f) = (shape.n(), config.n_embd, config.inner());
-    let saved = 4 * padded(n) + padded(n * 3 * c) + padded(n * config.n_head) + padded(n * c) + padded(n * f);
-    let backward = 3 * padded(n * c) + padded(n * f) + padded(n * 3 * c);
-    stream_len(config, shape) * padded(n * c)
-        + slots(config, shape) * saved
-        + 3 * padded(n)
-        + padded(n * c)
-        + padded(n * f)
-        + if shape.training { backward } else { 0 }
-        + padded(logits_rows(shape) * config.vocab_size)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::bf16;
 
-fn carve<'a>(buffer: &'a mut [f32], config: &Config, shape: Shape) -> Activations<'a> {
-    let (n, c, f) = (shape.n(), config.n_embd, config.inner());
-    let mut carver = Carver::new(buffer);
-    let stream = (0..stream_len(config, shape)).map(|_| carver.take(n * c)).collect();
-    let saved = (0..slots(config, shape))
-        .map(|_| Saved {
-            ln_1: [carver.take(n), carver.take(n)],
-            qkv: carver.take(n * 3 * c),
-            lse: carver.take(n * config.n_head),
-            att: carver.take(n * c),
-            ln_2: [carver.take(n), carver.take(n)],
-            fc: carver.take(n * f),
-        })
-        .collect();
-    let ln_f = [carver.take(n), carver.take(n)];
-    // The backward pass has buffers of its own; inference gives them no room.
-    let grad = |carver: &mut Carver<'a>, len: usize| carver.take(if shape.training { len } else { 0 });
-    let scratch = Scratch {
-        normed: carver.take(n * c),
-        act: carver.take(n * f),
-        losses: carver.take(n),
-        dx: grad(&mut carver, n * c),
-        d_c: [grad(&mut carver, n * c), grad(&mut carver, n * c)],
-        d_f: grad(&mut carver, n * f),
-        d_qkv: grad(&mut carver, n * 3 * c),
-        logits: carver.take(logits_rows(shape) * config.vocab_size),
-    };
-    Activations { stream, saved, ln_f, scratch }
+    #[test]
+    fn the_plan_takes_what_it_asked_for() {
+        for (mlp, dropout) in [(Mlp::Plain, 0.0), (Mlp::Gated, 0.1)] {
+            let config = Config { mlp, dropout, n_head: 2, n_kv_head: Some(1), ..crate::model::tests::tiny() };
+            for keep in [Keep::Nothing, Keep::Inputs, Keep::Everything] {
+                let shape = Shape { b: 3, t: 5, keep };
+                check::<f32>(&config, shape);
+                check::<bf16>(&config, shape);
+            }
+        }
+    }
+
+    fn check<E: Element>(config: &Config, shape: Shape) {
+        let sizes = Sizes::new::<E>(config, shape);
+        let mut buffer = Buffer::zeros(sizes.floats::<E>(), "test").unwrap();
+        let end = buffer.as_ptr_range().end as usize;
+        let pieces = sizes.carve::<E>(&mut buffer);
+        // The last piece, padded to a cache line, ends where the buffer does.
+        let last = pieces.scratch.losses.as_ptr() as usize + 4 * padded(shape.n());
+        assert_eq!(last, end);
+        assert_eq!(bytes::<E>(config, shape), 4 * sizes.floats::<E>());
+        let middle = shape.middle(1);
+        assert!(middle < pieces.stream.len() && middle != shape.input(1) && middle != shape.input(2));
+    }
 }

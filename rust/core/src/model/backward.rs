@@ -1,49 +1,62 @@
 //! The network backwards: head, last norm, blocks in reverse, embeddings. The mirror of `forward.rs`.
 
-use super::arena::Activations;
+use super::arena::{Activations, Keep};
 use super::block::{Place, attn, mlp, norm_backward};
 use super::forward::Pass;
 use super::head::{self, Targets};
-use super::linear::{view, view_mut};
+use super::linear::{Gradients, view, view_mut};
+use super::params::Layout;
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::{add_positions_backward, embedding_backward};
+use crate::kernels::matmul::Scalar;
+use crate::parallel;
+use crate::profile::{Work, measure};
+
+/// Zeros the gradients that are only ever added to, before a pass whose products overwrite those of linear weights.
+fn clear(layout: &Layout, grads: &mut [f32]) {
+    let mut overwritten: Vec<_> = layout.linears().map(|linear| linear.weight.clone()).collect();
+    overwritten.sort_by_key(|range| range.start);
+    let mut start = 0;
+    for range in overwritten {
+        parallel::for_each_chunk(&mut grads[start..range.start], 1 << 16, |_, chunk| chunk.fill(0.0));
+        start = range.end;
+    }
+    parallel::for_each_chunk(&mut grads[start..], 1 << 16, |_, chunk| chunk.fill(0.0));
+}
 
 impl Pass<'_> {
-    /// Adds `scale` x the gradient of the mean loss to `grads`, after [`Pass::blocks`]; the mean loss.
-    pub fn backward(
+    /// Adds `scale` x the gradient of the mean loss to `grads` (or writes it over, as `grads.beta` says), after
+    /// [`Pass::blocks`]; the mean loss.
+    pub fn backward<E: Scalar>(
         &self,
-        grads: &mut [f32],
+        grads: &mut Gradients<'_>,
         ids: &[u32],
         targets: Targets<'_>,
         scale: f32,
-        acts: &mut Activations<'_>,
+        acts: &mut Activations<'_, E>,
     ) -> Result<f64> {
-        let (model, n) = (self.model, self.shape.n());
-        self.last_norm(acts)?;
-        let scratch = &mut acts.scratch;
-        let [d_normed, _] = &mut scratch.d_c;
-        let (chunk, losses) = (&mut *scratch.logits, &mut *scratch.losses);
-        head::losses_and_gradients(model, grads, n, scratch.normed, targets, scale, chunk, losses, d_normed)?;
-        let x = &*acts.stream[self.last_state()];
-        norm_backward(
-            &model.layout.ln_f,
-            &model.params,
-            grads,
-            n,
-            x,
-            &acts.ln_f,
-            d_normed,
-            scratch.dx,
-            Beta::Overwrite,
-        )?;
-        for layer in (0..model.config.n_layer).rev() {
-            let (cx, saved) = (self.context(layer), &mut acts.saved[layer]);
-            mlp::backward(cx, grads, &*acts.stream[2 * layer + 1], saved, &mut acts.scratch)?;
-            attn::backward(cx, grads, &*acts.stream[2 * layer], saved, &mut acts.scratch)?;
+        let (model, shape) = (self.model, self.shape);
+        let (layout, config, n) = (&model.layout, &model.config, shape.n());
+        if grads.beta == Beta::Overwrite {
+            clear(layout, grads.data);
         }
-        self.embed_backward(grads, ids, acts.scratch.dx)?;
+        self.last_norm(acts)?;
+        head::losses_and_gradients(model, self.weights, grads, n, targets, scale, &mut acts.scratch)?;
+        let x = &*acts.stream[self.last_state()];
+        let (stats, scratch) = (&acts.last_norm, &mut acts.scratch);
+        let (dy, dx) = (&*scratch.d_normed, &mut *scratch.dx);
+        norm_backward(&layout.last_norm, config, &model.params, grads, n, x, stats, dy, dx, Beta::Overwrite)?;
+        for layer in (0..config.n_layer).rev() {
+            if shape.keep == Keep::Inputs {
+                self.recompute(layer, acts)?;
+            }
+            let (cx, saved) = (self.context(layer), &mut acts.saved[shape.slot(layer)]);
+            mlp::backward(cx, grads, &*acts.stream[shape.middle(layer)], saved, &mut acts.scratch)?;
+            attn::backward(cx, grads, &*acts.stream[shape.input(layer)], saved, &mut acts.scratch)?;
+        }
+        self.embed_backward(grads.data, ids, acts.scratch.dx)?;
         Ok(head::mean(acts.scratch.losses, targets))
     }
 
@@ -51,11 +64,16 @@ impl Pass<'_> {
     fn embed_backward(&self, grads: &mut [f32], ids: &[u32], dx: &mut [f32]) -> Result<()> {
         let (config, layout) = (&self.model.config, &self.model.layout);
         let (n, c) = (self.shape.n(), config.n_embd);
-        if let Some(masks) = self.masks {
-            dropout(dx, masks.at(Place::Embedding))?;
-        }
-        let dx = view(dx, n, c);
-        add_positions_backward(dx, self.shape.t, 0, view_mut(&mut grads[layout.wpe.clone()], config.block_size, c))?;
-        embedding_backward(ids, dx, view_mut(&mut grads[layout.wte.clone()], config.vocab_size, c))
+        measure("embedding, backward", Work::bytes(n * c * 12), || {
+            if let Some(masks) = self.masks {
+                dropout(dx, masks.at(Place::Embedding))?;
+            }
+            let dx = view(dx, n, c);
+            if let Some(wpe) = layout.wpe.clone() {
+                let d_positions = view_mut(&mut grads[wpe], config.block_size, c);
+                add_positions_backward(dx, self.shape.t, 0, d_positions)?;
+            }
+            embedding_backward(ids, dx, view_mut(&mut grads[layout.wte.clone()], config.vocab_size, c))
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! What a model is made of, under the field's names; every number is checked before a buffer is sized by it.
 
 use crate::error::{Error, Result};
-use crate::kernels::gelu::Gelu;
+use crate::kernels::activation::Activation as Kernel;
 use serde::{Deserialize, Serialize};
 
 /// The nonlinearity of the MLP, by Hugging Face's names.
@@ -12,44 +12,112 @@ pub enum Activation {
     Gelu,
     /// GELU with the tanh approximation.
     GeluNew,
+    /// The square of the positive part (So et al., "Primer", 2021).
+    Relu2,
+    /// `x sigmoid(x)`, the gate of SwiGLU.
+    Silu,
 }
 
 impl Activation {
     /// The kernel that computes it.
-    pub fn kernel(self) -> Gelu {
+    pub fn kernel(self) -> Kernel {
         match self {
-            Activation::Gelu => Gelu::Erf,
-            Activation::GeluNew => Gelu::Tanh,
+            Activation::Gelu => Kernel::Gelu,
+            Activation::GeluNew => Kernel::GeluTanh,
+            Activation::Relu2 => Kernel::Relu2,
+            Activation::Silu => Kernel::Silu,
         }
     }
 }
 
-/// The shape of a GPT-2 style decoder.
+/// How rows are normalised before attention, MLP and head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Mean 0 and variance 1.
+    #[default]
+    LayerNorm,
+    /// Mean square 1.
+    RmsNorm,
+}
+
+/// How a token learns where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    /// A learned vector for each position, added to the token's.
+    #[default]
+    Learned,
+    /// Queries and keys are rotated by their position (Su et al., "RoFormer", 2021).
+    Rotary,
+}
+
+/// The shape of the MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mlp {
+    /// `down(f(up(x)))`
+    #[default]
+    Plain,
+    /// `down(f(gate(x)) * up(x))` (Shazeer, "GLU variants improve Transformer", 2020).
+    Gated,
+}
+
+/// The shape of a decoder: GPT-2's block, or a later one with other norms, positions and MLP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Entries of the vocabulary.
     pub vocab_size: usize,
-    /// Longest sequence: the number of learned positions.
+    /// Longest sequence.
     pub block_size: usize,
     /// Blocks.
     pub n_layer: usize,
     /// Attention heads.
     pub n_head: usize,
+    /// Heads of keys and values, each shared by `n_head / n_kv_head` query heads; `n_head` when absent.
+    #[serde(default)]
+    pub n_kv_head: Option<usize>,
     /// Width of the residual stream.
     pub n_embd: usize,
     /// Width inside the MLP; four times `n_embd` when absent.
     pub n_inner: Option<usize>,
-    /// Whether linear layers and norms have biases.
+    /// Whether linear layers and layer norms have biases.
     pub bias: bool,
     /// Probability that an element is dropped while training, in `[0, 1)`.
     pub dropout: f32,
     /// The MLP's nonlinearity.
     pub activation: Activation,
-    /// Added to the variance in LayerNorm.
+    /// The MLP's shape.
+    #[serde(default)]
+    pub mlp: Mlp,
+    /// How rows are normalised.
+    #[serde(default)]
+    pub norm: Norm,
+    /// Whether norms have gains.
+    #[serde(default = "yes")]
+    pub norm_gain: bool,
+    /// Added to the variance, or to the mean square.
     pub norm_eps: f32,
+    /// How a token learns where it is.
+    #[serde(default)]
+    pub position: Position,
+    /// The longest period of rotary positions, over `2 pi`.
+    #[serde(default = "theta")]
+    pub rope_theta: f64,
+    /// Whether the rows of each query and key head are normalised (RMS) before attention.
+    #[serde(default)]
+    pub qk_norm: bool,
     /// Whether the output projection is the token embedding.
     pub tie_embeddings: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn theta() -> f64 {
+    10_000.0
 }
 
 /// No dimension may exceed this: a larger one is a typing error, and products of two stay far from overflow.
@@ -85,12 +153,50 @@ impl Config {
         self.n_embd / self.n_head
     }
 
+    /// Heads of keys and values.
+    pub fn kv_heads(&self) -> usize {
+        self.n_kv_head.unwrap_or(self.n_head)
+    }
+
+    /// Columns of the keys, and of the values.
+    pub fn kv_width(&self) -> usize {
+        self.kv_heads() * self.head_dim()
+    }
+
+    /// Columns of queries, keys and values side by side.
+    pub fn qkv_width(&self) -> usize {
+        self.n_embd + 2 * self.kv_width()
+    }
+
+    /// Columns of the MLP's rows before the activation: gate and up side by side where it is gated.
+    pub fn up_width(&self) -> usize {
+        match self.mlp {
+            Mlp::Plain => self.inner(),
+            Mlp::Gated => 2 * self.inner(),
+        }
+    }
+
+    /// Whether queries and keys are changed between their projection and the scores.
+    pub fn turns_queries(&self) -> bool {
+        self.qk_norm || self.position == Position::Rotary
+    }
+
+    /// Whether this is GPT-2's block, whose tensors have GPT-2's names and orientation.
+    pub fn is_gpt2(&self) -> bool {
+        self.norm == Norm::LayerNorm
+            && self.norm_gain
+            && self.position == Position::Learned
+            && self.mlp == Mlp::Plain
+            && !self.qk_norm
+            && self.kv_heads() == self.n_head
+    }
+
     /// That the matrices, whose sizes no fields in range can make overflow here, are not beyond all memory.
     pub fn check_size(&self) -> Result<()> {
         let [v, t, l, c, f] =
             [self.vocab_size, self.block_size, self.n_layer, self.n_embd, self.inner()].map(|n| n as u128);
         let tables = if self.tie_embeddings { v + t } else { 2 * v + t };
-        let parameters = c * (tables + l * (4 * c + 2 * f));
+        let parameters = c * (tables + l * (4 * c + 3 * f));
         if parameters <= MAX_PARAMETERS {
             return Ok(());
         }
@@ -118,6 +224,25 @@ impl Config {
             let problem = format!("does not divide into n_head = {} heads", self.n_head);
             return Err(Error::config("n_embd", self.n_embd, problem, "make n_embd a multiple of n_head"));
         }
+        if self.kv_heads() == 0 || !self.n_head.is_multiple_of(self.kv_heads()) {
+            let problem = format!("does not divide n_head = {}", self.n_head);
+            return Err(Error::config("n_kv_head", self.kv_heads(), problem, "use a divisor of n_head"));
+        }
+        if self.position == Position::Rotary && !self.head_dim().is_multiple_of(2) {
+            let problem = "leaves heads of an odd width, which cannot be rotated";
+            return Err(Error::config("n_head", self.n_head, problem, "make n_embd / n_head even"));
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta >= 1.0) {
+            return Err(Error::config("rope_theta", self.rope_theta, "is below 1", "use a number such as 10000"));
+        }
+        if (self.mlp == Mlp::Gated) != (self.activation == Activation::Silu) {
+            let problem = "does not go with this MLP";
+            let remedy = "a gated MLP has the activation silu, a plain one gelu, gelu_new or relu2";
+            return Err(Error::config("activation", format!("{:?}", self.activation), problem, remedy));
+        }
+        if self.norm == Norm::LayerNorm && !self.norm_gain {
+            return Err(Error::config("norm_gain", false, "does not go with layer_norm", "use norm = rms_norm"));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::config("dropout", self.dropout, "is no probability", "use a number in [0, 1)"));
         }
@@ -138,12 +263,19 @@ mod tests {
             block_size: 5,
             n_layer: 2,
             n_head: 2,
+            n_kv_head: None,
             n_embd: 8,
             n_inner: None,
             bias: true,
             dropout: 0.0,
             activation: Activation::GeluNew,
+            mlp: Mlp::Plain,
+            norm: Norm::LayerNorm,
+            norm_gain: true,
             norm_eps: 1e-5,
+            position: Position::Learned,
+            rope_theta: 1e4,
+            qk_norm: false,
             tie_embeddings: true,
         }
     }
@@ -173,6 +305,13 @@ mod tests {
         refused(Config { dropout: 1.0, ..nano() }, "dropout = 1");
         refused(Config { dropout: f32::NAN, ..nano() }, "dropout");
         refused(Config { norm_eps: 0.0, ..nano() }, "norm_eps = 0");
+        refused(Config { n_kv_head: Some(0), ..nano() }, "n_kv_head = 0");
+        refused(Config { n_head: 4, n_kv_head: Some(3), ..nano() }, "n_kv_head = 3");
+        refused(Config { n_head: 8, position: Position::Rotary, ..nano() }, "n_head = 8");
+        refused(Config { rope_theta: f64::NAN, ..nano() }, "rope_theta");
+        refused(Config { mlp: Mlp::Gated, ..nano() }, "activation");
+        refused(Config { activation: Activation::Silu, ..nano() }, "activation");
+        refused(Config { norm_gain: false, ..nano() }, "norm_gain");
         nano().validate().unwrap();
     }
 

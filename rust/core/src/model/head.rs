@@ -4,12 +4,13 @@
 //! in the cache (the chunked form of Liger-Kernel's fused linear cross-entropy).
 
 use super::Gpt;
-use super::arena::LOSS_ROWS;
-use super::linear::{view, view_mut};
+use super::arena::{LOSS_ROWS, Scratch};
+use super::linear::{Gradients, Weights, sums, view, view_mut};
 use crate::error::{Error, Result};
 use crate::kernels::Beta;
-use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_inplace};
-use crate::kernels::matmul::{Epilogue, matmul};
+use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_gradient, cross_entropy_inplace};
+use crate::kernels::matmul::Scalar;
+use crate::profile::{Work, measure};
 
 /// Targets of a pass, with how many of them count.
 #[derive(Clone, Copy)]
@@ -39,60 +40,72 @@ impl<'a> Targets<'a> {
 }
 
 /// `logits` (N, V) of `normed` (N, C).
-pub fn logits(model: &Gpt, n: usize, normed: &[f32], logits: &mut [f32]) -> Result<()> {
-    let (c, v) = (model.config.n_embd, model.config.vocab_size);
-    let head = view(&model.params[model.layout.lm_head.clone()], v, c);
-    matmul(view(normed, n, c), head.reversed_axes(), view_mut(logits, n, v), Beta::Overwrite, Epilogue::default())
+pub fn logits<E: Scalar>(
+    model: &Gpt,
+    weights: Weights<'_>,
+    n: usize,
+    normed: &[E],
+    logits: &mut [f32],
+) -> Result<()> {
+    let output = sums(logits, n, model.config.vocab_size, None, None);
+    model.layout.head.forward("head", weights, n, normed, output)
 }
 
-/// The loss of each row, in nats; 0 where ignored.
-pub fn losses(
+/// The loss of each row of `scratch.normed`, in nats; 0 where ignored.
+pub fn losses<E: Scalar>(
     model: &Gpt,
+    weights: Weights<'_>,
     n: usize,
-    normed: &[f32],
     targets: Targets<'_>,
-    chunk: &mut [f32],
-    losses: &mut [f32],
+    scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
     let (c, v) = (model.config.n_embd, model.config.vocab_size);
     for first in (0..n).step_by(LOSS_ROWS) {
         let rows = LOSS_ROWS.min(n - first);
-        logits(model, rows, &normed[first * c..], chunk)?;
-        let ids = targets.chunk(first, rows);
-        cross_entropy(view(chunk, rows, v), ids, targets.ignore_index, 0.0, &mut losses[first..first + rows])?;
+        logits(model, weights, rows, &scratch.normed[first * c..], scratch.logits)?;
+        let (ids, chunk) = (targets.chunk(first, rows), view(scratch.logits, rows, v));
+        let losses = &mut scratch.losses[first..first + rows];
+        measure("loss", Work::bytes(rows * v * 4), || cross_entropy(chunk, ids, targets.ignore_index, 0.0, losses))?;
     }
     Ok(())
 }
 
-/// The loss of each row; adds `scale` x the gradient of the mean loss to the projection's gradient and writes it for
-/// `normed`.
-pub fn losses_and_gradients(
+/// The loss of each row of `scratch.normed`; adds (or writes) `scale` x the gradient of the mean loss to the projection's
+/// gradient and writes it for the normed rows, into `scratch.d_normed`.
+pub fn losses_and_gradients<E: Scalar>(
     model: &Gpt,
-    grads: &mut [f32],
+    weights: Weights<'_>,
+    grads: &mut Gradients<'_>,
     n: usize,
-    normed: &[f32],
     targets: Targets<'_>,
     scale: f32,
-    chunk: &mut [f32],
-    losses: &mut [f32],
-    d_normed: &mut [f32],
+    scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
-    let (c, v) = (model.config.n_embd, model.config.vocab_size);
-    let head = view(&model.params[model.layout.lm_head.clone()], v, c);
-    let d_head = &mut grads[model.layout.lm_head.clone()];
+    let (c, v, head) = (model.config.n_embd, model.config.vocab_size, &model.layout.head);
     let scale = (f64::from(scale) / targets.kept as f64) as f32;
+    let mut grads = Gradients { data: grads.data, beta: grads.beta };
     for first in (0..n).step_by(LOSS_ROWS) {
         let rows = LOSS_ROWS.min(n - first);
-        let hidden = &normed[first * c..];
-        logits(model, rows, hidden, chunk)?;
-        let losses = &mut losses[first..first + rows];
-        let ids = targets.chunk(first, rows);
-        cross_entropy_inplace(view_mut(chunk, rows, v), ids, targets.ignore_index, 0.0, scale, losses)?;
-        let d_logits = view(chunk, rows, v); // (rows, V)
-        let d_hidden = view_mut(&mut d_normed[first * c..], rows, c);
-        matmul(d_logits, head, d_hidden, Beta::Overwrite, Epilogue::default())?;
-        let d_head = view_mut(d_head, v, c);
-        matmul(d_logits.reversed_axes(), view(hidden, rows, c), d_head, Beta::Accumulate, Epilogue::default())?;
+        let hidden = &scratch.normed[first * c..];
+        logits(model, weights, rows, hidden, scratch.logits)?;
+        let losses = &mut scratch.losses[first..first + rows];
+        let (ids, ignore) = (targets.chunk(first, rows), targets.ignore_index);
+        let chunk = view_mut(scratch.logits, rows, v);
+        let d_logits: &[E] = measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || match E::HALF {
+            true => {
+                let gradient = view_mut(scratch.d_logits, rows, v);
+                cross_entropy_gradient(chunk, ids, ignore, 0.0, scale, losses, gradient)?;
+                Ok::<&[E], Error>(&*scratch.d_logits)
+            }
+            false => {
+                cross_entropy_inplace(chunk, ids, ignore, 0.0, scale, losses)?;
+                Ok(bytemuck::cast_slice(&*scratch.logits))
+            }
+        })?;
+        let d_hidden = sums(&mut scratch.d_normed[first * c..], rows, c, None, None);
+        head.backward_input("head, dX", weights, rows, d_logits, d_hidden)?;
+        head.backward_weights("head, dW", &mut grads, rows, hidden, d_logits)?;
+        grads.beta = Beta::Accumulate; // of the chunks that follow
     }
     Ok(())
 }

@@ -3,21 +3,25 @@
 use super::config::Config;
 use crate::buffer::Buffer;
 use crate::error::Result;
+use crate::simd::Element;
 use ndarray::{ArrayView4, ArrayViewMut4, s};
+use std::marker::PhantomData;
 
-/// The cache of every block, with room for `block_size` positions.
-pub struct KvCache {
+/// The cache of every block, with room for `block_size` positions of numbers `E`.
+pub struct KvCache<E> {
     buffer: Buffer,
-    shape: [usize; 4], // (1, H, block_size, D) of one block's keys or values
+    shape: [usize; 4], // (1, KVH, block_size, D) of one block's keys or values
     len: usize,
+    element: PhantomData<E>,
 }
 
-impl KvCache {
+impl<E: Element> KvCache<E> {
     /// An empty cache for a model of this shape.
     pub fn new(config: &Config) -> Result<Self> {
-        let shape = [1, config.n_head, config.block_size, config.head_dim()];
-        let floats = 2 * config.n_layer * config.block_size * config.n_embd;
-        Ok(KvCache { buffer: Buffer::zeros(floats, "key/value cache")?, shape, len: 0 })
+        let shape = [1, config.kv_heads(), config.block_size, config.head_dim()];
+        let numbers = 2 * config.n_layer * config.block_size * config.kv_width();
+        let floats = (numbers * size_of::<E>()).div_ceil(size_of::<f32>());
+        Ok(KvCache { buffer: Buffer::zeros(floats, "key/value cache")?, shape, len: 0, element: PhantomData })
     }
 
     /// Positions held.
@@ -36,10 +40,10 @@ impl KvCache {
     }
 
     /// The part of one block, into which a pass of `t` new positions may append.
-    pub fn layer(&mut self, layer: usize, t: usize) -> LayerCache<'_> {
+    pub fn layer(&mut self, layer: usize, t: usize) -> LayerCache<'_, E> {
         let size: usize = self.shape.iter().product();
-        let both = &mut self.buffer[2 * layer * size..2 * (layer + 1) * size];
-        let (keys, values) = both.split_at_mut(size);
+        let all: &mut [E] = bytemuck::cast_slice_mut(&mut self.buffer);
+        let (keys, values) = all[2 * layer * size..2 * (layer + 1) * size].split_at_mut(size);
         LayerCache { keys, values, shape: self.shape, at: self.len, t }
     }
 
@@ -50,35 +54,35 @@ impl KvCache {
 }
 
 /// One block's keys and values.
-pub struct LayerCache<'a> {
-    keys: &'a mut [f32],
-    values: &'a mut [f32],
+pub struct LayerCache<'a, E> {
+    keys: &'a mut [E],
+    values: &'a mut [E],
     shape: [usize; 4],
     at: usize,
     t: usize,
 }
 
-impl LayerCache<'_> {
-    /// Keeps the keys and values (1, H, t, D) of the new positions behind those that are there.
-    pub fn append(&mut self, k: ArrayView4<'_, f32>, v: ArrayView4<'_, f32>) {
+impl<E: Element> LayerCache<'_, E> {
+    /// Keeps the keys and values (1, KVH, t, D) of the new positions behind those that are there.
+    pub fn append(&mut self, k: ArrayView4<'_, E>, v: ArrayView4<'_, E>) {
         for (store, new) in [(&mut *self.keys, k), (&mut *self.values, v)] {
-            let mut store = ArrayViewMut4::from_shape(self.shape, store).expect("(1, H, T, D) floats");
+            let mut store = ArrayViewMut4::from_shape(self.shape, store).expect("(1, KVH, T, D) numbers");
             store.slice_mut(s![.., .., self.at..self.at + self.t, ..]).assign(&new);
         }
     }
 
-    fn seen<'a>(&self, store: &'a [f32]) -> ArrayView4<'a, f32> {
-        let store = ArrayView4::from_shape(self.shape, store).expect("(1, H, T, D) floats");
+    fn seen<'a>(&self, store: &'a [E]) -> ArrayView4<'a, E> {
+        let store = ArrayView4::from_shape(self.shape, store).expect("(1, KVH, T, D) numbers");
         store.slice_move(s![.., .., ..self.at + self.t, ..])
     }
 
-    /// Keys (1, H, positions, D), the new ones included.
-    pub fn keys(&self) -> ArrayView4<'_, f32> {
+    /// Keys (1, KVH, positions, D), the new ones included.
+    pub fn keys(&self) -> ArrayView4<'_, E> {
         self.seen(self.keys)
     }
 
-    /// Values (1, H, positions, D), the new ones included.
-    pub fn values(&self) -> ArrayView4<'_, f32> {
+    /// Values (1, KVH, positions, D), the new ones included.
+    pub fn values(&self) -> ArrayView4<'_, E> {
         self.seen(self.values)
     }
 }

@@ -2,59 +2,144 @@
 //!
 //! ```text
 //! forward   y  = x W + b        (N, out) = (N, in) (in, out)
-//! backward  dW += x^T dy        (in, out)
+//! backward  dW = or += x^T dy   (in, out)
 //!           db += sum_n dy      (out,)
 //!           dx  = dy W^T        (N, in)
 //! ```
+//!
+//! Activations are float32 or bfloat16 ([`Scalar`]), which decides what the products multiply; weights and their
+//! gradients are float32 always.
 
+use super::packs::{Direction, Packs};
 use super::params::Linear;
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::column_sum::add_column_sums;
-use crate::kernels::matmul::{Epilogue, matmul};
+use crate::kernels::matmul::{Matrix, Output, Right, Scalar, product};
+use crate::profile;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// A row-major matrix over a slice; lengths come from the model's own plan, so a mismatch is a defect.
-pub fn view(data: &[f32], rows: usize, cols: usize) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((rows, cols), &data[..rows * cols]).expect("a slice of rows * cols floats")
+pub fn view<E>(data: &[E], rows: usize, cols: usize) -> ArrayView2<'_, E> {
+    ArrayView2::from_shape((rows, cols), &data[..rows * cols]).expect("a slice of rows * cols numbers")
 }
 
 /// The same for writing.
-pub fn view_mut(data: &mut [f32], rows: usize, cols: usize) -> ArrayViewMut2<'_, f32> {
-    ArrayViewMut2::from_shape((rows, cols), &mut data[..rows * cols]).expect("a slice of rows * cols floats")
+pub fn view_mut<E>(data: &mut [E], rows: usize, cols: usize) -> ArrayViewMut2<'_, E> {
+    ArrayViewMut2::from_shape((rows, cols), &mut data[..rows * cols]).expect("a slice of rows * cols numbers")
+}
+
+/// All weights, with the packed copies that products read instead of them where there are any.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// The flat buffer.
+    pub params: &'a [f32],
+    /// Packed copies, if they are kept and fresh.
+    pub packs: Option<&'a Packs>,
+}
+
+/// Where gradients of weights go.
+pub struct Gradients<'a> {
+    /// The flat buffer.
+    pub data: &'a mut [f32],
+    /// Whether products overwrite what the buffer holds of linear weights, or add to it.
+    pub beta: Beta,
 }
 
 impl Linear {
-    fn weight_view<'a>(&self, params: &'a [f32]) -> ArrayView2<'a, f32> {
-        view(&params[self.weight.clone()], self.n_in, self.n_out)
-    }
-
-    /// `y = x W + b (+ residual)` for `n` rows.
-    pub fn forward(&self, params: &[f32], n: usize, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
-        let epilogue = Epilogue {
-            bias: self.bias.clone().map(|range| &params[range]),
-            residual: residual.map(|r| view(r, n, self.n_out)),
-        };
-        matmul(view(x, n, self.n_in), self.weight_view(params), view_mut(y, n, self.n_out), Beta::Overwrite, epilogue)
-    }
-
-    /// Adds the gradients of W and b, and writes that of x.
-    pub fn backward(
-        &self,
-        params: &[f32],
-        grads: &mut [f32],
-        n: usize,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
-    ) -> Result<()> {
-        let dy = view(dy, n, self.n_out);
-        let dw = view_mut(&mut grads[self.weight.clone()], self.n_in, self.n_out);
-        matmul(view(x, n, self.n_in).reversed_axes(), dy, dw, Beta::Accumulate, Epilogue::default())?;
-        if let Some(bias) = self.bias.clone() {
-            add_column_sums(dy, &mut grads[bias])?;
+    /// W as (in, out), however it lies.
+    pub fn matrix<'a>(&self, params: &'a [f32]) -> ArrayView2<'a, f32> {
+        let weight = &params[self.weight.clone()];
+        match self.transposed {
+            true => view(weight, self.n_out, self.n_in).reversed_axes(),
+            false => view(weight, self.n_in, self.n_out),
         }
-        let dx = view_mut(dx, n, self.n_in);
-        matmul(dy, self.weight_view(params).reversed_axes(), dx, Beta::Overwrite, Epilogue::default())
     }
+
+    /// W, or W^T for the way back, packed where it is.
+    fn right<'a>(&self, weights: Weights<'a>, direction: Direction) -> Right<'a> {
+        if let Some(packed) = weights.packs.map(|packs| packs.get(self.index, direction)) {
+            return Right::Packed(packed);
+        }
+        let matrix = self.matrix(weights.params);
+        Right::Matrix(match direction {
+            Direction::Forward => matrix.into(),
+            Direction::Backward => matrix.reversed_axes().into(),
+        })
+    }
+
+    /// Where b lies among the weights.
+    pub fn bias<'a>(&self, params: &'a [f32]) -> Option<&'a [f32]> {
+        self.bias.clone().map(|range| &params[range])
+    }
+
+    fn work(&self, n: usize) -> profile::Work {
+        profile::Work::Product { flop: 2.0 * (n * self.n_in * self.n_out) as f64 }
+    }
+
+    /// `output` from the sums `x W` for the `n` rows of `x` (N, in).
+    pub fn forward<E: Scalar>(
+        &self,
+        name: &'static str,
+        weights: Weights<'_>,
+        n: usize,
+        x: &[E],
+        output: Output<'_>,
+    ) -> Result<()> {
+        let x = E::matrix(view(x, n, self.n_in));
+        let right = self.right(weights, Direction::Forward);
+        profile::measure(name, self.work(n), || product(E::PRECISION, x, right, output))
+    }
+
+    /// `output` from the sums `dy W^T` for the `n` rows of `dy` (N, out).
+    pub fn backward_input<E: Scalar>(
+        &self,
+        name: &'static str,
+        weights: Weights<'_>,
+        n: usize,
+        dy: &[E],
+        output: Output<'_>,
+    ) -> Result<()> {
+        let dy = E::matrix(view(dy, n, self.n_out));
+        let right = self.right(weights, Direction::Backward);
+        profile::measure(name, self.work(n), || product(E::PRECISION, dy, right, output))
+    }
+
+    /// The gradients of W (as `grads` says) and of b (added).
+    pub fn backward_weights<E: Scalar>(
+        &self,
+        name: &'static str,
+        grads: &mut Gradients<'_>,
+        n: usize,
+        x: &[E],
+        dy: &[E],
+    ) -> Result<()> {
+        let (x, dy) = (view(x, n, self.n_in), view(dy, n, self.n_out));
+        let dw = &mut grads.data[self.weight.clone()];
+        let (left, right, dw) = match self.transposed {
+            true => (dy, x, view_mut(dw, self.n_out, self.n_in)),
+            false => (x, dy, view_mut(dw, self.n_in, self.n_out)),
+        };
+        let left: Matrix<'_> = E::matrix(left.reversed_axes());
+        let output = Output::Sums { c: dw.into(), beta: grads.beta, bias: None, residual: None };
+        profile::measure(name, self.work(n), || product(E::PRECISION, left, E::matrix(right), output))?;
+        match self.bias.clone() {
+            Some(bias) => profile::measure("bias gradients", profile::Work::bytes(dy.len() * size_of::<E>()), || {
+                add_column_sums(dy, &mut grads.data[bias])
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `c = x W (+ b) (+ residual)`, as an [`Output`].
+pub fn sums<'a, E: Scalar>(
+    c: &'a mut [E],
+    n: usize,
+    width: usize,
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+) -> Output<'a> {
+    let residual = residual.map(|r| view(r, n, width));
+    Output::Sums { c: E::matrix_mut(view_mut(c, n, width)), beta: Beta::Overwrite, bias, residual }
 }

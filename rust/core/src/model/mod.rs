@@ -1,7 +1,7 @@
 //! The model: configuration, flat parameters, and the network forwards and backwards, in reading order.
 //!
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
-//! `kv_cache` and `session` for generation; `weights` to and from files.
+//! `packs` keeps weights in the order of products; `kv_cache` and `session` for generation; `weights` to and from files.
 
 pub mod arena;
 pub mod backward;
@@ -12,6 +12,7 @@ pub mod head;
 pub mod init;
 pub mod kv_cache;
 pub mod linear;
+pub mod packs;
 pub mod params;
 pub mod session;
 #[cfg(test)]
@@ -21,12 +22,18 @@ pub mod weights;
 use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
 use crate::kernels::check;
+use crate::kernels::Beta;
+use crate::kernels::matmul::{Precision, Scalar};
+use crate::kernels::rope::{Pairing, Rope};
 use crate::parallel;
-use arena::{Activations, Arena, Shape};
+use crate::simd::bf16;
+use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
-use config::Config;
+use config::{Config, Position};
 use forward::Pass;
 use head::Targets;
+use linear::{Gradients, Weights};
+use packs::Packs;
 use params::Layout;
 
 /// A decoder with its weights and, once it has been trained, its gradients.
@@ -35,8 +42,18 @@ pub struct Gpt {
     pub config: Config,
     /// Where each tensor lies.
     pub layout: Layout,
-    /// All weights.
-    pub params: Buffer,
+    /// What the products of training and evaluation multiply. Generation multiplies float32 numbers always.
+    precision: Precision,
+    /// Whether the backward pass computes each block once more instead of keeping its activations.
+    pub gradient_checkpointing: bool,
+    /// All weights; changed through [`Gpt::params_mut`] or [`Gpt::update_parts`], which see to the packed copies.
+    pub(crate) params: Buffer,
+    /// Counts the changes of the weights.
+    version: u64,
+    /// Weights packed for the products of training, where they are kept.
+    packs: Option<Packs>,
+    /// Angles of all positions, where queries and keys are rotated.
+    rope: Option<Rope>,
     /// All gradients; absent until the first backward pass.
     grads: Option<Buffer>,
     /// Activations of training passes.
@@ -47,15 +64,92 @@ pub struct Gpt {
     pub passes: u64,
 }
 
+/// Bytes that a model takes while it is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Weights.
+    pub parameters: usize,
+    /// Gradients.
+    pub gradients: usize,
+    /// Weights packed for products.
+    pub packed: usize,
+    /// Activations.
+    pub activations: usize,
+}
+
 impl Gpt {
-    /// A model with fresh weights.
+    /// A model with fresh weights, whose products are float32.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
         config.validate()?;
         config.check_size()?;
         let layout = Layout::new(&config);
         let mut params = Buffer::zeros(layout.total, "parameters")?;
         init::initialise(&mut params, &layout, &config, seed);
-        Ok(Gpt { config, layout, params, grads: None, arena: Arena::new(), dropout_seed: seed, passes: 0 })
+        let positions: Vec<usize> = (0..config.block_size).collect();
+        let rope = match config.position {
+            Position::Learned => None,
+            Position::Rotary => {
+                Some(Rope::new(Pairing::Half, config.head_dim(), config.rope_theta, &positions)?)
+            }
+        };
+        Ok(Gpt {
+            config,
+            layout,
+            precision: Precision::Float32,
+            gradient_checkpointing: false,
+            params,
+            version: 0,
+            packs: None,
+            rope,
+            grads: None,
+            arena: Arena::new(),
+            dropout_seed: seed,
+            passes: 0,
+        })
+    }
+
+    /// What the products of training and evaluation multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Chooses what the products of training and evaluation multiply; weights stay float32.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if self.precision != precision {
+            (self.precision, self.packs) = (precision, None);
+        }
+    }
+
+    /// All weights.
+    pub fn params(&self) -> &[f32] {
+        &self.params
+    }
+
+    /// All weights, to be changed.
+    pub fn params_mut(&mut self) -> &mut [f32] {
+        self.version += 1;
+        &mut self.params
+    }
+
+    /// The weights as products of type `E` read them: packed where fresh copies are kept.
+    fn weights<E: Scalar>(&self) -> Weights<'_> {
+        let fresh = self.packs.as_ref().filter(|packs| packs.are_of(self.version));
+        Weights { params: &self.params, packs: fresh.filter(|_| self.precision == E::PRECISION) }
+    }
+
+    /// Bytes that training passes over `b` sequences of `t` tokens take.
+    pub fn memory(&self, b: usize, t: usize) -> Memory {
+        let shape = Shape { b, t, keep: self.keep() };
+        let activations = match self.precision {
+            Precision::Float32 => arena::bytes::<f32>(&self.config, shape),
+            Precision::Bfloat16 => arena::bytes::<bf16>(&self.config, shape),
+        };
+        let parameters = 4 * self.layout.total;
+        Memory { parameters, gradients: parameters, packed: Packs::bytes(&self.layout, self.precision), activations }
+    }
+
+    fn keep(&self) -> Keep {
+        if self.gradient_checkpointing { Keep::Inputs } else { Keep::Everything }
     }
 
     /// Sequences and positions of `ids` (b, t): not empty, at most `block_size` long, inside the vocabulary.
@@ -77,18 +171,19 @@ impl Gpt {
     }
 
     /// Runs the network up to the last block, without dropout, inside the pool; `finish` makes the result of what it left.
-    fn infer<R: Send>(
+    fn infer<E: Scalar, R: Send>(
         &self,
         arena: &mut Arena,
         ids: &[u32],
         b: usize,
         t: usize,
-        finish: impl FnOnce(Pass<'_>, Activations<'_>) -> Result<R> + Send,
+        finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
         parallel::install(|| {
-            let pass = Pass { model: self, shape: Shape { b, t, training: false }, masks: None };
-            let mut acts = arena.plan(&self.config, pass.shape)?;
-            pass.blocks(ids, 0, None, &mut acts)?;
+            let shape = Shape { b, t, keep: Keep::Nothing };
+            let pass = Pass { model: self, weights: self.weights::<E>(), shape, first: 0, masks: None };
+            let mut acts = arena.plan(&self.config, shape)?;
+            pass.blocks(ids, None, &mut acts)?;
             finish(pass, acts)
         })
     }
@@ -96,22 +191,30 @@ impl Gpt {
     /// Logits (b, t, vocab_size) of `ids` (b, t), without dropout.
     pub fn forward(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
         self.check_ids("forward", ids, b, t)?;
-        self.infer(arena, ids, b, t, |pass, mut acts| {
+        match self.precision {
+            Precision::Float32 => self.forward_as::<f32>(arena, ids, b, t),
+            Precision::Bfloat16 => self.forward_as::<bf16>(arena, ids, b, t),
+        }
+    }
+
+    fn forward_as<E: Scalar>(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, ids, b, t, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
             let mut logits = buffer::zeros(b * t * self.config.vocab_size, "logits")?;
-            head::logits(self, b * t, acts.scratch.normed, &mut logits)?;
+            head::logits(self, pass.weights, b * t, acts.scratch.normed, &mut logits)?;
             Ok(logits)
         })
     }
 
-    /// Logits (vocab_size,) after the last of `ids`; a longer sequence is cut to its last `block_size` tokens.
+    /// Logits (vocab_size,) after the last of `ids`, from float32 products as in generation; a longer sequence is cut to
+    /// its last `block_size` tokens.
     pub fn last_logits(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
         let ids = &ids[ids.len().saturating_sub(self.config.block_size)..];
         self.check_ids("last_logits", ids, 1, ids.len())?;
-        self.infer(arena, ids, 1, ids.len(), |pass, mut acts| {
+        self.infer::<f32, _>(arena, ids, 1, ids.len(), |pass, mut acts| {
             pass.last_row_norm(&mut acts)?;
             let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
-            head::logits(self, 1, acts.scratch.normed, &mut logits)?;
+            head::logits(self, pass.weights, 1, acts.scratch.normed, &mut logits)?;
             Ok(logits)
         })
     }
@@ -128,12 +231,25 @@ impl Gpt {
     ) -> Result<Vec<f32>> {
         self.check_ids("loss", ids, b, t)?;
         self.check_targets("loss", ids, targets, ignore_index)?;
-        self.infer(arena, ids, b, t, |pass, mut acts| {
+        let targets = Targets { ids: targets, ignore_index, kept: 1 };
+        match self.precision {
+            Precision::Float32 => self.token_losses_as::<f32>(arena, ids, targets, b, t),
+            Precision::Bfloat16 => self.token_losses_as::<bf16>(arena, ids, targets, b, t),
+        }
+    }
+
+    fn token_losses_as<E: Scalar>(
+        &self,
+        arena: &mut Arena,
+        ids: &[u32],
+        targets: Targets<'_>,
+        b: usize,
+        t: usize,
+    ) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, ids, b, t, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
-            let targets = Targets { ids: targets, ignore_index, kept: 1 };
-            let scratch = acts.scratch;
-            head::losses(self, b * t, scratch.normed, targets, scratch.logits, scratch.losses)?;
-            Ok(scratch.losses.to_vec())
+            head::losses(self, pass.weights, b * t, targets, &mut acts.scratch)?;
+            Ok(acts.scratch.losses.to_vec())
         })
     }
 
@@ -167,18 +283,41 @@ impl Gpt {
         self.check_ids("backward", ids, b, t)?;
         self.check_targets("backward", ids, targets, ignore_index)?;
         let targets = Targets::new(targets, ignore_index)?;
+        match self.precision {
+            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, scale),
+            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, scale),
+        }
+    }
+
+    fn backward_as<E: Scalar>(
+        &mut self,
+        ids: &[u32],
+        targets: Targets<'_>,
+        b: usize,
+        t: usize,
+        scale: f32,
+    ) -> Result<f64> {
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
             None => Buffer::zeros(self.layout.total, "gradients")?,
         };
-        let mut arena = std::mem::take(&mut self.arena);
+        if self.packs.is_none() && Packs::are_worth_keeping(&self.layout, E::PRECISION) {
+            self.packs = Some(Packs::new(&self.layout, E::PRECISION)?);
+        }
+        let (mut arena, mut packs) = (std::mem::take(&mut self.arena), self.packs.take());
         let loss = parallel::install(|| {
-            let pass = Pass { model: self, shape: Shape { b, t, training: true }, masks: self.masks() };
-            let mut acts = arena.plan(&self.config, pass.shape)?;
-            pass.blocks(ids, 0, None, &mut acts)?;
+            if let Some(packs) = &mut packs {
+                packs.refresh(&self.layout, &self.params, self.version);
+            }
+            let weights = Weights { params: &self.params, packs: packs.as_ref() };
+            let shape = Shape { b, t, keep: self.keep() };
+            let pass = Pass { model: self, weights, shape, first: 0, masks: self.masks() };
+            let mut acts = arena.plan::<E>(&self.config, shape)?;
+            pass.blocks(ids, None, &mut acts)?;
+            let mut grads = Gradients { data: &mut grads, beta: Beta::Accumulate };
             pass.backward(&mut grads, ids, targets, scale, &mut acts)
         });
-        self.arena = arena;
+        (self.arena, self.packs) = (arena, packs);
         self.grads = Some(grads);
         self.passes = self.passes.wrapping_add(u64::from(loss.is_ok()));
         loss
@@ -197,6 +336,7 @@ impl Gpt {
 
     /// Weights to change, gradients to read and change (none before the first backward pass), and where tensors lie.
     pub fn update_parts(&mut self) -> (&mut [f32], Option<&mut [f32]>, &Layout) {
+        self.version += 1;
         (&mut self.params, self.grads.as_deref_mut(), &self.layout)
     }
 

@@ -1,9 +1,11 @@
 //! Names -> places in the flat buffer.
 //!
 //! All parameters of a model lie in one buffer, each tensor on a cache line; gradients and moments have the same layout.
-//! Names and shapes are Hugging Face's for GPT-2, whose linear weights are `(in, out)`.
+//! Names and shapes are Hugging Face's: GPT-2's for GPT-2's block, whose linear weights are `(in, out)`, and Llama's for
+//! every other, whose linear weights are `(out, in)`. Projections that read the same rows (query, key and value; gate and
+//! up) lie behind each other, so that one product computes them.
 
-use super::config::Config;
+use super::config::{Config, Mlp, Norm as NormKind, Position};
 use crate::buffer::padded;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -26,11 +28,15 @@ impl Tensor {
     }
 }
 
-/// A linear layer `y = x W + b`: W is `(n_in, n_out)`.
+/// A linear layer `y = x W + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// Where W lies.
+    /// Its number among the layers of the model.
+    pub index: usize,
+    /// Where W lies: `(n_in, n_out)`, or `(n_out, n_in)` if `transposed`.
     pub weight: Range<usize>,
+    /// Whether W lies transposed.
+    pub transposed: bool,
     /// Where b lies.
     pub bias: Option<Range<usize>>,
     /// Columns of x.
@@ -39,12 +45,12 @@ pub struct Linear {
     pub n_out: usize,
 }
 
-/// A LayerNorm.
+/// A norm of rows.
 #[derive(Clone, Debug)]
 pub struct Norm {
     /// Where the gain lies.
-    pub weight: Range<usize>,
-    /// Where the offset lies.
+    pub weight: Option<Range<usize>>,
+    /// Where the offset lies, behind the gain.
     pub bias: Option<Range<usize>>,
 }
 
@@ -52,17 +58,19 @@ pub struct Norm {
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Norm before attention.
-    pub ln_1: Norm,
+    pub norm_1: Norm,
     /// Query, key and value projections side by side.
-    pub c_attn: Linear,
+    pub qkv: Linear,
+    /// Gains of the norms of query and key heads `(head_dim,)`.
+    pub qk_gains: Option<[Range<usize>; 2]>,
     /// Attention's output projection.
-    pub attn_proj: Linear,
+    pub out: Linear,
     /// Norm before the MLP.
-    pub ln_2: Norm,
-    /// MLP, up.
-    pub c_fc: Linear,
+    pub norm_2: Norm,
+    /// MLP, up (gate and up side by side where it is gated).
+    pub up: Linear,
     /// MLP, down.
-    pub mlp_proj: Linear,
+    pub down: Linear,
 }
 
 /// Where every tensor of a model lies.
@@ -75,71 +83,125 @@ pub struct Layout {
     /// Token embedding `(vocab_size, n_embd)`.
     pub wte: Range<usize>,
     /// Position embedding `(block_size, n_embd)`.
-    pub wpe: Range<usize>,
+    pub wpe: Option<Range<usize>>,
     /// The blocks.
     pub blocks: Vec<Block>,
     /// The last norm.
-    pub ln_f: Norm,
-    /// Output projection `(vocab_size, n_embd)`; the token embedding's place when tied.
-    pub lm_head: Range<usize>,
+    pub last_norm: Norm,
+    /// Output projection; the token embedding's place when tied.
+    pub head: Linear,
     index: HashMap<String, usize>,
 }
 
 /// Hands out places one after the other.
-#[derive(Default)]
-struct Planner {
+struct Planner<'a> {
+    config: &'a Config,
     tensors: Vec<Tensor>,
     total: usize,
+    linears: usize,
 }
 
-impl Planner {
+impl Planner<'_> {
+    /// Tensors behind each other without gaps, from a cache line on.
+    fn adjacent(&mut self, parts: Vec<(String, Vec<usize>)>) -> Range<usize> {
+        let start = self.total;
+        for (name, shape) in parts {
+            let range = self.total..self.total + shape.iter().product::<usize>();
+            self.total = range.end;
+            self.tensors.push(Tensor { name, shape, range });
+        }
+        let end = self.total;
+        self.total = start + padded(end - start);
+        start..end
+    }
+
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Range<usize> {
-        let len = shape.iter().product::<usize>();
-        let range = self.total..self.total + len;
-        self.total += padded(len);
-        self.tensors.push(Tensor { name: name.to_string(), shape: shape.to_vec(), range: range.clone() });
-        range
+        self.adjacent(vec![(name.to_string(), shape.to_vec())])
     }
 
-    fn norm(&mut self, name: &str, width: usize, bias: bool) -> Norm {
-        let weight = self.tensor(&format!("{name}.weight"), &[width]);
-        Norm { weight, bias: bias.then(|| self.tensor(&format!("{name}.bias"), &[width])) }
+    fn norm(&mut self, name: &str) -> Norm {
+        let config = self.config;
+        let bias = config.bias && config.norm == NormKind::LayerNorm;
+        let weight = config.norm_gain.then(|| self.tensor(&format!("{name}.weight"), &[config.n_embd]));
+        Norm { weight, bias: bias.then(|| self.tensor(&format!("{name}.bias"), &[config.n_embd])) }
     }
 
-    fn linear(&mut self, name: &str, n_in: usize, n_out: usize, bias: bool) -> Linear {
-        let weight = self.tensor(&format!("{name}.weight"), &[n_in, n_out]);
-        Linear { weight, bias: bias.then(|| self.tensor(&format!("{name}.bias"), &[n_out])), n_in, n_out }
+    /// A linear layer of one or more named projections of the same rows, side by side in its output.
+    fn linear(&mut self, projections: &[(String, usize)], n_in: usize) -> Linear {
+        let transposed = !self.config.is_gpt2();
+        let n_out = projections.iter().map(|(_, width)| width).sum();
+        let named = |end: &str, shape: &dyn Fn(usize) -> Vec<usize>| {
+            projections.iter().map(|(name, width)| (format!("{name}.{end}"), shape(*width))).collect()
+        };
+        let shape = |width| if transposed { vec![width, n_in] } else { vec![n_in, width] };
+        let weight = self.adjacent(named("weight", &shape));
+        let bias = self.config.bias.then(|| self.adjacent(named("bias", &|width| vec![width])));
+        self.linears += 1;
+        Linear { index: self.linears - 1, weight, transposed, bias, n_in, n_out }
     }
 
-    fn block(&mut self, layer: usize, config: &Config) -> Block {
-        let (c, f, bias) = (config.n_embd, config.inner(), config.bias);
+    fn gpt2_block(&mut self, layer: usize) -> Block {
+        let (c, f) = (self.config.n_embd, self.config.inner());
         let name = |part: &str| format!("transformer.h.{layer}.{part}");
         Block {
-            ln_1: self.norm(&name("ln_1"), c, bias),
-            c_attn: self.linear(&name("attn.c_attn"), c, 3 * c, bias),
-            attn_proj: self.linear(&name("attn.c_proj"), c, c, bias),
-            ln_2: self.norm(&name("ln_2"), c, bias),
-            c_fc: self.linear(&name("mlp.c_fc"), c, f, bias),
-            mlp_proj: self.linear(&name("mlp.c_proj"), f, c, bias),
+            norm_1: self.norm(&name("ln_1")),
+            qkv: self.linear(&[(name("attn.c_attn"), 3 * c)], c),
+            qk_gains: None,
+            out: self.linear(&[(name("attn.c_proj"), c)], c),
+            norm_2: self.norm(&name("ln_2")),
+            up: self.linear(&[(name("mlp.c_fc"), f)], c),
+            down: self.linear(&[(name("mlp.c_proj"), c)], f),
         }
+    }
+
+    fn llama_block(&mut self, layer: usize) -> Block {
+        let config = self.config;
+        let (c, f, kv, d) = (config.n_embd, config.inner(), config.kv_width(), config.head_dim());
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let norm_1 = self.norm(&name("input_layernorm"));
+        let parts = [("q_proj", c), ("k_proj", kv), ("v_proj", kv)];
+        let qkv = self.linear(&parts.map(|(part, width)| (name(&format!("self_attn.{part}")), width)), c);
+        let gains = config.qk_norm && config.norm_gain;
+        let qk_gains = gains
+            .then(|| ["q_norm", "k_norm"].map(|part| self.tensor(&name(&format!("self_attn.{part}.weight")), &[d])));
+        let out = self.linear(&[(name("self_attn.o_proj"), c)], c);
+        let norm_2 = self.norm(&name("post_attention_layernorm"));
+        let (up, down) = match config.mlp {
+            Mlp::Plain => (vec![(name("mlp.fc1"), f)], "mlp.fc2"),
+            Mlp::Gated => (vec![(name("mlp.gate_proj"), f), (name("mlp.up_proj"), f)], "mlp.down_proj"),
+        };
+        let up = self.linear(&up, c);
+        let down = self.linear(&[(name(down), c)], f);
+        Block { norm_1, qkv, qk_gains, out, norm_2, up, down }
     }
 }
 
 impl Layout {
     /// The layout of a model of this shape.
     pub fn new(config: &Config) -> Self {
-        let c = config.n_embd;
-        let mut plan = Planner::default();
-        let wte = plan.tensor("transformer.wte.weight", &[config.vocab_size, c]);
-        let wpe = plan.tensor("transformer.wpe.weight", &[config.block_size, c]);
-        let blocks = (0..config.n_layer).map(|layer| plan.block(layer, config)).collect();
-        let ln_f = plan.norm("transformer.ln_f", c, config.bias);
-        let lm_head = match config.tie_embeddings {
+        let (v, c, gpt2) = (config.vocab_size, config.n_embd, config.is_gpt2());
+        let named = |gpt2_name: &'static str, llama_name: &'static str| if gpt2 { gpt2_name } else { llama_name };
+        let mut plan = Planner { config, tensors: Vec::new(), total: 0, linears: 0 };
+        let wte = plan.tensor(named("transformer.wte.weight", "model.embed_tokens.weight"), &[v, c]);
+        let wpe = (config.position == Position::Learned).then(|| {
+            plan.tensor(named("transformer.wpe.weight", "model.embed_positions.weight"), &[config.block_size, c])
+        });
+        let blocks = (0..config.n_layer)
+            .map(|layer| if gpt2 { plan.gpt2_block(layer) } else { plan.llama_block(layer) })
+            .collect();
+        let last_norm = plan.norm(named("transformer.ln_f", "model.norm"));
+        let head = match config.tie_embeddings {
             true => wte.clone(),
-            false => plan.tensor("lm_head.weight", &[config.vocab_size, c]),
+            false => plan.tensor("lm_head.weight", &[v, c]),
         };
+        let head = Linear { index: plan.linears, weight: head, transposed: true, bias: None, n_in: c, n_out: v };
         let index = plan.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Layout { total: plan.total, tensors: plan.tensors, wte, wpe, blocks, ln_f, lm_head, index }
+        Layout { total: plan.total, tensors: plan.tensors, wte, wpe, blocks, last_norm, head, index }
+    }
+
+    /// Every linear layer, in the order of their numbers: the head is the last.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(|b| [&b.qkv, &b.out, &b.up, &b.down]).chain([&self.head])
     }
 
     /// The tensor of that name.
@@ -150,6 +212,7 @@ impl Layout {
     /// Parameters, padding not counted; `non_embedding` leaves out the position embedding, as nanoGPT counts.
     pub fn num_params(&self, non_embedding: bool) -> usize {
         let all: usize = self.tensors.iter().map(|t| t.range.len()).sum();
-        all - if non_embedding { self.wpe.len() } else { 0 }
+        let positions = self.wpe.as_ref().map_or(0, |wpe| wpe.len());
+        all - if non_embedding { positions } else { 0 }
     }
 }

@@ -5,10 +5,11 @@
 //! exactly as when the last `block_size` tokens were fed in one piece.
 
 use super::Gpt;
-use super::arena::{Arena, Shape};
+use super::arena::{Arena, Keep, Shape};
 use super::forward::Pass;
 use super::head;
 use super::kv_cache::KvCache;
+use super::linear::Weights;
 use crate::buffer;
 use crate::error::{Error, Result};
 use crate::kernels::check;
@@ -20,7 +21,7 @@ use crate::sampling::{Options, draw, probabilities};
 /// The state of one generation.
 pub struct Session {
     ids: Vec<u32>,
-    cache: KvCache,
+    cache: KvCache<f32>,
     arena: Arena,
     logits: Vec<f32>,
     drawn: u64,
@@ -102,14 +103,15 @@ impl Session {
 }
 
 /// Runs `new` tokens behind those in the cache; the logits after the last.
-fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache, new: &[u32]) -> Result<Vec<f32>> {
+fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]) -> Result<Vec<f32>> {
     parallel::install(|| {
-        let pass = Pass { model, shape: Shape { b: 1, t: new.len(), training: false }, masks: None };
-        let mut acts = arena.plan(&model.config, pass.shape)?;
-        pass.blocks(new, cache.len(), Some(cache), &mut acts)?;
+        let shape = Shape { b: 1, t: new.len(), keep: Keep::Nothing };
+        let pass = Pass { model, weights: Weights { params: &model.params, packs: None }, shape, first: cache.len(), masks: None };
+        let mut acts = arena.plan(&model.config, shape)?;
+        pass.blocks(new, Some(cache), &mut acts)?;
         pass.last_row_norm(&mut acts)?;
         let mut logits = buffer::zeros(model.config.vocab_size, "logits")?;
-        head::logits(model, 1, acts.scratch.normed, &mut logits)?;
+        head::logits(model, pass.weights, 1, acts.scratch.normed, &mut logits)?;
         Ok(logits)
     })
 }

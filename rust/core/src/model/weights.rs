@@ -1,4 +1,4 @@
-//! Weights to and from safetensors files, under Hugging Face's names for GPT-2.
+//! Weights to and from safetensors files, under Hugging Face's names.
 //!
 //! GPT-2's format always has biases; a model without them is written with zeros in their place, so that `transformers`
 //! computes the same logits, and reads them back as long as they are zeros.
@@ -35,7 +35,7 @@ impl Gpt {
 
     /// Names and lengths of the biases that GPT-2's format has and this model has not.
     fn missing_biases(&self) -> BTreeMap<String, usize> {
-        if self.config.bias {
+        if self.config.bias || !self.config.is_gpt2() {
             return BTreeMap::new();
         }
         let inside = |tensor: &&Tensor| tensor.name.contains(".h.") || tensor.name.contains(".ln_f.");
@@ -53,7 +53,7 @@ impl Gpt {
         let mut found = BTreeMap::new();
         for path in paths {
             for (name, input) in Reader::open(path)?.tensors(is_weight)? {
-                let name = canonical(name);
+                let name = self.canonical(name);
                 if found.contains_key(&name) {
                     let problem = format!("holds tensor {name} a second time");
                     return Err(Error::checkpoint(path, problem, "keep one of them"));
@@ -73,7 +73,14 @@ impl Gpt {
         }
         self.refuse_extra(first, &found, &params)?;
         self.params = params;
+        self.version += 1;
         Ok(())
+    }
+
+    /// A name as this model spells it: OpenAI's files leave out `transformer.`.
+    fn canonical(&self, name: String) -> String {
+        let whole = name == LM_HEAD || name.starts_with("transformer.") || !self.config.is_gpt2();
+        if whole { name } else { format!("transformer.{name}") }
     }
 
     fn missing(&self, path: &Path, tensor: &Tensor, found: &BTreeMap<String, Input>) -> Error {
@@ -109,10 +116,4 @@ impl Gpt {
 /// Whether a tensor of that name in a file is a weight.
 fn is_weight(name: &str) -> bool {
     !NOT_WEIGHTS.iter().any(|end| name.ends_with(end))
-}
-
-/// A name as this model spells it: OpenAI's files leave out `transformer.`.
-fn canonical(name: String) -> String {
-    let whole = name == LM_HEAD || name.starts_with("transformer.");
-    if whole { name } else { format!("transformer.{name}") }
 }

@@ -1,100 +1,136 @@
-//! The first half of a block: `mid = x + proj(attention(c_attn(ln_1(x))))`, forward beside backward, and with a cache.
+//! The first half of a block: `middle = x + out(attention(qkv(norm_1(x))))`, forward beside backward, and with a cache.
 
-use super::{Context, Place, norm_backward, norm_forward};
+use super::{Context, Place, norm_backward, norm_forward, operand};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::attention::{Options, attention, attention_backward};
 use crate::kernels::dropout::dropout;
+use crate::kernels::matmul::Scalar;
 use crate::kernels::residual::add_assign;
 use crate::model::arena::{Saved, Scratch};
 use crate::model::kv_cache::LayerCache;
-use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, s};
+use crate::model::linear::{Gradients, sums};
+use crate::profile::{Work, measure};
+use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Ix4, ShapeBuilder};
 
-/// The heads of `part` (0 queries, 1 keys, 2 values) in fused rows (N, 3C), as (B, H, T, D) without a copy.
-fn heads<'a>(cx: &Context<'_>, qkv: &'a [f32], part: usize) -> ArrayView4<'a, f32> {
-    let shape = (cx.b, cx.t, 3, cx.config.n_head, cx.config.head_dim());
-    let all = ndarray::ArrayView5::from_shape(shape, qkv).expect("(N, 3C) floats");
-    all.index_axis_move(Axis(2), part).permuted_axes([0, 2, 1, 3])
+/// `heads` heads from column `first` on of rows of `width` columns, as (B, H, T, D) without a copy.
+fn heads<'a, E>(cx: &Context<'_>, rows: &'a [E], width: usize, first: usize, heads: usize) -> ArrayView4<'a, E> {
+    let (shape, strides) = head_shape(cx, width, heads);
+    ArrayView4::from_shape(shape.strides(strides), &rows[first..]).expect("columns within the rows")
 }
 
-/// Rows (N, C) as (B, H, T, D) without a copy.
-fn rows<'a>(cx: &Context<'_>, x: &'a [f32]) -> ArrayView4<'a, f32> {
-    let shape = (cx.b, cx.t, cx.config.n_head, cx.config.head_dim());
-    ArrayView4::from_shape(shape, x).expect("(N, C) floats").permuted_axes([0, 2, 1, 3])
+fn heads_mut<'a, E>(
+    cx: &Context<'_>,
+    rows: &'a mut [E],
+    width: usize,
+    first: usize,
+    heads: usize,
+) -> ArrayViewMut4<'a, E> {
+    let (shape, strides) = head_shape(cx, width, heads);
+    ArrayViewMut4::from_shape(shape.strides(strides), &mut rows[first..]).expect("columns within the rows")
 }
 
-fn rows_mut<'a>(cx: &Context<'_>, x: &'a mut [f32]) -> ArrayViewMut4<'a, f32> {
-    let shape = (cx.b, cx.t, cx.config.n_head, cx.config.head_dim());
-    ArrayViewMut4::from_shape(shape, x).expect("(N, C) floats").permuted_axes([0, 2, 1, 3])
+fn head_shape(cx: &Context<'_>, width: usize, heads: usize) -> (ndarray::Shape<Ix4>, Ix4) {
+    let d = cx.config.head_dim();
+    (ndarray::Dim([cx.b, heads, cx.t, d]).into_shape_with_order(), ndarray::Dim([cx.t * width, d, width, 1]))
+}
+
+/// Queries, keys and values as attention reads them: the first two turned where the family turns them.
+fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a, E>; 3] {
+    let config = cx.config;
+    let (c, kv, h, hkv, width) =
+        (config.n_embd, config.kv_width(), config.n_head, config.kv_heads(), config.qkv_width());
+    let v = heads(cx, qkv, width, c + kv, hkv);
+    match config.turns_queries() {
+        true => [heads(cx, qk, c + kv, 0, h), heads(cx, qk, c + kv, c, hkv), v],
+        false => [heads(cx, qkv, width, 0, h), heads(cx, qkv, width, c, hkv), v],
+    }
 }
 
 fn options(cx: &Context<'_>) -> Options {
     Options { dropout: cx.dropout.map(|masks| masks.at(Place::Probabilities(cx.layer))), ..Options::default() }
 }
 
-/// From the block's input `x` (N, C) to the stream after attention `mid` (N, C).
+/// Operations of one product of attention over the causal half of the scores.
+fn work(cx: &Context<'_>, keys: usize, products: usize) -> Work {
+    let (n, c) = (cx.n() as f64, cx.config.n_embd as f64);
+    Work::Product { flop: products as f64 * 2.0 * n * c * (keys as f64 - (cx.t as f64 - 1.0) / 2.0) }
+}
+
+/// From the block's input `x` (N, C) to the stream after attention `middle` (N, C).
 ///
 /// With a `cache` the rows are the newest of one sequence: their keys and values are kept there, and the queries see
 /// all that it holds.
-pub fn forward(
+pub fn forward<E: Scalar>(
     cx: Context<'_>,
     x: &[f32],
-    saved: &mut Saved<'_>,
-    scratch: &mut Scratch<'_>,
-    cache: Option<LayerCache<'_>>,
-    mid: &mut [f32],
+    saved: &mut Saved<'_, E>,
+    scratch: &mut Scratch<'_, E>,
+    cache: Option<LayerCache<'_, E>>,
+    middle: &mut [f32],
 ) -> Result<()> {
-    let (n, block) = (cx.n(), cx.block);
-    norm_forward(&block.ln_1, cx.config, cx.params, n, x, &mut saved.ln_1, scratch.normed)?; // (N, C)
-    block.c_attn.forward(cx.params, n, scratch.normed, None, saved.qkv)?; // (N, 3C)
-    let lse = ArrayViewMut3::from_shape((cx.b, cx.config.n_head, cx.t), &mut *saved.lse).expect("(B, H, T) floats");
-    let [q, k, v] = [0, 1, 2].map(|part| heads(&cx, saved.qkv, part)); // (B, H, T, D)
+    let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
+    let c = config.n_embd;
+    norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // (N, C)
+    let output = sums(saved.qkv, n, config.qkv_width(), block.qkv.bias(params), None);
+    block.qkv.forward("qkv", cx.weights, n, scratch.normed, output)?; // (N, C + 2 KV)
+    turn(&cx, saved.qkv, scratch.qk)?;
+    let lse = ArrayViewMut3::from_shape((cx.b, config.n_head, cx.t), &mut *saved.lse).expect("(B, H, T) floats");
+    let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk); // (B, H, T, D)
+    let att = heads_mut(&cx, saved.att, c, 0, config.n_head);
     match cache {
-        None => attention(q, k, v, &options(&cx), rows_mut(&cx, saved.att), lse)?,
+        None => measure("attention", work(&cx, cx.t, 2), || attention(q, k, v, &options(&cx), att, lse))?,
         Some(mut cache) => {
             cache.append(k, v);
-            attention(q, cache.keys(), cache.values(), &options(&cx), rows_mut(&cx, saved.att), lse)?;
+            let (k, v) = (cache.keys(), cache.values());
+            measure("attention", work(&cx, k.len_of(ndarray::Axis(2)), 2), || {
+                attention(q, k, v, &options(&cx), att, lse)
+            })?;
         }
     }
+    let bias = block.out.bias(params);
+    let residual = cx.dropout.is_none().then_some(x);
+    block.out.forward("attention out", cx.weights, n, saved.att, sums(middle, n, c, bias, residual))?;
     match cx.dropout {
-        None => block.attn_proj.forward(cx.params, n, saved.att, Some(x), mid),
-        Some(masks) => {
-            block.attn_proj.forward(cx.params, n, saved.att, None, mid)?;
-            dropout(mid, masks.at(Place::Attention(cx.layer)))?;
-            add_assign(mid, x)
-        }
+        None => Ok(()),
+        Some(masks) => measure("dropout", Work::bytes(n * c * 20), || {
+            dropout(middle, masks.at(Place::Attention(cx.layer)))?;
+            add_assign(middle, x)
+        }),
     }
 }
 
-/// Turns `scratch.dx` from the gradient of `mid` into the gradient of `x`; adds this half's weight gradients.
-pub fn backward(
+/// Turns `scratch.dx` from the gradient of `middle` into the gradient of `x`; adds this half's weight gradients.
+pub fn backward<E: Scalar>(
     cx: Context<'_>,
-    grads: &mut [f32],
+    grads: &mut Gradients<'_>,
     x: &[f32],
-    saved: &mut Saved<'_>,
-    scratch: &mut Scratch<'_>,
+    saved: &mut Saved<'_, E>,
+    scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
-    let (n, block) = (cx.n(), cx.block);
-    let [d_mid, d_rows] = &mut scratch.d_c;
-    let d_mid: &[f32] = match cx.dropout {
-        None => scratch.dx,
-        Some(masks) => {
-            d_mid.copy_from_slice(scratch.dx);
-            dropout(d_mid, masks.at(Place::Attention(cx.layer)))?;
-            d_mid
-        }
-    };
-    block.attn_proj.backward(cx.params, grads, n, saved.att, d_mid, d_rows)?;
-    let [q, k, v] = [0, 1, 2].map(|part| heads(&cx, saved.qkv, part));
-    let lse = ArrayView3::from_shape((cx.b, cx.config.n_head, cx.t), &*saved.lse).expect("(B, H, T) floats");
-    {
-        let shape = (cx.b, cx.t, 3, cx.config.n_head, cx.config.head_dim());
-        let mut d_qkv = ndarray::ArrayViewMut5::from_shape(shape, &mut *scratch.d_qkv).expect("(N, 3C) floats");
-        let (dq, dk, dv) = d_qkv.multi_slice_mut((s![.., .., 0, .., ..], s![.., .., 1, .., ..], s![.., .., 2, .., ..]));
-        let [dq, dk, dv] = [dq, dk, dv].map(|d| d.permuted_axes([0, 2, 1, 3]));
-        attention_backward(q, k, v, rows(&cx, saved.att), lse, rows(&cx, d_rows), &options(&cx), dq, dk, dv)?;
-    }
-    norm_forward(&block.ln_1, cx.config, cx.params, n, x, &mut saved.ln_1, scratch.normed)?; // recomputed
-    block.c_attn.backward(cx.params, grads, n, scratch.normed, scratch.d_qkv, d_rows)?;
-    norm_backward(&block.ln_1, cx.params, grads, n, x, &saved.ln_1, d_rows, scratch.dx, Beta::Accumulate)
+    let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
+    let (c, kv, h, hkv, width) =
+        (config.n_embd, config.kv_width(), config.n_head, config.kv_heads(), config.qkv_width());
+    let mask = cx.dropout.map(|masks| masks.at(Place::Attention(cx.layer)));
+    let d_middle = operand(scratch.dx, mask, scratch.d_out)?;
+    let output = sums(scratch.d_att, n, c, None, None);
+    block.out.backward_input("attention out, dX", cx.weights, n, d_middle, output)?;
+    block.out.backward_weights("attention out, dW", grads, n, saved.att, d_middle)?;
+    turn(&cx, saved.qkv, scratch.qk)?; // recomputed
+    let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk);
+    let lse = ArrayView3::from_shape((cx.b, h, cx.t), &*saved.lse).expect("(B, H, T) floats");
+    let (att, d_att) = (heads(&cx, saved.att, c, 0, h), heads(&cx, scratch.d_att, c, 0, h));
+    let all = heads_mut(&cx, scratch.d_qkv, width, 0, h + 2 * hkv);
+    let (dq, rest) = all.split_at(ndarray::Axis(1), h);
+    let (dk, dv) = rest.split_at(ndarray::Axis(1), hkv);
+    measure("attention, backward", work(&cx, cx.t, 5), || {
+        attention_backward(q, k, v, att, lse, d_att, &options(&cx), dq, dk, dv)
+    })?;
+    turn_backward(&cx, grads, saved.qkv, scratch.d_qkv)?;
+    norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // recomputed
+    block.qkv.backward_weights("qkv, dW", grads, n, scratch.normed, scratch.d_qkv)?;
+    let output = sums(scratch.d_normed, n, c, None, None);
+    block.qkv.backward_input("qkv, dX", cx.weights, n, scratch.d_qkv, output)?;
+    let (stats, dy, dx) = (&saved.norm_1, &*scratch.d_normed, &mut *scratch.dx);
+    norm_backward(&block.norm_1, config, params, grads, n, x, stats, dy, dx, Beta::Accumulate)
 }

@@ -1,57 +1,107 @@
-//! The second half of a block: `out = mid + proj(gelu(c_fc(ln_2(mid))))`, forward beside backward.
+//! The second half of a block: `output = middle + down(f(up(norm_2(middle))))`, forward beside backward.
 
-use super::{Context, Place, norm_backward, norm_forward};
+use super::{Context, Place, norm_backward, norm_forward, operand};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::dropout::dropout;
-use crate::kernels::gelu::{gelu, gelu_backward_inplace};
+use crate::kernels::matmul::{Output, Scalar};
 use crate::kernels::residual::add_assign;
+use crate::kernels::swiglu::{swiglu, swiglu_backward};
 use crate::model::arena::{Saved, Scratch};
+use crate::model::config::Mlp;
+use crate::model::linear::{Gradients, sums, view, view_mut};
+use crate::profile::{Work, measure};
+use ndarray::s;
 
-/// From the stream after attention `mid` (N, C) to the block's output `out` (N, C).
-pub fn forward(
+/// From the stream after attention `middle` (N, C) to the activated rows `scratch.act` (N, F).
+pub fn up<E: Scalar>(
     cx: Context<'_>,
-    mid: &[f32],
-    saved: &mut Saved<'_>,
-    scratch: &mut Scratch<'_>,
-    out: &mut [f32],
+    middle: &[f32],
+    saved: &mut Saved<'_, E>,
+    scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
-    let (n, block) = (cx.n(), cx.block);
-    norm_forward(&block.ln_2, cx.config, cx.params, n, mid, &mut saved.ln_2, scratch.normed)?; // (N, C)
-    block.c_fc.forward(cx.params, n, scratch.normed, None, saved.fc)?; // (N, F)
-    gelu(cx.config.activation.kernel(), saved.fc, scratch.act)?;
-    match cx.dropout {
-        None => block.mlp_proj.forward(cx.params, n, scratch.act, Some(mid), out),
-        Some(masks) => {
-            block.mlp_proj.forward(cx.params, n, scratch.act, None, out)?;
-            dropout(out, masks.at(Place::Mlp(cx.layer)))?;
-            add_assign(out, mid)
+    let (n, block, params) = (cx.n(), cx.block, cx.weights.params);
+    let (f, width) = (cx.config.inner(), cx.config.up_width());
+    norm_forward(&block.norm_2, cx.config, params, n, middle, &mut saved.norm_2, scratch.normed)?; // (N, C)
+    let bias = block.up.bias(params);
+    match cx.config.mlp {
+        Mlp::Plain => {
+            let (pre, act) = (view_mut(saved.up, n, f), view_mut(scratch.act, n, f));
+            let activation = cx.config.activation.kernel();
+            let output = Output::Activated { pre: E::matrix_mut(pre), act: E::matrix_mut(act), activation, bias };
+            block.up.forward("mlp up", cx.weights, n, scratch.normed, output)
+        }
+        Mlp::Gated => {
+            block.up.forward("mlp up", cx.weights, n, scratch.normed, sums(saved.up, n, width, bias, None))?;
+            let rows = view(saved.up, n, width);
+            let act = view_mut(scratch.act, n, f);
+            measure("gate", Work::bytes(3 * n * f * size_of::<E>()), || {
+                swiglu(rows.slice(s![.., ..f]), rows.slice(s![.., f..]), act)
+            })
         }
     }
 }
 
-/// Turns `scratch.dx` from the gradient of `out` into the gradient of `mid`; adds this half's weight gradients.
-pub fn backward(
+/// From the activated rows to the block's output `out` (N, C).
+pub fn down<E: Scalar>(
     cx: Context<'_>,
-    grads: &mut [f32],
-    mid: &[f32],
-    saved: &mut Saved<'_>,
-    scratch: &mut Scratch<'_>,
+    middle: &[f32],
+    scratch: &mut Scratch<'_, E>,
+    out: &mut [f32],
 ) -> Result<()> {
-    let (n, block, kind) = (cx.n(), cx.block, cx.config.activation.kernel());
-    let [d_out, d_normed] = &mut scratch.d_c;
-    let d_out: &[f32] = match cx.dropout {
-        None => scratch.dx,
-        Some(masks) => {
-            d_out.copy_from_slice(scratch.dx);
-            dropout(d_out, masks.at(Place::Mlp(cx.layer)))?;
-            d_out
+    let (n, block, c) = (cx.n(), cx.block, cx.config.n_embd);
+    let bias = block.down.bias(cx.weights.params);
+    let residual = cx.dropout.is_none().then_some(middle);
+    block.down.forward("mlp down", cx.weights, n, scratch.act, sums(out, n, c, bias, residual))?;
+    match cx.dropout {
+        None => Ok(()),
+        Some(masks) => measure("dropout", Work::bytes(n * c * 20), || {
+            dropout(out, masks.at(Place::Mlp(cx.layer)))?;
+            add_assign(out, middle)
+        }),
+    }
+}
+
+/// Turns `scratch.dx` from the gradient of the output into the gradient of `middle`; adds this half's weight gradients.
+pub fn backward<E: Scalar>(
+    cx: Context<'_>,
+    grads: &mut Gradients<'_>,
+    middle: &[f32],
+    saved: &mut Saved<'_, E>,
+    scratch: &mut Scratch<'_, E>,
+) -> Result<()> {
+    let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
+    let (c, f) = (config.n_embd, config.inner());
+    let mask = cx.dropout.map(|masks| masks.at(Place::Mlp(cx.layer)));
+    let d_out = operand(scratch.dx, mask, scratch.d_out)?;
+    match config.mlp {
+        Mlp::Plain => {
+            // Activated rows are recomputed with the slopes: cheaper than keeping (N, F) for every block.
+            let output = Output::ActivatedBackward {
+                pre: E::matrix(view(saved.up, n, f)),
+                d_pre: E::matrix_mut(view_mut(scratch.d_up, n, f)),
+                act: E::matrix_mut(view_mut(scratch.act, n, f)),
+                activation: config.activation.kernel(),
+            };
+            block.down.backward_input("mlp down, dX", cx.weights, n, d_out, output)?;
         }
-    };
-    gelu(kind, saved.fc, scratch.act)?; // recomputed: cheaper than keeping (N, F) for every block
-    block.mlp_proj.backward(cx.params, grads, n, scratch.act, d_out, scratch.d_f)?;
-    gelu_backward_inplace(kind, saved.fc, scratch.d_f)?;
-    norm_forward(&block.ln_2, cx.config, cx.params, n, mid, &mut saved.ln_2, scratch.normed)?; // recomputed
-    block.c_fc.backward(cx.params, grads, n, scratch.normed, scratch.d_f, d_normed)?;
-    norm_backward(&block.ln_2, cx.params, grads, n, mid, &saved.ln_2, d_normed, scratch.dx, Beta::Accumulate)
+        Mlp::Gated => {
+            let output = sums(scratch.d_act, n, f, None, None);
+            block.down.backward_input("mlp down, dX", cx.weights, n, d_out, output)?;
+            let rows = view(saved.up, n, 2 * f);
+            let (gate, up) = (rows.slice(s![.., ..f]), rows.slice(s![.., f..]));
+            let (d_gate, d_up) = view_mut(scratch.d_up, n, 2 * f).split_at(ndarray::Axis(1), f);
+            measure("gate, backward", Work::bytes(7 * n * f * size_of::<E>()), || {
+                swiglu(gate, up, view_mut(scratch.act, n, f))?;
+                swiglu_backward(gate, up, view(scratch.d_act, n, f), d_gate, d_up)
+            })?;
+        }
+    }
+    block.down.backward_weights("mlp down, dW", grads, n, scratch.act, d_out)?;
+    norm_forward(&block.norm_2, config, params, n, middle, &mut saved.norm_2, scratch.normed)?; // recomputed
+    block.up.backward_weights("mlp up, dW", grads, n, scratch.normed, scratch.d_up)?;
+    let output = sums(scratch.d_normed, n, c, None, None);
+    block.up.backward_input("mlp up, dX", cx.weights, n, scratch.d_up, output)?;
+    let (stats, dy, dx) = (&saved.norm_2, &*scratch.d_normed, &mut *scratch.dx);
+    norm_backward(&block.norm_2, config, params, grads, n, middle, stats, dy, dx, Beta::Accumulate)
 }

@@ -1,20 +1,27 @@
-//! One block: attention, then the MLP, each with its norm before it and a residual connection round it.
+//! One block for every family: attention, then the MLP, each with its norm before it and a residual connection round it.
 //!
 //! ```text
-//! mid = x   + proj(attention(c_attn(ln_1(x))))
-//! out = mid + proj(gelu(c_fc(ln_2(mid))))
+//! middle = x      + out(attention(qkv(norm_1(x))))
+//! output = middle + down(f(up(norm_2(middle))))
 //! ```
+//!
+//! Families differ in data: which norm, whether queries and keys are normed and rotated, whether the MLP is gated.
+//! Rows that products read are of type `E`, float32 or bfloat16; the residual stream is float32.
 
 pub mod attn;
 pub mod mlp;
 
-use super::config::Config;
+use super::config::{Config, Norm as NormKind};
+use super::linear::{Gradients, Weights, view, view_mut};
 use super::params::{Block, Norm};
 use crate::error::Result;
 use crate::kernels::Beta;
+use crate::kernels::convert::convert;
 use crate::kernels::dropout::Dropout;
 use crate::kernels::layer_norm::{layer_norm, layer_norm_backward};
-use crate::model::linear::{view, view_mut};
+use crate::kernels::rms_norm::{rms_norm, rms_norm_backward};
+use crate::profile::{Work, measure};
+use crate::simd::Element;
 
 /// What both halves of a block look at and neither changes.
 #[derive(Clone, Copy)]
@@ -22,13 +29,15 @@ pub struct Context<'a> {
     /// The model's shape.
     pub config: &'a Config,
     /// All weights.
-    pub params: &'a [f32],
+    pub weights: Weights<'a>,
     /// Where this block's weights lie.
     pub block: &'a Block,
     /// Sequences.
     pub b: usize,
     /// Positions of each.
     pub t: usize,
+    /// Position of each sequence's first token.
+    pub first: usize,
     /// This pass's dropout, if any.
     pub dropout: Option<Masks>,
     /// The block's number, for its dropout streams.
@@ -81,28 +90,33 @@ impl Masks {
     }
 }
 
-/// `y = norm(x)` for the first `n` rows of `x`; keeps their mean and reciprocal deviation.
-pub fn norm_forward(
+/// `y = norm(x)` for the first `n` rows of `x`; keeps their mean (for a layer norm) and reciprocal deviation.
+pub fn norm_forward<E: Element>(
     norm: &Norm,
     config: &Config,
     params: &[f32],
     n: usize,
     x: &[f32],
     stats: &mut [&mut [f32]; 2],
-    y: &mut [f32],
+    y: &mut [E],
 ) -> Result<()> {
     let c = config.n_embd;
-    let bias = norm.bias.clone().map(|range| &params[range]);
+    let [weight, bias] = [&norm.weight, &norm.bias].map(|range| range.clone().map(|range| &params[range]));
     let [mean, rstd] = stats;
     let (mean, rstd) = (&mut mean[..n], &mut rstd[..n]);
-    layer_norm(view(x, n, c), &params[norm.weight.clone()], bias, config.norm_eps, view_mut(y, n, c), mean, rstd)
+    let (x, y) = (view(x, n, c), view_mut(y, n, c));
+    measure("norm", Work::bytes(n * c * (4 + size_of::<E>())), || match (config.norm, weight) {
+        (NormKind::LayerNorm, Some(weight)) => layer_norm(x, weight, bias, config.norm_eps, y, mean, rstd),
+        (_, weight) => rms_norm(x, weight, config.norm_eps, y, rstd),
+    })
 }
 
-/// Adds the gradients of gain and offset, and the norm's share to `dx`.
+/// Adds the gradients of gain and offset, and writes (or adds) the norm's share of `dx`.
 pub fn norm_backward(
     norm: &Norm,
+    config: &Config,
     params: &[f32],
-    grads: &mut [f32],
+    grads: &mut Gradients<'_>,
     n: usize,
     x: &[f32],
     stats: &[&mut [f32]; 2],
@@ -110,25 +124,35 @@ pub fn norm_backward(
     dx: &mut [f32],
     beta: Beta,
 ) -> Result<()> {
-    let c = norm.weight.len();
-    let (dweight, dbias) = match norm.bias.clone() {
-        None => (&mut grads[norm.weight.clone()], None),
-        Some(bias) => {
+    let c = config.n_embd;
+    let [mean, rstd] = stats;
+    let (mean, rstd) = (&mean[..n], &rstd[..n]);
+    let (x, dy, dx) = (view(x, n, c), view(dy, n, c), view_mut(dx, n, c));
+    let (dweight, dbias) = match (norm.weight.clone(), norm.bias.clone()) {
+        (Some(weight), Some(bias)) => {
             // The offset lies behind the gain in the flat buffer.
-            let (before, after) = grads.split_at_mut(bias.start);
-            (&mut before[norm.weight.clone()], Some(&mut after[..c]))
+            let (before, after) = grads.data.split_at_mut(bias.start);
+            (Some(&mut before[weight]), Some(&mut after[..c]))
         }
+        (weight, _) => (weight.map(|weight| &mut grads.data[weight]), None),
     };
-    let weight = &params[norm.weight.clone()];
-    layer_norm_backward(
-        view(x, n, c),
-        weight,
-        stats[0],
-        stats[1],
-        view(dy, n, c),
-        view_mut(dx, n, c),
-        beta,
-        dweight,
-        dbias,
-    )
+    let weight = norm.weight.clone().map(|range| &params[range]);
+    measure("norm, backward", Work::bytes(n * c * 16), || match (config.norm, weight, dweight) {
+        (NormKind::LayerNorm, Some(weight), Some(dweight)) => {
+            layer_norm_backward(x, weight, mean, rstd, dy, dx, beta, dweight, dbias)
+        }
+        (_, weight, dweight) => rms_norm_backward(x, weight, rstd, dy, dx, beta, dweight),
+    })
+}
+
+/// The gradient of the stream as an operand of products: itself, or a narrow copy in `room`; dropped by `mask`.
+pub fn operand<'a, E: Element>(dx: &'a [f32], mask: Option<Dropout>, room: &'a mut [E]) -> Result<&'a [E]> {
+    if !E::HALF && mask.is_none() {
+        return Ok(bytemuck::cast_slice(dx));
+    }
+    measure("narrow dx", Work::bytes(dx.len() * (4 + size_of::<E>())), || {
+        convert(dx, room)?;
+        mask.map_or(Ok(()), |mask| crate::kernels::dropout::dropout(room, mask))
+    })?;
+    Ok(room)
 }

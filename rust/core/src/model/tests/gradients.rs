@@ -4,6 +4,7 @@ use super::*;
 use crate::model::block::Place;
 use subgpt_testkit::gpt::{self, BlockMasks};
 use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
+use subgpt_testkit::rows::{gelu_erf, gelu_tanh};
 
 const B: usize = 2;
 const T: usize = 5;
@@ -46,8 +47,19 @@ fn check(config: Config) {
         n_head: config.n_head,
         n_embd: config.n_embd,
         n_inner: config.inner(),
-        tanh: config.activation == Activation::GeluNew,
+        n_kv_head: config.kv_heads(),
+        activation: match config.activation {
+            Activation::Gelu => gelu_erf,
+            Activation::GeluNew => gelu_tanh,
+            Activation::Relu2 => |x| x.max(0.0).powi(2),
+            Activation::Silu => |x| x / (1.0 + (-x).exp()),
+        },
+        gated: config.mlp == Mlp::Gated,
+        rms: config.norm == Norm::RmsNorm,
         eps: f64::from(config.norm_eps),
+        rope_theta: (config.position == Position::Rotary).then_some(config.rope_theta),
+        qk_norm: config.qk_norm,
+        llama: !config.is_gpt2(),
         masks: masks(&model),
         place: &|name| layout.get(name).map(|tensor| tensor.range.clone()),
     };
@@ -82,6 +94,34 @@ fn without_biases_and_untied() {
 fn with_dropout_replayed_from_its_counters() {
     check(Config { dropout: 0.3, ..tiny() });
     check(Config { dropout: 0.3, bias: false, tie_embeddings: false, n_inner: None, ..tiny() });
+}
+
+#[test]
+fn later_blocks() {
+    check(modern());
+    check(Config { dropout: 0.3, tie_embeddings: true, bias: true, ..modern() });
+    let plain = Config { activation: Activation::Relu2, mlp: Mlp::Plain, norm_gain: false, ..modern() };
+    check(plain.clone());
+    check(Config { position: Position::Learned, n_kv_head: None, ..plain.clone() });
+    check(Config { qk_norm: false, norm: Norm::LayerNorm, norm_gain: true, bias: true, ..plain });
+}
+
+#[test]
+fn blocks_computed_once_more_give_the_same_bits() {
+    for config in [tiny(), modern(), Config { dropout: 0.3, ..modern() }] {
+        for precision in [Precision::Float32, Precision::Bfloat16] {
+            let ids = some_ids(B * T, config.vocab_size);
+            let targets = targets(&ids);
+            let [kept, recomputed] = [false, true].map(|again| {
+                let mut model = lively(config.clone());
+                model.set_precision(precision);
+                model.gradient_checkpointing = again;
+                let loss = model.backward(&ids, &targets, B, T, -100, 1.0).unwrap();
+                (loss.to_bits(), bits(model.grads().unwrap()))
+            });
+            assert!(kept == recomputed);
+        }
+    }
 }
 
 #[test]

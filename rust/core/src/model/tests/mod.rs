@@ -7,23 +7,49 @@ mod gradients;
 
 use super::Gpt;
 use super::arena::Arena;
-use super::config::{Activation, Config};
+use super::config::{Activation, Config, Mlp, Norm, Position};
+use crate::kernels::matmul::Precision;
 use subgpt_testkit::noise::Noise;
 
 /// Small, with no two sizes alike.
-fn tiny() -> Config {
+pub(super) fn tiny() -> Config {
     Config {
         vocab_size: 11,
         block_size: 7,
         n_layer: 2,
         n_head: 2,
+        n_kv_head: None,
         n_embd: 6,
         n_inner: Some(10),
         bias: true,
         dropout: 0.0,
         activation: Activation::GeluNew,
+        mlp: Mlp::Plain,
+        norm: Norm::LayerNorm,
+        norm_gain: true,
         norm_eps: 1e-5,
+        position: Position::Learned,
+        rope_theta: 1e4,
+        qk_norm: false,
         tie_embeddings: true,
+    }
+}
+
+/// A later block: everything that GPT-2's has not.
+fn modern() -> Config {
+    Config {
+        n_head: 4,
+        n_kv_head: Some(2),
+        n_embd: 16,
+        bias: false,
+        activation: Activation::Silu,
+        mlp: Mlp::Gated,
+        norm: Norm::RmsNorm,
+        position: Position::Rotary,
+        rope_theta: 100.0,
+        qk_norm: true,
+        tie_embeddings: false,
+        ..tiny()
     }
 }
 
@@ -33,7 +59,7 @@ fn lively(config: Config) -> Gpt {
     let mut noise = Noise::new(5);
     for tensor in model.layout.tensors.clone() {
         let values = noise.normal(tensor.range.len(), 0.4);
-        let offset = if tensor.name.contains("ln_") && tensor.name.ends_with(".weight") { 1.0 } else { 0.0 };
+        let offset = if tensor.name.ends_with(".weight") && !tensor.is_matrix() { 1.0 } else { 0.0 };
         model.params[tensor.range].iter_mut().zip(values).for_each(|(p, v)| *p = v + offset);
     }
     model

@@ -13,7 +13,7 @@
 use super::pack::{self, Group};
 use super::tile::{self, KEYS, Lanes, QUERIES, Row, SLICE};
 use super::{Plan, Scratch, for_each, head_of, split};
-use crate::simd::{self, Kernel, LANES, Simd, isa};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis, s};
 use std::f32::consts::LOG2_E;
 
@@ -21,30 +21,30 @@ use std::f32::consts::LOG2_E;
 const BLOCK: usize = 4;
 
 /// What the forward pass read and wrote, and the gradient of its output.
-pub(super) struct Inputs<'a> {
-    pub q: ArrayView4<'a, f32>,
-    pub k: ArrayView4<'a, f32>,
-    pub v: ArrayView4<'a, f32>,
-    pub out: ArrayView4<'a, f32>,
+pub(super) struct Inputs<'a, E> {
+    pub q: ArrayView4<'a, E>,
+    pub k: ArrayView4<'a, E>,
+    pub v: ArrayView4<'a, E>,
+    pub out: ArrayView4<'a, E>,
     pub lse: ArrayView3<'a, f32>,
-    pub dout: ArrayView4<'a, f32>,
+    pub dout: ArrayView4<'a, E>,
 }
 
 /// The gradients of one key/value head and of its query heads.
-struct Part<'a> {
+struct Part<'a, E> {
     batch: usize,
     kv_head: usize,
-    dq: ArrayViewMut3<'a, f32>,
-    dk: ArrayViewMut2<'a, f32>,
-    dv: ArrayViewMut2<'a, f32>,
+    dq: ArrayViewMut3<'a, E>,
+    dk: ArrayViewMut2<'a, E>,
+    dv: ArrayViewMut2<'a, E>,
 }
 
-fn parts<'a>(
+fn parts<'a, E>(
     plan: &Plan,
-    dq: ArrayViewMut4<'a, f32>,
-    dk: ArrayViewMut4<'a, f32>,
-    dv: ArrayViewMut4<'a, f32>,
-) -> Vec<Part<'a>> {
+    dq: ArrayViewMut4<'a, E>,
+    dk: ArrayViewMut4<'a, E>,
+    dv: ArrayViewMut4<'a, E>,
+) -> Vec<Part<'a, E>> {
     let mut parts = Vec::with_capacity(plan.batch * plan.kv_heads);
     let batches = split(dq).zip(split(dk)).zip(split(dv));
     for (batch, ((mut dq, dk), dv)) in batches.enumerate() {
@@ -58,12 +58,12 @@ fn parts<'a>(
 }
 
 /// Computes the gradients; shapes are checked.
-pub(super) fn run(
+pub(super) fn run<E: Element>(
     plan: &Plan,
-    inputs: &Inputs,
-    dq: ArrayViewMut4<f32>,
-    dk: ArrayViewMut4<f32>,
-    dv: ArrayViewMut4<f32>,
+    inputs: &Inputs<E>,
+    dq: ArrayViewMut4<E>,
+    dk: ArrayViewMut4<E>,
+    dv: ArrayViewMut4<E>,
 ) {
     let isa = isa::current();
     for_each(plan.work(), parts(plan, dq, dk, dv), |part, scratch| {
@@ -72,10 +72,10 @@ pub(super) fn run(
 }
 
 /// One key/value head.
-struct Backward<'p, 'i, 'o> {
+struct Backward<'p, 'i, 'o, E> {
     plan: &'p Plan,
-    inputs: &'p Inputs<'i>,
-    part: Part<'o>,
+    inputs: &'p Inputs<'i, E>,
+    part: Part<'o, E>,
     scratch: &'p mut Scratch,
 }
 
@@ -106,8 +106,9 @@ struct Strips<'a> {
     factors: &'a mut Vec<f32>,
 }
 
-impl Kernel for Backward<'_, '_, '_> {
+impl<E: Element> Kernel for Backward<'_, '_, '_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -120,9 +121,9 @@ impl Kernel for Backward<'_, '_, '_> {
         let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * width, [Lanes::ZERO; KEYS]);
         let value_blocks = pack::reserve(&mut scratch.value_blocks, tiles * width, [Lanes::ZERO; KEYS]);
         let key_rows = pack::reserve(&mut scratch.key_rows, plan.keys * width, Lanes::ZERO);
-        pack::blocks(k, 0..plan.keys, width, key_blocks);
-        pack::blocks(v, 0..plan.keys, width, value_blocks);
-        pack::rows(k, 0..plan.keys, width, key_rows);
+        pack::blocks(s, k, 0..plan.keys, width, key_blocks);
+        pack::blocks(s, v, 0..plan.keys, width, value_blocks);
+        pack::rows(s, k, 0..plan.keys, width, key_rows);
         let mut keys = Keys {
             key_blocks,
             value_blocks,
@@ -179,11 +180,11 @@ impl Kernel for Backward<'_, '_, '_> {
 impl Queries<'_> {
     /// Packs a group of one head.
     #[inline(always)]
-    fn load<S: Simd>(
+    fn load<S: Simd, E: Element>(
         &mut self,
         s: S,
         plan: &Plan,
-        inputs: &Inputs,
+        inputs: &Inputs<E>,
         batch: usize,
         head: usize,
         group: &Group,
@@ -191,9 +192,9 @@ impl Queries<'_> {
         out_rows: &mut [Lanes],
     ) {
         let range = group.first..group.first + group.live;
-        pack::rows(head_of(&inputs.q, batch, head), range.clone(), width, self.rows);
-        pack::rows(head_of(&inputs.dout, batch, head), range.clone(), width, self.dout_rows);
-        pack::rows(head_of(&inputs.out, batch, head), range, width, out_rows);
+        pack::rows(s, head_of(&inputs.q, batch, head), range.clone(), width, self.rows);
+        pack::rows(s, head_of(&inputs.dout, batch, head), range.clone(), width, self.dout_rows);
+        pack::rows(s, head_of(&inputs.out, batch, head), range, width, out_rows);
         pack::transpose(self.rows, width, plan.factors().0, self.queries);
         pack::transpose(self.dout_rows, width, 1.0, self.douts);
         let lse: ArrayView1<f32> = inputs.lse.index_axis(Axis(0), batch).index_axis_move(Axis(0), head);

@@ -7,7 +7,7 @@
 use super::pack;
 use super::tile::{self, Lanes};
 use super::{Plan, Scratch, for_each, head_of, split};
-use crate::simd::{self, Kernel, LANES, Simd, isa};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
 use std::ops::Range;
@@ -16,14 +16,14 @@ use std::ops::Range;
 pub const MAX_QUERIES: usize = 4;
 
 /// The outputs of the query heads that share a key/value head.
-struct Part<'a> {
+struct Part<'a, E> {
     batch: usize,
     kv_head: usize,
-    out: ArrayViewMut3<'a, f32>,
+    out: ArrayViewMut3<'a, E>,
     lse: ArrayViewMut2<'a, f32>,
 }
 
-fn parts<'a>(plan: &Plan, out: ArrayViewMut4<'a, f32>, lse: ArrayViewMut3<'a, f32>) -> Vec<Part<'a>> {
+fn parts<'a, E>(plan: &Plan, out: ArrayViewMut4<'a, E>, lse: ArrayViewMut3<'a, f32>) -> Vec<Part<'a, E>> {
     let mut parts = Vec::with_capacity(plan.batch * plan.kv_heads);
     for (batch, (mut out, mut lse)) in split(out).zip(split(lse)).enumerate() {
         for kv_head in 0..plan.kv_heads {
@@ -37,12 +37,12 @@ fn parts<'a>(plan: &Plan, out: ArrayViewMut4<'a, f32>, lse: ArrayViewMut3<'a, f3
 }
 
 /// Computes `out` and `lse`; shapes are checked.
-pub(super) fn run(
+pub(super) fn run<E: Element>(
     plan: &Plan,
-    q: ArrayView4<f32>,
-    k: ArrayView4<f32>,
-    v: ArrayView4<f32>,
-    out: ArrayViewMut4<f32>,
+    q: ArrayView4<E>,
+    k: ArrayView4<E>,
+    v: ArrayView4<E>,
+    out: ArrayViewMut4<E>,
     lse: ArrayViewMut3<f32>,
 ) {
     if out.is_empty() {
@@ -60,17 +60,18 @@ pub(super) fn run(
 }
 
 /// One key/value head.
-struct Decode<'p, 'i, 'o> {
+struct Decode<'p, 'i, 'o, E> {
     plan: &'p Plan,
-    q: ArrayView3<'i, f32>,
-    k: ArrayView2<'i, f32>,
-    v: ArrayView2<'i, f32>,
-    part: Part<'o>,
+    q: ArrayView3<'i, E>,
+    k: ArrayView2<'i, E>,
+    v: ArrayView2<'i, E>,
+    part: Part<'o, E>,
     scratch: &'p mut Scratch,
 }
 
-impl Kernel for Decode<'_, '_, '_> {
+impl<E: Element> Kernel for Decode<'_, '_, '_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -83,7 +84,7 @@ impl Kernel for Decode<'_, '_, '_> {
         let block = pack::reserve(&mut scratch.value_rows, LANES * width, Lanes::ZERO);
         let acc = pack::reserve(&mut scratch.out, count * width, Lanes::ZERO);
         for (shared, out) in queries.chunks_exact_mut(plan.queries * width).enumerate() {
-            pack::rows(q.index_axis(Axis(0), shared), 0..plan.queries, width, out);
+            pack::rows(s, q.index_axis(Axis(0), shared), 0..plan.queries, width, out);
         }
         dots(s, k, keys.clone(), plan.factors(), queries, width, block, strip);
         for row in 0..count {
@@ -115,9 +116,9 @@ impl Kernel for Decode<'_, '_, '_> {
 
 /// The scores in bits of all queries with the keys `keys`, 16 keys a vector of the strip.
 #[inline(always)]
-fn dots<S: Simd>(
+fn dots<S: Simd, E: Element>(
     s: S,
-    k: ArrayView2<f32>,
+    k: ArrayView2<E>,
     keys: Range<usize>,
     (factor, cap): (f32, Option<f32>),
     queries: &[Lanes],
@@ -129,7 +130,7 @@ fn dots<S: Simd>(
     let mut partial = [Lanes::ZERO; LANES];
     for at in 0..length {
         let first = keys.start + at * LANES;
-        pack::rows(k, first..keys.end.min(first + LANES), width, block);
+        pack::rows(s, k, first..keys.end.min(first + LANES), width, block);
         for (row, query) in queries.chunks_exact(width).enumerate() {
             let out = &mut strip[row * length + at].0;
             for (partial, key) in partial.iter_mut().zip(block.chunks_exact(width)) {
@@ -171,9 +172,9 @@ fn softmax<S: Simd>(s: S, strip: &mut [Lanes], seen: Range<usize>) -> (f32, f32)
 
 /// The weighted sums of the values, a block of 16 at a time.
 #[inline(always)]
-fn combine<S: Simd>(
+fn combine<S: Simd, E: Element>(
     s: S,
-    v: ArrayView2<f32>,
+    v: ArrayView2<E>,
     keys: Range<usize>,
     strip: &[Lanes],
     length: usize,
@@ -184,7 +185,7 @@ fn combine<S: Simd>(
     acc.fill(Lanes::ZERO);
     for at in 0..length {
         let first = keys.start + at * LANES;
-        pack::rows(v, first..keys.end.min(first + LANES), width, block);
+        pack::rows(s, v, first..keys.end.min(first + LANES), width, block);
         for (row, acc) in acc.chunks_exact_mut(width).enumerate() {
             let weights = &strip[row * length + at].0;
             for (column, acc) in acc.iter_mut().enumerate() {

@@ -6,7 +6,7 @@
 use super::pack::{self, Group};
 use super::tile::{self, HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
 use super::{Plan, Scratch, for_each, head_of, split};
-use crate::simd::{self, Kernel, LANES, Simd, isa};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
 use std::ops::Range;
@@ -20,16 +20,16 @@ const PART: usize = 4 * QUERIES;
 const BLOCK: usize = 256;
 
 /// Some consecutive queries of one head.
-struct Part<'a> {
+struct Part<'a, E> {
     batch: usize,
     head: usize,
     first: usize,
-    out: ArrayViewMut2<'a, f32>,
+    out: ArrayViewMut2<'a, E>,
     lse: ArrayViewMut1<'a, f32>,
 }
 
 /// Cuts the outputs into parts, by shape alone; those with most work first.
-fn parts<'a>(plan: &Plan, out: ArrayViewMut4<'a, f32>, lse: ArrayViewMut3<'a, f32>) -> Vec<Part<'a>> {
+fn parts<'a, E>(plan: &Plan, out: ArrayViewMut4<'a, E>, lse: ArrayViewMut3<'a, f32>) -> Vec<Part<'a, E>> {
     let cuts = TASKS.div_ceil(plan.batch * plan.heads).min(plan.queries.div_ceil(PART));
     let rows = plan.queries.div_ceil(cuts).next_multiple_of(QUERIES);
     let mut parts = Vec::with_capacity(plan.batch * plan.heads * cuts);
@@ -51,12 +51,12 @@ fn parts<'a>(plan: &Plan, out: ArrayViewMut4<'a, f32>, lse: ArrayViewMut3<'a, f3
 }
 
 /// Computes `out` and `lse`; shapes are checked.
-pub(super) fn run(
+pub(super) fn run<E: Element>(
     plan: &Plan,
-    q: ArrayView4<f32>,
-    k: ArrayView4<f32>,
-    v: ArrayView4<f32>,
-    out: ArrayViewMut4<f32>,
+    q: ArrayView4<E>,
+    k: ArrayView4<E>,
+    v: ArrayView4<E>,
+    out: ArrayViewMut4<E>,
     lse: ArrayViewMut3<f32>,
 ) {
     if out.is_empty() {
@@ -73,17 +73,18 @@ pub(super) fn run(
 }
 
 /// One part, with the inputs of its head.
-struct Forward<'p, 'i, 'o> {
+struct Forward<'p, 'i, 'o, E> {
     plan: &'p Plan,
-    q: ArrayView2<'i, f32>,
-    k: ArrayView2<'i, f32>,
-    v: ArrayView2<'i, f32>,
-    part: Part<'o>,
+    q: ArrayView2<'i, E>,
+    k: ArrayView2<'i, E>,
+    v: ArrayView2<'i, E>,
+    part: Part<'o, E>,
     scratch: &'p mut Scratch,
 }
 
-impl Kernel for Forward<'_, '_, '_> {
+impl<E: Element> Kernel for Forward<'_, '_, '_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -94,9 +95,9 @@ impl Kernel for Forward<'_, '_, '_> {
         let base = all.start / KEYS;
         let (from, tiles) = (base * KEYS, all.end.div_ceil(KEYS) - base);
         let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * width, [Lanes::ZERO; KEYS]);
-        pack::blocks(k, from..all.end, width, key_blocks);
+        pack::blocks(s, k, from..all.end, width, key_blocks);
         let values = pack::reserve(&mut scratch.value_rows, (all.end - from) * width, Lanes::ZERO);
-        pack::rows(v, from..all.end, width, values);
+        pack::rows(s, v, from..all.end, width, values);
         let strip = pack::reserve(&mut scratch.strip, tiles, [Row::ZERO; KEYS]);
         let rows = pack::reserve(&mut scratch.query_rows, QUERIES * width, Lanes::ZERO);
         let queries = pack::reserve(&mut scratch.queries, width * LANES, Row::ZERO);
@@ -105,7 +106,7 @@ impl Kernel for Forward<'_, '_, '_> {
         let (mut out, mut lse) = (part.out, part.lse);
         for start in (0..count).step_by(QUERIES) {
             let group = plan.group(first + start, QUERIES.min(count - start));
-            pack::rows(q, group.first..group.first + group.live, width, rows);
+            pack::rows(s, q, group.first..group.first + group.live, width, rows);
             pack::transpose(rows, width, query_factor, queries);
             let max = score_strip(s, &group, base, key_blocks, width, queries, cap, strip);
             let sum = exponentials(s, &group, base, &max, strip);

@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::kernels::check;
 use crate::kernels::dropout::Dropout;
 use crate::parallel;
+use crate::simd::Element;
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut, ArrayViewMut3, ArrayViewMut4, Axis, RemoveAxis};
 use pack::Group;
 use std::cell::RefCell;
@@ -65,12 +66,12 @@ pub struct Options {
 ///
 /// # Errors
 /// [`Error::Shape`] where a shape or the last stride does not fit, [`Error::Value`] for an option out of range.
-pub fn attention(
-    q: ArrayView4<f32>,
-    k: ArrayView4<f32>,
-    v: ArrayView4<f32>,
+pub fn attention<E: Element>(
+    q: ArrayView4<E>,
+    k: ArrayView4<E>,
+    v: ArrayView4<E>,
     options: &Options,
-    out: ArrayViewMut4<f32>,
+    out: ArrayViewMut4<E>,
     lse: ArrayViewMut3<f32>,
 ) -> Result<()> {
     const OP: &str = "attention";
@@ -91,17 +92,17 @@ pub fn attention(
 ///
 /// # Errors
 /// As [`attention`].
-pub fn attention_backward(
-    q: ArrayView4<f32>,
-    k: ArrayView4<f32>,
-    v: ArrayView4<f32>,
-    out: ArrayView4<f32>,
+pub fn attention_backward<E: Element>(
+    q: ArrayView4<E>,
+    k: ArrayView4<E>,
+    v: ArrayView4<E>,
+    out: ArrayView4<E>,
     lse: ArrayView3<f32>,
-    dout: ArrayView4<f32>,
+    dout: ArrayView4<E>,
     options: &Options,
-    dq: ArrayViewMut4<f32>,
-    dk: ArrayViewMut4<f32>,
-    dv: ArrayViewMut4<f32>,
+    dq: ArrayViewMut4<E>,
+    dk: ArrayViewMut4<E>,
+    dv: ArrayViewMut4<E>,
 ) -> Result<()> {
     const OP: &str = "attention_backward";
     let plan = Plan::new(OP, q.view(), k.view(), v.view(), options)?;
@@ -132,11 +133,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(
+    fn new<E: Element>(
         op: &'static str,
-        q: ArrayView4<f32>,
-        k: ArrayView4<f32>,
-        v: ArrayView4<f32>,
+        q: ArrayView4<E>,
+        k: ArrayView4<E>,
+        v: ArrayView4<E>,
         options: &Options,
     ) -> Result<Plan> {
         let (batch, heads, queries, dim) = q.dim();
@@ -213,7 +214,7 @@ impl Plan {
 }
 
 /// `view` must have `shape` and a contiguous last axis.
-fn check_view(op: &'static str, what: &'static str, view: ArrayView4<f32>, shape: &[usize]) -> Result<()> {
+fn check_view<E>(op: &'static str, what: &'static str, view: ArrayView4<E>, shape: &[usize]) -> Result<()> {
     check::shape(op, what, view.shape(), shape)?;
     if view.is_empty() || shape[3] == 1 || view.strides()[3] == 1 {
         return Ok(());
@@ -223,12 +224,12 @@ fn check_view(op: &'static str, what: &'static str, view: ArrayView4<f32>, shape
 }
 
 /// One head of one sequence: `(T, D)`.
-fn head_of<'a>(view: &ArrayView4<'a, f32>, batch: usize, head: usize) -> ArrayView2<'a, f32> {
+fn head_of<'a, E>(view: &ArrayView4<'a, E>, batch: usize, head: usize) -> ArrayView2<'a, E> {
     (*view).index_axis_move(Axis(0), batch).index_axis_move(Axis(0), head)
 }
 
 /// The parts of a view along its first axis, each to be owned by a task.
-fn split<'a, D: RemoveAxis>(view: ArrayViewMut<'a, f32, D>) -> impl Iterator<Item = ArrayViewMut<'a, f32, D::Smaller>> {
+fn split<'a, E, D: RemoveAxis>(view: ArrayViewMut<'a, E, D>) -> impl Iterator<Item = ArrayViewMut<'a, E, D::Smaller>> {
     let mut rest = Some(view);
     std::iter::from_fn(move || {
         let view = rest.take().filter(|view| view.len_of(Axis(0)) > 0)?;

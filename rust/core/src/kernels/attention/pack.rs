@@ -3,7 +3,7 @@
 use super::Plan;
 use super::tile::{HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
 use crate::kernels::dropout::Dropout;
-use crate::simd::{LANES, Simd};
+use crate::simd::{Element, LANES, Simd};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ pub(super) fn reserve<T: Copy>(buffer: &mut Vec<T>, len: usize, zero: T) -> &mut
 
 /// Row `i` of a view whose last axis is contiguous (checked at the door).
 #[inline(always)]
-pub(super) fn row<'a>(view: ArrayView2<'a, f32>, i: usize) -> &'a [f32] {
+pub(super) fn row<E>(view: ArrayView2<'_, E>, i: usize) -> &[E] {
     view.index_axis_move(Axis(0), i).to_slice().unwrap_or(&[])
 }
 
@@ -28,37 +28,47 @@ pub(super) fn vectors(dim: usize) -> usize {
 
 /// Writes `row` as vectors `step` apart, the last one padded with zeros.
 #[inline(always)]
-fn spread(row: &[f32], out: &mut [Lanes], step: usize) {
+fn spread<S: Simd, E: Element>(s: S, row: &[E], out: &mut [Lanes], step: usize) {
     let (whole, tail) = row.as_chunks::<LANES>();
     for (lanes, out) in whole.iter().zip(out.iter_mut().step_by(step)) {
-        out.0 = *lanes;
+        s.store(&mut out.0, E::load(s, lanes));
     }
     if !tail.is_empty() {
-        let out = &mut out[whole.len() * step];
-        *out = Lanes::ZERO;
-        out.0[..tail.len()].copy_from_slice(tail);
+        s.store(&mut out[whole.len() * step].0, E::load_tail(s, tail, 0.0));
     }
 }
 
 /// The rows `range`, each padded to `width` vectors; rows past the end of `out`'s range are zero.
 #[inline(always)]
-pub(super) fn rows(view: ArrayView2<f32>, range: Range<usize>, width: usize, out: &mut [Lanes]) {
+pub(super) fn rows<S: Simd, E: Element>(
+    s: S,
+    view: ArrayView2<E>,
+    range: Range<usize>,
+    width: usize,
+    out: &mut [Lanes],
+) {
     let live = range.len() * width;
     for (i, out) in range.zip(out[..live].chunks_exact_mut(width)) {
-        spread(row(view, i), out, 1);
+        spread(s, row(view, i), out, 1);
     }
     out[live..].fill(Lanes::ZERO);
 }
 
 /// The rows `range` as tiles of [`KEYS`] rows, a tile as `width` blocks of 16 coordinates; missing rows are zero.
 #[inline(always)]
-pub(super) fn blocks(view: ArrayView2<f32>, range: Range<usize>, width: usize, out: &mut [[Lanes; KEYS]]) {
+pub(super) fn blocks<S: Simd, E: Element>(
+    s: S,
+    view: ArrayView2<E>,
+    range: Range<usize>,
+    width: usize,
+    out: &mut [[Lanes; KEYS]],
+) {
     for (tile, out) in out.chunks_exact_mut(width).enumerate() {
         let first = range.start + tile * KEYS;
         let out = out.as_flattened_mut();
         for key in 0..KEYS {
             if first + key < range.end {
-                spread(row(view, first + key), &mut out[key..], KEYS);
+                spread(s, row(view, first + key), &mut out[key..], KEYS);
             } else {
                 out[key..].iter_mut().step_by(KEYS).for_each(|lanes| *lanes = Lanes::ZERO);
             }
@@ -130,12 +140,12 @@ pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
 
 /// Writes padded rows, each multiplied by its factor, into the rows of a view.
 #[inline(always)]
-pub(super) fn unpack<S: Simd>(
+pub(super) fn unpack<S: Simd, E: Element>(
     s: S,
     rows: &[Lanes],
     width: usize,
     factor: impl Fn(usize) -> f32,
-    mut out: ArrayViewMut2<f32>,
+    mut out: ArrayViewMut2<E>,
 ) {
     for (i, out) in out.outer_iter_mut().enumerate() {
         let factor = s.splat(factor(i));
@@ -143,10 +153,10 @@ pub(super) fn unpack<S: Simd>(
         let Some(out) = out.into_slice() else { continue };
         let (whole, tail) = out.as_chunks_mut::<LANES>();
         for (out, lanes) in whole.iter_mut().zip(from) {
-            s.store(out, s.mul(s.load(&lanes.0), factor));
+            E::store(s, out, s.mul(s.load(&lanes.0), factor));
         }
         if !tail.is_empty() {
-            s.store_tail(tail, s.mul(s.load(&from[width - 1].0), factor));
+            E::store_tail(s, tail, s.mul(s.load(&from[width - 1].0), factor));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rng::{Philox, Stream};
+use crate::simd::bf16;
 use crate::simd::isa::{self, Isa};
 use ndarray::{Array3, Array4, ArrayView4, s};
 use proptest::prelude::*;
@@ -9,6 +10,9 @@ use subgpt_testkit::attention::Attention;
 
 /// Floats after every row that nobody may read or write.
 const GUARD: usize = 3;
+
+/// Errors of bfloat16, over the largest number: half a unit of 2^-8 for each rounding of output and log-sum-exp.
+const HALF: f64 = 0.02;
 
 /// Sizes, options and spread of the inputs.
 #[derive(Clone, Debug)]
@@ -61,18 +65,18 @@ impl Case {
 }
 
 /// A `(B, T, H, D)` array with guards, seen as `(B, H, T, D)`.
-struct Guarded(Array4<f32>);
+struct Guarded<E>(Array4<E>);
 
-impl Guarded {
-    fn new(batch: usize, heads: usize, t: usize, dim: usize) -> Guarded {
-        Guarded(Array4::from_elem((batch, t, heads, dim + GUARD), f32::NAN))
+impl<E: Element> Guarded<E> {
+    fn new(batch: usize, heads: usize, t: usize, dim: usize) -> Guarded<E> {
+        Guarded(Array4::from_elem((batch, t, heads, dim + GUARD), E::from_f32(f32::NAN)))
     }
 
-    fn random(batch: usize, heads: usize, t: usize, dim: usize, seed: u64, std: f64) -> Guarded {
+    fn random(batch: usize, heads: usize, t: usize, dim: usize, seed: u64, std: f64) -> Guarded<E> {
         let mut x = vec![0.0; batch * heads * t * dim];
         Philox::new(seed, Stream::Test, 0).fill_normal(&mut x, std);
         let mut out = Guarded::new(batch, heads, t, dim);
-        out.view_mut().iter_mut().zip(x).for_each(|(to, x)| *to = x);
+        out.view_mut().iter_mut().zip(x).for_each(|(to, x)| *to = E::from_f32(x));
         out
     }
 
@@ -80,39 +84,39 @@ impl Guarded {
         self.0.dim().3 - GUARD
     }
 
-    fn view(&self) -> ArrayView4<'_, f32> {
+    fn view(&self) -> ArrayView4<'_, E> {
         self.0.slice(s![.., .., .., ..self.dim()]).permuted_axes([0, 2, 1, 3])
     }
 
-    fn view_mut(&mut self) -> ArrayViewMut4<'_, f32> {
+    fn view_mut(&mut self) -> ArrayViewMut4<'_, E> {
         let dim = self.dim();
         self.0.slice_mut(s![.., .., .., ..dim]).permuted_axes([0, 2, 1, 3])
     }
 
     fn flat(&self) -> Vec<f64> {
-        self.view().iter().map(|&x| f64::from(x)).collect()
+        self.view().iter().map(|&x| f64::from(x.to_f32())).collect()
     }
 
     fn assert_guards(&self) {
-        assert!(self.0.slice(s![.., .., .., self.dim()..]).iter().all(|x| x.is_nan()), "a guard was written");
+        assert!(self.0.slice(s![.., .., .., self.dim()..]).iter().all(|x| x.to_f32().is_nan()), "a guard was written");
     }
 }
 
 /// Inputs and everything that the kernels make of them.
-struct Computed {
-    q: Guarded,
-    k: Guarded,
-    v: Guarded,
-    dout: Guarded,
-    out: Guarded,
+struct Computed<E> {
+    q: Guarded<E>,
+    k: Guarded<E>,
+    v: Guarded<E>,
+    dout: Guarded<E>,
+    out: Guarded<E>,
     lse: Array3<f32>,
-    dq: Guarded,
-    dk: Guarded,
-    dv: Guarded,
+    dq: Guarded<E>,
+    dk: Guarded<E>,
+    dv: Guarded<E>,
 }
 
-impl Computed {
-    fn new(case: &Case) -> Computed {
+impl<E: Element> Computed<E> {
+    fn new(case: &Case) -> Computed<E> {
         let n = &case.naive;
         let like_q = |seed| Guarded::random(n.batch, n.heads, n.queries, n.dim, seed, case.std);
         let like_k = |seed| Guarded::random(n.batch, n.kv_heads, n.keys, n.dim, seed, case.std);
@@ -142,7 +146,11 @@ impl Computed {
     fn bits(&self) -> Vec<u32> {
         let views = [&self.out, &self.dq, &self.dk, &self.dv];
         let lse = self.lse.iter().map(|x| x.to_bits());
-        views.iter().flat_map(|x| x.view().iter().map(|x| x.to_bits()).collect::<Vec<_>>()).chain(lse).collect()
+        views
+            .iter()
+            .flat_map(|x| x.view().iter().map(|x| x.to_f32().to_bits()).collect::<Vec<_>>())
+            .chain(lse)
+            .collect()
     }
 }
 
@@ -155,10 +163,10 @@ fn error(got: &[f64], expected: &[f64], floor: f64) -> f64 {
 }
 
 /// Checks all outputs of `case` on every instruction set to `tolerance`, and AVX2 against AVX-512 to the bit.
-fn check_to(case: &Case, tolerance: f64) {
+fn check_to<E: Element>(case: &Case, tolerance: f64) {
     let mut bits = Vec::new();
     for isa in isa::available() {
-        let c = isa::with(isa, || Computed::new(case));
+        let c = isa::with(isa, || Computed::<E>::new(case));
         let (q, k, v, dout) = (c.q.flat(), c.k.flat(), c.v.flat(), c.dout.flat());
         let (out, lse) = case.naive.forward(&q, &k, &v);
         let g = case.naive.backward(&q, &k, &v, &dout);
@@ -183,7 +191,8 @@ fn check_to(case: &Case, tolerance: f64) {
 }
 
 fn check(case: Case) {
-    check_to(&case, 1e-5);
+    check_to::<f32>(&case, 1e-5);
+    check_to::<bf16>(&case, HALF);
 }
 
 #[test]
@@ -243,10 +252,10 @@ fn dropped_probabilities() {
 #[test]
 fn large_scores_do_not_overflow() {
     // Scores of some thousand: the log-sum-exp in f32 leaves about four digits of a probability.
-    check_to(&Case::square(50, 16).spread(30.0), 2e-3);
-    check_to(&Case::new(1, (2, 2), (2, 50), 16).spread(30.0), 2e-3);
+    check_to::<f32>(&Case::square(50, 16).spread(30.0), 2e-3);
+    check_to::<f32>(&Case::new(1, (2, 2), (2, 50), 16).spread(30.0), 2e-3);
     for isa in isa::available() {
-        let c = isa::with(isa, || Computed::new(&Case::square(40, 32).spread(1e4)));
+        let c = isa::with(isa, || Computed::<f32>::new(&Case::square(40, 32).spread(1e4)));
         assert!(c.out.view().iter().chain(c.dq.view().iter()).all(|x| x.is_finite()));
     }
 }
@@ -255,7 +264,7 @@ fn large_scores_do_not_overflow() {
 fn gradients_agree_with_central_differences_of_the_forward() {
     let case = Case::new(1, (2, 1), (9, 12), 5).softcap(3.0, 0.5).window(7);
     let n = &case.naive;
-    let c = Computed::new(&case);
+    let c = Computed::<f32>::new(&case);
     let (inputs, dout) = ([c.q.flat(), c.k.flat(), c.v.flat()], c.dout.flat());
     let loss =
         |x: &[Vec<f64>; 3]| -> f64 { n.forward(&x[0], &x[1], &x[2]).0.iter().zip(&dout).map(|(a, b)| a * b).sum() };
@@ -282,7 +291,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
     for case in &cases {
         let bits = [1, 2, 5].map(|threads| {
             parallel::set_num_threads(threads);
-            Computed::new(case).bits()
+            Computed::<f32>::new(case).bits()
         });
         assert!(bits.windows(2).all(|w| w[0] == w[1]), "{case:?}");
     }
@@ -356,7 +365,7 @@ fn what_does_not_fit_is_an_error() {
 #[test]
 fn nothing_to_do_is_done() {
     for case in [Case::new(0, (2, 1), (5, 5), 4), Case::new(2, (2, 1), (0, 5), 4), Case::new(2, (2, 1), (0, 0), 4)] {
-        let c = Computed::new(&case);
+        let c = Computed::<f32>::new(&case);
         assert!(c.dk.view().iter().chain(c.dv.view().iter()).all(|&x| x == 0.0));
     }
 }
@@ -417,6 +426,7 @@ proptest! {
         if let Some(p) = drop {
             case = case.dropout(p);
         }
-        check_to(&case, 2e-5);
+        check_to::<f32>(&case, 2e-5);
+        check_to::<bf16>(&case, HALF);
     }
 }

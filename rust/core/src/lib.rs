@@ -24,4 +24,7 @@ pub mod optim;
 pub mod io;
 pub mod sampling;
 
+// What it costs.
+pub mod peaks;
+
 pub use error::{Error, Result};

@@ -5,9 +5,11 @@ use crate::door;
 use crate::errors::{InvalidValueError, ShapeError};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use subgpt_core::kernels::matmul::Precision;
 use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
@@ -86,6 +88,15 @@ fn is_gradient(which: &str) -> PyResult<bool> {
     }
 }
 
+/// "float32" or "bfloat16".
+fn precision(dtype: &str) -> PyResult<Precision> {
+    match dtype {
+        "float32" => Ok(Precision::Float32),
+        "bfloat16" => Ok(Precision::Bfloat16),
+        _ => Err(InvalidValueError::new_err(format!("dtype is {dtype:?}; it must be \"float32\" or \"bfloat16\""))),
+    }
+}
+
 fn unknown_tensor(name: &str) -> Error {
     Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model")
 }
@@ -93,14 +104,61 @@ fn unknown_tensor(name: &str) -> Error {
 #[pymethods]
 impl Model {
     #[new]
-    fn new(py: Python<'_>, config: &str, seed: u64) -> PyResult<Self> {
-        let gpt = door::enter(py, || Gpt::new(Config::from_json(config)?, seed))?;
+    #[pyo3(signature = (config, seed, dtype="float32"))]
+    fn new(py: Python<'_>, config: &str, seed: u64, dtype: &str) -> PyResult<Self> {
+        let precision = precision(dtype)?;
+        let gpt = door::enter(py, || {
+            let mut gpt = Gpt::new(Config::from_json(config)?, seed)?;
+            gpt.set_precision(precision);
+            Ok(gpt)
+        })?;
         Ok(Model { shared: Arc::new(Shared { gpt: RwLock::new(gpt), arena: Mutex::new(Arena::new()) }) })
     }
 
     #[getter]
     fn config(&self, py: Python<'_>) -> PyResult<String> {
         door::enter(py, || Ok(self.shared.read().config.to_json()))
+    }
+
+    #[getter]
+    fn dtype(&self, py: Python<'_>) -> PyResult<&'static str> {
+        door::enter(py, || {
+            Ok(match self.shared.read().precision() {
+                Precision::Float32 => "float32",
+                Precision::Bfloat16 => "bfloat16",
+            })
+        })
+    }
+
+    fn set_dtype(&self, py: Python<'_>, dtype: &str) -> PyResult<()> {
+        let precision = precision(dtype)?;
+        door::enter(py, || {
+            self.shared.write().set_precision(precision);
+            Ok(())
+        })
+    }
+
+    #[getter]
+    fn gradient_checkpointing(&self, py: Python<'_>) -> PyResult<bool> {
+        door::enter(py, || Ok(self.shared.read().gradient_checkpointing))
+    }
+
+    fn set_gradient_checkpointing(&self, py: Python<'_>, on: bool) -> PyResult<()> {
+        door::enter(py, || {
+            self.shared.write().gradient_checkpointing = on;
+            Ok(())
+        })
+    }
+
+    /// Bytes that training on `b` sequences of `t` tokens takes.
+    fn memory<'py>(&self, py: Python<'py>, b: usize, t: usize) -> PyResult<Bound<'py, PyDict>> {
+        let memory = door::enter(py, || Ok(self.shared.read().memory(b, t)))?;
+        let bytes = PyDict::new(py);
+        bytes.set_item("parameters", memory.parameters)?;
+        bytes.set_item("gradients", memory.gradients)?;
+        bytes.set_item("packed", memory.packed)?;
+        bytes.set_item("activations", memory.activations)?;
+        Ok(bytes)
     }
 
     fn forward<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
@@ -201,7 +259,7 @@ impl Model {
             let gpt = self.shared.read();
             let tensor = gpt.layout.get(name).ok_or_else(|| unknown_tensor(name))?;
             let data = match gradient {
-                false => gpt.params[tensor.range.clone()].to_vec(),
+                false => gpt.params()[tensor.range.clone()].to_vec(),
                 true => gpt.grads().map_or_else(|| vec![0.0; tensor.range.len()], |g| g[tensor.range.clone()].to_vec()),
             };
             Ok((data, tensor.shape.clone()))

@@ -5,6 +5,8 @@ use crate::errors::InvalidValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use subgpt_core::parallel;
+use subgpt_core::peaks::Peaks;
+use subgpt_core::profile;
 use subgpt_core::simd::{Isa, isa};
 
 /// Sets the number of threads of every later call.
@@ -52,6 +54,37 @@ fn set_isa(name: &str) -> PyResult<()> {
     )))
 }
 
+/// Whether products of bfloat16 numbers are instructions here.
+#[pyfunction]
+fn has_bf16() -> bool {
+    isa::current().has_bf16()
+}
+
+/// Measures operations from here on.
+#[pyfunction]
+fn profile_start() {
+    profile::start();
+}
+
+/// Ends measuring: (operation, calls, seconds, floating-point operations, bytes) for each operation.
+#[pyfunction]
+fn profile_stop() -> Vec<(&'static str, u64, f64, f64, f64)> {
+    let records = profile::stop().into_iter();
+    records.map(|r| (r.operation, r.calls, r.time.as_secs_f64(), r.flop, r.bytes)).collect()
+}
+
+/// What this machine can do at most, in operations and bytes a second.
+#[pyfunction]
+fn peaks(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyDict>> {
+    let found = door::enter(py, || Peaks::measure(seconds))?;
+    let peaks = PyDict::new(py);
+    peaks.set_item("float32", found.float32)?;
+    peaks.set_item("bfloat16", found.bfloat16)?;
+    peaks.set_item("read", found.read)?;
+    peaks.set_item("copy", found.copy)?;
+    Ok(peaks)
+}
+
 /// Version, target and profile of the native module.
 #[pyfunction]
 fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -69,5 +102,9 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(isa_name, m)?)?;
     m.add_function(wrap_pyfunction!(available_isas, m)?)?;
     m.add_function(wrap_pyfunction!(set_isa, m)?)?;
+    m.add_function(wrap_pyfunction!(has_bf16, m)?)?;
+    m.add_function(wrap_pyfunction!(profile_start, m)?)?;
+    m.add_function(wrap_pyfunction!(profile_stop, m)?)?;
+    m.add_function(wrap_pyfunction!(peaks, m)?)?;
     m.add_function(wrap_pyfunction!(build_info, m)?)
 }

@@ -79,6 +79,8 @@ pub struct Saved<'a, E> {
     pub norm_1: [&'a mut [f32]; 2],
     /// Queries, keys and values side by side `(N, C + 2 KV)`.
     pub qkv: &'a mut [E],
+    /// Reciprocal roots of the mean squares of query and key heads `(N, H)`, `(N, KVH)`; empty where they are not normed.
+    pub qk_rstd: [&'a mut [f32]; 2],
     /// Log-sum-exp of the scores `(B, H, T)`.
     pub lse: &'a mut [f32],
     /// Attention's output before its projection `(N, C)`.
@@ -172,6 +174,7 @@ struct Sizes {
     /// Rows times columns of the stream.
     nc: usize,
     lse: usize,
+    qk_rstd: [usize; 2],
     qkv: usize,
     up: usize,
     act: usize,
@@ -203,6 +206,7 @@ impl Sizes {
             n,
             nc: n * c,
             lse: n * config.n_head,
+            qk_rstd: [config.n_head, config.kv_heads()].map(|heads| if config.qk_norm { n * heads } else { 0 }),
             qkv,
             up,
             act,
@@ -220,7 +224,8 @@ impl Sizes {
     /// Floats of everything that [`Sizes::carve`] takes.
     fn floats<E: Element>(&self) -> usize {
         let rows = |len: usize| padded((len * size_of::<E>()).div_ceil(size_of::<f32>()));
-        let saved = 4 * padded(self.n) + rows(self.qkv) + padded(self.lse) + rows(self.nc) + rows(self.up);
+        let rstd = padded(self.qk_rstd[0]) + padded(self.qk_rstd[1]);
+        let saved = 4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.nc) + rows(self.up);
         let scratch = [self.nc, self.qk, self.act, self.d_out, self.d_stream, self.d_act, self.d_up, self.d_qkv];
         self.states * padded(self.nc)
             + self.slots * saved
@@ -238,6 +243,7 @@ impl Sizes {
             .map(|_| Saved {
                 norm_1: [carver.take(self.n), carver.take(self.n)],
                 qkv: carver.take_as(self.qkv),
+                qk_rstd: self.qk_rstd.map(|len| carver.take(len)),
                 lse: carver.take(self.lse),
                 att: carver.take_as(self.nc),
                 norm_2: [carver.take(self.n), carver.take(self.n)],

@@ -3,13 +3,16 @@
 use super::Gpt;
 use super::arena::{Activations, Saved, Shape};
 use super::block::{Context, Masks, Place, attn, mlp, norm_forward};
+use super::config::{Config, Position};
 use super::kv_cache::KvCache;
 use super::linear::{Weights, view, view_mut};
 use crate::error::Result;
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::{add_positions, embedding};
 use crate::kernels::matmul::Scalar;
+use crate::kernels::rope::{Pairing, Rope};
 use crate::profile::{Work, measure};
+use std::sync::Arc;
 
 /// Two different states of the residual stream: one to read, one to write.
 pub fn pair<'s>(stream: &'s mut [&mut [f32]], read: usize, write: usize) -> (&'s [f32], &'s mut [f32]) {
@@ -33,8 +36,23 @@ pub struct Pass<'a> {
     pub shape: Shape,
     /// Position of each sequence's first token.
     pub first: usize,
+    /// Angles of those positions, where queries and keys are rotated.
+    pub rope: Option<&'a Rope>,
     /// Dropout, while training.
     pub masks: Option<Masks>,
+}
+
+/// The angles of `t` positions from `first` on, where the model rotates queries and keys.
+pub fn rope(config: &Config, first: usize, t: usize) -> Result<Option<Arc<Rope>>> {
+    let (dim, theta) = (config.head_dim(), config.rope_theta);
+    Ok(match config.position {
+        Position::Learned => None,
+        Position::Rotary if first == 0 => Some(Rope::shared(Pairing::Half, dim, theta, t)?),
+        Position::Rotary => {
+            let positions: Vec<usize> = (first..first + t).collect();
+            Some(Arc::new(Rope::new(Pairing::Half, dim, theta, &positions)?))
+        }
+    })
 }
 
 impl<'a> Pass<'a> {
@@ -44,10 +62,9 @@ impl<'a> Pass<'a> {
             config: &self.model.config,
             weights: self.weights,
             block: &self.model.layout.blocks[layer],
-            rope: self.model.rope.as_ref(),
+            rope: self.rope,
             b: self.shape.b,
             t: self.shape.t,
-            first: self.first,
             dropout: self.masks,
             layer,
         }
@@ -59,7 +76,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The first state of the stream: `wte[ids] (+ wpe[first..])`, (N, C).
-    fn embed<E>(&self, ids: &[u32], acts: &mut Activations<'_, E>) -> Result<()> {
+    fn embed<E: Scalar>(&self, ids: &[u32], acts: &mut Activations<'_, E>) -> Result<()> {
         let Gpt { config, layout, params, .. } = self.model;
         let (n, c) = (self.shape.n(), config.n_embd);
         let x = &mut *acts.stream[self.shape.input(0)];

@@ -24,12 +24,11 @@ use crate::error::{Error, Result};
 use crate::kernels::check;
 use crate::kernels::Beta;
 use crate::kernels::matmul::{Precision, Scalar};
-use crate::kernels::rope::{Pairing, Rope};
 use crate::parallel;
 use crate::simd::bf16;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
-use config::{Config, Position};
+use config::Config;
 use forward::Pass;
 use head::Targets;
 use linear::{Gradients, Weights};
@@ -52,8 +51,6 @@ pub struct Gpt {
     version: u64,
     /// Weights packed for the products of training, where they are kept.
     packs: Option<Packs>,
-    /// Angles of all positions, where queries and keys are rotated.
-    rope: Option<Rope>,
     /// All gradients; absent until the first backward pass.
     grads: Option<Buffer>,
     /// Activations of training passes.
@@ -85,13 +82,6 @@ impl Gpt {
         let layout = Layout::new(&config);
         let mut params = Buffer::zeros(layout.total, "parameters")?;
         init::initialise(&mut params, &layout, &config, seed);
-        let positions: Vec<usize> = (0..config.block_size).collect();
-        let rope = match config.position {
-            Position::Learned => None,
-            Position::Rotary => {
-                Some(Rope::new(Pairing::Half, config.head_dim(), config.rope_theta, &positions)?)
-            }
-        };
         Ok(Gpt {
             config,
             layout,
@@ -100,7 +90,6 @@ impl Gpt {
             params,
             version: 0,
             packs: None,
-            rope,
             grads: None,
             arena: Arena::new(),
             dropout_seed: seed,
@@ -181,7 +170,8 @@ impl Gpt {
     ) -> Result<R> {
         parallel::install(|| {
             let shape = Shape { b, t, keep: Keep::Nothing };
-            let pass = Pass { model: self, weights: self.weights::<E>(), shape, first: 0, masks: None };
+            let (weights, rope) = (self.weights::<E>(), forward::rope(&self.config, 0, t)?);
+            let pass = Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: None };
             let mut acts = arena.plan(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             finish(pass, acts)
@@ -311,7 +301,9 @@ impl Gpt {
             }
             let weights = Weights { params: &self.params, packs: packs.as_ref() };
             let shape = Shape { b, t, keep: self.keep() };
-            let pass = Pass { model: self, weights, shape, first: 0, masks: self.masks() };
+            let rope = forward::rope(&self.config, 0, t)?;
+            let pass =
+                Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             let mut grads = Gradients { data: &mut grads, beta: Beta::Accumulate };

@@ -1,6 +1,6 @@
 //! The first half of a block: `middle = x + out(attention(qkv(norm_1(x))))`, forward beside backward, and with a cache.
 
-use super::{Context, Place, norm_backward, norm_forward, operand};
+use super::{Context, Place, norm_backward, norm_forward, operand, turn};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::attention::{Options, attention, attention_backward};
@@ -11,28 +11,22 @@ use crate::model::arena::{Saved, Scratch};
 use crate::model::kv_cache::LayerCache;
 use crate::model::linear::{Gradients, sums};
 use crate::profile::{Work, measure};
-use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Ix4, ShapeBuilder};
+use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape};
 
-/// `heads` heads from column `first` on of rows of `width` columns, as (B, H, T, D) without a copy.
-fn heads<'a, E>(cx: &Context<'_>, rows: &'a [E], width: usize, first: usize, heads: usize) -> ArrayView4<'a, E> {
-    let (shape, strides) = head_shape(cx, width, heads);
-    ArrayView4::from_shape(shape.strides(strides), &rows[first..]).expect("columns within the rows")
-}
-
-fn heads_mut<'a, E>(
-    cx: &Context<'_>,
-    rows: &'a mut [E],
-    width: usize,
-    first: usize,
-    heads: usize,
-) -> ArrayViewMut4<'a, E> {
-    let (shape, strides) = head_shape(cx, width, heads);
-    ArrayViewMut4::from_shape(shape.strides(strides), &mut rows[first..]).expect("columns within the rows")
-}
-
-fn head_shape(cx: &Context<'_>, width: usize, heads: usize) -> (ndarray::Shape<Ix4>, Ix4) {
+/// The shape (B, H, T, D) of `heads` heads that lie side by side in rows of `width` columns.
+fn head_shape(cx: &Context<'_>, width: usize, heads: usize) -> StrideShape<Ix4> {
     let d = cx.config.head_dim();
-    (ndarray::Dim([cx.b, heads, cx.t, d]).into_shape_with_order(), ndarray::Dim([cx.t * width, d, width, 1]))
+    Dim([cx.b, heads, cx.t, d]).strides(Dim([cx.t * width, d, width, 1]))
+}
+
+/// `heads` heads from column `first` on of rows of `width` columns, without a copy.
+fn heads<'a, E>(cx: &Context<'_>, rows: &'a [E], width: usize, first: usize, heads: usize) -> ArrayView4<'a, E> {
+    ArrayView4::from_shape(head_shape(cx, width, heads), &rows[first..]).expect("columns within the rows")
+}
+
+/// The same for writing.
+fn heads_mut<'a, E>(cx: &Context<'_>, rows: &'a mut [E], width: usize, heads: usize) -> ArrayViewMut4<'a, E> {
+    ArrayViewMut4::from_shape(head_shape(cx, width, heads), rows).expect("columns within the rows")
 }
 
 /// Queries, keys and values as attention reads them: the first two turned where the family turns them.
@@ -74,16 +68,16 @@ pub fn forward<E: Scalar>(
     norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // (N, C)
     let output = sums(saved.qkv, n, config.qkv_width(), block.qkv.bias(params), None);
     block.qkv.forward("qkv", cx.weights, n, scratch.normed, output)?; // (N, C + 2 KV)
-    turn(&cx, saved.qkv, scratch.qk)?;
+    turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?;
     let lse = ArrayViewMut3::from_shape((cx.b, config.n_head, cx.t), &mut *saved.lse).expect("(B, H, T) floats");
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk); // (B, H, T, D)
-    let att = heads_mut(&cx, saved.att, c, 0, config.n_head);
+    let att = heads_mut(&cx, saved.att, c, config.n_head);
     match cache {
         None => measure("attention", work(&cx, cx.t, 2), || attention(q, k, v, &options(&cx), att, lse))?,
         Some(mut cache) => {
             cache.append(k, v);
             let (k, v) = (cache.keys(), cache.values());
-            measure("attention", work(&cx, k.len_of(ndarray::Axis(2)), 2), || {
+            measure("attention", work(&cx, k.len_of(Axis(2)), 2), || {
                 attention(q, k, v, &options(&cx), att, lse)
             })?;
         }
@@ -116,17 +110,17 @@ pub fn backward<E: Scalar>(
     let output = sums(scratch.d_att, n, c, None, None);
     block.out.backward_input("attention out, dX", cx.weights, n, d_middle, output)?;
     block.out.backward_weights("attention out, dW", grads, n, saved.att, d_middle)?;
-    turn(&cx, saved.qkv, scratch.qk)?; // recomputed
+    turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?; // recomputed
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk);
     let lse = ArrayView3::from_shape((cx.b, h, cx.t), &*saved.lse).expect("(B, H, T) floats");
     let (att, d_att) = (heads(&cx, saved.att, c, 0, h), heads(&cx, scratch.d_att, c, 0, h));
-    let all = heads_mut(&cx, scratch.d_qkv, width, 0, h + 2 * hkv);
-    let (dq, rest) = all.split_at(ndarray::Axis(1), h);
-    let (dk, dv) = rest.split_at(ndarray::Axis(1), hkv);
+    let all = heads_mut(&cx, scratch.d_qkv, width, h + 2 * hkv);
+    let (dq, rest) = all.split_at(Axis(1), h);
+    let (dk, dv) = rest.split_at(Axis(1), hkv);
     measure("attention, backward", work(&cx, cx.t, 5), || {
         attention_backward(q, k, v, att, lse, d_att, &options(&cx), dq, dk, dv)
     })?;
-    turn_backward(&cx, grads, saved.qkv, scratch.d_qkv)?;
+    turn::backward(&cx, grads, saved.qkv, &saved.qk_rstd, scratch.d_qkv)?;
     norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // recomputed
     block.qkv.backward_weights("qkv, dW", grads, n, scratch.normed, scratch.d_qkv)?;
     let output = sums(scratch.d_normed, n, c, None, None);

@@ -10,6 +10,7 @@
 
 pub mod attn;
 pub mod mlp;
+mod turn;
 
 use super::config::{Config, Norm as NormKind};
 use super::linear::{Gradients, Weights, view, view_mut};
@@ -20,6 +21,7 @@ use crate::kernels::convert::convert;
 use crate::kernels::dropout::Dropout;
 use crate::kernels::layer_norm::{layer_norm, layer_norm_backward};
 use crate::kernels::rms_norm::{rms_norm, rms_norm_backward};
+use crate::kernels::rope::Rope;
 use crate::profile::{Work, measure};
 use crate::simd::Element;
 
@@ -36,8 +38,8 @@ pub struct Context<'a> {
     pub b: usize,
     /// Positions of each.
     pub t: usize,
-    /// Position of each sequence's first token.
-    pub first: usize,
+    /// Angles of the sequences' positions, where queries and keys are rotated.
+    pub rope: Option<&'a Rope>,
     /// This pass's dropout, if any.
     pub dropout: Option<Masks>,
     /// The block's number, for its dropout streams.
@@ -107,7 +109,7 @@ pub fn norm_forward<E: Element>(
     let (x, y) = (view(x, n, c), view_mut(y, n, c));
     measure("norm", Work::bytes(n * c * (4 + size_of::<E>())), || match (config.norm, weight) {
         (NormKind::LayerNorm, Some(weight)) => layer_norm(x, weight, bias, config.norm_eps, y, mean, rstd),
-        (_, weight) => rms_norm(x, weight, config.norm_eps, y, rstd),
+        (_, weight) => rms_norm(x, weight, 0.0, config.norm_eps, y, rstd),
     })
 }
 
@@ -141,7 +143,7 @@ pub fn norm_backward(
         (NormKind::LayerNorm, Some(weight), Some(dweight)) => {
             layer_norm_backward(x, weight, mean, rstd, dy, dx, beta, dweight, dbias)
         }
-        (_, weight, dweight) => rms_norm_backward(x, weight, rstd, dy, dx, beta, dweight),
+        (_, weight, dweight) => rms_norm_backward(x, weight, 0.0, rstd, dy, dx, beta, dweight),
     })
 }
 

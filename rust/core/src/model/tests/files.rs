@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-fn kinds() -> [Config; 3] {
+fn kinds() -> [Config; 5] {
     let bare = Config { bias: false, ..tiny() };
-    [tiny(), bare.clone(), Config { tie_embeddings: false, ..bare }]
+    let tied = Config { tie_embeddings: true, bias: true, ..modern() };
+    [tiny(), bare.clone(), Config { tie_embeddings: false, ..bare }, modern(), tied]
 }
 
 /// The model's tensors under changed names, or left out.
@@ -54,11 +55,16 @@ fn what_is_saved_is_loaded_bit_for_bit() {
     for config in kinds() {
         let (model, path) = (lively(config.clone()), dir.path().join("m.safetensors"));
         model.save(&path, HashMap::from([("format".to_string(), "pt".to_string())])).unwrap();
-        let mut loaded = Gpt::new(config, 8).unwrap();
+        let mut loaded = Gpt::new(config.clone(), 8).unwrap();
         loaded.load(std::slice::from_ref(&path)).unwrap();
         assert_eq!(bits(&loaded.params), bits(&model.params));
-        // GPT-2's format always has biases.
         let names = crate::io::safetensors::Reader::open(&path).unwrap().tensors(|_| true).unwrap();
+        if !config.is_gpt2() {
+            assert!(names.contains_key("model.layers.1.self_attn.k_proj.weight"));
+            assert!(names.contains_key("model.layers.1.self_attn.k_proj.bias") == config.bias);
+            continue;
+        }
+        // GPT-2's format always has biases.
         assert!(names.contains_key("transformer.h.1.attn.c_attn.bias") && names.contains_key("transformer.ln_f.bias"));
     }
 }

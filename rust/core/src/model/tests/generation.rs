@@ -8,26 +8,27 @@ use subgpt_testkit::gradcheck::{assert_close, wide};
 
 #[test]
 fn a_cached_decode_equals_the_whole_forward() {
-    let model = lively(Config { block_size: 24, ..tiny() });
-    let ids = some_ids(24, 11);
-    let whole = model.forward(&mut Arena::new(), &ids, 1, 24).unwrap();
-    for chunk in [1, 2, 5, 24] {
-        let mut session = Session::new(&model).unwrap();
-        let mut seen = 0;
-        for new in ids.chunks(chunk) {
-            session.append(&model, new).unwrap();
-            seen += new.len();
-            assert_close("logits", session.logits(), &wide(&whole[(seen - 1) * 11..seen * 11]), 1e-5);
+    for config in [tiny(), modern()] {
+        let model = lively(Config { block_size: 24, ..config });
+        let ids = some_ids(24, 11);
+        let whole = model.forward(&mut Arena::new(), &ids, 1, 24).unwrap();
+        for chunk in [1, 2, 5, 24] {
+            let mut session = Session::new(&model).unwrap();
+            let mut seen = 0;
+            for new in ids.chunks(chunk) {
+                session.append(&model, new).unwrap();
+                seen += new.len();
+                assert_close("logits", session.logits(), &wide(&whole[(seen - 1) * 11..seen * 11]), 1e-5);
+            }
+            assert_eq!(session.ids(), ids);
         }
-        assert_eq!(session.ids(), ids);
     }
 }
 
 #[test]
 fn a_sliding_window_equals_the_forward_of_the_last_tokens() {
-    let model = lively(tiny());
     let ids = some_ids(20, 11);
-    for first in [1, 7, 8, 13] {
+    for (model, first) in [1, 7, 8, 13].into_iter().flat_map(|n| [(lively(tiny()), n), (lively(modern()), n)]) {
         let mut session = Session::new(&model).unwrap();
         session.append(&model, &ids[..first]).unwrap();
         for at in first..ids.len() {

@@ -161,18 +161,77 @@ fn a_pass_is_replayed_from_its_number_and_others_differ() {
     pass(u64::MAX);
 }
 
+/// A little wider than [`tiny`], so that work is shared among threads.
+fn wider(config: Config) -> Config {
+    Config { vocab_size: 300, block_size: 40, n_embd: 48, n_inner: None, ..config }
+}
+
 #[test]
 fn bits_do_not_depend_on_threads() {
-    let config = Config { vocab_size: 300, block_size: 40, n_embd: 48, n_inner: None, dropout: 0.1, ..tiny() };
     let ids = some_ids(8 * 40, 300);
     let targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-    let run = |threads| {
-        crate::parallel::set_num_threads(threads);
-        let mut model = lively(config.clone());
-        let loss = model.backward(&ids, &targets, 8, 40, -100, 1.0).unwrap();
-        (loss.to_bits(), bits(model.grads().unwrap()))
-    };
-    let one = run(1);
-    assert!(one == run(2) && one == run(5));
+    for config in [wider(Config { dropout: 0.1, ..tiny() }), wider(modern())] {
+        for precision in [Precision::Float32, Precision::Bfloat16] {
+            let run = |threads| {
+                crate::parallel::set_num_threads(threads);
+                let mut model = lively(config.clone());
+                model.set_precision(precision);
+                let loss = model.backward(&ids, &targets, 8, 40, -100, 1.0).unwrap();
+                (loss.to_bits(), bits(model.grads().unwrap()))
+            };
+            let one = run(1);
+            assert!([2, 3, 5, 8].into_iter().all(|threads| run(threads) == one));
+        }
+    }
     crate::parallel::set_num_threads(2);
+}
+
+#[test]
+fn bfloat16_products_stay_close_to_float32() {
+    let norm = |x: &[f32]| x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let ids = some_ids(4 * 40, 300);
+    let targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    for config in [wider(tiny()), wider(Config { dropout: 0.2, ..modern() })] {
+        // Weights of the usual size: rounding is amplified by sharp softmaxes.
+        let run = |precision| {
+            let mut model = Gpt::new(config.clone(), 3).unwrap();
+            let noise = Noise::new(5).normal(model.params.len(), 0.1);
+            model.params_mut().iter_mut().zip(noise).for_each(|(p, v)| *p += v);
+            model.set_precision(precision);
+            (model.backward(&ids, &targets, 4, 40, -100, 1.0).unwrap(), model)
+        };
+        let ((exact, wide), (loss, narrow)) = (run(Precision::Float32), run(Precision::Bfloat16));
+        assert!(loss != exact && (loss - exact).abs() < 2e-3 * exact, "{loss} instead of {exact}");
+        for tensor in &wide.layout.tensors {
+            let [want, got] = [&wide, &narrow].map(|model| &model.grads().unwrap()[tensor.range.clone()]);
+            let difference: Vec<f32> = want.iter().zip(got).map(|(a, b)| a - b).collect();
+            let error = norm(&difference) / norm(want);
+            assert!(error < 0.03, "{}: {error}", tensor.name);
+        }
+    }
+}
+
+#[test]
+fn weights_are_packed_again_after_every_change() {
+    let ids = some_ids(4 * 40, 300);
+    let targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    for precision in [Precision::Float32, Precision::Bfloat16] {
+        let fresh = |params: Option<&[f32]>| {
+            let mut model = lively(wider(modern()));
+            model.set_precision(precision);
+            params.inspect(|params| model.params_mut().copy_from_slice(params));
+            model
+        };
+        let mut model = fresh(None);
+        model.backward(&ids, &targets, 4, 40, -100, 1.0).unwrap();
+        model.params_mut().iter_mut().for_each(|p| *p *= 1.01);
+        model.zero_grad();
+        let loss = model.backward(&ids, &targets, 4, 40, -100, 1.0).unwrap();
+        let mut other = fresh(Some(model.params()));
+        assert_eq!(other.backward(&ids, &targets, 4, 40, -100, 1.0).unwrap(), loss);
+        assert!(bits(other.grads().unwrap()) == bits(model.grads().unwrap()));
+        assert_eq!(other.loss(&mut Arena::new(), &ids, &targets, 4, 40, -100).unwrap().to_bits(), {
+            model.loss(&mut Arena::new(), &ids, &targets, 4, 40, -100).unwrap().to_bits()
+        });
+    }
 }

@@ -9,18 +9,18 @@
 use super::check;
 use super::rows::{self, check_rows};
 use crate::error::Result;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::ArrayView2;
 use std::ops::Range;
 
 /// Adds the sum of each column of `x` to `out`.
-pub fn add_column_sums(x: ArrayView2<f32>, out: &mut [f32]) -> Result<()> {
+pub fn add_column_sums<E: Element>(x: ArrayView2<E>, out: &mut [f32]) -> Result<()> {
     const OP: &str = "add_column_sums";
     let (n, c) = x.dim();
     check_rows!(OP, [n, c], x);
     check::len(OP, "out", out.len(), c)?;
     let isa = isa::current();
-    rows::fold_blocks(n, c, &mut [out], std::iter::repeat(()), |rows, (), sums| {
+    rows::fold_blocks([n, c], n * c, &mut [out], std::iter::repeat(()), |rows, (), sums| {
         dispatch(isa, AddRows { x, rows, sums });
     });
     Ok(())
@@ -29,13 +29,13 @@ pub fn add_column_sums(x: ArrayView2<f32>, out: &mut [f32]) -> Result<()> {
 /// Rows that are added in one pass over the sums.
 const AT_ONCE: usize = 4;
 
-struct AddRows<'a> {
-    x: ArrayView2<'a, f32>,
+struct AddRows<'a, E> {
+    x: ArrayView2<'a, E>,
     rows: Range<usize>,
     sums: &'a mut [f32],
 }
 
-impl Kernel for AddRows<'_> {
+impl<E: Element> Kernel for AddRows<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -52,11 +52,11 @@ impl Kernel for AddRows<'_> {
 
 /// Adds `N` rows to the sums, one after the other.
 #[inline(always)]
-fn add<S: Simd, const N: usize>(s: S, rows: [&[f32]; N], sums: &mut [f32]) {
+fn add<S: Simd, E: Element, const N: usize>(s: S, rows: [&[E]; N], sums: &mut [f32]) {
     for at in (0..sums.len()).step_by(LANES) {
         let mut sum = s.load_at(sums, at, 0.0);
         for row in rows {
-            sum = s.add(sum, s.load_at(row, at, 0.0));
+            sum = s.add(sum, E::load_at(s, row, at, 0.0));
         }
         s.store_at(sums, at, sum);
     }

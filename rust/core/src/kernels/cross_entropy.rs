@@ -15,7 +15,7 @@
 use super::rows::{self, check_rows};
 use super::{check, softmax};
 use crate::error::{Error, Result};
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// The loss of each row.
@@ -81,6 +81,31 @@ pub fn cross_entropy_inplace(
     let parts = rows::blocks_mut(logits, size).into_iter().zip(targets.chunks(size)).zip(losses.chunks_mut(size));
     rows::each(n * v, parts, |_, ((logits, targets), losses)| {
         dispatch(isa, Inplace { logits, targets, rule, scale, losses });
+    });
+    Ok(())
+}
+
+/// The loss of each row, and its gradient times `scale` in a matrix of its own. What `logits` hold afterwards is of no
+/// use: the exponentials pass through them.
+pub fn cross_entropy_gradient<G: Element>(
+    logits: ArrayViewMut2<f32>,
+    targets: &[i64],
+    ignore_index: i64,
+    label_smoothing: f32,
+    scale: f32,
+    losses: &mut [f32],
+    gradient: ArrayViewMut2<G>,
+) -> Result<()> {
+    const OP: &str = "cross_entropy_gradient";
+    let (n, v) = logits.dim();
+    check_rows!(OP, [n, v], logits, gradient);
+    check::len(OP, "losses", losses.len(), n)?;
+    let rule = Rule::new(OP, targets, [n, v], ignore_index, label_smoothing)?;
+    let (isa, size) = (isa::current(), rows::task_rows(v));
+    let parts = rows::blocks_mut(logits, size).into_iter().zip(rows::blocks_mut(gradient, size));
+    let parts = parts.zip(targets.chunks(size)).zip(losses.chunks_mut(size));
+    rows::each(n * v, parts, |_, (((logits, gradient), targets), losses)| {
+        dispatch(isa, Beside { logits, targets, rule, scale, losses, gradient });
     });
     Ok(())
 }
@@ -195,6 +220,35 @@ fn visit<S: Simd>(s: S, x: &mut [f32], target: usize, rule: Rule, scale: f32) ->
     }
     x[target] -= scale * (1.0 - rule.smoothing);
     rule.loss(sum.ln(), below, mean_below)
+}
+
+struct Beside<'a, G> {
+    logits: ArrayViewMut2<'a, f32>,
+    targets: &'a [i64],
+    rule: Rule,
+    scale: f32,
+    losses: &'a mut [f32],
+    gradient: ArrayViewMut2<'a, G>,
+}
+
+impl<G: Element> Kernel for Beside<'_, G> {
+    type Output = ();
+    const BF16: bool = G::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for (i, &target) in self.targets.iter().enumerate() {
+            let (x, d) = (rows::row_mut(&mut self.logits, i), rows::row_mut(&mut self.gradient, i));
+            if target == self.rule.ignore_index {
+                d.fill(G::zeroed());
+                self.losses[i] = 0.0;
+                continue;
+            }
+            self.losses[i] = visit(s, x, target as usize, self.rule, self.scale);
+            for at in (0..x.len()).step_by(LANES) {
+                G::store_at(s, d, at, s.load_at(x, at, 0.0));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 use super::rows;
 use crate::error::{Error, Result};
 use crate::rng::{Philox, Stream};
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 
 /// A mask: which elements fall out, by their flat index.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ impl Dropout {
 }
 
 /// Drops elements of `x` and scales the others; on a gradient, the backward pass.
-pub fn dropout(x: &mut [f32], d: Dropout) -> Result<()> {
+pub fn dropout<E: Element>(x: &mut [E], d: Dropout) -> Result<()> {
     d.check("dropout")?;
     if d.p == 0.0 {
         return Ok(());
@@ -126,14 +126,15 @@ impl Kernel for Fill<'_> {
 }
 
 /// `start` is a multiple of four.
-struct Apply<'a> {
+struct Apply<'a, E> {
     dropout: Dropout,
     start: u64,
-    x: &'a mut [f32],
+    x: &'a mut [E],
 }
 
-impl Kernel for Apply<'_> {
+impl<E: Element> Kernel for Apply<'_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let source = Source::new(&self.dropout);
@@ -141,11 +142,11 @@ impl Kernel for Apply<'_> {
         for x in self.x.chunks_mut(GROUP) {
             let [low, high] = source.factors(s, counter);
             counter += GROUP as u64 / 4;
-            let product = s.mul(s.load_at(x, 0, 0.0), low);
-            s.store_at(x, 0, product);
+            let product = s.mul(E::load_at(s, x, 0, 0.0), low);
+            E::store_at(s, x, 0, product);
             if x.len() > LANES {
-                let product = s.mul(s.load_at(x, LANES, 0.0), high);
-                s.store_at(x, LANES, product);
+                let product = s.mul(E::load_at(s, x, LANES, 0.0), high);
+                E::store_at(s, x, LANES, product);
             }
         }
     }

@@ -14,28 +14,44 @@
 use super::check;
 use super::rows::{self, check_rows};
 use crate::error::{Error, Result};
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 /// Gathers the rows of `weight` that `ids` name.
-pub fn embedding(weight: ArrayView2<f32>, ids: &[u32], out: ArrayViewMut2<f32>) -> Result<()> {
+pub fn embedding<W: Element, Y: Element>(weight: ArrayView2<W>, ids: &[u32], out: ArrayViewMut2<Y>) -> Result<()> {
     const OP: &str = "embedding";
     let (vocab_size, c) = weight.dim();
     check_rows!(OP, [vocab_size, c], weight);
     check_rows!(OP, [ids.len(), c], out);
     check::ids(OP, ids, vocab_size)?;
-    let size = rows::task_rows(c);
+    let (isa, size) = (isa::current(), rows::task_rows(c));
     let parts = rows::blocks_mut(out, size).into_iter().zip(ids.chunks(size));
-    rows::each(ids.len() * c, parts, |_, (mut out, ids)| {
-        for (i, &id) in ids.iter().enumerate() {
-            rows::row_mut(&mut out, i).copy_from_slice(rows::row(&weight, id as usize));
-        }
-    });
+    rows::each(ids.len() * c, parts, |_, (out, ids)| dispatch(isa, Gather { weight, ids, out }));
     Ok(())
 }
 
+struct Gather<'a, W, Y> {
+    weight: ArrayView2<'a, W>,
+    ids: &'a [u32],
+    out: ArrayViewMut2<'a, Y>,
+}
+
+impl<W: Element, Y: Element> Kernel for Gather<'_, W, Y> {
+    type Output = ();
+    const BF16: bool = Y::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for (i, &id) in self.ids.iter().enumerate() {
+            let (from, to) = (rows::row(&self.weight, id as usize), rows::row_mut(&mut self.out, i));
+            for at in (0..to.len()).step_by(LANES) {
+                Y::store_at(s, to, at, W::load_at(s, from, at, 0.0));
+            }
+        }
+    }
+}
+
 /// Adds each row of `dout` to the row of `dweight` that its id names.
-pub fn embedding_backward(ids: &[u32], dout: ArrayView2<f32>, dweight: ArrayViewMut2<f32>) -> Result<()> {
+pub fn embedding_backward<D: Element>(ids: &[u32], dout: ArrayView2<D>, dweight: ArrayViewMut2<f32>) -> Result<()> {
     const OP: &str = "embedding_backward";
     let (vocab_size, c) = dweight.dim();
     check_rows!(OP, [vocab_size, c], dweight);
@@ -53,7 +69,12 @@ pub fn embedding_backward(ids: &[u32], dout: ArrayView2<f32>, dweight: ArrayView
 }
 
 /// Adds the embeddings of positions `first..first + t` to each of the sequences of `t` rows in `x`.
-pub fn add_positions(weight: ArrayView2<f32>, first: usize, t: usize, x: ArrayViewMut2<f32>) -> Result<()> {
+pub fn add_positions<W: Element, X: Element>(
+    weight: ArrayView2<W>,
+    first: usize,
+    t: usize,
+    x: ArrayViewMut2<X>,
+) -> Result<()> {
     const OP: &str = "add_positions";
     let (n, c) = x.dim();
     check_rows!(OP, [n, c], x);
@@ -70,7 +91,12 @@ pub fn add_positions(weight: ArrayView2<f32>, first: usize, t: usize, x: ArrayVi
 }
 
 /// The gradient of [`add_positions`], added to `dweight`.
-pub fn add_positions_backward(dx: ArrayView2<f32>, t: usize, first: usize, dweight: ArrayViewMut2<f32>) -> Result<()> {
+pub fn add_positions_backward<D: Element>(
+    dx: ArrayView2<D>,
+    t: usize,
+    first: usize,
+    dweight: ArrayViewMut2<f32>,
+) -> Result<()> {
     const OP: &str = "add_positions_backward";
     let (n, c) = dx.dim();
     check_rows!(OP, [n, c], dx);
@@ -103,13 +129,14 @@ fn check_positions(op: &'static str, table: usize, first: usize, t: usize, rows:
 }
 
 /// `x += y`
-struct Add<'a> {
-    x: &'a mut [f32],
-    y: &'a [f32],
+struct Add<'a, X, Y> {
+    x: &'a mut [X],
+    y: &'a [Y],
 }
 
-impl Kernel for Add<'_> {
+impl<X: Element, Y: Element> Kernel for Add<'_, X, Y> {
     type Output = ();
+    const BF16: bool = X::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         add(s, self.x, self.y);
@@ -117,10 +144,10 @@ impl Kernel for Add<'_> {
 }
 
 #[inline(always)]
-fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+fn add<S: Simd, X: Element, Y: Element>(s: S, x: &mut [X], y: &[Y]) {
     for at in (0..x.len()).step_by(LANES) {
-        let sum = s.add(s.load_at(x, at, 0.0), s.load_at(y, at, 0.0));
-        s.store_at(x, at, sum);
+        let sum = s.add(X::load_at(s, x, at, 0.0), Y::load_at(s, y, at, 0.0));
+        X::store_at(s, x, at, sum);
     }
 }
 
@@ -152,14 +179,14 @@ impl Sorted {
 }
 
 /// The ids from `first` on, one for each row of `dweight`.
-struct Scatter<'a> {
+struct Scatter<'a, D> {
     sorted: &'a Sorted,
     first: usize,
-    dout: ArrayView2<'a, f32>,
+    dout: ArrayView2<'a, D>,
     dweight: ArrayViewMut2<'a, f32>,
 }
 
-impl Kernel for Scatter<'_> {
+impl<D: Element> Kernel for Scatter<'_, D> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {

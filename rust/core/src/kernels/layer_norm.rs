@@ -17,17 +17,17 @@
 use super::rows::{self, BLOCK, check_rows};
 use super::{Beta, check};
 use crate::error::Result;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::ops::Range;
 
 /// Normalises the rows of `x` into `y`, and saves each row's `mean` and `rstd`.
-pub fn layer_norm(
+pub fn layer_norm<Y: Element>(
     x: ArrayView2<f32>,
     weight: &[f32],
     bias: Option<&[f32]>,
     eps: f32,
-    y: ArrayViewMut2<f32>,
+    y: ArrayViewMut2<Y>,
     mean: &mut [f32],
     rstd: &mut [f32],
 ) -> Result<()> {
@@ -47,12 +47,12 @@ pub fn layer_norm(
 }
 
 /// The gradients of [`layer_norm`]: `dx` as `beta` says, `dweight` and `dbias` added to.
-pub fn layer_norm_backward(
+pub fn layer_norm_backward<D: Element>(
     x: ArrayView2<f32>,
     weight: &[f32],
     mean: &[f32],
     rstd: &[f32],
-    dy: ArrayView2<f32>,
+    dy: ArrayView2<D>,
     dx: ArrayViewMut2<f32>,
     beta: Beta,
     dweight: &mut [f32],
@@ -68,7 +68,7 @@ pub fn layer_norm_backward(
     dbias.as_ref().map_or(Ok(()), |dbias| check::len(OP, "dbias", dbias.len(), c))?;
     let isa = isa::current();
     let mut outs: Vec<&mut [f32]> = [Some(dweight), dbias].into_iter().flatten().collect();
-    rows::fold_blocks(n, c, &mut outs, rows::blocks_mut(dx, BLOCK), |rows, dx, sums| {
+    rows::fold_blocks([n, c], n * c, &mut outs, rows::blocks_mut(dx, BLOCK), |rows, dx, sums| {
         let (dweight, dbias) = sums.split_at_mut(c);
         dispatch(isa, Backward { x, rows, weight, mean, rstd, dy, dx, beta, dweight, dbias });
     });
@@ -76,19 +76,20 @@ pub fn layer_norm_backward(
 }
 
 /// The forward pass over the rows of one block.
-struct Forward<'a> {
+struct Forward<'a, Y> {
     x: ArrayView2<'a, f32>,
     first: usize,
     weight: &'a [f32],
     bias: Option<&'a [f32]>,
     eps: f32,
-    y: ArrayViewMut2<'a, f32>,
+    y: ArrayViewMut2<'a, Y>,
     mean: &'a mut [f32],
     rstd: &'a mut [f32],
 }
 
-impl Kernel for Forward<'_> {
+impl<Y: Element> Kernel for Forward<'_, Y> {
     type Output = ();
+    const BF16: bool = Y::HALF;
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let rows = self.mean.len();
@@ -146,7 +147,14 @@ fn moments<S: Simd>(s: S, x: &[f32], eps: f32) -> (f32, f32) {
 
 /// `y = (x - mean) * rstd * weight + bias` of a row.
 #[inline(always)]
-fn normalize<S: Simd>(s: S, x: &[f32], (mean, rstd): (f32, f32), weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+fn normalize<S: Simd, Y: Element>(
+    s: S,
+    x: &[f32],
+    (mean, rstd): (f32, f32),
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [Y],
+) {
     let (mean, rstd) = (s.splat(mean), s.splat(rstd));
     for at in (0..x.len()).step_by(LANES) {
         let n = s.mul(s.sub(s.load_at(x, at, 0.0), mean), rstd);
@@ -155,25 +163,25 @@ fn normalize<S: Simd>(s: S, x: &[f32], (mean, rstd): (f32, f32), weight: &[f32],
             Some(bias) => s.fma(n, weight, s.load_at(bias, at, 0.0)),
             None => s.mul(n, weight),
         };
-        s.store_at(y, at, v);
+        Y::store_at(s, y, at, v);
     }
 }
 
 /// The backward pass over the rows of one block; `dbias` is empty where there is none.
-struct Backward<'a> {
+struct Backward<'a, D> {
     x: ArrayView2<'a, f32>,
     rows: Range<usize>,
     weight: &'a [f32],
     mean: &'a [f32],
     rstd: &'a [f32],
-    dy: ArrayView2<'a, f32>,
+    dy: ArrayView2<'a, D>,
     dx: ArrayViewMut2<'a, f32>,
     beta: Beta,
     dweight: &'a mut [f32],
     dbias: &'a mut [f32],
 }
 
-impl Kernel for Backward<'_> {
+impl<D: Element> Kernel for Backward<'_, D> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
@@ -185,15 +193,15 @@ impl Kernel for Backward<'_> {
     }
 }
 
-impl Backward<'_> {
+impl<D: Element> Backward<'_, D> {
     /// Adds a row to `dweight` and `dbias`; gives `mean(g)` and `mean(g * n)`.
     #[inline(always)]
-    fn add_to_parameters<S: Simd>(&mut self, s: S, x: &[f32], dy: &[f32], (mean, rstd): (f32, f32)) -> (f32, f32) {
+    fn add_to_parameters<S: Simd>(&mut self, s: S, x: &[f32], dy: &[D], (mean, rstd): (f32, f32)) -> (f32, f32) {
         let (mean, rstd) = (s.splat(mean), s.splat(rstd));
         let (mut sum_g, mut sum_gn) = (s.splat(0.0), s.splat(0.0));
         for at in (0..x.len()).step_by(LANES) {
             let n = s.mul(s.sub(s.load_at(x, at, 0.0), mean), rstd);
-            let dy = s.load_at(dy, at, 0.0);
+            let dy = D::load_at(s, dy, at, 0.0);
             let g = s.mul(dy, s.load_at(self.weight, at, 0.0));
             sum_g = s.add(sum_g, g);
             sum_gn = s.fma(g, n, sum_gn);
@@ -211,10 +219,10 @@ impl Backward<'_> {
 
 /// `dx = rstd * (g - mean(g) - n * mean(g * n))` of a row.
 #[inline(always)]
-fn write_dx<S: Simd>(
+fn write_dx<S: Simd, D: Element>(
     s: S,
     x: &[f32],
-    dy: &[f32],
+    dy: &[D],
     weight: &[f32],
     (mean, rstd): (f32, f32),
     (mean_g, mean_gn): (f32, f32),
@@ -224,7 +232,7 @@ fn write_dx<S: Simd>(
     let (mean, rstd, mean_g, minus_gn) = (s.splat(mean), s.splat(rstd), s.splat(mean_g), s.splat(-mean_gn));
     for at in (0..x.len()).step_by(LANES) {
         let n = s.mul(s.sub(s.load_at(x, at, 0.0), mean), rstd);
-        let g = s.mul(s.load_at(dy, at, 0.0), s.load_at(weight, at, 0.0));
+        let g = s.mul(D::load_at(s, dy, at, 0.0), s.load_at(weight, at, 0.0));
         let d = s.fma(n, minus_gn, s.sub(g, mean_g));
         let d = match beta {
             Beta::Overwrite => s.mul(d, rstd),

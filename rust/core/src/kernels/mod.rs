@@ -15,6 +15,7 @@ pub mod embedding;
 pub mod gelu;
 pub mod layer_norm;
 pub mod matmul;
+pub mod qk_norm;
 pub mod residual;
 pub mod rms_norm;
 pub mod rope;

@@ -6,10 +6,10 @@
 
 use super::{check, rows};
 use crate::error::Result;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 
 /// `x += y`
-pub fn add_assign(x: &mut [f32], y: &[f32]) -> Result<()> {
+pub fn add_assign<X: Element, Y: Element>(x: &mut [X], y: &[Y]) -> Result<()> {
     check::len("add_assign", "y", y.len(), x.len())?;
     let isa = isa::current();
     let parts = x.chunks_mut(rows::TASK).zip(y.chunks(rows::TASK));
@@ -17,18 +17,19 @@ pub fn add_assign(x: &mut [f32], y: &[f32]) -> Result<()> {
     Ok(())
 }
 
-struct AddAssign<'a> {
-    x: &'a mut [f32],
-    y: &'a [f32],
+struct AddAssign<'a, X, Y> {
+    x: &'a mut [X],
+    y: &'a [Y],
 }
 
-impl Kernel for AddAssign<'_> {
+impl<X: Element, Y: Element> Kernel for AddAssign<'_, X, Y> {
     type Output = ();
+    const BF16: bool = X::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for at in (0..self.y.len()).step_by(LANES) {
-            let sum = s.add(s.load_at(self.x, at, 0.0), s.load_at(self.y, at, 0.0));
-            s.store_at(self.x, at, sum);
+            let sum = s.add(X::load_at(s, self.x, at, 0.0), Y::load_at(s, self.y, at, 0.0));
+            X::store_at(s, self.x, at, sum);
         }
     }
 }

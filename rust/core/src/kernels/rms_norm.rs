@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `x`, `y` `(rows, C)`, `weight` `(C)`, `rstd` `(rows)`: saved for the backward pass. `offset` is 0, or 1 where the stored
-//! weight is the difference to 1 (Gemma). Backward, with `g = dy * (offset + weight)` and `n = x * rstd`:
+//! weight is the difference to 1 (Gemma); without a weight there is no gain at all. Backward, with `g = dy * (offset + weight)` and `n = x * rstd`:
 //!
 //! ```text
 //! dx = rstd * (g - n * mean(g * n))        dweight += sum over rows of dy * n
@@ -16,79 +16,97 @@
 use super::rows::{self, BLOCK, check_rows};
 use super::{Beta, check};
 use crate::error::Result;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::ops::Range;
 
 /// Normalises the rows of `x` into `y`, and saves each row's `rstd`.
-pub fn rms_norm(
+pub fn rms_norm<Y: Element>(
     x: ArrayView2<f32>,
-    weight: &[f32],
+    weight: Option<&[f32]>,
     offset: f32,
     eps: f32,
-    y: ArrayViewMut2<f32>,
+    y: ArrayViewMut2<Y>,
     rstd: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "rms_norm";
     let (n, c) = x.dim();
     check_rows!(OP, [n, c], x, y);
-    check::len(OP, "weight", weight.len(), c)?;
+    weight.map_or(Ok(()), |weight| check::len(OP, "weight", weight.len(), c))?;
     check::len(OP, "rstd", rstd.len(), n)?;
     let (isa, size) = (isa::current(), rows::task_rows(c));
     let parts = rows::blocks_mut(y, size).into_iter().zip(rstd.chunks_mut(size));
     rows::each(n * c, parts, |i, (y, rstd)| {
-        dispatch(isa, Forward { x, first: i * size, weight, offset, eps, y, rstd });
+        dispatch(isa, Forward { x, first: i * size, gain: Gain { weight, offset }, eps, y, rstd });
     });
     Ok(())
 }
 
 /// The gradients of [`rms_norm`]: `dx` as `beta` says, `dweight` added to.
-pub fn rms_norm_backward(
+pub fn rms_norm_backward<D: Element>(
     x: ArrayView2<f32>,
-    weight: &[f32],
+    weight: Option<&[f32]>,
     offset: f32,
     rstd: &[f32],
-    dy: ArrayView2<f32>,
+    dy: ArrayView2<D>,
     dx: ArrayViewMut2<f32>,
     beta: Beta,
-    dweight: &mut [f32],
+    dweight: Option<&mut [f32]>,
 ) -> Result<()> {
     const OP: &str = "rms_norm_backward";
     let (n, c) = x.dim();
     check_rows!(OP, [n, c], x, dy, dx);
-    check::len(OP, "weight", weight.len(), c)?;
+    weight.map_or(Ok(()), |weight| check::len(OP, "weight", weight.len(), c))?;
     check::len(OP, "rstd", rstd.len(), n)?;
-    check::len(OP, "dweight", dweight.len(), c)?;
-    let isa = isa::current();
-    rows::fold_blocks(n, c, &mut [dweight], rows::blocks_mut(dx, BLOCK), |rows, dx, dweight| {
-        dispatch(isa, Backward { x, rows, weight, offset, rstd, dy, dx, beta, dweight });
+    dweight.as_ref().map_or(Ok(()), |dweight| check::len(OP, "dweight", dweight.len(), c))?;
+    let (isa, gain) = (isa::current(), Gain { weight, offset });
+    let mut outs: Vec<&mut [f32]> = dweight.into_iter().collect();
+    rows::fold_blocks([n, c], n * c, &mut outs, rows::blocks_mut(dx, BLOCK), |rows, dx, dweight| {
+        dispatch(isa, Backward { x, rows, gain, rstd, dy, dx, beta, dweight });
     });
     Ok(())
 }
 
-struct Forward<'a> {
+/// What the normalised numbers are multiplied with: `offset + weight`, or nothing.
+#[derive(Clone, Copy)]
+struct Gain<'a> {
+    weight: Option<&'a [f32]>,
+    offset: f32,
+}
+
+impl Gain<'_> {
+    /// `v` times the gains from `at` on.
+    #[inline(always)]
+    fn times<S: Simd>(self, s: S, v: S::V, at: usize) -> S::V {
+        match self.weight {
+            Some(weight) => s.mul(v, s.add(s.splat(self.offset), s.load_at(weight, at, 0.0))),
+            None => v,
+        }
+    }
+}
+
+struct Forward<'a, Y> {
     x: ArrayView2<'a, f32>,
     first: usize,
-    weight: &'a [f32],
-    offset: f32,
+    gain: Gain<'a>,
     eps: f32,
-    y: ArrayViewMut2<'a, f32>,
+    y: ArrayViewMut2<'a, Y>,
     rstd: &'a mut [f32],
 }
 
-impl Kernel for Forward<'_> {
+impl<Y: Element> Kernel for Forward<'_, Y> {
     type Output = ();
+    const BF16: bool = Y::HALF;
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let offset = s.splat(self.offset);
         for i in 0..self.rstd.len() {
             let x = rows::row(&self.x, self.first + i);
             let rstd = 1.0 / (sum_of_squares(s, x) / x.len() as f32 + self.eps).sqrt();
             self.rstd[i] = rstd;
             let y = rows::row_mut(&mut self.y, i);
             for at in (0..x.len()).step_by(LANES) {
-                let weight = s.add(offset, s.load_at(self.weight, at, 0.0));
-                s.store_at(y, at, s.mul(s.mul(s.load_at(x, at, 0.0), s.splat(rstd)), weight));
+                let n = s.mul(s.load_at(x, at, 0.0), s.splat(rstd));
+                Y::store_at(s, y, at, self.gain.times(s, n, at));
             }
         }
     }
@@ -110,19 +128,19 @@ fn sum_of_squares<S: Simd>(s: S, x: &[f32]) -> f32 {
     s.reduce_add(s.add(sum, other))
 }
 
-struct Backward<'a> {
+/// `dweight` is empty where nobody asks for it.
+struct Backward<'a, D> {
     x: ArrayView2<'a, f32>,
     rows: Range<usize>,
-    weight: &'a [f32],
-    offset: f32,
+    gain: Gain<'a>,
     rstd: &'a [f32],
-    dy: ArrayView2<'a, f32>,
+    dy: ArrayView2<'a, D>,
     dx: ArrayViewMut2<'a, f32>,
     beta: Beta,
     dweight: &'a mut [f32],
 }
 
-impl Kernel for Backward<'_> {
+impl<D: Element> Kernel for Backward<'_, D> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
@@ -134,30 +152,31 @@ impl Kernel for Backward<'_> {
     }
 }
 
-impl Backward<'_> {
+impl<D: Element> Backward<'_, D> {
     /// Adds a row to `dweight`; gives `mean(g * n)`.
     #[inline(always)]
-    fn add_to_weight<S: Simd>(&mut self, s: S, x: &[f32], dy: &[f32], rstd: f32) -> f32 {
-        let (rstd, offset, mut sum) = (s.splat(rstd), s.splat(self.offset), s.splat(0.0));
+    fn add_to_weight<S: Simd>(&mut self, s: S, x: &[f32], dy: &[D], rstd: f32) -> f32 {
+        let (rstd, mut sum) = (s.splat(rstd), s.splat(0.0));
         for at in (0..x.len()).step_by(LANES) {
             let n = s.mul(s.load_at(x, at, 0.0), rstd);
-            let dy = s.load_at(dy, at, 0.0);
-            let g = s.mul(dy, s.add(offset, s.load_at(self.weight, at, 0.0)));
-            sum = s.fma(g, n, sum);
-            let dweight = s.fma(dy, n, s.load_at(self.dweight, at, 0.0));
-            s.store_at(self.dweight, at, dweight);
+            let dy = D::load_at(s, dy, at, 0.0);
+            sum = s.fma(self.gain.times(s, dy, at), n, sum);
+            if !self.dweight.is_empty() {
+                let dweight = s.fma(dy, n, s.load_at(self.dweight, at, 0.0));
+                s.store_at(self.dweight, at, dweight);
+            }
         }
         s.reduce_add(sum) / x.len() as f32
     }
 
     /// `dx = rstd * (g - n * mean(g * n))` of row `i` of the block.
     #[inline(always)]
-    fn write_dx<S: Simd>(&mut self, s: S, x: &[f32], dy: &[f32], rstd: f32, mean_gn: f32, i: usize) {
-        let (rstd, offset, minus_gn) = (s.splat(rstd), s.splat(self.offset), s.splat(-mean_gn));
+    fn write_dx<S: Simd>(&mut self, s: S, x: &[f32], dy: &[D], rstd: f32, mean_gn: f32, i: usize) {
+        let (rstd, minus_gn) = (s.splat(rstd), s.splat(-mean_gn));
         let dx = rows::row_mut(&mut self.dx, i);
         for at in (0..x.len()).step_by(LANES) {
             let n = s.mul(s.load_at(x, at, 0.0), rstd);
-            let g = s.mul(s.load_at(dy, at, 0.0), s.add(offset, s.load_at(self.weight, at, 0.0)));
+            let g = self.gain.times(s, D::load_at(s, dy, at, 0.0), at);
             let d = s.fma(n, minus_gn, g);
             let d = match self.beta {
                 Beta::Overwrite => s.mul(d, rstd),
@@ -181,7 +200,7 @@ mod tests {
 
     fn forward(x: &Array2<f32>, weight: &[f32], offset: f32) -> (Array2<f32>, Vec<f32>) {
         let (x, mut y, mut rstd) = (within(x), nan(x.nrows(), x.ncols()), vec![f32::NAN; x.nrows()]);
-        rms_norm(inner(&x), weight, offset, EPS, y.view_mut(), &mut rstd).unwrap();
+        rms_norm(inner(&x), Some(weight), offset, EPS, y.view_mut(), &mut rstd).unwrap();
         (y, rstd)
     }
 
@@ -191,7 +210,8 @@ mod tests {
         let beta = if start.is_some() { Beta::Accumulate } else { Beta::Overwrite };
         let mut dx = Array2::from_elem(x.dim(), start.unwrap_or(f32::NAN));
         let mut dweight = vec![start.unwrap_or(0.0); weight.len()];
-        rms_norm_backward(x.view(), weight, offset, &rstd, dy.view(), dx.view_mut(), beta, &mut dweight).unwrap();
+        rms_norm_backward(x.view(), Some(weight), offset, &rstd, dy.view(), dx.view_mut(), beta, Some(&mut dweight))
+            .unwrap();
         [dx.into_raw_vec_and_offset().0, dweight]
     }
 
@@ -252,12 +272,12 @@ mod tests {
     #[test]
     fn wrong_shapes_are_errors() {
         let (x, w) = (Array2::<f32>::zeros((2, 3)), [1.0; 3]);
-        assert!(rms_norm(x.view(), &w[..2], 0.0, EPS, nan(2, 3).view_mut(), &mut [0.0; 2]).is_err());
-        assert!(rms_norm(x.view(), &w, 0.0, EPS, nan(2, 3).view_mut(), &mut [0.0; 3]).is_err());
-        assert!(rms_norm(x.t(), &w[..2], 0.0, EPS, nan(3, 2).view_mut(), &mut [0.0; 3]).is_err());
+        assert!(rms_norm(x.view(), Some(&w[..2]), 0.0, EPS, nan(2, 3).view_mut(), &mut [0.0; 2]).is_err());
+        assert!(rms_norm(x.view(), Some(&w), 0.0, EPS, nan(2, 3).view_mut(), &mut [0.0; 3]).is_err());
+        assert!(rms_norm(x.t(), Some(&w[..2]), 0.0, EPS, nan(3, 2).view_mut(), &mut [0.0; 3]).is_err());
         let mut dx = nan(2, 3);
         let mut call = |rstd: &[f32], dw: &mut [f32]| {
-            rms_norm_backward(x.view(), &w, 0.0, rstd, x.view(), dx.view_mut(), Beta::Overwrite, dw)
+            rms_norm_backward(x.view(), Some(&w), 0.0, rstd, x.view(), dx.view_mut(), Beta::Overwrite, Some(dw))
         };
         assert!(call(&[1.0; 3], &mut [0.0; 3]).is_err() && call(&[1.0; 2], &mut [0.0; 2]).is_err());
         assert!(call(&[1.0; 2], &mut [0.0; 3]).is_ok());

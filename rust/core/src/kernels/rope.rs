@@ -9,15 +9,18 @@
 //! place; row `r` stands at `positions[r % positions.len()]`, so that a batch of sequences shares one table. The backward
 //! pass is the rotation by the negative angle, applied to the gradient.
 //!
-//! Angles are computed in f64: at position 100,000 an angle in f32 is off by 0.004.
+//! Angles are computed in f64: at position 100,000 an angle in f32 is off by 0.004. [`Rope::shared`] keeps the tables of
+//! the last few shapes, so that a step does not compute them again.
 //!
 //! Su et al.: "RoFormer", 2021; `apply_rotary_pos_emb` of Hugging Face (half), llama2.c (interleaved).
 
 use super::check;
 use super::rows::{self, check_rows};
 use crate::error::{Error, Result};
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::ArrayViewMut2;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 /// Which numbers of a head are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +40,23 @@ pub enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// What the angle is multiplied with.
+    #[inline(always)]
+    pub(super) fn sign(self) -> f32 {
+        if self == Direction::Forward { 1.0 } else { -1.0 }
+    }
+}
+
 /// Cosines and sines of a list of positions.
 #[derive(Clone, Debug)]
 pub struct Rope {
     pairing: Pairing,
     dim: usize,
     positions: usize,
+    /// For each position `dim / 2` numbers, or `dim` where neighbours are paired: every one twice then.
     cos: Vec<f32>,
+    /// As `cos`; of a pair of neighbours the first has the negative sine, which is what it multiplies the second by.
     sin: Vec<f32>,
 }
 
@@ -51,6 +64,14 @@ pub struct Rope {
 pub fn inverse_frequencies(dim: usize, theta: f64) -> Vec<f64> {
     (0..dim / 2).map(|i| theta.powf(-2.0 * i as f64 / dim as f64)).collect()
 }
+
+/// Tables that [`Rope::shared`] keeps: those of two models in turns, each with its training and evaluation length.
+const KEPT: usize = 4;
+
+/// What a shared table is for: pairing, head size, the bits of theta, and the number of positions.
+type Key = (Pairing, usize, u64, usize);
+
+static SHARED: Mutex<Vec<(Key, Arc<Rope>)>> = Mutex::new(Vec::new());
 
 impl Rope {
     /// The table of `positions` for heads of `dim` numbers.
@@ -64,83 +85,230 @@ impl Rope {
         Self::with_frequencies(pairing, &inverse_frequencies(dim, theta), positions)
     }
 
+    /// The table of the positions `0..t`, computed only where it is none of the last few that were asked for.
+    pub fn shared(pairing: Pairing, dim: usize, theta: f64, t: usize) -> Result<Arc<Self>> {
+        let key = (pairing, dim, theta.to_bits(), t);
+        let mut kept = SHARED.lock().unwrap_or_else(|e| e.into_inner());
+        let entry = match kept.iter().position(|(k, _)| *k == key) {
+            Some(at) => kept.remove(at),
+            None => (key, Arc::new(Self::new(pairing, dim, theta, &(0..t).collect::<Vec<_>>())?)),
+        };
+        let rope = entry.1.clone();
+        kept.insert(0, entry);
+        kept.truncate(KEPT);
+        Ok(rope)
+    }
+
     /// The table for given inverse frequencies, one a pair (scaled ones of Llama 3, linear scaling).
     pub fn with_frequencies(pairing: Pairing, inverse_frequencies: &[f64], positions: &[usize]) -> Result<Self> {
         if inverse_frequencies.is_empty() {
             return Err(Error::value("rope", "inverse_frequencies", "empty", "a head must have a pair"));
         }
-        let angles = || positions.iter().flat_map(|&p| inverse_frequencies.iter().map(move |f| p as f64 * f));
-        Ok(Rope {
-            pairing,
-            dim: 2 * inverse_frequencies.len(),
-            positions: positions.len(),
-            cos: angles().map(|a| a.cos() as f32).collect(),
-            sin: angles().map(|a| a.sin() as f32).collect(),
-        })
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for &position in positions {
+            for frequency in inverse_frequencies {
+                let (s, c) = (position as f64 * frequency).sin_cos();
+                match pairing {
+                    Pairing::Half => {
+                        cos.push(c as f32);
+                        sin.push(s as f32);
+                    }
+                    Pairing::Interleaved => {
+                        cos.extend([c as f32; 2]);
+                        sin.extend([-s as f32, s as f32]);
+                    }
+                }
+            }
+        }
+        Ok(Rope { pairing, dim: 2 * inverse_frequencies.len(), positions: positions.len(), cos, sin })
     }
 
     /// Rotates every head of every row of `x`.
-    pub fn apply(&self, direction: Direction, x: ArrayViewMut2<f32>) -> Result<()> {
+    pub fn apply<E: Element>(&self, direction: Direction, x: ArrayViewMut2<E>) -> Result<()> {
         const OP: &str = "rope";
         let (n, width) = x.dim();
         check_rows!(OP, [n, width], x);
-        check::shape(OP, "heads", &[width], &[width.next_multiple_of(self.dim)])?;
-        if n > 0 && (self.positions == 0 || !n.is_multiple_of(self.positions)) {
-            let expected = format!("rows must be whole sequences of {} positions", self.positions);
-            return Err(Error::value(OP, "rows", n, expected));
-        }
+        self.check(OP, n, width)?;
         let (isa, size) = (isa::current(), rows::task_rows(width));
         rows::each(n * width, rows::blocks_mut(x, size), |i, x| {
             dispatch(isa, Rotate { rope: self, direction, first: i * size, x });
         });
         Ok(())
     }
+
+    /// Rows must be whole heads, and whole sequences of the table's positions.
+    pub(super) fn check(&self, op: &'static str, n: usize, width: usize) -> Result<()> {
+        check::shape(op, "heads", &[width], &[width.next_multiple_of(self.dim)])?;
+        if n > 0 && (self.positions == 0 || !n.is_multiple_of(self.positions)) {
+            let expected = format!("rows must be whole sequences of {} positions", self.positions);
+            return Err(Error::value(op, "rows", n, expected));
+        }
+        Ok(())
+    }
+
+    /// Which numbers of a head make a pair.
+    pub fn pairing(&self) -> Pairing {
+        self.pairing
+    }
+
+    /// The numbers of a head.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Cosines and sines of the position of row `r`.
+    #[inline(always)]
+    pub(super) fn of_row(&self, r: usize) -> Table<'_> {
+        let width = self.cos.len() / self.positions;
+        let at = r % self.positions * width;
+        Table { cos: &self.cos[at..at + width], sin: &self.sin[at..at + width] }
+    }
 }
 
-struct Rotate<'a> {
+/// Cosines and sines of one position.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Table<'a> {
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+/// How a head is cut into pairs of vectors that turn together: two from its halves, or two neighbours each of which turns
+/// within itself.
+pub(super) trait Turn: Copy + Send + Sync {
+    /// The steps of a head.
+    fn steps(dim: usize) -> usize;
+    /// Where the two vectors of step `k` lie in a head of `dim` numbers.
+    fn places(dim: usize, k: usize) -> [Range<usize>; 2];
+    /// The two vectors of step `k` by the angle times `sign`, which is 1 or -1.
+    fn turn<S: Simd>(s: S, table: Table, k: usize, v: [S::V; 2], sign: S::V) -> [S::V; 2];
+}
+
+/// [`Pairing::Half`]
+#[derive(Clone, Copy)]
+pub(super) struct Halves;
+
+impl Turn for Halves {
+    #[inline(always)]
+    fn steps(dim: usize) -> usize {
+        (dim / 2).div_ceil(LANES)
+    }
+    #[inline(always)]
+    fn places(dim: usize, k: usize) -> [Range<usize>; 2] {
+        let (half, at) = (dim / 2, k * LANES);
+        let end = half.min(at + LANES);
+        [at..end, half + at..half + end]
+    }
+    #[inline(always)]
+    fn turn<S: Simd>(s: S, table: Table, k: usize, [a, b]: [S::V; 2], sign: S::V) -> [S::V; 2] {
+        let cos = s.load_at(table.cos, k * LANES, 0.0);
+        let sin = s.mul(s.load_at(table.sin, k * LANES, 0.0), sign);
+        [s.sub(s.mul(a, cos), s.mul(b, sin)), s.add(s.mul(b, cos), s.mul(a, sin))]
+    }
+}
+
+/// [`Pairing::Interleaved`]
+#[derive(Clone, Copy)]
+pub(super) struct Neighbours;
+
+impl Turn for Neighbours {
+    #[inline(always)]
+    fn steps(dim: usize) -> usize {
+        dim.div_ceil(2 * LANES)
+    }
+    #[inline(always)]
+    fn places(dim: usize, k: usize) -> [Range<usize>; 2] {
+        neighbours(dim, k)
+    }
+    #[inline(always)]
+    fn turn<S: Simd>(s: S, table: Table, k: usize, [a, b]: [S::V; 2], sign: S::V) -> [S::V; 2] {
+        let at = [2 * k * LANES, ((2 * k + 1) * LANES).min(table.cos.len())];
+        let one = |v: S::V, at: usize| {
+            let (cos, sin) = (s.load_at(table.cos, at, 0.0), s.mul(s.load_at(table.sin, at, 0.0), sign));
+            s.add(s.mul(v, cos), s.mul(swap_neighbours(s, v), sin))
+        };
+        [one(a, at[0]), one(b, at[1])]
+    }
+}
+
+/// `v1 v0 v3 v2 ..`; the compiler makes one shuffle of it.
+#[inline(always)]
+fn swap_neighbours<S: Simd>(s: S, v: S::V) -> S::V {
+    let x = s.to_array(v);
+    s.load(&std::array::from_fn(|i| x[i ^ 1]))
+}
+
+/// Heads that do not turn.
+#[derive(Clone, Copy)]
+pub(super) struct Still;
+
+impl Turn for Still {
+    #[inline(always)]
+    fn steps(dim: usize) -> usize {
+        dim.div_ceil(2 * LANES)
+    }
+    #[inline(always)]
+    fn places(dim: usize, k: usize) -> [Range<usize>; 2] {
+        neighbours(dim, k)
+    }
+    #[inline(always)]
+    fn turn<S: Simd>(_: S, _: Table, _: usize, v: [S::V; 2], _: S::V) -> [S::V; 2] {
+        v
+    }
+}
+
+/// Two vectors one behind the other; what there is of them at the end of a head.
+#[inline(always)]
+fn neighbours(dim: usize, k: usize) -> [Range<usize>; 2] {
+    let [from, middle, end] = [2 * k, 2 * k + 1, 2 * k + 2].map(|i| dim.min(i * LANES));
+    [from..middle, middle..end]
+}
+
+/// The two vectors of step `k` of a head, or of a gain, which has its shape.
+#[inline(always)]
+pub(super) fn load<S: Simd, T: Turn, E: Element>(s: S, head: &[E], k: usize) -> [S::V; 2] {
+    T::places(head.len(), k).map(|place| E::load_at(s, &head[place], 0, 0.0))
+}
+
+/// Writes the two vectors of step `k`.
+#[inline(always)]
+pub(super) fn store<S: Simd, T: Turn, E: Element>(s: S, head: &mut [E], k: usize, v: [S::V; 2]) {
+    let [a, b] = T::places(head.len(), k);
+    E::store_at(s, &mut head[a], 0, v[0]);
+    E::store_at(s, &mut head[b], 0, v[1]);
+}
+
+struct Rotate<'a, E> {
     rope: &'a Rope,
     direction: Direction,
     first: usize,
-    x: ArrayViewMut2<'a, f32>,
+    x: ArrayViewMut2<'a, E>,
 }
 
-impl Kernel for Rotate<'_> {
+impl<E: Element> Kernel for Rotate<'_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let half = self.rope.dim / 2;
-        let sign = if self.direction == Direction::Forward { 1.0 } else { -1.0 };
-        for i in 0..self.x.nrows() {
-            let at = (self.first + i) % self.rope.positions * half;
-            let (cos, sin) = (&self.rope.cos[at..at + half], &self.rope.sin[at..at + half]);
-            for head in rows::row_mut(&mut self.x, i).chunks_exact_mut(self.rope.dim) {
-                match self.rope.pairing {
-                    Pairing::Half => rotate_halves(s, head, cos, sin, sign),
-                    Pairing::Interleaved => rotate_neighbours(head, cos, sin, sign),
-                }
-            }
+    fn run<S: Simd>(self, s: S) {
+        match self.rope.pairing {
+            Pairing::Half => self.rotate::<S, Halves>(s),
+            Pairing::Interleaved => self.rotate::<S, Neighbours>(s),
         }
     }
 }
 
-#[inline(always)]
-fn rotate_halves<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
-    let (low, high) = head.split_at_mut(cos.len());
-    for at in (0..low.len()).step_by(LANES) {
-        let (a, b) = (s.load_at(low, at, 0.0), s.load_at(high, at, 0.0));
-        let (cos, sin) = (s.load_at(cos, at, 0.0), s.mul(s.load_at(sin, at, 0.0), s.splat(sign)));
-        s.store_at(low, at, s.sub(s.mul(a, cos), s.mul(b, sin)));
-        s.store_at(high, at, s.add(s.mul(a, sin), s.mul(b, cos)));
-    }
-}
-
-/// The same products and sums as [`rotate_halves`]; the compiler makes the shuffles.
-#[inline(always)]
-fn rotate_neighbours(head: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
-    for ((pair, &cos), &sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
-        let sin = sin * sign;
-        let [a, b] = *pair;
-        *pair = [a * cos - b * sin, a * sin + b * cos];
+impl<E: Element> Rotate<'_, E> {
+    #[inline(always)]
+    fn rotate<S: Simd, T: Turn>(mut self, s: S) {
+        let sign = s.splat(self.direction.sign());
+        for i in 0..self.x.nrows() {
+            let table = self.rope.of_row(self.first + i);
+            for head in rows::row_mut(&mut self.x, i).chunks_exact_mut(self.rope.dim) {
+                for k in 0..T::steps(self.rope.dim) {
+                    let v = T::turn(s, table, k, load::<S, T, E>(s, head, k), sign);
+                    store::<S, T, E>(s, head, k, v);
+                }
+            }
+        }
     }
 }
 
@@ -226,9 +394,9 @@ mod tests {
         assert!(Rope::with_frequencies(Pairing::Half, &[], &[0]).is_err());
         let rope = Rope::new(Pairing::Half, 4, 1e4, &[0, 1]).unwrap();
         for shape in [(2, 6), (3, 8), (2, 3)] {
-            assert!(rope.apply(Direction::Forward, Array2::zeros(shape).view_mut()).is_err());
+            assert!(rope.apply(Direction::Forward, Array2::<f32>::zeros(shape).view_mut()).is_err());
         }
-        assert!(rope.apply(Direction::Forward, Array2::zeros((4, 4)).view_mut().reversed_axes()).is_err());
-        rope.apply(Direction::Forward, Array2::zeros((0, 8)).view_mut()).unwrap();
+        assert!(rope.apply(Direction::Forward, Array2::<f32>::zeros((4, 4)).view_mut().reversed_axes()).is_err());
+        rope.apply(Direction::Forward, Array2::<f32>::zeros((0, 8)).view_mut()).unwrap();
     }
 }

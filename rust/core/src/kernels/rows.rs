@@ -4,7 +4,9 @@
 
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::simd::Element;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Rows whose contributions to a parameter's gradient are added up before they meet those of other blocks.
@@ -41,13 +43,13 @@ pub(super) use check_rows;
 
 /// Row `i`, which [`check`] found to be contiguous.
 #[inline(always)]
-pub(super) fn row<'a>(view: &ArrayView2<'a, f32>, i: usize) -> &'a [f32] {
+pub(super) fn row<'a, E: Element>(view: &ArrayView2<'a, E>, i: usize) -> &'a [E] {
     view.index_axis_move(Axis(0), i).to_slice().unwrap_or_default()
 }
 
 /// Row `i` for writing.
 #[inline(always)]
-pub(super) fn row_mut<'a>(view: &'a mut ArrayViewMut2<'_, f32>, i: usize) -> &'a mut [f32] {
+pub(super) fn row_mut<'a, E: Element>(view: &'a mut ArrayViewMut2<'_, E>, i: usize) -> &'a mut [E] {
     view.row_mut(i).into_slice().unwrap_or_default()
 }
 
@@ -57,7 +59,7 @@ pub(super) fn task_rows(columns: usize) -> usize {
 }
 
 /// `view` in blocks of `rows` rows, the last one shorter.
-pub(super) fn blocks_mut<'a>(view: ArrayViewMut2<'a, f32>, rows: usize) -> Vec<ArrayViewMut2<'a, f32>> {
+pub(super) fn blocks_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>, rows: usize) -> Vec<ArrayViewMut2<'a, E>> {
     let (mut rest, mut blocks) = (view, Vec::new());
     while rest.nrows() > rows {
         let (block, behind) = rest.split_at(Axis(0), rows);
@@ -66,6 +68,43 @@ pub(super) fn blocks_mut<'a>(view: ArrayViewMut2<'a, f32>, rows: usize) -> Vec<A
     }
     blocks.push(rest);
     blocks
+}
+
+/// The place of a task of a kernel that works element by element: its first row and its columns.
+#[derive(Clone)]
+pub(super) struct Tile {
+    pub first: usize,
+    pub columns: Range<usize>,
+}
+
+impl Tile {
+    /// What lies in row `i` of the tile.
+    #[inline(always)]
+    pub fn row<'a, E: Element>(&self, view: &ArrayView2<'a, E>, i: usize) -> &'a [E] {
+        &row(view, self.first + i)[self.columns.clone()]
+    }
+}
+
+/// `view` in tiles: blocks of rows, or pieces of rows that are longer than a task.
+pub(super) fn tiles_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>) -> Vec<(Tile, ArrayViewMut2<'a, E>)> {
+    let columns = view.ncols();
+    let (size, mut tiles) = (task_rows(columns), Vec::new());
+    for (i, block) in blocks_mut(view, size).into_iter().enumerate() {
+        let mut rest = block;
+        for from in (0..columns).step_by(TASK) {
+            let end = columns.min(from + TASK);
+            let (piece, behind) = rest.split_at(Axis(1), end - from);
+            tiles.push((Tile { first: i * size, columns: from..end }, piece));
+            rest = behind;
+        }
+    }
+    tiles
+}
+
+/// `x` in chunks of `size`; empty chunks without end where there is nothing to be cut.
+pub(super) fn chunks_mut<'a>(x: &'a mut [f32], size: usize) -> impl Iterator<Item = &'a mut [f32]> {
+    let none = x.is_empty();
+    x.chunks_mut(size.max(1)).chain(std::iter::repeat_with(|| &mut [][..]).take_while(move |_| none))
 }
 
 /// Runs `task(i, part)` for every part, in parallel where the whole has enough `elements`.
@@ -80,24 +119,37 @@ pub(super) fn each<T: Send>(
     parallel::for_each(parts, task);
 }
 
-/// Adds to each of `outs` (of `columns` elements) what `partial(rows, sums)` leaves in the buffer of a block of
-/// [`BLOCK`] rows, in the order of the blocks. A block's buffer holds the sums of all `outs`, one behind the other.
+thread_local! {
+    /// Room for the partial sums of [`fold_blocks`], kept from call to call.
+    static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
+/// Adds to each of `outs` (of `columns` elements) what `partial(rows, part, sums)` leaves in the buffer of a block of
+/// [`BLOCK`] rows, in the order of the blocks. A block's buffer holds the sums of all `outs`, one behind the other;
+/// without `outs` it is empty.
 pub(super) fn fold_blocks<T: Send>(
-    rows: usize,
-    columns: usize,
+    [rows, columns]: [usize; 2],
+    elements: usize,
     outs: &mut [&mut [f32]],
     parts: impl IntoIterator<Item = T>,
     partial: impl Fn(Range<usize>, T, &mut [f32]) + Sync + Send,
 ) {
     let (blocks, width) = (rows.div_ceil(BLOCK), outs.len() * columns);
-    let mut sums = vec![0.0; blocks * width];
-    let buffers = sums.chunks_mut(width.max(1)).zip(parts);
-    each(rows * columns, buffers, |i, (sums, part)| partial(i * BLOCK..((i + 1) * BLOCK).min(rows), part, sums));
-    for sums in sums.chunks(width.max(1)) {
+    let mut sums = SUMS.take();
+    if sums.len() < blocks * width {
+        sums.resize(blocks * width, 0.0);
+    }
+    let buffers = chunks_mut(&mut sums[..blocks * width], width).take(blocks).zip(parts);
+    each(elements, buffers, |i, (sums, part)| {
+        sums.fill(0.0);
+        partial(i * BLOCK..((i + 1) * BLOCK).min(rows), part, sums);
+    });
+    for sums in sums[..blocks * width].chunks(width.max(1)) {
         for (out, sums) in outs.iter_mut().zip(sums.chunks(columns.max(1))) {
             out.iter_mut().zip(sums).for_each(|(o, s)| *o += s);
         }
     }
+    SUMS.set(sums);
 }
 
 /// What the kernels' tests share.

@@ -5,25 +5,29 @@
 //! swiglu: y = silu(gate) * up              dgate = dy * up * silu'(gate),  dup = dy * silu(gate)
 //! ```
 //!
-//! Slices of any length.
+//! SiLU takes slices of any length; SwiGLU takes `gate`, `up` and `y` `(rows, F)`, whose rows may lie apart: the two
+//! halves of the rows `[gate | up]` of one fused projection.
 //!
 //! Shazeer: "GLU variants improve transformer", 2020; `torch.nn.functional.silu`.
 
-use super::{check, rows};
+use super::check;
+use super::rows::{self, check_rows};
 use crate::error::Result;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa, math};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, math};
+use ndarray::{ArrayView2, ArrayViewMut2};
+use rows::Tile;
 
 /// `y = silu(x)`
-pub fn silu(x: &[f32], y: &mut [f32]) -> Result<()> {
+pub fn silu<E: Element>(x: &[E], y: &mut [E]) -> Result<()> {
     check::len("silu", "y", y.len(), x.len())?;
     let isa = isa::current();
     let parts = y.chunks_mut(rows::TASK).zip(x.chunks(rows::TASK));
-    rows::each(x.len(), parts, |_, (y, gate)| dispatch(isa, Forward { gate, up: None, y }));
+    rows::each(x.len(), parts, |_, (y, x)| dispatch(isa, Silu { x, y }));
     Ok(())
 }
 
 /// `dx = dy * silu'(x)`
-pub fn silu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<()> {
+pub fn silu_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) -> Result<()> {
     check::len("silu_backward", "dy", dy.len(), x.len())?;
     check::len("silu_backward", "dx", dx.len(), x.len())?;
     let isa = isa::current();
@@ -33,87 +37,114 @@ pub fn silu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<()> {
 }
 
 /// `y = silu(gate) * up`
-pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) -> Result<()> {
-    check::len("swiglu", "up", up.len(), gate.len())?;
-    check::len("swiglu", "y", y.len(), gate.len())?;
+pub fn swiglu<E: Element>(gate: ArrayView2<E>, up: ArrayView2<E>, y: ArrayViewMut2<E>) -> Result<()> {
+    let (n, f) = gate.dim();
+    check_rows!("swiglu", [n, f], gate, up, y);
     let isa = isa::current();
-    let parts = y.chunks_mut(rows::TASK).zip(gate.chunks(rows::TASK)).zip(up.chunks(rows::TASK));
-    rows::each(gate.len(), parts, |_, ((y, gate), up)| dispatch(isa, Forward { gate, up: Some(up), y }));
+    rows::each(n * f, rows::tiles_mut(y), |_, (tile, y)| dispatch(isa, Forward { tile, gate, up, y }));
     Ok(())
 }
 
 /// The gradients of [`swiglu`].
-pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) -> Result<()> {
-    const OP: &str = "swiglu_backward";
-    for (what, len) in [("up", up.len()), ("dy", dy.len()), ("dgate", dgate.len()), ("dup", dup.len())] {
-        check::len(OP, what, len, gate.len())?;
-    }
+pub fn swiglu_backward<E: Element>(
+    gate: ArrayView2<E>,
+    up: ArrayView2<E>,
+    dy: ArrayView2<E>,
+    dgate: ArrayViewMut2<E>,
+    dup: ArrayViewMut2<E>,
+) -> Result<()> {
+    let (n, f) = gate.dim();
+    check_rows!("swiglu_backward", [n, f], gate, up, dy, dgate, dup);
     let isa = isa::current();
-    let inputs = gate.chunks(rows::TASK).zip(up.chunks(rows::TASK)).zip(dy.chunks(rows::TASK));
-    let parts = inputs.zip(dgate.chunks_mut(rows::TASK)).zip(dup.chunks_mut(rows::TASK));
-    rows::each(gate.len(), parts, |_, ((((gate, up), dy), dgate), dup)| {
-        dispatch(isa, Backward { gate, up, dy, dgate, dup });
+    let parts = rows::tiles_mut(dgate).into_iter().zip(rows::tiles_mut(dup));
+    rows::each(n * f, parts, |_, ((tile, dgate), (_, dup))| {
+        dispatch(isa, Backward { tile, gate, up, dy, dgate, dup });
     });
     Ok(())
 }
 
-/// `silu(gate)`, times `up` where there is one.
-struct Forward<'a> {
-    gate: &'a [f32],
-    up: Option<&'a [f32]>,
-    y: &'a mut [f32],
+struct Silu<'a, E> {
+    x: &'a [E],
+    y: &'a mut [E],
 }
 
-impl Kernel for Forward<'_> {
+impl<E: Element> Kernel for Silu<'_, E> {
     type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for at in (0..self.gate.len()).step_by(LANES) {
-            let gate = s.load_at(self.gate, at, 0.0);
-            let y = s.mul(gate, math::sigmoid(s, gate));
-            let y = match self.up {
-                Some(up) => s.mul(y, s.load_at(up, at, 0.0)),
-                None => y,
-            };
-            s.store_at(self.y, at, y);
-        }
-    }
-}
-
-struct SiluBackward<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
-}
-
-impl Kernel for SiluBackward<'_> {
-    type Output = ();
+    const BF16: bool = E::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for at in (0..self.x.len()).step_by(LANES) {
-            let (_, slope) = value_and_slope(s, s.load_at(self.x, at, 0.0));
-            s.store_at(self.dx, at, s.mul(s.load_at(self.dy, at, 0.0), slope));
+            let x = E::load_at(s, self.x, at, 0.0);
+            E::store_at(s, self.y, at, s.mul(x, math::sigmoid(s, x)));
         }
     }
 }
 
-struct Backward<'a> {
-    gate: &'a [f32],
-    up: &'a [f32],
-    dy: &'a [f32],
-    dgate: &'a mut [f32],
-    dup: &'a mut [f32],
+struct SiluBackward<'a, E> {
+    x: &'a [E],
+    dy: &'a [E],
+    dx: &'a mut [E],
 }
 
-impl Kernel for Backward<'_> {
+impl<E: Element> Kernel for SiluBackward<'_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.gate.len()).step_by(LANES) {
-            let (value, slope) = value_and_slope(s, s.load_at(self.gate, at, 0.0));
-            let dy = s.load_at(self.dy, at, 0.0);
-            s.store_at(self.dup, at, s.mul(dy, value));
-            s.store_at(self.dgate, at, s.mul(s.mul(dy, s.load_at(self.up, at, 0.0)), slope));
+        for at in (0..self.x.len()).step_by(LANES) {
+            let (_, slope) = value_and_slope(s, E::load_at(s, self.x, at, 0.0));
+            E::store_at(s, self.dx, at, s.mul(E::load_at(s, self.dy, at, 0.0), slope));
+        }
+    }
+}
+
+struct Forward<'a, E> {
+    tile: Tile,
+    gate: ArrayView2<'a, E>,
+    up: ArrayView2<'a, E>,
+    y: ArrayViewMut2<'a, E>,
+}
+
+impl<E: Element> Kernel for Forward<'_, E> {
+    type Output = ();
+    const BF16: bool = E::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for i in 0..self.y.nrows() {
+            let (gate, up) = (self.tile.row(&self.gate, i), self.tile.row(&self.up, i));
+            let y = rows::row_mut(&mut self.y, i);
+            for at in (0..y.len()).step_by(LANES) {
+                let gate = E::load_at(s, gate, at, 0.0);
+                let value = s.mul(gate, math::sigmoid(s, gate));
+                E::store_at(s, y, at, s.mul(value, E::load_at(s, up, at, 0.0)));
+            }
+        }
+    }
+}
+
+struct Backward<'a, E> {
+    tile: Tile,
+    gate: ArrayView2<'a, E>,
+    up: ArrayView2<'a, E>,
+    dy: ArrayView2<'a, E>,
+    dgate: ArrayViewMut2<'a, E>,
+    dup: ArrayViewMut2<'a, E>,
+}
+
+impl<E: Element> Kernel for Backward<'_, E> {
+    type Output = ();
+    const BF16: bool = E::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for i in 0..self.dgate.nrows() {
+            let [gate, up, dy] = [&self.gate, &self.up, &self.dy].map(|x| self.tile.row(x, i));
+            let (dgate, dup) = (rows::row_mut(&mut self.dgate, i), rows::row_mut(&mut self.dup, i));
+            for at in (0..dgate.len()).step_by(LANES) {
+                let (value, slope) = value_and_slope(s, E::load_at(s, gate, at, 0.0));
+                let dy = E::load_at(s, dy, at, 0.0);
+                E::store_at(s, dup, at, s.mul(dy, value));
+                E::store_at(s, dgate, at, s.mul(s.mul(dy, E::load_at(s, up, at, 0.0)), slope));
+            }
         }
     }
 }
@@ -135,15 +166,23 @@ mod tests {
     use subgpt_testkit::gradcheck::{assert_close, gradient, weighted, wide};
     use subgpt_testkit::{noise::Noise, rows as naive};
 
+    fn line<E>(x: &[E]) -> ArrayView2<'_, E> {
+        ArrayView2::from_shape((1, x.len()), x).unwrap()
+    }
+
+    fn line_mut<E>(x: &mut [E]) -> ArrayViewMut2<'_, E> {
+        ArrayViewMut2::from_shape((1, x.len()), x).unwrap()
+    }
+
     fn forward(gate: &[f32], up: &[f32]) -> Vec<f32> {
         let mut y = vec![f32::NAN; gate.len()];
-        swiglu(gate, up, &mut y).unwrap();
+        swiglu(line(gate), line(up), line_mut(&mut y)).unwrap();
         y
     }
 
     fn backward(gate: &[f32], up: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
         let (mut dgate, mut dup) = (vec![f32::NAN; gate.len()], vec![f32::NAN; gate.len()]);
-        swiglu_backward(gate, up, dy, &mut dgate, &mut dup).unwrap();
+        swiglu_backward(line(gate), line(up), line(dy), line_mut(&mut dgate), line_mut(&mut dup)).unwrap();
         [dgate, dup]
     }
 
@@ -201,9 +240,10 @@ mod tests {
         let [a, b] = [[0.0; 3], [1.0; 3]];
         assert!(silu(&a, &mut [0.0; 2]).is_err());
         assert!(silu_backward(&a, &b[..2], &mut [0.0; 3]).is_err());
-        assert!(swiglu(&a, &b[..2], &mut [0.0; 3]).is_err());
-        assert!(swiglu(&a, &b, &mut [0.0; 4]).is_err());
-        assert!(swiglu_backward(&a, &b, &a, &mut [0.0; 3], &mut [0.0; 2]).is_err());
-        swiglu(&[], &[], &mut []).unwrap();
+        let (a, b) = (line(&a), line(&b));
+        assert!(swiglu(a, line(&[1.0; 2]), line_mut(&mut [0.0; 3])).is_err());
+        assert!(swiglu(a, b, line_mut(&mut [0.0; 4])).is_err());
+        assert!(swiglu_backward(a, b, a, line_mut(&mut [0.0; 3]), line_mut(&mut [0.0; 2])).is_err());
+        swiglu::<f32>(line(&[]), line(&[]), line_mut(&mut [])).unwrap();
     }
 }

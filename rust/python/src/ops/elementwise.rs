@@ -3,6 +3,7 @@
 use super::{Out, copy, floats, vector};
 use crate::arrays::Floats;
 use crate::door;
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use pyo3::prelude::*;
 use subgpt_core::kernels;
 use subgpt_core::kernels::dropout::Dropout;
@@ -10,6 +11,15 @@ use subgpt_core::kernels::gelu::Gelu;
 
 fn gelu_kind(tanh: bool) -> Gelu {
     if tanh { Gelu::Tanh } else { Gelu::Erf }
+}
+
+/// A matrix of one row.
+fn row(x: &[f32]) -> ArrayView2<'_, f32> {
+    ArrayView1::from(x).insert_axis(Axis(0))
+}
+
+fn row_mut(x: &mut [f32]) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut1::from(x).insert_axis(Axis(0))
 }
 
 /// GELU of x (N,).
@@ -63,7 +73,7 @@ fn swiglu<'py>(py: Python<'py>, gate: &Bound<'py, PyAny>, up: &Bound<'py, PyAny>
     let (gate, up) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?);
     let (gate, up) = (gate.slice()?, up.slice()?);
     let mut y = floats(gate.len())?;
-    door::enter(py, || kernels::swiglu::swiglu(gate, up, &mut y))?;
+    door::enter(py, || kernels::swiglu::swiglu(row(gate), row(up), row_mut(&mut y)))?;
     vector(py, y)
 }
 
@@ -78,7 +88,8 @@ fn swiglu_backward<'py>(
     let (gate, up, dy) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?, Floats::new(dy, "dy")?);
     let (gate, up, dy) = (gate.slice()?, up.slice()?, dy.slice()?);
     let (mut dgate, mut dup) = (floats(gate.len())?, floats(gate.len())?);
-    door::enter(py, || kernels::swiglu::swiglu_backward(gate, up, dy, &mut dgate, &mut dup))?;
+    let (d_gate, d_up) = (row_mut(&mut dgate), row_mut(&mut dup));
+    door::enter(py, || kernels::swiglu::swiglu_backward(row(gate), row(up), row(dy), d_gate, d_up))?;
     Ok((vector(py, dgate)?, vector(py, dup)?))
 }
 

@@ -100,7 +100,7 @@ fn rms_norm<'py>(
     let (x, weight) = (Floats::new(x, "x")?, Floats::new(weight, "weight")?);
     let (x, weight) = (view::<Ix2>(&x, "x")?, weight.slice()?);
     let (mut y, mut rstd) = (zeros(x.raw_dim())?, floats(x.nrows())?);
-    door::enter(py, || kernels::rms_norm::rms_norm(x, weight, offset, eps, y.view_mut(), &mut rstd))?;
+    door::enter(py, || kernels::rms_norm::rms_norm(x, Some(weight), offset, eps, y.view_mut(), &mut rstd))?;
     Ok((array(py, y)?, vector(py, rstd)?))
 }
 
@@ -120,7 +120,8 @@ fn rms_norm_backward<'py>(
     let (weight, rstd) = (weight.slice()?, rstd.slice()?);
     let (mut dx, mut dw) = (zeros(x.raw_dim())?, floats(weight.len())?);
     door::enter(py, || {
-        kernels::rms_norm::rms_norm_backward(x, weight, offset, rstd, dy, dx.view_mut(), Beta::Overwrite, &mut dw)
+        let (weight, dweight) = (Some(weight), Some(&mut dw[..]));
+        kernels::rms_norm::rms_norm_backward(x, weight, offset, rstd, dy, dx.view_mut(), Beta::Overwrite, dweight)
     })?;
     Ok((array(py, dx)?, vector(py, dw)?))
 }

@@ -1,0 +1,549 @@
+//! What modern blocks do to every head of queries and keys before attention: RMS normalisation over the head, and the
+//! rotation by its position, in one pass.
+//!
+//! ```text
+//! n = x * rstd,  rstd = 1 / sqrt(mean(x^2) + eps) over a head; R the rotation by the position
+//! NormRope (Qwen 3):   y = R (gain * n)
+//! RopeNorm:            y = gain * R n
+//! ```
+//!
+//! `x`, `y` `(rows, heads * head_dim)`, `gain` `(head_dim)` for all heads, `rstd` `(rows, heads)`: saved for the backward
+//! pass. A rotation keeps the length of a head, so `norm(R x) = R norm(x)`: the two orders differ only in where the gain
+//! is applied, and without one (nanochat) they are the same. Backward, from the outside in, with `R^-1` the rotation by
+//! the negative angle:
+//!
+//! ```text
+//! NormRope:  m = R^-1 dy,  dgain += m * n,       dn = gain * m
+//! RopeNorm:                dgain += dy * (R n),  dn = R^-1 (gain * dy)
+//! dx = rstd * (dn - n * mean(dn * n))            the sums of dgain over rows and heads
+//! ```
+//!
+//! `n` comes from the input, or without a gain from the output, `n = R^-1 y`: then forward may overwrite its input.
+//!
+//! Henry et al.: "Query-key normalization for transformers", 2020; `Qwen3Attention` of Hugging Face, nanochat's `gpt.py`.
+
+use super::check;
+use super::rope::{self, Direction, Halves, Neighbours, Pairing, Rope, Still, Table, Turn};
+use super::rows::{self, BLOCK, check_rows};
+use crate::error::{Error, Result};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+/// What is done to every head.
+#[derive(Clone, Copy, Debug)]
+pub struct QkNorm<'a> {
+    /// Numbers of a head.
+    pub head_dim: usize,
+    /// The normalisation, where there is one.
+    pub norm: Option<HeadNorm<'a>>,
+    /// The rotation, where there is one; row `r` stands at its position `r % positions`.
+    pub rope: Option<&'a Rope>,
+}
+
+/// The normalisation of a head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadNorm<'a> {
+    /// Added to the mean of the squares.
+    pub eps: f32,
+    /// What each number of a head is multiplied with, the same for all heads.
+    pub gain: Option<&'a [f32]>,
+    /// Whether the gain comes before the rotation.
+    pub order: Order,
+}
+
+/// Whether the gain is applied before the rotation or behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Normalised, then rotated (Qwen 3).
+    NormRope,
+    /// Rotated, then normalised (nanochat).
+    RopeNorm,
+}
+
+/// What the backward pass finds of the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub enum Saved<'a, E> {
+    /// The input, whether or not there is a gain.
+    Input(ArrayView2<'a, E>),
+    /// The output; there must be no gain.
+    Output(ArrayView2<'a, E>),
+}
+
+/// Normalises and rotates the heads of `x` into `y`; saves each head's `rstd` (which is empty without a normalisation).
+pub fn qk_norm<X: Element, Y: Element>(
+    how: QkNorm,
+    x: ArrayView2<X>,
+    y: ArrayViewMut2<Y>,
+    rstd: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "qk_norm";
+    let (n, width) = x.dim();
+    check_rows!(OP, [n, width], x, y);
+    let heads = how.check(OP, [n, width], rstd.len())?;
+    let (isa, size) = (isa::current(), rows::task_rows(width));
+    let parts = rows::blocks_mut(y, size).into_iter().zip(rows::chunks_mut(rstd, size * heads));
+    rows::each(n * width, parts, |i, (y, rstd)| {
+        dispatch(isa, Forward { how, first: i * size, x: Some(x), y, rstd });
+    });
+    Ok(())
+}
+
+/// [`qk_norm`] whose output takes the place of its input.
+pub fn qk_norm_inplace<E: Element>(how: QkNorm, x: ArrayViewMut2<E>, rstd: &mut [f32]) -> Result<()> {
+    const OP: &str = "qk_norm_inplace";
+    let (n, width) = x.dim();
+    check_rows!(OP, [n, width], x);
+    let heads = how.check(OP, [n, width], rstd.len())?;
+    let (isa, size) = (isa::current(), rows::task_rows(width));
+    let parts = rows::blocks_mut(x, size).into_iter().zip(rows::chunks_mut(rstd, size * heads));
+    rows::each(n * width, parts, |i, (x, rstd)| {
+        dispatch(isa, Forward::<E, E> { how, first: i * size, x: None, y: x, rstd });
+    });
+    Ok(())
+}
+
+/// The gradients of [`qk_norm`]: that of its input in the place of `d`, which holds that of its output, and `dgain` added
+/// to.
+pub fn qk_norm_backward<E: Element, D: Element>(
+    how: QkNorm,
+    saved: Saved<E>,
+    rstd: &[f32],
+    d: ArrayViewMut2<D>,
+    dgain: Option<&mut [f32]>,
+) -> Result<()> {
+    const OP: &str = "qk_norm_backward";
+    let (n, width) = d.dim();
+    let (Saved::Input(view) | Saved::Output(view)) = saved;
+    check_rows!(OP, [n, width], d, view);
+    let heads = how.check(OP, [n, width], rstd.len())?;
+    let gain = how.norm.and_then(|norm| norm.gain);
+    if gain.is_some() && matches!(saved, Saved::Output(_)) {
+        return Err(Error::value(OP, "saved", "Output", "a gain cannot be undone: save the input"));
+    }
+    if let Some(dgain) = &dgain {
+        check::len(OP, "dgain", dgain.len(), gain.map_or(0, <[f32]>::len))?;
+    }
+    let isa = isa::current();
+    let mut outs: Vec<&mut [f32]> = dgain.into_iter().collect();
+    let parts = rows::blocks_mut(d, BLOCK);
+    rows::fold_blocks([n, how.head_dim], n * width, &mut outs, parts, |rows, d, dgain| {
+        let rstd = &rstd[rows.start * heads..rows.end * heads];
+        dispatch(isa, Backward { how, saved, first: rows.start, rstd, d, dgain });
+    });
+    Ok(())
+}
+
+impl QkNorm<'_> {
+    /// Checks everything but the views; gives the numbers of `rstd` in a row.
+    fn check(&self, op: &'static str, [n, width]: [usize; 2], rstd: usize) -> Result<usize> {
+        if self.head_dim == 0 {
+            return Err(Error::value(op, "head_dim", 0, "a head must have numbers"));
+        }
+        check::shape(op, "heads", &[width], &[width.next_multiple_of(self.head_dim)])?;
+        let heads = if self.norm.is_some() { width / self.head_dim } else { 0 };
+        check::len(op, "rstd", rstd, n * heads)?;
+        if let Some(gain) = self.norm.and_then(|norm| norm.gain) {
+            check::len(op, "gain", gain.len(), self.head_dim)?;
+        }
+        if let Some(rope) = self.rope {
+            check::len(op, "rope", rope.dim(), self.head_dim)?;
+            rope.check(op, n, width)?;
+        }
+        Ok(heads)
+    }
+
+    /// Gains by which numbers are multiplied before and behind the rotation.
+    #[inline(always)]
+    fn gains(&self) -> [Option<&[f32]>; 2] {
+        match self.norm {
+            Some(HeadNorm { gain, order: Order::NormRope, .. }) => [gain, None],
+            Some(HeadNorm { gain, order: Order::RopeNorm, .. }) => [None, gain],
+            None => [None, None],
+        }
+    }
+
+    /// The angles of row `r`; nothing, for [`Still`], where there are none.
+    #[inline(always)]
+    fn table(&self, r: usize) -> Table<'_> {
+        self.rope.map_or(Table::default(), |rope| rope.of_row(r))
+    }
+}
+
+/// The two vectors times what a gain has there.
+#[inline(always)]
+fn times<S: Simd, T: Turn>(s: S, v: [S::V; 2], gain: Option<&[f32]>, k: usize) -> [S::V; 2] {
+    match gain {
+        None => v,
+        Some(gain) => {
+            let gain = rope::load::<S, T, f32>(s, gain, k);
+            [s.mul(v[0], gain[0]), s.mul(v[1], gain[1])]
+        }
+    }
+}
+
+/// A head in float32, the two vectors of each step one behind the other: room for it beside the caller's rows, so that
+/// these may be written over.
+struct Held(Vec<f32>);
+
+impl Held {
+    fn new(how: &QkNorm) -> Self {
+        Held(vec![0.0; how.head_dim.next_multiple_of(2 * LANES) + 2 * LANES])
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, k: usize) -> [S::V; 2] {
+        [0, LANES].map(|at| s.load_at(&self.0, 2 * LANES * k + at, 0.0))
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(&mut self, s: S, k: usize, v: [S::V; 2]) {
+        s.store_at(&mut self.0, 2 * LANES * k, v[0]);
+        s.store_at(&mut self.0, 2 * LANES * k + LANES, v[1]);
+    }
+}
+
+/// Without an `x` the input is what `y` holds.
+struct Forward<'a, X, Y> {
+    how: QkNorm<'a>,
+    first: usize,
+    x: Option<ArrayView2<'a, X>>,
+    y: ArrayViewMut2<'a, Y>,
+    rstd: &'a mut [f32],
+}
+
+impl<X: Element, Y: Element> Kernel for Forward<'_, X, Y> {
+    type Output = ();
+    const BF16: bool = Y::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.how.rope.map(Rope::pairing) {
+            Some(Pairing::Half) => self.heads::<S, Halves>(s),
+            Some(Pairing::Interleaved) => self.heads::<S, Neighbours>(s),
+            None => self.heads::<S, Still>(s),
+        }
+    }
+}
+
+impl<X: Element, Y: Element> Forward<'_, X, Y> {
+    #[inline(always)]
+    fn heads<S: Simd, T: Turn>(mut self, s: S) {
+        let (how, dim, mut held) = (self.how, self.how.head_dim, Held::new(&self.how));
+        let mut saved = self.rstd.iter_mut();
+        for i in 0..self.y.nrows() {
+            let table = how.table(self.first + i);
+            let x = self.x.as_ref().map(|x| rows::row(x, self.first + i));
+            let y = rows::row_mut(&mut self.y, i);
+            for at in (0..y.len()).step_by(dim) {
+                let squares = match x {
+                    Some(x) => hold::<S, T, X>(s, &x[at..at + dim], &mut held),
+                    None => hold::<S, T, Y>(s, &y[at..at + dim], &mut held),
+                };
+                let mut rstd = 1.0;
+                if let (Some(norm), Some(saved)) = (how.norm, saved.next()) {
+                    rstd = 1.0 / (squares / dim as f32 + norm.eps).sqrt();
+                    *saved = rstd;
+                }
+                write::<S, T, Y>(s, &held, rstd, how, table, &mut y[at..at + dim]);
+            }
+        }
+    }
+}
+
+/// Holds a head; gives the sum of its squares.
+#[inline(always)]
+fn hold<S: Simd, T: Turn, E: Element>(s: S, head: &[E], held: &mut Held) -> f32 {
+    let mut sums = [s.splat(0.0); 2];
+    for k in 0..T::steps(head.len()) {
+        let v = rope::load::<S, T, E>(s, head, k);
+        held.store(s, k, v);
+        sums = [s.fma(v[0], v[0], sums[0]), s.fma(v[1], v[1], sums[1])];
+    }
+    s.reduce_add(s.add(sums[0], sums[1]))
+}
+
+/// Writes what becomes of the head that is held.
+#[inline(always)]
+fn write<S: Simd, T: Turn, E: Element>(s: S, held: &Held, rstd: f32, how: QkNorm, table: Table, y: &mut [E]) {
+    let ([before, behind], rstd, sign) = (how.gains(), s.splat(rstd), s.splat(Direction::Forward.sign()));
+    for k in 0..T::steps(y.len()) {
+        let n = held.load(s, k).map(|v| s.mul(v, rstd));
+        let turned = T::turn(s, table, k, times::<S, T>(s, n, before, k), sign);
+        rope::store::<S, T, E>(s, y, k, times::<S, T>(s, turned, behind, k));
+    }
+}
+
+/// `dgain` is empty where nobody asks for it.
+struct Backward<'a, 's, E, D> {
+    how: QkNorm<'a>,
+    saved: Saved<'s, E>,
+    first: usize,
+    rstd: &'a [f32],
+    d: ArrayViewMut2<'a, D>,
+    dgain: &'a mut [f32],
+}
+
+impl<E: Element, D: Element> Kernel for Backward<'_, '_, E, D> {
+    type Output = ();
+    const BF16: bool = D::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.how.rope.map(Rope::pairing) {
+            Some(Pairing::Half) => self.heads::<S, Halves>(s),
+            Some(Pairing::Interleaved) => self.heads::<S, Neighbours>(s),
+            None => self.heads::<S, Still>(s),
+        }
+    }
+}
+
+impl<E: Element, D: Element> Backward<'_, '_, E, D> {
+    #[inline(always)]
+    fn heads<S: Simd, T: Turn>(mut self, s: S) {
+        let (how, dim) = (self.how, self.how.head_dim);
+        let (mut n, mut dn) = (Held::new(&how), Held::new(&how));
+        let mut rstds = self.rstd.iter();
+        for i in 0..self.d.nrows() {
+            let table = how.table(self.first + i);
+            let (Saved::Input(saved) | Saved::Output(saved)) = &self.saved;
+            let saved = rows::row(saved, self.first + i);
+            let d = rows::row_mut(&mut self.d, i);
+            for at in (0..d.len()).step_by(dim) {
+                let (saved, d) = (&saved[at..at + dim], &mut d[at..at + dim]);
+                let rstd = rstds.next().copied();
+                for k in 0..T::steps(dim) {
+                    let v = rope::load::<S, T, E>(s, saved, k);
+                    n.store(
+                        s,
+                        k,
+                        match self.saved {
+                            Saved::Input(_) => v.map(|v| s.mul(v, s.splat(rstd.unwrap_or(1.0)))),
+                            Saved::Output(_) => T::turn(s, table, k, v, s.splat(Direction::Backward.sign())),
+                        },
+                    );
+                }
+                let sum = inwards::<S, T, D>(s, how, table, d, &n, &mut dn, self.dgain);
+                finish::<S, T, D>(s, rstd, sum / dim as f32, &n, &dn, d);
+            }
+        }
+    }
+}
+
+/// Takes the gradient of a head's output to `dn`, that of the normalised head; adds to `dgain`. Gives the sum of `dn * n`.
+#[inline(always)]
+fn inwards<S: Simd, T: Turn, D: Element>(
+    s: S,
+    how: QkNorm,
+    table: Table,
+    dy: &[D],
+    n: &Held,
+    dn: &mut Held,
+    dgain: &mut [f32],
+) -> f32 {
+    let ([before, behind], mut sums) = (how.gains(), [s.splat(0.0); 2]);
+    let [onwards, back] = [Direction::Forward, Direction::Backward].map(|direction| s.splat(direction.sign()));
+    for k in 0..T::steps(dy.len()) {
+        let (dy, n) = (rope::load::<S, T, D>(s, dy, k), n.load(s, k));
+        let m = T::turn(s, table, k, times::<S, T>(s, dy, behind, k), back);
+        if !dgain.is_empty() {
+            let (d, v) = if behind.is_some() { (dy, T::turn(s, table, k, n, onwards)) } else { (m, n) };
+            let sum = rope::load::<S, T, f32>(s, dgain, k);
+            rope::store::<S, T, f32>(s, dgain, k, [s.fma(d[0], v[0], sum[0]), s.fma(d[1], v[1], sum[1])]);
+        }
+        let m = times::<S, T>(s, m, before, k);
+        sums = [s.fma(m[0], n[0], sums[0]), s.fma(m[1], n[1], sums[1])];
+        dn.store(s, k, m);
+    }
+    s.reduce_add(s.add(sums[0], sums[1]))
+}
+
+/// `dx = rstd * (dn - n * mean(dn * n))` of a head, or `dn` where nothing was normalised.
+#[inline(always)]
+fn finish<S: Simd, T: Turn, D: Element>(s: S, rstd: Option<f32>, mean: f32, n: &Held, dn: &Held, dx: &mut [D]) {
+    for k in 0..T::steps(dx.len()) {
+        let mut d = dn.load(s, k);
+        if let Some(rstd) = rstd {
+            let n = n.load(s, k);
+            d = [0, 1].map(|i| s.mul(s.fma(n[i], s.splat(-mean), d[i]), s.splat(rstd)));
+        }
+        rope::store::<S, T, D>(s, dx, k, d);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, within};
+    use super::*;
+    use ndarray::{Array2, s};
+    use proptest::prelude::*;
+    use subgpt_testkit::gradcheck::{assert_close, gradient, weighted, wide};
+    use subgpt_testkit::{noise::Noise, rows as naive};
+
+    const EPS: f32 = 1e-5;
+    const THETA: f64 = 10_000.0;
+
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        heads: usize,
+        dim: usize,
+        t: usize,
+        gain: bool,
+        norm: bool,
+        order: Order,
+        pairing: Option<Pairing>,
+    }
+
+    impl Case {
+        fn exact(&self, x: &[f64], gain: &[f64]) -> Vec<f64> {
+            let half = self.dim / 2;
+            let pairs: Vec<(usize, usize)> = match self.pairing {
+                Some(Pairing::Half) => (0..half).map(|i| (i, i + half)).collect(),
+                Some(Pairing::Interleaved) => (0..half).map(|i| (2 * i, 2 * i + 1)).collect(),
+                None => Vec::new(),
+            };
+            let times = |x: Vec<f64>| if self.gain { x.iter().zip(gain).map(|(x, g)| x * g).collect() } else { x };
+            let head = |(i, x): (usize, &[f64])| {
+                let position = (i / self.heads % self.t) as f64;
+                let ones = vec![1.0; self.dim];
+                let norm = |x: &[f64]| {
+                    if self.norm { naive::rms_norm(x, &ones, 0.0, f64::from(EPS)) } else { x.to_vec() }
+                };
+                match self.order {
+                    Order::NormRope => naive::rope(&times(norm(x)), position, THETA, &pairs),
+                    Order::RopeNorm => times(norm(&naive::rope(x, position, THETA, &pairs))),
+                }
+            };
+            x.chunks(self.dim).enumerate().flat_map(head).collect()
+        }
+
+        fn with<R>(&self, gain: &[f32], f: impl FnOnce(QkNorm) -> R) -> R {
+            let rope = self.pairing.map(|pairing| Rope::shared(pairing, self.dim, THETA, self.t).unwrap());
+            let norm = HeadNorm { eps: EPS, gain: self.gain.then_some(gain), order: self.order };
+            f(QkNorm { head_dim: self.dim, norm: self.norm.then_some(norm), rope: rope.as_deref() })
+        }
+
+        fn rstd(&self, n: usize) -> Vec<f32> {
+            vec![f32::NAN; if self.norm { n * self.heads } else { 0 }]
+        }
+
+        /// The output apart and in place, which must agree, and `rstd`.
+        fn forward(&self, x: &Array2<f32>, gain: &[f32]) -> (Array2<f32>, Vec<f32>) {
+            let (mut y, mut rstd, mut again) = (nan(x.nrows(), x.ncols()), self.rstd(x.nrows()), self.rstd(x.nrows()));
+            let mut place = within(x);
+            self.with(gain, |how| {
+                qk_norm(how, inner(&place), y.view_mut(), &mut rstd).unwrap();
+                qk_norm_inplace(how, place.slice_mut(s![.., 2..x.ncols() + 2]), &mut again).unwrap();
+            });
+            assert_eq!(inner(&place), y);
+            assert_eq!(again, rstd);
+            assert!(place.column(1).iter().chain(place.column(x.ncols() + 2)).all(|v| v.is_nan()), "wrote beside it");
+            (y, rstd)
+        }
+
+        /// dx, from the input, and dgain.
+        fn backward(&self, x: &Array2<f32>, gain: &[f32], dy: &Array2<f32>) -> (Vec<f32>, Vec<f32>) {
+            let (rstd, mut d) = (self.forward(x, gain).1, within(dy));
+            let mut dgain = vec![0.0; if self.gain { self.dim } else { 0 }];
+            let inside = d.slice_mut(s![.., 2..x.ncols() + 2]);
+            self.with(gain, |how| {
+                qk_norm_backward(how, Saved::Input(x.view()), &rstd, inside, self.gain.then_some(&mut dgain[..]))
+            })
+            .unwrap();
+            assert!(d.column(1).iter().chain(d.column(x.ncols() + 2)).all(|v| v.is_nan()), "wrote beside it");
+            (inner(&d).iter().copied().collect(), dgain)
+        }
+    }
+
+    fn case() -> impl Strategy<Value = Case> {
+        let pairing = prop_oneof![Just(None), Just(Some(Pairing::Half)), Just(Some(Pairing::Interleaved))];
+        let order = prop_oneof![Just(Order::NormRope), Just(Order::RopeNorm)];
+        (1usize..4, 1usize..40, 1usize..4, any::<bool>(), any::<bool>(), order, pairing).prop_map(
+            |(heads, half, t, gain, norm, order, pairing)| Case {
+                heads,
+                dim: 2 * half,
+                t,
+                gain: gain && norm,
+                norm,
+                order,
+                pairing,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn forward_and_backward_are_the_formula_and_its_gradient(case in case(), b in 1usize..3, seed: u64) {
+            let mut noise = Noise::new(seed);
+            let (n, width) = (b * case.t, case.heads * case.dim);
+            let (x, dy) = (matrix(&mut noise, n, width, 2.0), matrix(&mut noise, n, width, 1.0));
+            // Heads near zero bend too sharply for finite differences.
+            let x = x.map(|v| v + 0.5f32.copysign(*v));
+            let gain: Vec<f32> = noise.normal(case.dim, 0.4).into_iter().map(|g| g + 1.0).collect();
+            let (wx, wg) = (wide(x.as_slice().unwrap()), wide(&gain));
+            let want = case.exact(&wx, &wg);
+            let want_dx = gradient(&wx, |x| weighted(&case.exact(x, &wg), dy.as_slice().unwrap()));
+            let want_dgain = gradient(&wg, |g| weighted(&case.exact(&wx, g), dy.as_slice().unwrap()));
+            on_each_isa(|| {
+                let (y, rstd) = case.forward(&x, &gain);
+                assert_close("y", y.as_slice().unwrap(), &want, 1e-6);
+                let (dx, dgain) = case.backward(&x, &gain, &dy);
+                assert_close("dx", &dx, &want_dx, 1e-5);
+                if case.gain {
+                    assert_close("dgain", &dgain, &want_dgain, 3e-6);
+                } else {
+                    let mut d = dy.clone();
+                    case.with(&gain, |how| {
+                        qk_norm_backward(how, Saved::Output(y.view()), &rstd, d.view_mut(), None).unwrap();
+                    });
+                    assert_close("dx from the output", d.as_slice().unwrap(), &want_dx, 1e-5);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_threads() {
+        let mut noise = Noise::new(5);
+        let case = Case {
+            heads: 3,
+            dim: 38,
+            t: 100,
+            gain: true,
+            norm: true,
+            order: Order::NormRope,
+            pairing: Some(Pairing::Half),
+        };
+        let (x, dy, gain) =
+            (matrix(&mut noise, 300, 114, 1.0), matrix(&mut noise, 300, 114, 1.0), noise.normal(38, 1.0));
+        for (order, pairing) in [(Order::NormRope, Pairing::Half), (Order::RopeNorm, Pairing::Interleaved)] {
+            let case = Case { order, pairing: Some(pairing), ..case };
+            assert_same_bits(|| {
+                let (y, rstd) = case.forward(&x, &gain);
+                let (dx, dgain) = case.backward(&x, &gain, &dy);
+                [y.into_raw_vec_and_offset().0, rstd, dx, dgain].concat()
+            });
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_errors() {
+        let (rope, x) = (Rope::shared(Pairing::Half, 4, THETA, 2).unwrap(), Array2::<f32>::zeros((4, 8)));
+        let norm = HeadNorm { eps: EPS, gain: None, order: Order::NormRope };
+        let how = QkNorm { head_dim: 4, norm: Some(norm), rope: Some(&rope) };
+        let call = |how, rstd: usize| qk_norm(how, x.view(), nan(4, 8).view_mut(), &mut vec![0.0; rstd]);
+        assert!(call(how, 8).is_ok() && call(how, 4).is_err());
+        assert!(call(QkNorm { norm: None, ..how }, 0).is_ok() && call(QkNorm { norm: None, ..how }, 8).is_err());
+        assert!(call(QkNorm { head_dim: 0, ..how }, 8).is_err() && call(QkNorm { head_dim: 8, ..how }, 4).is_err());
+        let gained = QkNorm { norm: Some(HeadNorm { gain: Some(&[1.0; 4]), ..norm }), ..how };
+        assert!(call(gained, 8).is_ok());
+        assert!(call(QkNorm { norm: Some(HeadNorm { gain: Some(&[1.0; 3]), ..norm }), ..how }, 8).is_err());
+        assert!(qk_norm(how, x.view(), nan(4, 4).view_mut(), &mut [0.0; 8]).is_err());
+        assert!(qk_norm_inplace(how, Array2::<f32>::zeros((3, 8)).view_mut(), &mut [0.0; 6]).is_err());
+        let back = |how, saved, dgain: Option<&mut [f32]>| {
+            qk_norm_backward(how, saved, &[1.0; 8], Array2::<f32>::zeros((4, 8)).view_mut(), dgain)
+        };
+        assert!(back(how, Saved::Output(x.view()), None).is_ok());
+        assert!(back(gained, Saved::Input(x.view()), Some(&mut [0.0; 4])).is_ok());
+        assert!(back(gained, Saved::Output(x.view()), None).unwrap_err().to_string().contains("gain"));
+        assert!(back(gained, Saved::Input(x.view()), Some(&mut [0.0; 3])).is_err());
+    }
+}

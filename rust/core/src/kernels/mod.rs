@@ -12,7 +12,7 @@ pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-pub mod gelu;
+pub mod activation;
 pub mod layer_norm;
 pub mod matmul;
 pub mod qk_norm;

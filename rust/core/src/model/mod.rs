@@ -8,6 +8,7 @@ pub mod backward;
 pub mod block;
 pub mod config;
 pub mod forward;
+pub mod gradients;
 pub mod head;
 pub mod init;
 pub mod kv_cache;
@@ -26,6 +27,7 @@ use arena::{Activations, Arena, Shape};
 use block::Masks;
 use config::Config;
 use forward::Pass;
+use gradients::GradientBuffer;
 use head::Targets;
 use params::Layout;
 
@@ -38,7 +40,7 @@ pub struct Gpt {
     /// All weights.
     pub params: Buffer,
     /// All gradients; absent until the first backward pass.
-    grads: Option<Buffer>,
+    grads: Option<GradientBuffer>,
     /// Activations of training passes.
     arena: Arena,
     /// Seed of the dropout masks.
@@ -169,14 +171,18 @@ impl Gpt {
         let targets = Targets::new(targets, ignore_index)?;
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
-            None => Buffer::zeros(self.layout.total, "gradients")?,
+            None => GradientBuffer::new(self.layout.total)?,
         };
         let mut arena = std::mem::take(&mut self.arena);
         let loss = parallel::install(|| {
             let pass = Pass { model: self, shape: Shape { b, t, training: true }, masks: self.masks() };
             let mut acts = arena.plan(&self.config, pass.shape)?;
             pass.blocks(ids, 0, None, &mut acts)?;
-            pass.backward(&mut grads, ids, targets, scale, &mut acts)
+            let (data, fresh) = grads.begin();
+            if fresh {
+                gradients::zero(data);
+            }
+            pass.backward(data, ids, targets, scale, &mut acts)
         });
         self.arena = arena;
         self.grads = Some(grads);
@@ -191,26 +197,28 @@ impl Gpt {
     }
 
     /// All gradients, or `None` before the first backward pass.
-    pub fn grads(&self) -> Option<&[f32]> {
-        self.grads.as_deref()
+    pub fn grads(&mut self) -> Option<&[f32]> {
+        self.grads.as_mut().map(|grads| &*grads.settle())
     }
 
-    /// Weights to change, gradients to read and change (none before the first backward pass), and where tensors lie.
-    pub fn update_parts(&mut self) -> (&mut [f32], Option<&mut [f32]>, &Layout) {
-        (&mut self.params, self.grads.as_deref_mut(), &self.layout)
+    /// Weights to change, gradients (none before the first backward pass), and where tensors lie.
+    pub fn update_parts(&mut self) -> (&mut [f32], Option<&mut GradientBuffer>, &Layout) {
+        (&mut self.params, self.grads.as_mut(), &self.layout)
     }
 
     /// Sets every gradient to 0.
     pub fn zero_grad(&mut self) {
         if let Some(grads) = &mut self.grads {
-            parallel::for_each_chunk(grads, 1 << 18, |_, chunk| chunk.fill(0.0));
+            grads.zero();
         }
     }
 
     /// The first tensor in the order of the forward pass that holds a NaN or an infinity, among weights or gradients.
     pub fn first_nonfinite(&self, gradients: bool) -> Option<&str> {
-        let data: &[f32] = if gradients { self.grads.as_deref()? } else { &self.params };
-        let bad = |range: &std::ops::Range<usize>| !data[range.clone()].iter().all(|x| x.is_finite());
+        let bad = |range: &std::ops::Range<usize>| match gradients {
+            false => !self.params[range.clone()].iter().all(|x| x.is_finite()),
+            true => self.grads.as_ref().is_some_and(|grads| grads.has_nonfinite(range)),
+        };
         self.layout.tensors.iter().find(|tensor| bad(&tensor.range)).map(|tensor| tensor.name.as_str())
     }
 }

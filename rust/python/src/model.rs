@@ -234,7 +234,7 @@ impl Model {
     }
 
     fn grad_norm(&self, py: Python<'_>) -> PyResult<f64> {
-        door::enter(py, || Ok(self.shared.read().grads().map_or(0.0, clip::norm)))
+        door::enter(py, || Ok(self.shared.write().grads().map_or(0.0, clip::norm)))
     }
 
     fn clip_grad_norm(&self, py: Python<'_>, max_norm: f64) -> PyResult<f64> {
@@ -256,13 +256,19 @@ impl Model {
     fn tensor<'py>(&self, py: Python<'py>, name: &str, which: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let gradient = is_gradient(which)?;
         let (data, shape) = door::enter(py, || {
-            let gpt = self.shared.read();
-            let tensor = gpt.layout.get(name).ok_or_else(|| unknown_tensor(name))?;
-            let data = match gradient {
-                false => gpt.params()[tensor.range.clone()].to_vec(),
-                true => gpt.grads().map_or_else(|| vec![0.0; tensor.range.len()], |g| g[tensor.range.clone()].to_vec()),
+            let find = |gpt: &Gpt| {
+                let tensor = gpt.layout.get(name).ok_or_else(|| unknown_tensor(name))?;
+                Ok((tensor.range.clone(), tensor.shape.clone()))
             };
-            Ok((data, tensor.shape.clone()))
+            if !gradient {
+                let gpt = self.shared.read();
+                let (range, shape) = find(&gpt)?;
+                return Ok((gpt.params()[range].to_vec(), shape));
+            }
+            let mut gpt = self.shared.write(); // whose gradients may have to be settled first
+            let (range, shape) = find(&gpt)?;
+            let zeros = vec![0.0; range.len()];
+            Ok((gpt.grads().map_or(zeros, |grads| grads[range].to_vec()), shape))
         })?;
         arrays::to_numpy(py, data, &shape)
     }

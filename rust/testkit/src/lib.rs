@@ -4,6 +4,7 @@ pub mod attention;
 pub mod gpt;
 pub mod gradcheck;
 pub mod matmul;
+pub mod matrix;
 pub mod noise;
 pub mod rows;
 pub mod special;

@@ -8,6 +8,7 @@ pub mod backward;
 pub mod block;
 pub mod config;
 pub mod forward;
+pub mod gradients;
 pub mod head;
 pub mod init;
 pub mod kv_cache;
@@ -30,6 +31,7 @@ use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
 use config::Config;
 use forward::Pass;
+use gradients::GradientBuffer;
 use head::Targets;
 use linear::{Gradients, Weights};
 use packs::Packs;
@@ -52,7 +54,7 @@ pub struct Gpt {
     /// Weights packed for the products of training, where they are kept.
     packs: Option<Packs>,
     /// All gradients; absent until the first backward pass.
-    grads: Option<Buffer>,
+    grads: Option<GradientBuffer>,
     /// Activations of training passes.
     arena: Arena,
     /// Seed of the dropout masks.
@@ -289,7 +291,7 @@ impl Gpt {
     ) -> Result<f64> {
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
-            None => Buffer::zeros(self.layout.total, "gradients")?,
+            None => GradientBuffer::new(self.layout.total)?,
         };
         if self.packs.is_none() && Packs::are_worth_keeping(&self.layout, E::PRECISION) {
             self.packs = Some(Packs::new(&self.layout, E::PRECISION)?);
@@ -306,7 +308,8 @@ impl Gpt {
                 Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
-            let mut grads = Gradients { data: &mut grads, beta: Beta::Accumulate };
+            let (data, fresh) = grads.begin();
+            let mut grads = Gradients { data, beta: if fresh { Beta::Overwrite } else { Beta::Accumulate } };
             pass.backward(&mut grads, ids, targets, scale, &mut acts)
         });
         (self.arena, self.packs) = (arena, packs);
@@ -322,27 +325,29 @@ impl Gpt {
     }
 
     /// All gradients, or `None` before the first backward pass.
-    pub fn grads(&self) -> Option<&[f32]> {
-        self.grads.as_deref()
+    pub fn grads(&mut self) -> Option<&[f32]> {
+        self.grads.as_mut().map(|grads| &*grads.settle())
     }
 
-    /// Weights to change, gradients to read and change (none before the first backward pass), and where tensors lie.
-    pub fn update_parts(&mut self) -> (&mut [f32], Option<&mut [f32]>, &Layout) {
+    /// Weights to change, gradients (none before the first backward pass), and where tensors lie.
+    pub fn update_parts(&mut self) -> (&mut [f32], Option<&mut GradientBuffer>, &Layout) {
         self.version += 1;
-        (&mut self.params, self.grads.as_deref_mut(), &self.layout)
+        (&mut self.params, self.grads.as_mut(), &self.layout)
     }
 
     /// Sets every gradient to 0.
     pub fn zero_grad(&mut self) {
         if let Some(grads) = &mut self.grads {
-            parallel::for_each_chunk(grads, 1 << 18, |_, chunk| chunk.fill(0.0));
+            grads.zero();
         }
     }
 
     /// The first tensor in the order of the forward pass that holds a NaN or an infinity, among weights or gradients.
     pub fn first_nonfinite(&self, gradients: bool) -> Option<&str> {
-        let data: &[f32] = if gradients { self.grads.as_deref()? } else { &self.params };
-        let bad = |range: &std::ops::Range<usize>| !data[range.clone()].iter().all(|x| x.is_finite());
+        let bad = |range: &std::ops::Range<usize>| match gradients {
+            false => !self.params[range.clone()].iter().all(|x| x.is_finite()),
+            true => self.grads.as_ref().is_some_and(|grads| grads.has_nonfinite(range)),
+        };
         self.layout.tensors.iter().find(|tensor| bad(&tensor.range)).map(|tensor| tensor.name.as_str())
     }
 }

@@ -1,12 +1,20 @@
 //! The global norm of all gradients, and scaling them down to a largest norm.
 //!
-//! `g = g * min(1, max_norm / (||g|| + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` (Pascanu et al. 2013).
+//! `g = g * min(1, max_norm / (||g|| + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` (Pascanu et al. 2013). Gradients are
+//! read once and not written: the factor stays with them for the next update ([`GradientBuffer::scale`]).
 
+use crate::model::gradients::GradientBuffer;
 use crate::parallel;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, isa};
 
 /// Floats whose squares are added up in single precision before the sum goes on in double.
-const BLOCK: usize = 1024;
+const BLOCK: usize = 4096;
+
+/// Floats of one task.
+const TASK: usize = 1 << 16;
+
+/// Vectors of running sums: enough to hide the latency of an addition.
+const SUMS: usize = 4;
 
 struct SumSquares<'a>(&'a [f32]);
 
@@ -16,32 +24,47 @@ impl Kernel for SumSquares<'_> {
     fn run<S: Simd>(self, s: S) -> f64 {
         let mut total = 0.0;
         for block in self.0.chunks(BLOCK) {
-            let (chunks, tail) = block.as_chunks::<LANES>();
-            let mut sum = s.splat(0.0);
-            for chunk in chunks {
-                let x = s.load(chunk);
-                sum = s.fma(x, x, sum);
+            let mut sums = [s.splat(0.0); SUMS];
+            for chunk in block.chunks(SUMS * LANES) {
+                if let Some(chunk) = chunk.first_chunk::<{ SUMS * LANES }>() {
+                    let (vectors, _) = chunk.as_chunks::<LANES>();
+                    for (sum, vector) in sums.iter_mut().zip(vectors) {
+                        let x = s.load(vector);
+                        *sum = s.fma(x, x, *sum);
+                    }
+                } else {
+                    for (sum, vector) in sums.iter_mut().zip(chunk.chunks(LANES)) {
+                        let x = s.load_tail(vector, 0.0);
+                        *sum = s.fma(x, x, *sum);
+                    }
+                }
             }
-            let x = s.load_tail(tail, 0.0);
-            total += f64::from(s.reduce_add(s.fma(x, x, sum)));
+            let [a, b, c, d] = sums;
+            total += f64::from(s.reduce_add(s.add(s.add(a, b), s.add(c, d))));
         }
         total
     }
 }
 
-/// The L2 norm of `grads`; the same bits for any number of threads.
-pub fn norm(grads: &[f32]) -> f64 {
-    let isa = isa::current();
-    parallel::sum_blocks(grads.len(), super::CHUNK, |range| dispatch(isa, SumSquares(&grads[range]))).sqrt()
+/// The L2 norm of `x`; the same bits for any number of threads.
+pub fn norm(x: &[f32]) -> f64 {
+    norm_on(isa::current(), x)
+}
+
+/// The same, for callers that have asked for the instruction set.
+pub fn norm_on(isa: Isa, x: &[f32]) -> f64 {
+    parallel::sum_blocks(x.len(), TASK, |range| dispatch(isa, SumSquares(&x[range]))).sqrt()
 }
 
 /// Scales `grads` down to norm `max_norm` where they are longer; the norm before.
-pub fn clip(grads: &mut [f32], max_norm: f64) -> f64 {
-    let norm = norm(grads);
+pub fn clip(grads: &mut GradientBuffer, max_norm: f64) -> f64 {
+    if grads.is_fresh() {
+        return 0.0;
+    }
+    let norm = norm(grads.settle());
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
-        let factor = factor as f32;
-        parallel::for_each_chunk(grads, super::CHUNK, |_, chunk| chunk.iter_mut().for_each(|g| *g *= factor));
+        grads.scale(factor as f32);
     }
     norm
 }

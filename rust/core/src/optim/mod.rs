@@ -1,114 +1,82 @@
-//! Gradients to new weights: one pass over flat slices each, formula and paper in each file's head.
+//! Gradients to new weights: formula and paper in each file's head.
+//!
+//! [`config`] says which optimizer, [`state`] keeps its moments, [`pass`] brings the rule of [`sgd`], [`adamw`] or
+//! [`lion`] to every weight in one pass; [`muon`] looks at whole matrices. [`clip`] measures gradients before.
 
 pub mod adamw;
 pub mod clip;
+pub mod config;
+pub mod lion;
+pub mod muon;
+pub mod newton_schulz;
+pub mod pass;
 pub mod sgd;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use crate::buffer::Buffer;
+pub use config::Config;
+
 use crate::error::{Error, Result};
-use crate::io::safetensors::{Output, Reader, write};
 use crate::model::Gpt;
-use crate::model::params::Tensor;
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use crate::model::params::{Layout, Tensor};
+use crate::parallel;
+use crate::simd::{Isa, isa};
+use config::Adam;
+use pass::{Piece, Rule};
+use state::Moment;
+use std::array::from_fn;
 use std::path::Path;
 
-/// Elements of one task of an update: large enough to hide the hand-out, small enough to balance.
-const CHUNK: usize = 1 << 15;
-
-/// Which tensors weight decay reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Decay {
-    /// Tensors with two or more dimensions: no biases, no gains.
-    Matrices,
-    /// Every tensor.
-    All,
+/// A tensor with its weights, and its gradients but for a factor.
+pub struct Slot<'a> {
+    tensor: &'a Tensor,
+    w: &'a mut [f32],
+    g: &'a [f32],
 }
 
-/// An optimizer and its numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Config {
-    /// Stochastic gradient descent, plain or with momentum.
-    Sgd {
-        /// Share of the last step that is kept; 0 is plain.
-        momentum: f64,
-        /// Added to the gradient, times the weight (PyTorch's SGD).
-        weight_decay: f64,
-    },
-    /// Adam with decoupled weight decay.
-    Adamw {
-        /// Decay of the mean gradient.
-        beta1: f64,
-        /// Decay of the mean squared gradient.
-        beta2: f64,
-        /// Added to the root of the mean square.
-        eps: f64,
-        /// Share of the weight that is taken away, times the learning rate.
-        weight_decay: f64,
-        /// What it is taken from.
-        decay: Decay,
-    },
+/// What a step works on.
+pub struct Weights<'a> {
+    isa: Isa,
+    /// Of all gradients.
+    factor: f32,
+    slots: Vec<Slot<'a>>,
 }
 
-impl Config {
-    /// Reads a configuration from JSON and checks it.
-    pub fn from_json(json: &str) -> Result<Self> {
-        let config: Config = serde_json::from_str(json)
-            .map_err(|e| Error::config("optimizer", json, format!("cannot be read: {e}"), "see SGD and AdamW"))?;
-        config.validate()?;
-        Ok(config)
+impl<'a> Weights<'a> {
+    fn new(isa: Isa, layout: &'a Layout, params: &'a mut [f32], grads: &'a [f32], factor: f32) -> Self {
+        let parts = pass::parts_mut(params, layout.tensors.iter().map(|tensor| tensor.range.clone()));
+        let slot = |(tensor, w): (&'a Tensor, _)| Slot { tensor, w, g: &grads[tensor.range.clone()] };
+        Weights { isa, factor, slots: layout.tensors.iter().zip(parts).map(slot).collect() }
     }
 
-    /// The configuration as JSON.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    /// The tensors that `takes` is true for, and the others.
+    fn split(self, takes: impl Fn(&Tensor) -> bool) -> (Self, Self) {
+        let Weights { isa, factor, slots } = self;
+        let (taken, left) = slots.into_iter().partition(|slot| takes(slot.tensor));
+        (Weights { isa, factor, slots: taken }, Weights { isa, factor, slots: left })
     }
 
-    fn validate(&self) -> Result<()> {
-        let unit = |field: &str, x: f64| {
-            let ok = (0.0..1.0).contains(&x);
-            if ok { Ok(()) } else { Err(Error::config(field, x, "is out of range", "use a number in [0, 1)")) }
+    /// One pass of the rule that `rule` has for each tensor; `moments` have numbers for just these tensors.
+    fn update<R: Rule<N>, const N: usize>(self, moments: [&mut Moment; N], rule: impl Fn(&Tensor) -> R) {
+        let mut parts = moments.map(Moment::parts_mut);
+        let piece = |Slot { tensor, w, g }| {
+            let state = from_fn(|i| parts[i].next().expect("state for each tensor"));
+            Piece { rule: rule(tensor), w, g, state }
         };
-        let positive = |field: &str, x: f64| {
-            let ok = x >= 0.0 && x.is_finite();
-            if ok { Ok(()) } else { Err(Error::config(field, x, "is out of range", "use 0 or a positive number")) }
-        };
-        match *self {
-            Config::Sgd { momentum, weight_decay } => {
-                unit("momentum", momentum)?;
-                positive("weight_decay", weight_decay)
-            }
-            Config::Adamw { beta1, beta2, eps, weight_decay, .. } => {
-                unit("beta1", beta1)?;
-                unit("beta2", beta2)?;
-                positive("eps", eps)?;
-                positive("weight_decay", weight_decay)
-            }
-        }
-    }
-
-    /// Names of the moments that it keeps for each weight.
-    fn moments(&self) -> &'static [&'static str] {
-        match self {
-            Config::Sgd { momentum, .. } if *momentum == 0.0 => &[],
-            Config::Sgd { .. } => &["momentum"],
-            Config::Adamw { .. } => &["exp_avg", "exp_avg_sq"],
-        }
+        pass::run(self.isa, self.slots.into_iter().map(piece), self.factor);
     }
 }
 
-/// An optimizer with its state; the moments lie as the weights do.
+/// An optimizer with its state.
 pub struct Optimizer {
     /// Its numbers.
     pub config: Config,
     /// Updates so far.
     pub steps: u64,
-    moments: Vec<Buffer>,
+    moments: Vec<Moment>,
+    /// Where Muon works.
+    rooms: muon::Rooms,
     total: usize,
 }
 
@@ -116,42 +84,57 @@ impl Optimizer {
     /// A fresh optimizer for `model`.
     pub fn new(model: &Gpt, config: Config) -> Result<Self> {
         config.validate()?;
-        let total = model.layout.total;
-        let moments =
-            config.moments().iter().map(|_| Buffer::zeros(total, "optimizer state")).collect::<Result<_>>()?;
-        Ok(Optimizer { config, steps: 0, moments, total })
+        let moments = state::zeros(&config, &model.layout)?;
+        Ok(Optimizer { config, steps: 0, moments, rooms: muon::Rooms::default(), total: model.layout.total })
     }
 
-    /// One update of every weight from the gradient buffer.
+    /// One update of every weight from the gradients, which stay what they are.
     pub fn step(&mut self, model: &mut Gpt, learning_rate: f64) -> Result<()> {
         self.check_model(model)?;
         if !(learning_rate.is_finite() && learning_rate >= 0.0) {
             return Err(Error::value("step", "learning_rate", learning_rate, "use 0 or a positive number"));
         }
+        let isa = isa::current();
+        parallel::install(|| self.update(isa, model, learning_rate))
+    }
+
+    fn update(&mut self, isa: Isa, model: &mut Gpt, learning_rate: f64) -> Result<()> {
         let (params, grads, layout) = model.update_parts();
         let Some(grads) = grads else {
             return Err(Error::value("step", "gradients", "absent", "call model.backward(x, y) first"));
         };
-        self.steps = self.steps.saturating_add(1);
-        match self.config {
-            Config::Sgd { momentum, weight_decay } => {
-                let rule = sgd::Sgd { learning_rate, momentum, weight_decay };
-                match self.moments.first_mut() {
-                    None => sgd::step(rule, params, grads),
-                    Some(buffer) => sgd::step_momentum(rule, params, grads, buffer),
+        let steps = self.steps.saturating_add(1);
+        let (g, factor) = grads.pending();
+        let weights = Weights::new(isa, layout, params, g, factor);
+        match (&self.config, &mut self.moments[..]) {
+            (&Config::Sgd { momentum, weight_decay }, state) => {
+                let rule = sgd::Rule::new(learning_rate, momentum, weight_decay);
+                match state {
+                    [] => weights.update([], |_| rule),
+                    state => weights.update([&mut state[0]], |_| rule),
                 }
             }
-            Config::Adamw { beta1, beta2, eps, weight_decay, decay } => {
-                let rule = adamw::AdamW { learning_rate, beta1, beta2, eps, weight_decay, step: self.steps };
-                let [mean, square] = &mut self.moments[..] else { unreachable!("AdamW keeps two moments") };
-                let decays = |tensor: &Tensor| decay == Decay::All || tensor.is_matrix();
-                for tensor in &layout.tensors {
-                    let at = tensor.range.clone();
-                    let (m, v) = (&mut mean[at.clone()], &mut square[at.clone()]);
-                    adamw::step(rule, decays(tensor), &mut params[at.clone()], &grads[at], m, v);
-                }
+            (&Config::Adamw { beta1, beta2, eps, weight_decay, decay }, [mean, square]) => {
+                let adam = Adam { beta1, beta2, eps };
+                let rule = |tensor: &_| adamw::Rule::new(adam, learning_rate, decay.of(tensor, weight_decay), steps);
+                weights.update([mean, square], rule);
             }
+            (&Config::Lion { beta1, beta2, weight_decay, decay }, [mean]) => {
+                let rule = |tensor: &_| lion::Rule::new([beta1, beta2], learning_rate, decay.of(tensor, weight_decay));
+                weights.update([mean], rule);
+            }
+            (&Config::Muon { momentum, adjust_lr, weight_decay, decay, adam_rate, beta1, beta2, eps }, state) => {
+                let [buffer, mean, square] = state else { unreachable!("Muon keeps three moments") };
+                let (matrices, rest) = weights.split(muon::takes);
+                let rule = muon::Muon { learning_rate, momentum, weight_decay, adjust_lr };
+                muon::step(rule, matrices, buffer, &mut self.rooms)?;
+                let (adam, rate) = (Adam { beta1, beta2, eps }, learning_rate * adam_rate);
+                let rule = |tensor: &_| adamw::Rule::new(adam, rate, decay.of(tensor, weight_decay), steps);
+                rest.update([mean, square], rule);
+            }
+            (config, state) => unreachable!("{config:?} does not keep {} moments", state.len()),
         }
+        self.steps = steps;
         Ok(())
     }
 
@@ -165,55 +148,13 @@ impl Optimizer {
     /// Writes moments and step count to `path`, under the names of the weights they belong to.
     pub fn save(&self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
-        let moments = self.config.moments().iter().zip(&self.moments);
-        let tensors: Vec<_> = moments
-            .flat_map(|(moment, buffer)| {
-                model.layout.tensors.iter().map(move |tensor| Output {
-                    name: format!("{moment}/{}", tensor.name),
-                    shape: tensor.shape.clone(),
-                    data: Cow::Borrowed(&buffer[tensor.range.clone()]),
-                })
-            })
-            .chain([self.steps_tensor()])
-            .collect();
-        write(path, &tensors, HashMap::new())
-    }
-
-    /// The step count in four 16-bit digits, each exact as a float.
-    fn steps_tensor(&self) -> Output<'static> {
-        let digits = (0..4).map(|i| ((self.steps >> (16 * i)) & 0xffff) as f32).collect();
-        Output { name: "steps".to_string(), shape: vec![4], data: Cow::Owned(digits) }
+        state::save(path, &model.layout, &self.moments, self.steps)
     }
 
     /// Reads what [`Optimizer::save`] wrote; nothing is changed unless everything fits.
     pub fn load(&mut self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
-        let found = Reader::open(path)?.tensors(|_| true)?;
-        let wrong = |what: String| Error::checkpoint(path, what, "it belongs to another model or optimizer");
-        let mut moments = Vec::new();
-        for moment in self.config.moments() {
-            let mut buffer = Buffer::zeros(self.total, "optimizer state")?;
-            for tensor in &model.layout.tensors {
-                let name = format!("{moment}/{}", tensor.name);
-                match found.get(&name) {
-                    Some(input) if input.shape == tensor.shape => {
-                        buffer[tensor.range.clone()].copy_from_slice(&input.data);
-                    }
-                    Some(input) => return Err(wrong(format!("tensor {name} has shape {:?}", input.shape))),
-                    None => return Err(wrong(format!("has no tensor {name}"))),
-                }
-            }
-            moments.push(buffer);
-        }
-        let digits = &found.get("steps").ok_or_else(|| wrong("has no tensor steps".to_string()))?.data;
-        if digits.len() != 4 || !digits.iter().all(|d| (0.0..65536.0).contains(d) && d.fract() == 0.0) {
-            return Err(wrong(format!("has a step count of {digits:?}")));
-        }
-        if found.len() != moments.len() * model.layout.tensors.len() + 1 {
-            return Err(wrong("has more tensors than this optimizer keeps".to_string()));
-        }
-        self.steps = digits.iter().enumerate().map(|(i, &d)| (d as u64) << (16 * i)).sum();
-        self.moments = moments;
+        (self.moments, self.steps) = state::load(path, &self.config, &model.layout)?;
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 """`load`: open a Hugging Face directory of a known family, or a run of ours. Nothing is ever unpickled.
 
 What is checked before memory is spent: the directory, config.json (size, shape, family), the names in a shard
-index, the first bytes of each weight file, their size beside the model's. The weight files themselves are validated by the native reader.
+index, the first bytes of each weight file, their size beside the model's. The weight files themselves are
+validated by the native reader.
 """
 
 import json
@@ -45,7 +46,7 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     config = GPTConfig.from_hf(values, str(directory / "config.json"))
     files = _weight_files(directory)
     tokenizer = _tokenizer(directory, config)
-    _check_size(directory / "config.json", config, files)
+    _check_size(config, files)
     model = GPT(config, seed=0, dtype=dtype)
     model.native.load_safetensors([str(file) for file in files])
     return model, tokenizer
@@ -151,13 +152,13 @@ def _look(file: Path) -> None:
         raise CheckpointError(f"{file}: {_CONVERT}")
 
 
-def _check_size(place: Path, config: GPTConfig, files: list[Path]) -> None:
+def _check_size(config: GPTConfig, files: list[Path]) -> None:
     """Refuse a model far larger than its weights, before memory is taken for it."""
     size = sum(file.stat().st_size for file in files)
     if size < config.num_params():  # no format has less than a byte for a parameter
         raise CheckpointError(
-            f"{place}: describes a model of {config.num_params():,} parameters, but its weight files have "
-            f"{size:,} bytes; they do not belong together"
+            f"{files[0]}: {size:,} bytes are too few for the {config.num_params():,} parameters of the model "
+            "that config.json describes; fetch both again"
         )
 
 

@@ -27,7 +27,7 @@ _OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
 class Setting:
     """One setting as a flag: its name, its type, what it means, its default (None: not shown), its panel.
 
-    One that may be true already can be switched off as well: --bias and --no-bias.
+    One that is true by default, or `can_be_on` by a preset, can be switched off as well: --bias, --no-bias.
     """
 
     name: str
@@ -35,13 +35,14 @@ class Setting:
     help: str
     default: Any
     panel: str
+    can_be_on: bool = False
 
     @property
     def parameter(self) -> inspect.Parameter:
         """The flag as a parameter of a command; None where it was not given."""
         flag = "--" + self.name.replace("_", "-")
         option = typer.Option(
-            f"{flag}/--no-{flag[2:]}" if self.kind is bool and self.default is not False else flag,
+            f"{flag}/--no-{flag[2:]}" if self.default is True or self.can_be_on else flag,
             help=self.help + default_note(self.default),
             show_default=False,
             rich_help_panel=self.panel,

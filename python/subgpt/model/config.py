@@ -40,9 +40,10 @@ class GPTConfig:
     only one in this version.
 
     mlp: "plain", down(f(up(x))), or "gated", down(f(gate(x)) up(x)). n_inner: width inside the MLP; if None
-    4 n_embd, with "gated" two thirds of that, which are as many parameters, to a multiple of 16. activation: f; with "plain" "gelu" (exact), "gelu_new" (GPT-2's tanh) or "relu2"
-    (max(x, 0) squared), with "gated" "silu". bias: biases in linear layers and LayerNorms. dropout: in
-    [0, 1). tie_embeddings: the output layer is the token embedding.
+    4 n_embd, with "gated" two thirds of that, which are as many parameters, to a multiple of 16. activation:
+    f; with "plain" "gelu" (exact), "gelu_new" (GPT-2's tanh) or "relu2" (max(x, 0) squared), with "gated"
+    "silu". bias: biases in linear layers and LayerNorms. dropout: in [0, 1). tie_embeddings: the output layer
+    is the token embedding.
 
     norm: "layer_norm" or "rms_norm". norm_gain: a learned factor for each column of a norm; False goes with
     rms_norm. norm_eps: added to the variance. position: "learned", an embedding of each position, or

@@ -155,7 +155,7 @@ def test_others_files_of_llama_and_qwen3_are_understood():
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"attention_bias": True}, "attention_bias"),
     ]:
-        with pytest.raises(ConfigError, match="there/config.json") as caught:
+        with pytest.raises(ConfigError, match=r"there/config\.json") as caught:
             GPTConfig.from_hf({"model_type": "qwen3", **tiny, **newer, **change}, "there/config.json")
         assert said in str(caught.value)
 

@@ -1,5 +1,6 @@
 """Training steps on random ids: what `estimate` and `bench` time."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from subgpt.data.loader import Batch
+from subgpt.data.permutation import counter_hash
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
@@ -26,10 +28,10 @@ class Steps:
         self.model = GPT(model, seed=config.seed, dtype=config.dtype or "float32")
         prepare(self.model, config)
         self.optimizer = make_optimizer(self.model, config)
-        rng = np.random.default_rng(config.seed)
         shape = (2, batch_size or config.batch_size, config.block_size or model.block_size)
-        ids = rng.integers(0, model.vocab_size, shape, dtype=np.uint32)
-        self.batch: Batch = ids[0], ids[1].astype(np.int64)
+        drawn = counter_hash(config.seed, np.arange(math.prod(shape), dtype=np.uint64)).reshape(shape)
+        ids = drawn % np.uint64(model.vocab_size)
+        self.batch: Batch = ids[0].astype(np.uint32), ids[1].astype(np.int64)
 
     def backward(self) -> None:
         """Make one forward and one backward pass."""

@@ -84,7 +84,7 @@ def gflop(config: GPTConfig, batch_size: int, block_size: int) -> float:
     attention: 6 T C a token and block. Norms, activations and what checkpointing computes again do not count.
 
     >>> round(gflop(GPTConfig.preset("gpt2"), 1, 1024))
-    797
+    817
     """
     tokens = batch_size * block_size
     width, kv = config.n_embd, config.kv_heads * config.head_size

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from subgpt.generation.stream import stream
     from subgpt.model.config import GPTConfig
     from subgpt.model.gpt import GPT
+    from subgpt.performance.bench import Bench, bench
+    from subgpt.performance.estimate import Estimate, estimate
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.callbacks import Callback
     from subgpt.training.config import TrainConfig
@@ -58,7 +60,9 @@ if TYPE_CHECKING:
 # Where each name that is loaded on first use lives.
 _HOMES = {
     "AdamW": "subgpt.training.optimizers",
+    "Bench": "subgpt.performance.bench",
     "Callback": "subgpt.training.callbacks",
+    "Estimate": "subgpt.performance.estimate",
     "Evaluation": "subgpt.evaluation.measure",
     "GPT": "subgpt.model.gpt",
     "GPTConfig": "subgpt.model.config",
@@ -67,6 +71,8 @@ _HOMES = {
     "SGD": "subgpt.training.optimizers",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
+    "bench": "subgpt.performance.bench",
+    "estimate": "subgpt.performance.estimate",
     "evaluate": "subgpt.evaluation.evaluate",
     "finetune": "subgpt.finetuning.finetune",
     "generate": "subgpt.generation.generate",
@@ -81,11 +87,13 @@ __all__ = [
     "GPT",
     "SGD",
     "AdamW",
+    "Bench",
     "Callback",
     "CheckpointError",
     "ConfigError",
     "DataError",
     "DtypeError",
+    "Estimate",
     "Evaluation",
     "GPTConfig",
     "GenerationConfig",
@@ -104,7 +112,9 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "available_isas",
+    "bench",
     "build_info",
+    "estimate",
     "evaluate",
     "finetune",
     "generate",

@@ -15,11 +15,16 @@ Self = TypeVar("Self", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Immutable, checked settings. `ALIASES` maps names of other projects to the canonical ones."""
+    """Immutable, checked settings.
+
+    ALIASES maps names of other projects to the canonical ones, ALIAS_VALUES the values that such a name has
+    there to those that they are here.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
     ALIASES: ClassVar[dict[str, str]] = {}
+    ALIAS_VALUES: ClassVar[dict[str, dict[Any, Any]]] = {}
 
     def __init__(self, **values: Any) -> None:
         values = self._canonical(values)
@@ -33,7 +38,7 @@ class Settings(BaseModel):
         """Put `values` under canonical names; refuse unknown and repeated ones, and booleans for numbers."""
         result: dict[str, Any] = {}
         for name, value in values.items():
-            target = cls.ALIASES.get(name, name)
+            target, value = cls.translated(name, value)
             if target not in cls.model_fields:
                 hint = did_you_mean(name, [*cls.model_fields, *cls.ALIASES])
                 raise ConfigError(f"{cls.__name__}: there is no setting {name!r}; {hint}")
@@ -51,6 +56,12 @@ class Settings(BaseModel):
                 )
             result[target] = value
         return result
+
+    @classmethod
+    def translated(cls, name: str, value: Any) -> tuple[str, Any]:
+        """Give a setting's canonical name, and its value there; an unknown name comes back as it is."""
+        values = cls.ALIAS_VALUES.get(name, {})
+        return cls.ALIASES.get(name, name), values.get(value, value) if isinstance(value, bool) else value
 
     def replace(self: Self, **changes: Any) -> Self:
         """Copy with `changes`, checked again; fields that were never set stay unset."""

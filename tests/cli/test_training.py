@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from subgpt.cli.commands import pretrain as command
+from subgpt.cli import shape
+from subgpt.model.dtype import resolve_dtype
 from subgpt.training.config import TrainConfig
 
 from .conftest import SHAPE, Result, invoke
@@ -70,6 +71,30 @@ def test_flags_win_over_the_environment_and_that_over_the_file(
     train = settings(tmp_path / "run")["train"]
     expected = {"learning_rate": 1e-2, "min_learning_rate": 1e-5, "weight_decay": 0.3, "momentum": 0.125}
     assert {name: train[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("given", ["auto", "float32", "bfloat16"])
+def test_what_dtype_became_is_written(shop: Path, tmp_path: Path, given: str) -> None:
+    result = pretrain(shop, tmp_path / "run", "--dtype", given, "--gradient-checkpointing")
+    assert result.code == 0, result.err
+    train = settings(tmp_path / "run")["train"]
+    assert train["dtype"] == (resolve_dtype("auto") if given == "auto" else given)
+    assert train["gradient_checkpointing"] is True
+
+
+def test_the_command_line_is_as_fast_as_the_processor_allows(shop: Path) -> None:
+    assert settings(shop / "run")["train"]["dtype"] == resolve_dtype("auto")
+
+
+def test_a_depth_is_a_model(shop: Path, tmp_path: Path) -> None:
+    given = ("--data", shop / "corpus", "--tokenizer", shop / "subword", "-o", tmp_path / "run")
+    smaller = ("--block-size", 16, "--batch-size", 2, "--max-steps", 1)
+    result = invoke("pretrain", *given, "--preset", "d1", "--no-qk-norm", *smaller)
+    assert result.code == 0, result.err
+    model = settings(tmp_path / "run")["model"]
+    assert (model["n_layer"], model["n_embd"], model["position"]) == (1, 64, "rotary")
+    assert (model["qk_norm"], model["block_size"], model["vocab_size"]) == (False, 16, 300)
+    assert "d1 to d48" in " ".join(invoke("pretrain", "--help").out.split())
 
 
 def test_a_saved_config_starts_the_same_run_again(shop: Path, tmp_path: Path) -> None:
@@ -179,7 +204,9 @@ def test_a_broken_loss_names_its_step_and_keeps_the_checkpoint(shop: Path, tmp_p
 
 
 def test_a_callback_less_model_table_matches_the_config() -> None:
-    assert {setting.name for setting in command._SHAPE} <= set(command._MODEL_NAMES)
+    assert {setting.name for setting in shape.SHAPE} == set(shape.MODEL_NAMES) - {
+        "vocab_size", "head_dim", "norm_eps",
+    }  # fmt: skip
 
 
 def test_a_tokenizer_too_large_for_the_base_is_refused(shop: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""`load`: open a Hugging Face directory of the GPT-2 family, or a run of ours. Nothing is ever unpickled.
+"""`load`: open a Hugging Face directory of a known family, or a run of ours. Nothing is ever unpickled.
 
 What is checked before memory is spent: the directory, config.json (size, shape, family), the names in a shard
-index, the first bytes of each weight file. The weight files themselves are validated by the native reader.
+index, the first bytes of each weight file, their size beside the model's. The weight files themselves are
+validated by the native reader.
 """
 
 import json
@@ -31,6 +32,7 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     """Open the model in a directory, and its tokenizer if there is one.
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json.
+    dtype: how matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
@@ -44,6 +46,7 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     config = GPTConfig.from_hf(values, str(directory / "config.json"))
     files = _weight_files(directory)
     tokenizer = _tokenizer(directory, config)
+    _check_size(config, files)
     model = GPT(config, seed=0, dtype=dtype)
     model.native.load_safetensors([str(file) for file in files])
     return model, tokenizer
@@ -147,6 +150,16 @@ def _look(file: Path) -> None:
         raise CheckpointError(f"{file}: a web page, not weights; download the file itself")
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")) and head[8:9] != b"{":
         raise CheckpointError(f"{file}: {_CONVERT}")
+
+
+def _check_size(config: GPTConfig, files: list[Path]) -> None:
+    """Refuse a model far larger than its weights, before memory is taken for it."""
+    size = sum(file.stat().st_size for file in files)
+    if size < config.num_params():  # no format has less than a byte for a parameter
+        raise CheckpointError(
+            f"{files[0]}: {size:,} bytes are too few for the {config.num_params():,} parameters of the model "
+            "that config.json describes; fetch both again"
+        )
 
 
 def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":

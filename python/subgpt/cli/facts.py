@@ -27,6 +27,7 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "instruction set": f"{_core.isa()} (available: {', '.join(_core.available_isas())})",
+        "bfloat16": "in hardware" if _core.has_bf16() else "in software: slower than float32",
         "threads": _core.get_num_threads(),
         "cores": cores,
         "memory": _memory(),

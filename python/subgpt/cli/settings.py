@@ -25,20 +25,24 @@ _OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as a flag: its name, its type, what it means, its default (None: not shown), its panel."""
+    """One setting as a flag: its name, its type, what it means, its default (None: not shown), its panel.
+
+    One that is true by default, or `can_be_on` by a preset, can be switched off as well: --bias, --no-bias.
+    """
 
     name: str
     kind: type
     help: str
     default: Any
     panel: str
+    can_be_on: bool = False
 
     @property
     def parameter(self) -> inspect.Parameter:
         """The flag as a parameter of a command; None where it was not given."""
         flag = "--" + self.name.replace("_", "-")
         option = typer.Option(
-            f"{flag}/--no-{flag[2:]}" if self.default is True else flag,
+            f"{flag}/--no-{flag[2:]}" if self.default is True or self.can_be_on else flag,
             help=self.help + default_note(self.default),
             show_default=False,
             rich_help_panel=self.panel,
@@ -90,18 +94,21 @@ def resolve(
     file: Path | None,
     flags: Mapping[str, Any],
     known: Iterable[str],
-    aliases: Mapping[str, str],
+    owner: "type[Settings]",
     sections: Sequence[str],
 ) -> dict[str, Any]:
-    """Put flags over the file's values; what was not given stays out, a name that is unknown is refused."""
+    """Put flags over the file's values; what was not given stays out, a name that is unknown is refused.
+
+    `owner` knows the names that other projects have for its settings.
+    """
     values = {} if file is None else read_settings(file, sections)
     names = list(known)
     resolved = {}
     for name, value in values.items():
-        target = aliases.get(name, name)
+        target, value = owner.translated(name, value)
         if target not in names:
             raise ConfigError(
-                f"{file}: there is no setting {name!r}; {did_you_mean(name, [*names, *aliases])}"
+                f"{file}: there is no setting {name!r}; {did_you_mean(name, [*names, *owner.ALIASES])}"
             )
         resolved[target] = value
     return resolved | {name: value for name, value in flags.items() if value is not None}

@@ -63,8 +63,8 @@ def gather(
             f"{directory.path}: no run to resume there; check -o, or start without --resume"
         )
     if resume and saved.is_file():
-        values = resolve(saved, {}, names, TrainConfig.ALIASES, sections)
-    values |= resolve(file, flags, names, TrainConfig.ALIASES, sections)
+        values = resolve(saved, {}, names, TrainConfig, sections)
+    values |= resolve(file, flags, names, TrainConfig, sections)
     values.pop("output_dir", None)
     return Inputs(values)
 

@@ -122,7 +122,7 @@ def _pretrain(
 ) -> tuple[GPT, Run, HeldOut]:
     with course.stage("Pretraining", "base/") as did:
         config = GPTConfig(tokenizer.vocab_size, **course.plan.model)
-        model = GPT(config, seed=training.seed)
+        model = GPT(config, seed=training.seed, dtype="auto")
         with course.narrator.watching() as callbacks:
             run = pretrain(
                 model, tokenizer, texts.corpus, training, output_dir=course.out / "base", callbacks=callbacks

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from subgpt.errors import ConfigError
+from subgpt.model.dtype import resolve_dtype
 from subgpt.settings import Settings
-from subgpt.training.schedule import learning_rate_at
+from subgpt.training.schedule import DecayType, learning_rate_at
 
 Self = TypeVar("Self", bound="TrainConfig")
 
@@ -43,7 +44,10 @@ class TrainConfig(Settings):
         "per_device_train_batch_size": "batch_size",
         "lr": "learning_rate",
         "optim": "optimizer",
+        "bf16": "dtype",
     }
+    # Hugging Face's `bf16` is a switch, our `dtype` a name.
+    ALIAS_VALUES: ClassVar[dict[str, dict[Any, Any]]] = {"bf16": {True: "bfloat16", False: "float32"}}
 
     # How far, and with which batches.
     max_steps: int = Field(default=1000, ge=1, le=10**9, description="number of updates")
@@ -54,20 +58,37 @@ class TrainConfig(Settings):
     )
     seed: int = Field(default=0, ge=0, lt=1 << 64, description="order of the data, and dropout")
 
+    # How it is computed.
+    dtype: Literal["auto", "float32", "bfloat16"] | None = Field(
+        default=None,
+        description="of matrix products; auto: bfloat16 where the processor has it; the model's if not given",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="keep one input a block and compute it again: less memory, more time"
+    )
+
     # The update. beta2 is nanoGPT's for small batches: with some thousand tokens a step, 0.95 is a noisy
     # average.
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="adamw or sgd")
     learning_rate: float = Field(
         default=1e-3, gt=0, le=100, description="highest rate; finetune has 1e-4 if not given"
     )
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="shape of the decay"
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
+        default="cosine", description="course of the rate: cosine, linear, constant, warmup_stable_decay"
     )
     warmup_steps: int | None = Field(
         default=None, ge=0, description="updates of rising rate; a tenth of the run, at most 100"
     )
     lr_decay_steps: int | None = Field(
         default=None, ge=1, description="step of the lowest rate; max_steps if not given"
+    )
+    num_decay_steps: int | None = Field(
+        default=None,
+        ge=0,
+        description="updates of falling rate, with warmup_stable_decay; two fifths of the run",
+    )
+    decay_type: DecayType = Field(
+        default="linear", description="shape of that fall: linear, cosine or 1-sqrt"
     )
     min_learning_rate: float | None = Field(
         default=None, ge=0, description="lowest rate; a tenth of the highest if not given"
@@ -133,6 +154,11 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"warmup_steps = {self.warmup_steps} is longer than max_steps = {self.max_steps}; shorten it"
             )
+        if self.warmup + self.decay > self.max_steps:
+            raise ValueError(
+                f"num_decay_steps = {self.num_decay_steps} and {self.warmup} updates of warm-up are longer "
+                f"than max_steps = {self.max_steps}; shorten them"
+            )
         if self.min_learning_rate is not None and self.min_learning_rate > self.learning_rate:
             raise ValueError(
                 f"min_learning_rate = {self.min_learning_rate:g} is above "
@@ -148,6 +174,13 @@ class TrainConfig(Settings):
     def warmup(self) -> int:
         """Number of warm-up updates, with the default resolved."""
         return min(100, self.max_steps // 10) if self.warmup_steps is None else self.warmup_steps
+
+    @property
+    def decay(self) -> int:
+        """Number of updates in which warmup_stable_decay falls, with the default resolved; else 0."""
+        if self.lr_scheduler_type != "warmup_stable_decay":
+            return 0
+        return self.max_steps * 2 // 5 if self.num_decay_steps is None else self.num_decay_steps
 
     @property
     def lowest_rate(self) -> float:
@@ -174,14 +207,18 @@ class TrainConfig(Settings):
             minimum=self.lowest_rate,
             warmup_steps=self.warmup,
             decay_steps=self.max_steps if self.lr_decay_steps is None else self.lr_decay_steps,
+            num_decay_steps=self.decay,
+            decay_type=self.decay_type,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Give every field as a plain value, for config.yaml and JSON."""
         return self.model_dump(mode="json")
 
-    def resolved(self: Self, block_size: int) -> Self:
-        """Turn every default that depends on another value into a number; `block_size` is the model's.
+    def resolved(self: Self, block_size: int, dtype: str = "float32") -> Self:
+        """Turn every default that depends on another value into that value.
+
+        block_size, dtype: the model's, for where none is given here.
 
         Raises ConfigError if the windows are longer than the model's.
         """
@@ -191,6 +228,8 @@ class TrainConfig(Settings):
             )
         return self.replace(
             warmup_steps=self.warmup,
+            dtype=resolve_dtype(self.dtype or dtype, "TrainConfig"),
+            num_decay_steps=self.decay if self.lr_scheduler_type == "warmup_stable_decay" else None,
             min_learning_rate=self.lowest_rate,
             load_best_model_at_end=self.keeps_best,
             block_size=block_size if self.block_size is None else self.block_size,

@@ -4,32 +4,35 @@ from typing import TYPE_CHECKING
 
 from subgpt.checkpoint.checkpoints import TrainState
 from subgpt.errors import CheckpointError, ConfigError
+from subgpt.model.config import GPTConfig
+from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
 
-# What may differ from the run that is resumed: how long, where, and how it is watched and kept.
+# What may differ from the run that is resumed: how long, where, how it is watched and kept, and what changes
+# no bit of it.
 FREE = frozenset({
     "max_steps", "output_dir", "overwrite_output_dir", "save_steps", "save_total_limit", "logging_steps",
     "eval_steps", "early_stopping_patience", "load_best_model_at_end",
-    "sample_steps", "sample_prompt", "sample_tokens",
+    "sample_steps", "sample_prompt", "sample_tokens", "gradient_checkpointing",
 })  # fmt: skip
 
 
 def merge_settings(given: TrainConfig, state: TrainState, place: str) -> TrainConfig:
     """Give the settings to go on with: the checkpoint's, and of those `given` the ones that may change.
 
-    A field that was not set, or set to None, has the checkpoint's value. Raises ConfigError naming the first
+    A field that was not set, or set to None or "auto", has the checkpoint's value. Raises ConfigError naming the first
     field that changed and must not.
     """
-    saved = TrainConfig(**state.settings)
+    saved = TrainConfig(**{"dtype": "float32", **state.settings})  # the one dtype before it was a setting
     changes = {}
     for name in sorted(given.model_fields_set):
         now, then = getattr(given, name), getattr(saved, name)
         if name in FREE:
             changes[name] = now
-        elif now is not None and now != then:
+        elif now not in (None, AUTO) and now != then:
             raise ConfigError(
                 f"resume {place}: {name} was {then!r}, is {now!r}; leave it out to go on, or start a new run"
             )
@@ -44,11 +47,8 @@ def merge_settings(given: TrainConfig, state: TrainState, place: str) -> TrainCo
 def check_model(model: "GPT", state: TrainState, place: str) -> None:
     """Raise CheckpointError if the checkpoint's model has another configuration than `model`."""
     now = model.config.to_dict()
-    changed = [
-        f"{name} was {state.model.get(name)!r}, is {now[name]!r}"
-        for name in now
-        if state.model.get(name) != now[name]
-    ]
+    then = GPTConfig.from_dict(state.model).to_dict()  # fields newer than the checkpoint have their defaults
+    changed = [f"{name} was {then[name]!r}, is {now[name]!r}" for name in now if then[name] != now[name]]
     if changed:
         raise CheckpointError(
             f"resume {place}: the model is another one: {', '.join(changed)}; give the run's own model"

@@ -49,9 +49,8 @@ class Start:
                 break
             self._resume(*found, model, tokenizer, make_data, given)
         if self.path is None:
-            self._begin(
-                model, tokenizer, make_data, given.with_defaults(**defaults).resolved(model.config.block_size)
-            )
+            config = given.with_defaults(**defaults).resolved(model.config.block_size, model.dtype)
+            self._begin(model, tokenizer, make_data, config)
         model.zero_grad()
         self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
         self.notes[:0] = self.data.notes
@@ -72,6 +71,7 @@ class Start:
         if not hasattr(self, "data"):  # the checkpoints of a run share their data; an iterator gives it once
             self.data = make_data(self.config)
         check_inputs(state, self.data.fingerprint, tokenizer.fingerprint, str(path))
+        prepare(model, self.config)
         self.optimizer = make_optimizer(model, self.config)
         try:
             restore(path, state, model, self.optimizer)
@@ -85,6 +85,7 @@ class Start:
         """Start at step 0."""
         self.config = config
         self.data = make_data(config)
+        prepare(model, config)
         self.optimizer = make_optimizer(model, config)
         model.native.dropout_state = (config.seed, 0)
         self.state = TrainState(
@@ -93,6 +94,12 @@ class Start:
             data=self.data.fingerprint,
             tokenizer=tokenizer.fingerprint,
         )
+
+
+def prepare(model: GPT, config: TrainConfig) -> None:
+    """Make `model` compute as `config`, which is resolved, says."""
+    model.dtype = config.dtype or model.dtype
+    model.gradient_checkpointing = config.gradient_checkpointing
 
 
 def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:

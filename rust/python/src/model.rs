@@ -130,14 +130,6 @@ impl Model {
         })
     }
 
-    fn set_dtype(&self, py: Python<'_>, dtype: &str) -> PyResult<()> {
-        let precision = precision(dtype)?;
-        door::enter(py, || {
-            self.shared.write().set_precision(precision);
-            Ok(())
-        })
-    }
-
     #[getter]
     fn gradient_checkpointing(&self, py: Python<'_>) -> PyResult<bool> {
         door::enter(py, || Ok(self.shared.read().gradient_checkpointing))
@@ -150,9 +142,15 @@ impl Model {
         })
     }
 
-    /// Bytes that training on `b` sequences of `t` tokens takes.
-    fn memory<'py>(&self, py: Python<'py>, b: usize, t: usize) -> PyResult<Bound<'py, PyDict>> {
-        let memory = door::enter(py, || Ok(self.shared.read().memory(b, t)))?;
+    /// Bytes that passes over `batch` sequences of `block` tokens take.
+    fn memory<'py>(
+        &self,
+        py: Python<'py>,
+        batch: usize,
+        block: usize,
+        training: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let memory = door::enter(py, || Ok(self.shared.read().memory(batch, block, training)))?;
         let bytes = PyDict::new(py);
         bytes.set_item("parameters", memory.parameters)?;
         bytes.set_item("gradients", memory.gradients)?;

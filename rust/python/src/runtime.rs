@@ -73,15 +73,15 @@ fn profile_stop() -> Vec<(&'static str, u64, f64, f64, f64)> {
     records.map(|r| (r.operation, r.calls, r.time.as_secs_f64(), r.flop, r.bytes)).collect()
 }
 
-/// What this machine can do at most, in operations and bytes a second.
+/// What this machine can do at most, in GFLOP/s and GB/s.
 #[pyfunction]
 fn peaks(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyDict>> {
     let found = door::enter(py, || Peaks::measure(seconds))?;
     let peaks = PyDict::new(py);
-    peaks.set_item("float32", found.float32)?;
-    peaks.set_item("bfloat16", found.bfloat16)?;
-    peaks.set_item("read", found.read)?;
-    peaks.set_item("copy", found.copy)?;
+    peaks.set_item("float32", found.float32 / 1e9)?;
+    peaks.set_item("bfloat16", found.bfloat16 / 1e9)?;
+    peaks.set_item("read", found.read / 1e9)?;
+    peaks.set_item("copy", found.copy / 1e9)?;
     Ok(peaks)
 }
 

@@ -11,7 +11,7 @@ import pytest
 import subgpt
 from subgpt.errors import ConfigError
 from subgpt.model.config import GPTConfig
-from subgpt.model.presets import PRESETS
+from subgpt.model.presets import MODERN, PRESETS
 
 SHAPE = {"vocab_size": 65, "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128}
 
@@ -41,10 +41,19 @@ def test_fields_are_checked_and_immutable():
         ({"dropout": float("nan")}, "dropout = nan is not in [0, 1)"),
         ({"dropout": "0.1"}, "dropout = '0.1' is not a number"),
         ({"norm_eps": 0}, "norm_eps = 0.0 is not above 0"),
-        ({"activation": "silu"}, "activation = 'silu' is not in this version"),
-        ({"norm": "rms_norm"}, "norm = 'rms_norm' is not in this version"),
-        ({"position": "rope"}, "position = 'rope' is not in this version"),
-        ({"n_kv_head": 2}, "n_kv_head = 2 is not in this version"),
+        ({"activation": "silu"}, "activation = 'silu' is not known with mlp = 'plain'"),
+        ({"mlp": "gated"}, "activation = 'gelu' is not known with mlp = 'gated'; known: silu"),
+        ({"mlp": "gate"}, "mlp = 'gate' is not known; did you mean 'gated'?"),
+        ({"norm": "rmsnorm"}, "norm = 'rmsnorm' is not known; did you mean 'rms_norm'?"),
+        ({"norm": None}, "norm = None is not known"),
+        ({"norm_gain": False}, "norm_gain = False does not go with layer_norm"),
+        ({"norm_gain": 1}, "norm_gain = 1 is not a truth value"),
+        ({"position": "rope"}, "position = 'rope' is not known"),
+        ({"position": "rotary", "n_embd": 12}, "n_head = 4 makes heads of 3, which rotary turns in pairs"),
+        ({"rope_theta": 0.5}, "rope_theta = 0.5 is not in [1, 1e+12)"),
+        ({"qk_norm": "yes"}, "qk_norm = 'yes' is not a truth value"),
+        ({"n_kv_head": 3}, "n_kv_head = 3 does not divide n_head = 4"),
+        ({"n_kv_head": 8}, "n_kv_head = 8 is out of range"),
         ({"head_dim": 64}, "head_dim = 64 is not in this version"),
     ],
 )
@@ -56,15 +65,99 @@ def test_a_field_that_cannot_be_is_named_with_its_value(change, said):
 
 
 def test_every_preset_is_valid_and_the_core_accepts_it():
-    for name in PRESETS:
+    for name in (*PRESETS, *(f"d{depth}" for depth in range(1, 49))):
         subgpt._core.check_config(GPTConfig.preset(name).to_native())
     assert GPTConfig.preset("gpt2").n_embd == 768
     assert GPTConfig.preset("nano", vocab_size=100, dropout=0.1).dropout == 0.1
 
 
+def test_depth_is_the_one_dial():
+    shapes = [GPTConfig.preset(f"d{depth}") for depth in (1, 4, 12)]
+    assert [(c.n_layer, c.n_head, c.n_embd, c.head_size) for c in shapes] == [
+        (1, 1, 64, 64), (4, 4, 256, 64), (12, 12, 768, 64),
+    ]  # fmt: skip
+    assert all({**c.to_dict(), **MODERN} == c.to_dict() for c in shapes)
+    changed = GPTConfig.preset("d6", vocab_size=100, n_embd=768)
+    assert (changed.vocab_size, changed.n_layer, changed.head_size) == (100, 6, 128)
+    for wrong in ("d0", "d49", "d" + "9" * 9):
+        with pytest.raises(ConfigError, match="depths go from d1 to d48"):
+            GPTConfig.preset(wrong)
+
+
+def test_the_mlps_width_follows_from_its_shape():
+    assert GPTConfig(**SHAPE).inner_size == 512
+    gated = GPTConfig(**SHAPE, mlp="gated", activation="silu")
+    assert gated.inner_size == 336
+    assert json.loads(gated.to_native())["n_inner"] == 336
+    assert gated.replace(mlp="plain", activation="relu2").inner_size == 512
+
+
+def test_the_modern_nano_has_no_more_parameters_than_nanogpts():
+    modern, nanogpt = (GPTConfig.preset(name).num_params() for name in ("nano-modern", "nanogpt-cpu"))
+    assert 0.95 * nanogpt < modern <= nanogpt
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"bias": False, "tie_embeddings": False},
+        {"norm": "rms_norm", "norm_gain": False, "qk_norm": True, "activation": "relu2"},
+        {**MODERN, "mlp": "gated", "activation": "silu", "n_kv_head": 2},
+        {"mlp": "gated", "activation": "silu", "position": "rotary", "bias": True, "n_inner": 7},
+    ],
+)
+def test_parameters_are_counted_without_a_model(changes):
+    config = GPTConfig(**{**SHAPE, "n_layer": 2}, **changes)
+    assert config.num_params() == subgpt.GPT(config, seed=0).num_params()
+
+
 def test_nano_has_one_to_three_million_parameters():
     model = subgpt.GPT(GPTConfig.preset("nano"), seed=0)
     assert 1e6 < model.num_params() < 3e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"activation": "relu2"}, "gpt2"),
+        ({**MODERN, "qk_norm": True, "mlp": "gated", "activation": "silu"}, "qwen3"),
+        ({**MODERN, "qk_norm": True, "mlp": "gated", "activation": "silu", "n_inner": 96}, "qwen3"),
+        ({**MODERN, "qk_norm": False, "mlp": "gated", "activation": "silu", "n_kv_head": 2}, "llama"),
+        ({**MODERN, "mlp": "plain", "activation": "relu2", "norm_gain": False}, "subgpt"),
+        ({"norm": "rms_norm", "rope_theta": 5e5}, "subgpt"),
+    ],
+)
+def test_each_block_is_written_as_the_family_that_computes_it(changes, kind):
+    config = GPTConfig(**SHAPE, dropout=0.25, **changes)
+    values = json.loads(json.dumps(config.to_hf(eos_token_id=3)))
+    assert values["model_type"] == kind
+    assert values["vocab_size"] == 65
+    assert list(values) == sorted(values)
+    assert GPTConfig.from_hf(values) == config
+
+
+def test_others_files_of_llama_and_qwen3_are_understood():
+    tiny = {
+        "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 100, "max_position_embeddings": 32, "rms_norm_eps": 1e-6,
+    }  # fmt: skip
+    llama = GPTConfig.from_hf({"model_type": "llama", "rope_theta": 5e5, **tiny})
+    assert (llama.kv_heads, llama.inner_size, llama.rope_theta, llama.qk_norm) == (2, 160, 5e5, False)
+    newer = {"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}, "head_dim": 16}
+    qwen = GPTConfig.from_hf({"model_type": "qwen3", **tiny, **newer})
+    assert (qwen.qk_norm, qwen.rope_theta, qwen.tie_embeddings) == (True, 1e6, False)
+    for change, said in [
+        ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4}}, "rope_parameters"),
+        ({"rope_scaling": {"type": "linear"}}, "rope_scaling"),
+        ({"head_dim": 128}, "head_dim = 128"),
+        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"attention_bias": True}, "attention_bias"),
+    ]:
+        with pytest.raises(ConfigError, match=r"there/config\.json") as caught:
+            GPTConfig.from_hf({"model_type": "qwen3", **tiny, **newer, **change}, "there/config.json")
+        assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("nanno", "nano"), ("gpt-2", "gpt2"), ("GPT2", "gpt2")])
@@ -96,6 +189,7 @@ def test_dicts_and_hugging_face_json_come_back_the_same(changes):
     [
         ({"model_type": "bert"}, "model_type 'bert'"),
         ({"model_type": None}, "no model_type"),
+        ({"model_type": ["gpt2"]}, "model_type ['gpt2']"),
         ({"activation_function": "relu"}, "activation_function = 'relu'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ({"attn_pdrop": 0.3}, "set them equal"),

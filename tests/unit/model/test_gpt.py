@@ -50,10 +50,43 @@ def test_a_seed_that_is_none_is_refused(tiny, seed):
 
 
 def test_other_dtypes_and_configs_are_refused(tiny):
-    with pytest.raises(ConfigError, match="bfloat16"):
-        GPT(tiny(), seed=1, dtype="bfloat16")
+    with pytest.raises(ConfigError, match="dtype = 'float16' is not known; did you mean 'bfloat16'"):
+        GPT(tiny(), seed=1, dtype="float16")
     with pytest.raises(ConfigError, match="config is dict"):
         GPT({}, seed=1)
+
+
+def test_the_format_of_products_is_chosen_and_changed(tiny):
+    assert GPT(tiny(), seed=1).dtype == "float32"
+    assert GPT(tiny(), seed=1, dtype="auto").dtype == ("bfloat16" if subgpt._core.has_bf16() else "float32")
+    model = GPT(tiny(dropout=0.1), seed=1, dtype="bfloat16")
+    assert model.dtype == "bfloat16"
+    exact = GPT(tiny(dropout=0.1), seed=1)
+    weights = exact.state_dict()
+    assert all(np.array_equal(value, weights[name]) for name, value in model.state_dict().items())
+    model.gradient_checkpointing = True
+    model.backward([[1, 2, 3]], [[2, 3, 4]])
+    before = model.native.dropout_state
+    model.dtype = "float32"
+    assert (model.dtype, model.gradient_checkpointing) == ("float32", True)
+    assert model.native.dropout_state == before
+    assert all(np.array_equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert model.loss([[1, 2, 3]], [[2, 3, 4]]) == exact.loss([[1, 2, 3]], [[2, 3, 4]])
+    with pytest.raises(ConfigError, match="dtype = 'fp8' is not known"):
+        model.dtype = "fp8"
+    with pytest.raises(ConfigError, match="gradient_checkpointing = 1 is not a truth value"):
+        model.gradient_checkpointing = 1
+
+
+def test_recomputed_activations_give_the_same_bits(tiny):
+    losses, gradients = [], []
+    for recompute in (False, True):
+        model = GPT(tiny(n_layer=2, dropout=0.2), seed=1)
+        model.gradient_checkpointing = recompute
+        losses.append(model.backward([[1, 2, 3]], [[2, 3, 4]]))
+        gradients.append(model.grads())
+    assert losses[0] == losses[1]
+    assert all(np.array_equal(value, gradients[1][name]) for name, value in gradients[0].items())
 
 
 def test_weights_come_back_bit_for_bit(model, tiny):

@@ -185,12 +185,45 @@ def test_more_steps_may_be_asked_for_and_unset_fields_are_the_runs(tiny, tokeniz
         ({"batch_size": 8}, "batch_size was 4, is 8"),
         ({"seed": 3}, "seed was 0, is 3"),
         ({"optimizer": "sgd"}, "optimizer was 'adamw', is 'sgd'"),
+        ({"dtype": "bfloat16"}, "dtype was 'float32', is 'bfloat16'"),
     ],
 )
 def test_a_changed_setting_is_named(tiny, tokenizer, poems, whole, change, said):
     with pytest.raises(ConfigError) as caught:
         pretrain(GPT(tiny(dropout=0.1), seed=1), tokenizer, poems, whole[2], resume=True, **change)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{}, {"dtype": "auto"}, {"dtype": "bfloat16"}])
+def test_a_run_goes_on_in_the_format_it_began_with(tiny, tokenizer, poems, tmp_path, given):
+    course = {"dtype": "bfloat16", "lr_scheduler_type": "constant", "warmup_steps": 1}
+    whole, cut, fresh = (GPT(tiny(), seed=seed) for seed in (1, 1, 2))
+    pretrain(whole, tokenizer, poems, **course)
+    pretrain(cut, tokenizer, poems, tmp_path, max_steps=6, **course)
+    run = pretrain(fresh, tokenizer, poems, tmp_path, resume=True, max_steps=12, **given)
+    assert (run.step, fresh.dtype) == (12, "bfloat16")
+    assert bits(fresh) == bits(whole)
+
+
+def test_recomputing_may_begin_and_end_with_a_resumption(tiny, tokenizer, poems, whole):
+    model = GPT(tiny(dropout=0.1), seed=1)
+    pretrain(model, tokenizer, poems, whole[2], resume=True, gradient_checkpointing=True)
+    assert model.gradient_checkpointing
+    assert bits(model) == bits(whole[0])
+
+
+def test_a_checkpoint_from_before_there_were_formats_is_float32(tiny, tokenizer, poems, whole):
+    """It has neither `dtype` nor the fields of later blocks."""
+    newest = whole[2] / "training" / "checkpoints" / "step-000012" / "state.json"
+    state = json.loads(newest.read_text())
+    del state["settings"]["dtype"], state["settings"]["gradient_checkpointing"]
+    for name in ("mlp", "norm_gain", "qk_norm", "rope_theta"):
+        del state["model"][name]
+    newest.write_text(json.dumps(state))
+    model = GPT(tiny(dropout=0.1), seed=1, dtype="bfloat16")
+    run = pretrain(model, tokenizer, poems, whole[2], resume=True, dtype="auto")
+    assert (run.step, model.dtype) == (12, "float32")
+    assert bits(model) == bits(whole[0])
 
 
 def test_a_changed_model_tokenizer_or_text_is_named(tiny, tokenizer, poems, whole):

@@ -29,6 +29,31 @@ def test_the_three_shapes():
     assert quarter == pytest.approx(0.1 + 0.45 * (1 + math.cos(math.pi * 0.2)))
 
 
+@pytest.mark.parametrize(
+    ("decay_type", "halfway"), [("linear", 0.55), ("cosine", 0.55), ("1-sqrt", 1 - 0.9 * math.sqrt(0.5))]
+)
+def test_warmup_stable_decay_holds_and_then_falls(decay_type, halfway):
+    settings = {**SHAPE, "kind": "warmup_stable_decay", "num_decay_steps": 4, "decay_type": decay_type}
+    rates = [learning_rate_at(s, **settings) for s in range(20)]
+    assert rates[:4] == [0.2, 0.4, 0.6, 0.8]
+    assert rates[4:11] == [1.0] * 7
+    assert rates[12] == pytest.approx(halfway)
+    assert rates[14:] == pytest.approx([0.1] * 6)
+    assert sorted(rates[10:15], reverse=True) == rates[10:15]
+
+
+def test_the_fall_of_a_longer_run_only_begins_later():
+    """What is before the fall is the same for every length: a checkpoint there serves all of them."""
+    short, long = (
+        TrainConfig(lr_scheduler_type="warmup_stable_decay", max_steps=n, warmup_steps=5, num_decay_steps=20)
+        for n in (100, 200)
+    )
+    assert [short.learning_rate_at(s) for s in range(80)] == [long.learning_rate_at(s) for s in range(80)]
+    assert short.learning_rate_at(100) == pytest.approx(long.learning_rate_at(200))
+    resolved = TrainConfig(lr_scheduler_type="warmup_stable_decay", max_steps=100).resolved(8)
+    assert (resolved.num_decay_steps, TrainConfig().resolved(8).num_decay_steps) == (40, None)
+
+
 def test_a_run_without_decay_steps_does_not_divide_by_zero():
     assert learning_rate_at(5, kind="linear", peak=1, minimum=0, warmup_steps=5, decay_steps=5) == 1
 

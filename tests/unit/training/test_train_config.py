@@ -45,6 +45,15 @@ def test_numbers_from_yaml_that_are_text_are_numbers():
         ({"seed": 2**64}, "seed = 18446744073709551616"),
         ({"optimizer": "adam"}, "optimizer = 'adam'"),
         ({"lr_scheduler_type": "polynomial"}, "lr_scheduler_type = 'polynomial'"),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay", "max_steps": 10, "num_decay_steps": 10},
+            "num_decay_steps = 10 and 1 updates of warm-up are longer than max_steps = 10",
+        ),
+        ({"decay_type": "exp"}, "decay_type = 'exp'"),
+        ({"dtype": "float16"}, "dtype = 'float16'"),
+        ({"bf16": "yes"}, "dtype = 'yes'"),
+        ({"bf16": True, "dtype": "float32"}, "dtype and bf16 are the same setting"),
+        ({"gradient_checkpointing": "maybe"}, "gradient_checkpointing = 'maybe'"),
         ({"min_learning_rate": 1.0}, "min_learning_rate = 1 is above"),
         ({"early_stopping_patience": 2, "val_fraction": 0}, "early_stopping_patience needs validation"),
         ({"save_total_limit": 0}, "save_total_limit = 0"),
@@ -66,6 +75,14 @@ def test_all_of_the_validation_set_can_be_said_in_python_in_a_file_and_with_a_fl
     assert TrainConfig(eval_batches=None).to_dict()["eval_batches"] == 0, "null would be read as not given"
     with pytest.raises(ConfigError, match="eval_batches = -1"):
         TrainConfig(eval_batches=-1)
+
+
+def test_the_format_of_products_is_the_models_unless_given():
+    assert TrainConfig().resolved(8, "bfloat16").dtype == "bfloat16"
+    assert TrainConfig(dtype="float32").resolved(8, "bfloat16").dtype == "float32"
+    assert TrainConfig(dtype="auto").resolved(8).dtype in ("float32", "bfloat16")
+    assert TrainConfig(bf16=True).dtype == "bfloat16"
+    assert TrainConfig(bf16=False).dtype == "float32"
 
 
 def test_windows_longer_than_the_models_are_refused():

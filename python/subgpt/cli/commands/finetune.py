@@ -7,6 +7,7 @@ import typer
 from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.finetuning.finetune import DEFAULTS
+from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 
 app = new_app()
@@ -19,7 +20,9 @@ app = new_app()
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
     )
 )
-@with_settings(settings_of(TrainConfig, "Training", leave_out=["output_dir"], defaults=DEFAULTS))
+@with_settings(
+    settings_of(TrainConfig, "Training", leave_out=["output_dir"], defaults={**DEFAULTS, "dtype": AUTO})
+)
 def finetune(
     base: RunDir,
     output: OutputDir,
@@ -58,7 +61,7 @@ def finetune(
     inputs = gather(config, flags, output=output, resume=resume, known=sources)
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
-    model, tokenizer = load_with_tokenizer(base)
+    model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
     with watching(keep(inputs.part(sources))) as callbacks:
         run = train(
             model,

@@ -63,7 +63,7 @@ pub struct Gpt {
     pub passes: u64,
 }
 
-/// Bytes that a model takes while it is trained.
+/// Bytes that a model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Weights.
@@ -128,15 +128,19 @@ impl Gpt {
         Weights { params: &self.params, packs: fresh.filter(|_| self.precision == E::PRECISION) }
     }
 
-    /// Bytes that training passes over `b` sequences of `t` tokens take.
-    pub fn memory(&self, b: usize, t: usize) -> Memory {
-        let shape = Shape { b, t, keep: self.keep() };
+    /// Bytes that passes over `b` sequences of `t` tokens take.
+    pub fn memory(&self, b: usize, t: usize, training: bool) -> Memory {
+        let shape = Shape { b, t, keep: if training { self.keep() } else { Keep::Nothing } };
         let activations = match self.precision {
             Precision::Float32 => arena::bytes::<f32>(&self.config, shape),
             Precision::Bfloat16 => arena::bytes::<bf16>(&self.config, shape),
         };
         let parameters = 4 * self.layout.total;
-        Memory { parameters, gradients: parameters, packed: Packs::bytes(&self.layout, self.precision), activations }
+        let (gradients, packed) = match training {
+            true => (parameters, Packs::bytes(&self.layout, self.precision)),
+            false => (0, 0),
+        };
+        Memory { parameters, gradients, packed, activations }
     }
 
     fn keep(&self) -> Keep {

@@ -202,10 +202,10 @@ fn bfloat16_products_stay_close_to_float32() {
             model.set_precision(precision);
             (model.backward(&ids, &targets, 4, 40, -100, 1.0).unwrap(), model)
         };
-        let ((exact, wide), (loss, narrow)) = (run(Precision::Float32), run(Precision::Bfloat16));
+        let ((exact, mut wide), (loss, mut narrow)) = (run(Precision::Float32), run(Precision::Bfloat16));
         assert!(loss != exact && (loss - exact).abs() < 2e-3 * exact, "{loss} instead of {exact}");
-        for tensor in &wide.layout.tensors {
-            let [want, got] = [&wide, &narrow].map(|model| &model.grads().unwrap()[tensor.range.clone()]);
+        for tensor in &wide.layout.tensors.clone() {
+            let [want, got] = [&mut wide, &mut narrow].map(|model| &model.grads().unwrap()[tensor.range.clone()]);
             let difference: Vec<f32> = want.iter().zip(got).map(|(a, b)| a - b).collect();
             let error = norm(&difference) / norm(want);
             assert!(error < 0.06, "{}: {error}", tensor.name);

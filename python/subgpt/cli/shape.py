@@ -1,0 +1,90 @@
+"""The model of a command: a preset, and flags for the fields of `GPTConfig` over it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from subgpt.cli.settings import Setting, default_note, settings_of
+from subgpt.model.config import GPTConfig
+from subgpt.model.dtype import AUTO
+from subgpt.model.presets import MAX_DEPTH, PRESETS
+from subgpt.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from subgpt.cli.training import Inputs
+
+DEFAULT_PRESET = "nano"
+MODEL_NAMES = tuple(field.name for field in fields(GPTConfig))
+
+_PANEL = "Model (over the preset)"
+SHAPE = [
+    Setting("n_layer", int, "blocks", None, _PANEL),
+    Setting("n_head", int, "attention heads in each block", None, _PANEL),
+    Setting(
+        "n_kv_head", int, "heads of keys and values, shared by the others; n_head if not given", None, _PANEL
+    ),
+    Setting("n_embd", int, "width; a multiple of n_head", None, _PANEL),
+    Setting("block_size", int, "longest text seen at once, in tokens", None, _PANEL),
+    Setting("n_inner", int, "width inside the MLP; 4 n_embd if not given, 8/3 if gated", None, _PANEL),
+    Setting("dropout", float, "share of values dropped in training", 0.0, _PANEL),
+    Setting("mlp", str, "plain or gated", None, _PANEL),
+    Setting("activation", str, "gelu (exact), gelu_new (GPT-2's), relu2; silu if gated", None, _PANEL),
+    Setting("norm", str, "layer_norm or rms_norm", None, _PANEL),
+    Setting("norm_gain", bool, "a learned factor for each column of a norm", True, _PANEL),
+    Setting("position", str, "learned or rotary", None, _PANEL),
+    Setting("rope_theta", float, "base of the wave lengths of rotary positions", 10000.0, _PANEL),
+    Setting("qk_norm", bool, "norm the queries and keys of each head", None, _PANEL, can_be_on=True),
+    Setting("bias", bool, "biases in linear layers and norms", True, _PANEL),
+    Setting("tie_embeddings", bool, "the output layer is the token embedding", True, _PANEL),
+]
+
+VOCAB_SIZE = Setting("vocab_size", int, "tokens of the vocabulary; the preset's if not given", None, _PANEL)
+
+# The settings of a run that decide what a step costs, and how many there are.
+_COSTS = (
+    "max_steps", "batch_size", "gradient_accumulation_steps", "dtype", "gradient_checkpointing", "optimizer",
+    "momentum", "max_grad_norm", "eval_steps", "eval_batches", "val_fraction", "seed",
+)  # fmt: skip
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Size of the model: d1 to d{MAX_DEPTH} by depth, or {', '.join(PRESETS)}."
+        + default_note(DEFAULT_PRESET),
+        show_default=False,
+    ),
+]
+
+
+def run_settings(leave_out: Collection[str] = ()) -> list[Setting]:
+    """List the flags of the settings that decide what a run costs."""
+    others = [name for name in TrainConfig.model_fields if name not in _COSTS or name in leave_out]
+    return settings_of(TrainConfig, "Training", leave_out=others, defaults={"dtype": AUTO})
+
+
+def model_and_training(
+    file: Path | None, defaults: Mapping[str, Any], flags: Mapping[str, Any]
+) -> tuple[GPTConfig, TrainConfig]:
+    """Make both configurations from a file of settings, or a run's own, with `flags` over it.
+
+    The window is the model's: as for `pretrain`, block_size is a setting of the model.
+    """
+    from subgpt.cli.settings import resolve
+    from subgpt.cli.training import TRAIN_NAMES, Inputs
+
+    known = [*MODEL_NAMES, *TRAIN_NAMES, "output_dir", "preset", "data", "tokenizer"]
+    given = resolve(file, {**flags, "preset": defaults["preset"]}, known, TrainConfig, ("train", "model"))
+    inputs = Inputs({"dtype": defaults["dtype"], **given})
+    training = TrainConfig(**inputs.part(name for name in TRAIN_NAMES if name != "block_size"))
+    return model_config(inputs, {}), training
+
+
+def model_config(inputs: "Inputs", shape: Mapping[str, Any]) -> GPTConfig:
+    """Make the configuration of the preset and the fields that `inputs` name; `shape` is what was not named."""
+    return GPTConfig.preset(
+        inputs.values.get("preset", DEFAULT_PRESET), **{**shape, **inputs.part(MODEL_NAMES)}
+    )

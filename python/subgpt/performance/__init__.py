@@ -1,0 +1,1 @@
+"""What a training run costs: foretold by `estimate`, measured by `bench`."""

@@ -1,0 +1,70 @@
+"""How much memory a training run will take, by what it is for.
+
+Everything native is exact arithmetic over the shape, asked of a model of that shape. A model that is large
+beside this machine is not made for that: parameters, gradients and activations grow by the same for each
+block, so models of one and of two blocks tell.
+"""
+
+from subgpt.errors import OutOfMemoryError
+from subgpt.model.config import GPTConfig
+from subgpt.model.gpt import GPT
+from subgpt.performance.machine import memory_limit
+from subgpt.training.config import TrainConfig
+
+LARGE = 1 << 30
+"""Bytes of parameters from which on a model is not made only to be measured."""
+
+# Floats that each optimizer keeps for each parameter.
+_MOMENTS = {"adamw": 2, "sgd": 1, "lion": 1, "muon": 2}
+
+
+def native_memory(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
+    """Give the bytes of a run's native buffers: what it trains with, and what validation adds."""
+    if not is_large(model):
+        return _ask(model, config)
+    one, two = (_ask(model.replace(n_layer=layers), config) for layers in (1, 2))
+    return {name: max(0, one[name] + (model.n_layer - 1) * (two[name] - one[name])) for name in one}
+
+
+def is_large(model: GPTConfig) -> bool:
+    """Tell whether a model should not be made just to be measured."""
+    limit = memory_limit()
+    return 4 * model.num_params() > min(LARGE, LARGE if limit is None else limit // 8)
+
+
+def optimizer_bytes(model: GPTConfig, config: TrainConfig) -> int:
+    """Give the bytes of an optimizer's moments."""
+    moments = 0 if config.optimizer == "sgd" and config.momentum == 0 else _MOMENTS[config.optimizer]
+    return 4 * moments * model.num_params()
+
+
+def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
+    made = GPT(model, seed=0, dtype=config.dtype or "float32")
+    made.gradient_checkpointing = config.gradient_checkpointing
+    block_size = config.block_size or model.block_size
+    training = dict(made.native.memory(config.batch_size, block_size, True))
+    inference = made.native.memory(config.batch_size, block_size, False)
+    validates = config.val_fraction > 0
+    return {**training, "validation": inference["activations"] if validates else 0}
+
+
+def check_room(needed: int) -> None:
+    """Raise OutOfMemoryError if `needed` bytes are more than this process may have."""
+    limit = memory_limit()
+    if limit is not None and needed > limit:
+        raise OutOfMemoryError(
+            f"{gib(needed)} are needed, this machine gives {gib(limit)}; take a smaller model, a smaller "
+            "batch_size or block_size, or gradient_checkpointing"
+        )
+
+
+def gib(size: float) -> str:
+    """Write a number of bytes as people read it.
+
+    >>> gib(3 * 2**30), gib(5_000_000), gib(300)
+    ('3.0 GiB', '4.8 MiB', '0.3 KiB')
+    """
+    for unit, name in ((30, "GiB"), (20, "MiB")):
+        if size >= 1 << unit:
+            return f"{size / (1 << unit):.1f} {name}"
+    return f"{size / 1024:.1f} KiB"

@@ -1,0 +1,162 @@
+"""What is foretold: memory beside a process that really trains, time from steps of whole and of cut models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import subgpt
+from subgpt import ConfigError, GPTConfig, OutOfMemoryError, TrainConfig
+from subgpt.performance import bench, calibrate, estimate, memory
+
+# Large enough to stand out beside the interpreter, small enough for a second.
+SHAPE = {"vocab_size": 4096, "block_size": 128, "n_layer": 3, "n_head": 4, "n_embd": 256}
+
+READS = """
+import json, sys
+import subgpt
+from subgpt.performance.machine import peak_resident
+from subgpt.performance.steps import Steps
+shape, settings = json.loads(sys.argv[1])
+model, config = subgpt.GPTConfig(**shape), subgpt.TrainConfig(**settings)
+"""
+FORETELLS = READS + "print(subgpt.estimate(model, config, seconds=0).total_bytes)"
+TRAINS = (
+    READS
+    + """
+import subgpt.tokenizer, subgpt.training.pretrain
+steps = Steps(model, config.resolved(model.block_size))
+for _ in range(2):
+    steps.step()
+    steps.loss()
+print(peak_resident())
+"""
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 8},
+        {"batch_size": 16, "gradient_checkpointing": True},
+        {"batch_size": 2, "optimizer": "sgd"},
+        {"batch_size": 2, "optimizer": "sgd", "momentum": 0.9},
+    ],
+)
+def test_memory_is_within_a_tenth_of_what_a_process_then_holds(settings, dtype):
+    given = json.dumps([SHAPE, {**settings, "dtype": dtype}])
+    foretold, held = (
+        int(subprocess.run([sys.executable, "-c", program, given], capture_output=True, check=True).stdout)
+        for program in (FORETELLS, TRAINS)
+    )
+    assert foretold == pytest.approx(held, rel=0.1)
+
+
+def test_memory_of_a_large_model_is_told_by_its_blocks(monkeypatch):
+    model, config = (
+        GPTConfig(**{**SHAPE, "n_layer": 7}),
+        TrainConfig(batch_size=4, dtype="float32").resolved(64),
+    )
+    asked = memory.native_memory(model, config)
+    monkeypatch.setattr(memory, "LARGE", 1)
+    assert memory.is_large(model)
+    assert memory.native_memory(model, config) == asked
+
+
+def test_what_does_not_fit_is_said(monkeypatch):
+    model = GPTConfig(**SHAPE)
+    assert subgpt.estimate(model, seconds=0).warning is None
+    for module in (estimate, memory):
+        monkeypatch.setattr(module, "memory_limit", lambda: 50 << 20)
+    seen = subgpt.estimate(model, seconds=0)
+    assert "this machine gives 50.0 MiB: take a smaller model" in seen.warning
+    with pytest.raises(OutOfMemoryError, match=r"this machine gives 50\.0 MiB"):
+        subgpt.bench(model, seconds=0)
+
+
+def test_time_counts_steps_and_validations(monkeypatch):
+    monkeypatch.setattr(
+        estimate, "calibrate", lambda *_: calibrate.Calibration(step=2.0, forward=0.5, method="by hand")
+    )
+    for settings, validations in [
+        ({"eval_steps": 10}, 5),  # before, after 10, 20, 30 and at the end
+        ({"eval_steps": 40}, 2),
+        ({"eval_steps": 0}, 2),
+        ({"val_fraction": 0}, 0),
+    ]:
+        config = TrainConfig(max_steps=40, eval_batches=8, batch_size=3, **settings)
+        seen = subgpt.estimate(GPTConfig(**SHAPE), config)
+        assert seen.total_seconds == 40 * 2 + validations * 8 * 0.5
+        assert (seen.step_seconds, seen.method) == (2.0, "by hand")
+        assert seen.tokens_per_second == 3 * 128 / 2
+
+
+def test_a_large_step_is_told_by_one_and_two_blocks(monkeypatch):
+    """Passes grow with blocks and windows, the update with blocks: seconds as a made-up machine has them."""
+    made = []
+
+    def parts(model, config, windows, seconds):
+        made.append((model.n_layer, windows))
+        timings = (windows * (1.0 + 3.0 * model.n_layer), 0.5 + 0.25 * model.n_layer, windows * model.n_layer)
+        return tuple(calibrate.Timing(t, t, 1) for t in timings)
+
+    monkeypatch.setattr(calibrate, "_parts", parts)
+    config = TrainConfig(batch_size=8, gradient_accumulation_steps=2).resolved(128)
+    seen = calibrate._by_blocks(GPTConfig(**{**SHAPE, "n_layer": 10}), config, 4, 1.0)
+    assert made == [(1, 4), (2, 4)]
+    assert seen.step == pytest.approx(2 * 8 * (1 + 3 * 10) + 0.5 + 0.25 * 10)
+    assert seen.forward == pytest.approx(8 * 10)
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 10.0])
+def test_both_ways_make_steps(seconds, monkeypatch):
+    monkeypatch.setattr(calibrate, "timed", lambda call, *_, **__: (call(), calibrate.Timing(1.0, 1.0, 1))[1])
+    small = {"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
+    seen = subgpt.estimate(GPTConfig(**small), TrainConfig(batch_size=2), seconds=seconds)
+    assert seen.step_seconds > 0
+    assert ("blocks" in seen.method) == (seconds < 1)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ConfigError, match="model is str; give a GPTConfig"):
+        subgpt.estimate("nano")
+    with pytest.raises(ConfigError, match="config is dict; give a TrainConfig"):
+        subgpt.estimate(GPTConfig(**SHAPE), {})
+
+
+def test_bench_counts_what_a_step_does(monkeypatch):
+    peaks = {"float32": 100.0, "bfloat16": 200.0, "read": 30.0, "copy": 20.0}
+    monkeypatch.setattr(bench._core, "peaks", lambda seconds: peaks)
+    config = TrainConfig(batch_size=2, gradient_accumulation_steps=2, dtype="float32")
+    seen = subgpt.bench(GPTConfig(**SHAPE), config, seconds=0)
+    assert (seen.batch_size, seen.block_size, seen.dtype, seen.peak) == (2, 128, "float32", 100.0)
+    assert seen.steps == 3
+    assert seen.tokens_per_second == pytest.approx(4 * 128 / seen.step_seconds)
+    assert seen.of_peak == pytest.approx(seen.gflops / 100)
+    assert (seen.operations, seen.rest) == ((), None)
+
+
+def test_a_profile_holds_each_operation_against_its_own_limit(monkeypatch):
+    records = [("norm", 8, 0.1, 0.0, 1e9), ("mlp up", 4, 0.4, 32e9, 0.0), ("nothing", 1, 0.0, 0.0, 0.0)]
+    monkeypatch.setattr(bench._core, "profile_start", lambda: None)
+    monkeypatch.setattr(bench._core, "profile_stop", lambda: records)
+    clock = iter([0.0, 1.0])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(bench, "timed", lambda *_, **__: calibrate.Timing(0.5, 0.5, 2))
+    steps = SimpleNamespace(step=lambda: None)
+    operations, rest = bench._profile(steps, seconds=1, peak=100, bandwidth=20)
+    product, norm, nothing = operations
+    assert (product.name, product.calls, product.seconds, product.share) == ("mlp up", 2, 0.2, 0.4)
+    assert (product.rate, product.unit, product.of_limit) == (
+        pytest.approx(80),
+        "GFLOP/s",
+        pytest.approx(0.8),
+    )
+    assert (norm.rate, norm.unit, norm.of_limit) == (pytest.approx(10), "GB/s", pytest.approx(0.5))
+    assert nothing.rate == 0
+    assert rest == pytest.approx(0.5)

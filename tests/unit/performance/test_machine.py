@@ -1,0 +1,49 @@
+"""What the operating system says about memory, on files that say it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from subgpt.performance import machine
+
+
+def test_this_process_has_memory_within_its_limit():
+    assert 10 << 20 < machine.resident() <= machine.peak_resident() + (1 << 20)
+    assert machine.resident() < machine.memory_limit()
+
+
+def test_what_is_held_is_counted():
+    before = machine.resident()
+    held = np.ones(64 << 17)
+    assert machine.resident() - before > 0.9 * held.nbytes
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "limits"),
+    [
+        (
+            "0::/a/b\n",
+            {"a/b/memory.max": "100\n", "a/memory.max": "max\n", "memory.max": "300\n"},
+            [100, 300],
+        ),
+        ("0::/of/the/host\n", {"memory.max": "200\n"}, [200]),
+        ("5:cpu,memory:/a\n4:pids:/a\n", {"memory/a/memory.limit_in_bytes": "7\n"}, [7]),
+        ("5:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, []),
+        ("0::/\n", {"memory.max": "nonsense"}, []),
+        ("", {}, []),
+    ],
+)
+def test_limits_of_containers_are_found(tmp_path, own, files, limits):
+    for name, text in files.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert machine._cgroups(tmp_path / "cgroup", tmp_path / "own") == limits
+
+
+def test_without_control_groups_the_machine_is_the_limit(tmp_path, monkeypatch):
+    assert machine._cgroups(tmp_path, tmp_path / "missing") == []
+    monkeypatch.setattr(machine, "_cgroups", lambda: [1000])
+    assert machine.memory_limit() == 1000

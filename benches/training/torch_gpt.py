@@ -1,59 +1,131 @@
-"""nanoGPT's model in PyTorch, with subgpt's weights: the peer of the training bench."""
+"""nanoGPT's model in PyTorch: the peer of the training benches. It knows torch and NumPy, and nothing of subgpt.
+
+Modules, shapes and order of operations are those of karpathy/nanoGPT's `model.py`: `nn.Linear` with weights
+(out, in), `scaled_dot_product_attention(is_causal=True)`, exact `nn.GELU()`, LayerNorm with an optional bias,
+the output projection tied to the token embedding, no padding of the vocabulary. One liberty is in the peer's
+favour: the forward pass gives the loss alone, so that the logits can be freed before the backward pass ends.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from subgpt import GPT
+Shape = Mapping[str, int]
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm whose bias can be left out."""
+
+    def __init__(self, width: int, bias: bool):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, 1e-5)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with one projection for queries, keys and values."""
+
+    def __init__(self, shape: Shape, bias: bool):
+        super().__init__()
+        self.n_head, width = shape["n_head"], shape["n_embd"]
+        self.c_attn = nn.Linear(width, 3 * width, bias=bias)
+        self.c_proj = nn.Linear(width, width, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, t, c = x.shape
+        q, k, v = (
+            part.view(b, t, self.n_head, c // self.n_head).transpose(1, 2)
+            for part in self.c_attn(x).split(c, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out: torch.Tensor = self.c_proj(y.transpose(1, 2).contiguous().view(b, t, c))
+        return out
+
+
+class MLP(nn.Module):
+    """Four times as wide inside, exact GELU."""
+
+    def __init__(self, width: int, bias: bool):
+        super().__init__()
+        self.c_fc = nn.Linear(width, 4 * width, bias=bias)
+        self.gelu = nn.GELU()
+        self.c_proj = nn.Linear(4 * width, width, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.c_proj(self.gelu(self.c_fc(x)))
+        return out
+
+
+class Block(nn.Module):
+    """Norm, attention, norm, MLP, each pair added to the stream."""
+
+    def __init__(self, shape: Shape, bias: bool):
+        super().__init__()
+        self.ln_1 = LayerNorm(shape["n_embd"], bias)
+        self.attn = Attention(shape, bias)
+        self.ln_2 = LayerNorm(shape["n_embd"], bias)
+        self.mlp = MLP(shape["n_embd"], bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.ln_1(x))
+        out: torch.Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+class Transformer(nn.Module):
+    """Embeddings, blocks and the last norm: (B, T) ids to (B, T, C)."""
+
+    def __init__(self, shape: Shape, bias: bool):
+        super().__init__()
+        self.wte = nn.Embedding(shape["vocab_size"], shape["n_embd"])
+        self.wpe = nn.Embedding(shape["block_size"], shape["n_embd"])
+        self.h = nn.ModuleList(Block(shape, bias) for _ in range(shape["n_layer"]))
+        self.ln_f = LayerNorm(shape["n_embd"], bias)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1]))
+        for block in self.h:
+            x = block(x)
+        out: torch.Tensor = self.ln_f(x)
+        return out
 
 
 class Peer(nn.Module):
-    """The same decoder as a subgpt model, weights copied, linear weights kept as (in, out)."""
+    """The decoder and its loss; parameters have subgpt's names, linear weights are transposed."""
 
-    def __init__(self, model: GPT):
+    def __init__(self, shape: Shape, bias: bool):
         super().__init__()
-        self.config = model.config
-        self.tensors = nn.ParameterDict(
-            {
-                name.replace(".", "/"): nn.Parameter(torch.from_numpy(x))
-                for name, x in model.state_dict().items()
-            }
-        )
-
-    def weight(self, name: str) -> torch.Tensor:
-        return self.tensors[f"transformer.{name}".replace(".", "/")]
-
-    def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        return F.linear(x, self.weight(f"{name}.weight").T, self.weight(f"{name}.bias"))
-
-    def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
-        return F.layer_norm(x, weight.shape, weight, bias, self.config.norm_eps)
+        self.transformer = Transformer(shape, bias)
+        self.lm_head = nn.Linear(shape["n_embd"], shape["vocab_size"], bias=False)
+        self.lm_head.weight = self.transformer.wte.weight
 
     def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        b, t = ids.shape
-        h, c = self.config.n_head, self.config.n_embd
-        approximate = "tanh" if self.config.activation == "gelu_new" else "none"
-        x = self.weight("wte.weight")[ids] + self.weight("wpe.weight")[:t]
-        for layer in range(self.config.n_layer):
-            name = f"h.{layer}"
-            qkv = self.linear(self.norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn")
-            q, k, v = (part.view(b, t, h, c // h).transpose(1, 2) for part in qkv.split(c, dim=2))
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1 / math.sqrt(c // h))
-            x = x + self.linear(y.transpose(1, 2).reshape(b, t, c), f"{name}.attn.c_proj")
-            inner = F.gelu(
-                self.linear(self.norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate=approximate
-            )
-            x = x + self.linear(inner, f"{name}.mlp.c_proj")
-        logits = self.norm(x, "ln_f") @ self.weight("wte.weight").T
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        logits = self.lm_head(self.transformer(ids))
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1), ignore_index=-1)
 
-    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
-        matrices = [p for p in self.parameters() if p.ndim >= 2]
-        vectors = [p for p in self.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.99), eps=1e-8, fused=True)
+    @torch.no_grad()
+    def load(self, folder: Path) -> None:
+        """Take the weights from `folder`, one `.npy` for each of subgpt's tensors, one at a time."""
+        for name, parameter in self.named_parameters():
+            value = torch.from_numpy(np.load(folder / f"{name}.npy"))
+            linear = ".c_" in name and value.ndim == 2
+            parameter.copy_(value.T if linear else value)
+
+    def adamw(
+        self, learning_rate: float, betas: tuple[float, float], weight_decay: float, fused: bool | None
+    ) -> torch.optim.AdamW:
+        """Make nanoGPT's optimizer: tensors of two dimensions decay. `fused=None` is torch's own choice."""
+        groups = [
+            {"params": [p for p in self.parameters() if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in self.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)

@@ -10,15 +10,17 @@
 //! A task is a key/value head with all its query heads, so `dK` and `dV` are private sums in a fixed order: groups of
 //! queries outside, blocks of keys inside, both strips of a block in the first-level cache.
 
-use super::pack::{self, Group};
-use super::tile::{self, KEYS, Lanes, QUERIES, Row, SLICE};
-use super::{Plan, Scratch, for_each, head_of, split};
+use super::group::Group;
+use super::operand::Operand;
+use super::tile::{self, KEYS, Lanes, QUERIES, Row, SLICE, WordRow, Words};
+use super::{Plan, Scratch, for_each, head_of, math, pack, split};
 use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis, s};
 use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
 
 /// Tiles of keys in a block.
-const BLOCK: usize = 4;
+const BLOCK: usize = 6;
 
 /// What the forward pass read and wrote, and the gradient of its output.
 pub(super) struct Inputs<'a, E> {
@@ -58,7 +60,7 @@ fn parts<'a, E>(
 }
 
 /// Computes the gradients; shapes are checked.
-pub(super) fn run<E: Element>(
+pub(super) fn run<E: Element, P: Operand>(
     plan: &Plan,
     inputs: &Inputs<E>,
     dq: ArrayViewMut4<E>,
@@ -67,83 +69,84 @@ pub(super) fn run<E: Element>(
 ) {
     let isa = isa::current();
     for_each(plan.work(), parts(plan, dq, dk, dv), |part, scratch| {
-        simd::dispatch(isa, Backward { plan, inputs, part, scratch });
+        simd::dispatch(isa, Backward { plan, inputs, part, scratch, precision: PhantomData::<P> });
     });
 }
 
 /// One key/value head.
-struct Backward<'p, 'i, 'o, E> {
+struct Backward<'p, 'i, 'o, E, P> {
     plan: &'p Plan,
     inputs: &'p Inputs<'i, E>,
     part: Part<'o, E>,
     scratch: &'p mut Scratch,
+    precision: PhantomData<P>,
 }
 
 /// A key/value head's keys and values as packed, and where their gradients are summed.
 struct Keys<'a> {
-    key_blocks: &'a [[Lanes; KEYS]],
-    value_blocks: &'a [[Lanes; KEYS]],
-    key_rows: &'a [Lanes],
+    key_blocks: &'a mut [[Words; KEYS]],
+    value_blocks: &'a mut [[Words; KEYS]],
+    key_rows: &'a mut [Words],
     dk: &'a mut [Lanes],
     dv: &'a mut [Lanes],
 }
 
 /// A group of queries as packed, with a row of numbers for each: log-sum-exp in bits and `D`.
 struct Queries<'a> {
-    rows: &'a mut [Lanes],
-    dout_rows: &'a mut [Lanes],
-    queries: &'a mut [Row],
-    douts: &'a mut [Row],
+    rows: &'a mut [Words],
+    dout_rows: &'a mut [Words],
+    queries: &'a mut [WordRow],
+    douts: &'a mut [WordRow],
     lse: Row,
     delta: Row,
 }
 
-/// The strips of a block: scores, then probabilities; their gradients; dropout factors.
+/// The strips of a block: probabilities and gradients of the scores, as words along the queries; the latter as pairs along
+/// the keys too, where words are pairs; dropout factors.
 struct Strips<'a> {
-    scores: &'a mut [[Row; KEYS]],
-    gradient: &'a mut [[Row; KEYS]],
+    weights: &'a mut [[WordRow; KEYS]],
+    gradient: &'a mut [[WordRow; KEYS]],
+    gradient_by_key: &'a mut [WordRow],
     mask: &'a mut [[Row; KEYS]],
     factors: &'a mut Vec<f32>,
 }
 
-impl<E: Element> Kernel for Backward<'_, '_, '_, E> {
+impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
     type Output = ();
     const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Backward { plan, inputs, part, scratch } = self;
+        let Backward { plan, inputs, part, scratch, .. } = self;
         let Part { batch, kv_head, mut dq, dk, dv } = part;
-        let width = pack::vectors(plan.dim);
+        let (width, blocks) = (pack::vectors(plan.dim), pack::word_vectors::<P>(plan.dim));
         let tiles = plan.keys.div_ceil(KEYS);
         let k = head_of(&inputs.k, batch, kv_head);
         let v = head_of(&inputs.v, batch, kv_head);
-        let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * width, [Lanes::ZERO; KEYS]);
-        let value_blocks = pack::reserve(&mut scratch.value_blocks, tiles * width, [Lanes::ZERO; KEYS]);
-        let key_rows = pack::reserve(&mut scratch.key_rows, plan.keys * width, Lanes::ZERO);
-        pack::blocks(s, k, 0..plan.keys, width, key_blocks);
-        pack::blocks(s, v, 0..plan.keys, width, value_blocks);
-        pack::rows(s, k, 0..plan.keys, width, key_rows);
         let mut keys = Keys {
-            key_blocks,
-            value_blocks,
-            key_rows,
+            key_blocks: pack::reserve(&mut scratch.key_blocks, tiles * blocks, [Words::ZERO; KEYS]),
+            value_blocks: pack::reserve(&mut scratch.value_blocks, tiles * blocks, [Words::ZERO; KEYS]),
+            key_rows: pack::reserve(&mut scratch.key_rows, tiles * KEYS / P::PER * width, Words::ZERO),
             dk: pack::reserve(&mut scratch.dk, tiles * KEYS * width, Lanes::ZERO),
             dv: pack::reserve(&mut scratch.dv, tiles * KEYS * width, Lanes::ZERO),
         };
+        pack::blocks(k, 0..plan.keys, blocks, keys.key_blocks);
+        pack::blocks(v, 0..plan.keys, blocks, keys.value_blocks);
+        pack::rows::<E, P>(k, 0..plan.keys, width, keys.key_rows);
         keys.dk.fill(Lanes::ZERO);
         keys.dv.fill(Lanes::ZERO);
         let mut queries = Queries {
-            rows: pack::reserve(&mut scratch.query_rows, QUERIES * width, Lanes::ZERO),
-            dout_rows: pack::reserve(&mut scratch.dout_rows, QUERIES * width, Lanes::ZERO),
-            queries: pack::reserve(&mut scratch.queries, width * LANES, Row::ZERO),
-            douts: pack::reserve(&mut scratch.douts, width * LANES, Row::ZERO),
+            rows: pack::reserve(&mut scratch.query_rows, QUERIES / P::PER * width, Words::ZERO),
+            dout_rows: pack::reserve(&mut scratch.dout_rows, QUERIES / P::PER * width, Words::ZERO),
+            queries: pack::reserve(&mut scratch.queries, blocks * LANES, WordRow::ZERO),
+            douts: pack::reserve(&mut scratch.douts, blocks * LANES, WordRow::ZERO),
             lse: Row::ZERO,
             delta: Row::ZERO,
         };
         let mut strips = Strips {
-            scores: pack::reserve(&mut scratch.strip, BLOCK, [Row::ZERO; KEYS]),
-            gradient: pack::reserve(&mut scratch.gradient, BLOCK, [Row::ZERO; KEYS]),
+            weights: pack::reserve(&mut scratch.weights, BLOCK, [WordRow::ZERO; KEYS]),
+            gradient: pack::reserve(&mut scratch.gradient, BLOCK, [WordRow::ZERO; KEYS]),
+            gradient_by_key: pack::reserve(&mut scratch.gradient_by_key, BLOCK * KEYS / 2, WordRow::ZERO),
             mask: pack::reserve(&mut scratch.mask, BLOCK, [Row::ZERO; KEYS]),
             factors: &mut scratch.factors,
         };
@@ -153,7 +156,7 @@ impl<E: Element> Kernel for Backward<'_, '_, '_, E> {
                 (step / plan.queries.div_ceil(QUERIES), step % plan.queries.div_ceil(QUERIES) * QUERIES);
             let head = kv_head * plan.sharing() + shared;
             let group = plan.group(first, QUERIES.min(plan.queries - first));
-            queries.load(s, plan, inputs, batch, head, &group, width, acc);
+            queries.load::<S, E, P>(s, plan, inputs, batch, head, &group, width);
             acc.fill(Lanes::ZERO);
             let tiles = group.keys().start / KEYS..group.keys().end.div_ceil(KEYS);
             for start in tiles.clone().step_by(BLOCK) {
@@ -165,9 +168,9 @@ impl<E: Element> Kernel for Backward<'_, '_, '_, E> {
                     pack::drop_strip(plan, drop, head, &group, keys, strips.factors, mask.as_flattened_mut());
                 }
                 for tile in tiles.clone() {
-                    gradient_tile(s, plan, &group, tile, tile - start, &keys, &queries, &mut strips, width);
+                    gradient_tile::<S, P>(s, plan, &group, tile, tile - start, &keys, &queries, &mut strips, blocks);
                 }
-                accumulate(s, &group, tiles, &mut keys, &queries, &strips, width, acc);
+                accumulate::<S, P>(s, &group, tiles, &mut keys, &queries, &strips, width, acc);
             }
             let rows = s![shared, first..first + group.live, ..];
             pack::unpack(s, acc, width, |_| plan.scale, dq.slice_mut(rows));
@@ -180,7 +183,7 @@ impl<E: Element> Kernel for Backward<'_, '_, '_, E> {
 impl Queries<'_> {
     /// Packs a group of one head.
     #[inline(always)]
-    fn load<S: Simd, E: Element>(
+    fn load<S: Simd, E: Element, P: Operand>(
         &mut self,
         s: S,
         plan: &Plan,
@@ -189,21 +192,21 @@ impl Queries<'_> {
         head: usize,
         group: &Group,
         width: usize,
-        out_rows: &mut [Lanes],
     ) {
         let range = group.first..group.first + group.live;
-        pack::rows(s, head_of(&inputs.q, batch, head), range.clone(), width, self.rows);
-        pack::rows(s, head_of(&inputs.dout, batch, head), range.clone(), width, self.dout_rows);
-        pack::rows(s, head_of(&inputs.out, batch, head), range, width, out_rows);
-        pack::transpose(self.rows, width, plan.factors().0, self.queries);
-        pack::transpose(self.dout_rows, width, 1.0, self.douts);
+        let [q, dout, out] = [&inputs.q, &inputs.dout, &inputs.out].map(|view| head_of(view, batch, head));
+        pack::rows::<E, P>(q, range.clone(), width, self.rows);
+        pack::rows::<E, P>(dout, range.clone(), width, self.dout_rows);
+        pack::transpose::<E, P>(q, range.clone(), plan.factors().0, self.queries);
+        pack::transpose::<E, P>(dout, range, 1.0, self.douts);
         let lse: ArrayView1<f32> = inputs.lse.index_axis(Axis(0), batch).index_axis_move(Axis(0), head);
         (self.lse, self.delta) = (Row::ZERO, Row::ZERO);
         for query in 0..group.live {
             self.lse.0[query] = lse[group.first + query] * LOG2_E;
+            let [dout, out] = [dout, out].map(|view| pack::row(view, group.first + query));
             let mut sum = s.splat(0.0);
-            for at in query * width..(query + 1) * width {
-                sum = s.fma(s.load(&self.dout_rows[at].0), s.load(&out_rows[at].0), sum);
+            for at in (0..dout.len()).step_by(LANES) {
+                sum = s.fma(E::load_at(s, dout, at, 0.0), E::load_at(s, out, at, 0.0), sum);
             }
             self.delta.0[query] = s.reduce_add(sum);
         }
@@ -212,7 +215,7 @@ impl Queries<'_> {
 
 /// Fills tile `at` of the strips: probabilities (dropped) and gradients of the scores.
 #[inline(always)]
-fn gradient_tile<S: Simd>(
+fn gradient_tile<S: Simd, P: Operand>(
     s: S,
     plan: &Plan,
     group: &Group,
@@ -221,43 +224,48 @@ fn gradient_tile<S: Simd>(
     keys: &Keys,
     queries: &Queries,
     strips: &mut Strips,
-    width: usize,
+    blocks: usize,
 ) {
-    let blocks = tile * width..(tile + 1) * width;
-    let (halves, cap) = (group.halves(tile), plan.factors().1);
-    let (scores, gradient) = (&mut strips.scores[at], &mut strips.gradient[at]);
-    tile::scores(s, &keys.key_blocks[blocks.clone()], queries.queries, halves.clone(), scores);
-    tile::scores(s, &keys.value_blocks[blocks], queries.douts, halves.clone(), gradient);
+    let words = tile * blocks..(tile + 1) * blocks;
+    let (halves, (factor, cap)) = (group.halves(tile), plan.factors());
+    let (mut scores, mut gradient) = ([Row::ZERO; KEYS], [Row::ZERO; KEYS]);
+    let [x, dx] = [&mut scores, &mut gradient];
+    tile::scores::<S, P>(s, &keys.key_blocks[words.clone()], queries.queries, halves.clone(), factor, x);
+    tile::scores::<S, P>(s, &keys.value_blocks[words], queries.douts, halves.clone(), 1.0, dx);
+    let (weights, gradients) = (&mut strips.weights[at], &mut strips.gradient[at]);
+    let by_key = &mut strips.gradient_by_key[at * KEYS / 2..(at + 1) * KEYS / 2];
     for half in halves {
         let (lse, mut delta) = (s.load(queries.lse.half(half)), s.load(queries.delta.half(half)));
-        if plan.dropout.is_some() {
-            multiply(s, gradient, &strips.mask[at], half);
+        let mask = plan.dropout.is_some().then_some(&strips.mask[at]);
+        if let Some(mask) = mask {
+            for (dx, f) in dx.iter_mut().zip(mask) {
+                let y = s.mul(s.load(dx.half(half)), s.load(f.half(half)));
+                s.store(dx.half_mut(half), y);
+            }
         }
         if let Some(cap) = cap {
-            uncap(s, scores, gradient, half, cap, delta);
+            uncap(s, x, dx, half, cap, delta);
             delta = s.splat(0.0);
         }
         if let Some(offset) = group.hidden(tile, half) {
-            tile::hide(s, scores, half, offset, group.window as f32, f32::NEG_INFINITY);
+            tile::hide(s, x, half, offset, group.window as f32, f32::NEG_INFINITY);
         }
-        for (x, dx) in scores.iter_mut().zip(gradient.iter_mut()) {
-            let p = tile::exp2(s, s.sub(s.load(x.half(half)), lse));
-            let g = s.mul(p, s.sub(s.load(dx.half(half)), delta));
-            s.store(x.half_mut(half), p);
-            s.store(dx.half_mut(half), g);
+        for first in (0..KEYS).step_by(2) {
+            let mut pair = [s.splat(0.0); 2];
+            for i in 0..2 {
+                let at = first + i;
+                let mut p = P::exp2(s, s.sub(s.load(x[at].half(half)), lse));
+                pair[i] = s.mul(p, s.sub(s.load(dx[at].half(half)), delta));
+                if let Some(mask) = mask {
+                    p = s.mul(p, s.load(mask[at].half(half)));
+                }
+                P::store_queries(s, &mut weights[at], half, p);
+                P::store_queries(s, &mut gradients[at], half, pair[i]);
+            }
+            if P::PER == 2 {
+                s.store_pairs(by_key[first / 2].half_mut(half), s.round_pairs(pair[0], pair[1]));
+            }
         }
-        if plan.dropout.is_some() {
-            multiply(s, scores, &strips.mask[at], half);
-        }
-    }
-}
-
-/// `x *= factor` in one half of a tile.
-#[inline(always)]
-fn multiply<S: Simd>(s: S, x: &mut [Row; KEYS], factor: &[Row; KEYS], half: usize) {
-    for (x, f) in x.iter_mut().zip(factor) {
-        let y = s.mul(s.load(x.half(half)), s.load(f.half(half)));
-        s.store(x.half_mut(half), y);
     }
 }
 
@@ -265,7 +273,7 @@ fn multiply<S: Simd>(s: S, x: &mut [Row; KEYS], factor: &[Row; KEYS], half: usiz
 #[inline(always)]
 fn uncap<S: Simd>(s: S, x: &mut [Row; KEYS], dx: &mut [Row; KEYS], half: usize, cap: f32, delta: S::V) {
     for (x, dx) in x.iter_mut().zip(dx) {
-        let t = tile::tanh(s, s.load(x.half(half)));
+        let t = math::tanh(s, s.load(x.half(half)));
         let slope = s.sub(s.splat(1.0), s.mul(t, t));
         let g = s.mul(s.sub(s.load(dx.half(half)), delta), slope);
         s.store(dx.half_mut(half), g);
@@ -275,7 +283,7 @@ fn uncap<S: Simd>(s: S, x: &mut [Row; KEYS], dx: &mut [Row; KEYS], half: usize, 
 
 /// Adds a block's share to `dV`, `dK` and the group's `dQ` (the scale is left to the end).
 #[inline(always)]
-fn accumulate<S: Simd>(
+fn accumulate<S: Simd, P: Operand>(
     s: S,
     group: &Group,
     tiles: std::ops::Range<usize>,
@@ -290,22 +298,24 @@ fn accumulate<S: Simd>(
         let halves = group.halves(tile);
         // Queries before the tile's first key see nothing of it.
         let first = (halves.start * LANES).max((tile * KEYS).saturating_sub(group.position));
-        let seen = first..group.live.min(halves.end * LANES);
+        let end = group.live.min(halves.end * LANES);
+        let seen = first / P::PER..end.div_ceil(P::PER);
         for (strip, from, to) in [
-            (&strips.scores[at], &*queries.dout_rows, &mut keys.dv[rows.clone()]),
+            (&strips.weights[at], &*queries.dout_rows, &mut keys.dv[rows.clone()]),
             (&strips.gradient[at], &*queries.rows, &mut keys.dk[rows.clone()]),
         ] {
-            tile::outer_sum(s, strip, from, width, seen.clone(), to);
+            tile::outer_sum::<S, P>(s, strip, from, width, seen.clone(), to);
         }
     }
     let block = tiles.start * KEYS..tiles.end * KEYS;
-    let strip = strips.gradient.as_flattened();
+    let strip = if P::PER == 2 { &*strips.gradient_by_key } else { strips.gradient.as_flattened() };
     for slice in 0..group.live.div_ceil(SLICE) {
         let seen = group.slice_keys(slice);
         let (start, end) = (seen.start.max(block.start), seen.end.min(block.end));
         if start < end {
+            let (first, start, end) = (block.start / P::PER, start / P::PER, end.div_ceil(P::PER));
             let values = &keys.key_rows[start * width..end * width];
-            tile::weighted_sum(s, &strip[start - block.start..end - block.start], values, width, slice, dq);
+            tile::weighted_sum::<S, P>(s, &strip[start - first..end - first], values, width, slice, dq);
         }
     }
 }

@@ -4,9 +4,8 @@
 //! of a key/value head share it, as do the queries of a short chunk), then the values likewise. Parallel over the
 //! key/value heads.
 
-use super::pack;
-use super::tile::{self, Lanes};
-use super::{Plan, Scratch, for_each, head_of, split};
+use super::tile::Lanes;
+use super::{Plan, Scratch, for_each, head_of, math, pack, split};
 use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
@@ -79,12 +78,12 @@ impl<E: Element> Kernel for Decode<'_, '_, '_, E> {
         let (width, count) = (pack::vectors(plan.dim), plan.sharing() * plan.queries);
         let keys = plan.group(0, plan.queries).keys();
         let length = keys.len().div_ceil(LANES);
-        let queries = pack::reserve(&mut scratch.query_rows, count * width, Lanes::ZERO);
-        let strip = pack::reserve(&mut scratch.dout_rows, count * length, Lanes::ZERO);
-        let block = pack::reserve(&mut scratch.value_rows, LANES * width, Lanes::ZERO);
+        let queries = pack::reserve(&mut scratch.decode_queries, count * width, Lanes::ZERO);
+        let strip = pack::reserve(&mut scratch.decode_strip, count * length, Lanes::ZERO);
+        let block = pack::reserve(&mut scratch.decode_block, LANES * width, Lanes::ZERO);
         let acc = pack::reserve(&mut scratch.out, count * width, Lanes::ZERO);
         for (shared, out) in queries.chunks_exact_mut(plan.queries * width).enumerate() {
-            pack::rows(s, q.index_axis(Axis(0), shared), 0..plan.queries, width, out);
+            pack::floats(s, q.index_axis(Axis(0), shared), 0..plan.queries, width, out);
         }
         dots(s, k, keys.clone(), plan.factors(), queries, width, block, strip);
         for row in 0..count {
@@ -130,7 +129,7 @@ fn dots<S: Simd, E: Element>(
     let mut partial = [Lanes::ZERO; LANES];
     for at in 0..length {
         let first = keys.start + at * LANES;
-        pack::rows(s, k, first..keys.end.min(first + LANES), width, block);
+        pack::floats(s, k, first..keys.end.min(first + LANES), width, block);
         for (row, query) in queries.chunks_exact(width).enumerate() {
             let out = &mut strip[row * length + at].0;
             for (partial, key) in partial.iter_mut().zip(block.chunks_exact(width)) {
@@ -142,7 +141,7 @@ fn dots<S: Simd, E: Element>(
             }
             let mut y = s.mul(pack::sums(s, &partial), s.splat(factor));
             if let Some(cap) = cap {
-                y = s.mul(tile::tanh(s, y), s.splat(cap));
+                y = s.mul(math::tanh(s, y), s.splat(cap));
             }
             s.store(out, y);
         }
@@ -163,7 +162,7 @@ fn softmax<S: Simd>(s: S, strip: &mut [Lanes], seen: Range<usize>) -> (f32, f32)
     let max = s.reduce_max(max);
     let mut sum = s.splat(0.0);
     for lanes in strip.iter_mut() {
-        let p = tile::exp2(s, s.sub(s.load(&lanes.0), s.splat(max)));
+        let p = math::exp2(s, s.sub(s.load(&lanes.0), s.splat(max)));
         sum = s.add(sum, p);
         s.store(&mut lanes.0, p);
     }
@@ -185,7 +184,7 @@ fn combine<S: Simd, E: Element>(
     acc.fill(Lanes::ZERO);
     for at in 0..length {
         let first = keys.start + at * LANES;
-        pack::rows(s, v, first..keys.end.min(first + LANES), width, block);
+        pack::floats(s, v, first..keys.end.min(first + LANES), width, block);
         for (row, acc) in acc.chunks_exact_mut(width).enumerate() {
             let weights = &strip[row * length + at].0;
             for (column, acc) in acc.iter_mut().enumerate() {

@@ -3,12 +3,14 @@
 //! For a group: the strip of scores tile by tile (hidden ones set to minus infinity, running maximum), then
 //! `2^(score - maximum)` and its sum, then the weighted sum of the values and the division by the sum.
 
-use super::pack::{self, Group};
-use super::tile::{self, HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
-use super::{Plan, Scratch, for_each, head_of, split};
+use super::group::Group;
+use super::operand::Operand;
+use super::tile::{self, HALVES, KEYS, Lanes, QUERIES, Row, SLICE, WordRow, Words};
+use super::{Plan, Scratch, for_each, head_of, math, micro, pack, split};
 use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Tasks that are worth cutting heads for: enough to share among some threads.
@@ -18,6 +20,9 @@ const PART: usize = 4 * QUERIES;
 
 /// Keys in a block of the weighted sum.
 const BLOCK: usize = 256;
+
+/// Rows of the next group that are asked for with each tile of this one, so that memory is not waited for.
+const AHEAD: usize = 8;
 
 /// Some consecutive queries of one head.
 struct Part<'a, E> {
@@ -51,7 +56,7 @@ fn parts<'a, E>(plan: &Plan, out: ArrayViewMut4<'a, E>, lse: ArrayViewMut3<'a, f
 }
 
 /// Computes `out` and `lse`; shapes are checked.
-pub(super) fn run<E: Element>(
+pub(super) fn run<E: Element, P: Operand>(
     plan: &Plan,
     q: ArrayView4<E>,
     k: ArrayView4<E>,
@@ -68,62 +73,82 @@ pub(super) fn run<E: Element>(
         let q = head_of(&q, part.batch, part.head);
         let k = head_of(&k, part.batch, kv_head);
         let v = head_of(&v, part.batch, kv_head);
-        simd::dispatch(isa, Forward { plan, q, k, v, part, scratch });
+        simd::dispatch(isa, Forward { plan, q, k, v, part, scratch, precision: PhantomData::<P> });
     });
 }
 
 /// One part, with the inputs of its head.
-struct Forward<'p, 'i, 'o, E> {
+struct Forward<'p, 'i, 'o, E, P> {
     plan: &'p Plan,
     q: ArrayView2<'i, E>,
     k: ArrayView2<'i, E>,
     v: ArrayView2<'i, E>,
     part: Part<'o, E>,
     scratch: &'p mut Scratch,
+    precision: PhantomData<P>,
 }
 
-impl<E: Element> Kernel for Forward<'_, '_, '_, E> {
+impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
     type Output = ();
     const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Forward { plan, q, k, v, part, scratch } = self;
+        let Forward { plan, q, k, v, part, scratch, .. } = self;
         let (count, first) = (part.lse.len(), part.first);
-        let width = pack::vectors(plan.dim);
+        let (width, blocks) = (pack::vectors(plan.dim), pack::word_vectors::<P>(plan.dim));
         let all = plan.group(first, count).keys();
         let base = all.start / KEYS;
         let (from, tiles) = (base * KEYS, all.end.div_ceil(KEYS) - base);
-        let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * width, [Lanes::ZERO; KEYS]);
-        pack::blocks(s, k, from..all.end, width, key_blocks);
-        let values = pack::reserve(&mut scratch.value_rows, (all.end - from) * width, Lanes::ZERO);
-        pack::rows(s, v, from..all.end, width, values);
+        let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * blocks, [Words::ZERO; KEYS]);
+        let values = pack::reserve(&mut scratch.key_rows, tiles * KEYS / P::PER * width, Words::ZERO);
         let strip = pack::reserve(&mut scratch.strip, tiles, [Row::ZERO; KEYS]);
-        let rows = pack::reserve(&mut scratch.query_rows, QUERIES * width, Lanes::ZERO);
-        let queries = pack::reserve(&mut scratch.queries, width * LANES, Row::ZERO);
+        let queries = pack::reserve(&mut scratch.queries, blocks * LANES, WordRow::ZERO);
         let acc = pack::reserve(&mut scratch.out, QUERIES * width, Lanes::ZERO);
-        let (query_factor, cap) = plan.factors();
+        let (factor, cap) = plan.factors();
         let (mut out, mut lse) = (part.out, part.lse);
+        let mut packed = from;
         for start in (0..count).step_by(QUERIES) {
             let group = plan.group(first + start, QUERIES.min(count - start));
-            pack::rows(s, q, group.first..group.first + group.live, width, rows);
-            pack::transpose(rows, width, query_factor, queries);
-            let max = score_strip(s, &group, base, key_blocks, width, queries, cap, strip);
-            let sum = exponentials(s, &group, base, &max, strip);
+            let end = group.keys().end.next_multiple_of(KEYS).min(all.end);
+            if packed < end {
+                // Keys are packed when the first group sees them, while their rows are still on the way to the next.
+                let (at, to) = ((packed - from) / KEYS, (end - from).div_ceil(KEYS));
+                pack::blocks(k, packed..end, blocks, &mut key_blocks[at * blocks..to * blocks]);
+                let words = KEYS / P::PER * width;
+                pack::rows::<E, P>(v, packed..end, width, &mut values[at * words..to * words]);
+                packed = end;
+            }
+            pack::transpose::<E, P>(q, group.first..group.first + group.live, factor, queries);
+            let ahead = |step: usize| {
+                for i in (step * AHEAD..(step + 1) * AHEAD).map(|i| start + QUERIES + i).filter(|&i| i < count) {
+                    micro::prefetch(pack::row(q, first + i));
+                    micro::prefetch(pack::row(k, plan.position(first + i)));
+                    micro::prefetch(pack::row(v, plan.position(first + i)));
+                    micro::prefetch(pack::row(out.view(), i));
+                }
+            };
+            let max = score_strip::<S, P>(s, &group, base, key_blocks, blocks, queries, (factor, cap), ahead, strip);
+            let rounded = plan.dropout.is_none();
+            let sum = exponentials::<S, P>(s, &group, base, &max, rounded, strip.as_flattened_mut());
             if let Some(drop) = &plan.dropout {
                 let head = part.batch * plan.heads + part.head;
                 let keys = from..group.keys().end;
                 pack::drop_strip(plan, drop, head, &group, keys, &mut scratch.factors, strip.as_flattened_mut());
+                if P::PER == 2 {
+                    round(s, &group, base, strip.as_flattened_mut());
+                }
             }
             acc.fill(Lanes::ZERO);
+            let strip: &[WordRow] = bytemuck::must_cast_slice(strip.as_flattened());
             for block in blocks_of(&group) {
                 for slice in 0..group.live.div_ceil(SLICE) {
                     let keys = group.slice_keys(slice);
                     let (start, end) = (keys.start.max(block.start), keys.end.min(block.end));
                     if start < end {
-                        let strip = &strip.as_flattened()[start - from..end - from];
-                        let values = &values[(start - from) * width..(end - from) * width];
-                        tile::weighted_sum(s, strip, values, width, slice, acc);
+                        let words = (start - from) / P::PER..(end - from).div_ceil(P::PER);
+                        let values = &values[words.start * width..words.end * width];
+                        tile::weighted_sum::<S, P>(s, &strip[words], values, width, slice, acc);
                     }
                 }
             }
@@ -145,14 +170,15 @@ fn blocks_of(group: &Group) -> impl Iterator<Item = Range<usize>> {
 
 /// Fills the strip with a group's scores in bits and gives each query's maximum.
 #[inline(always)]
-fn score_strip<S: Simd>(
+fn score_strip<S: Simd, P: Operand>(
     s: S,
     group: &Group,
     base: usize,
-    key_blocks: &[[Lanes; KEYS]],
-    width: usize,
-    queries: &[Row],
-    cap: Option<f32>,
+    key_blocks: &[[Words; KEYS]],
+    blocks: usize,
+    queries: &[WordRow],
+    (factor, cap): (f32, Option<f32>),
+    ahead: impl Fn(usize),
     strip: &mut [[Row; KEYS]],
 ) -> Row {
     let keys = group.keys();
@@ -160,11 +186,12 @@ fn score_strip<S: Simd>(
     for tile in keys.start / KEYS..keys.end.div_ceil(KEYS) {
         let (halves, at) = (group.halves(tile), tile - base);
         let out = &mut strip[at];
-        tile::scores(s, &key_blocks[at * width..(at + 1) * width], queries, halves.clone(), out);
+        ahead(tile - keys.start / KEYS);
+        tile::scores::<S, P>(s, &key_blocks[at * blocks..(at + 1) * blocks], queries, halves.clone(), factor, out);
         for half in halves {
             if let Some(cap) = cap {
                 for row in out.iter_mut() {
-                    let y = s.mul(tile::tanh(s, s.load(row.half(half))), s.splat(cap));
+                    let y = s.mul(math::tanh(s, s.load(row.half(half))), s.splat(cap));
                     s.store(row.half_mut(half), y);
                 }
             }
@@ -183,23 +210,49 @@ fn score_strip<S: Simd>(
     out
 }
 
-/// Turns the scores of a strip into `2^(score - max)` and gives each query's sum.
+/// Turns the scores of a strip into `2^(score - max)` and gives each query's sum. The weights are words along the keys if
+/// they are to be `rounded`: `PER` rows become one, so that the strip shrinks.
 #[inline(always)]
-fn exponentials<S: Simd>(s: S, group: &Group, base: usize, max: &Row, strip: &mut [[Row; KEYS]]) -> Row {
+fn exponentials<S: Simd, P: Operand>(
+    s: S,
+    group: &Group,
+    base: usize,
+    max: &Row,
+    rounded: bool,
+    strip: &mut [Row],
+) -> Row {
     let mut sums = Row([1.0; QUERIES]);
     for half in 0..HALVES {
         let max = s.load(max.half(half));
         let mut sum = s.splat(0.0);
         for tile in group.half_tiles(half) {
-            let mut partial = s.splat(0.0);
-            for row in strip[tile - base].iter_mut() {
-                let p = tile::exp2(s, s.sub(s.load(row.half(half)), max));
-                partial = s.add(partial, p);
-                s.store(row.half_mut(half), p);
+            let (mut partial, first) = (s.splat(0.0), (tile - base) * KEYS);
+            for i in (first..first + KEYS).step_by(2) {
+                let first = P::exp2(s, s.sub(s.load(strip[i].half(half)), max));
+                let second = P::exp2(s, s.sub(s.load(strip[i + 1].half(half)), max));
+                partial = s.add(s.add(partial, first), second);
+                if P::PER == 2 && rounded {
+                    s.store_pairs(bytemuck::must_cast_mut(strip[i / 2].half_mut(half)), s.round_pairs(first, second));
+                } else {
+                    s.store(strip[i].half_mut(half), first);
+                    s.store(strip[i + 1].half_mut(half), second);
+                }
             }
             sum = s.add(sum, partial);
         }
         s.store(sums.half_mut(half), sum);
     }
     sums
+}
+
+/// Turns weights that were left alone by [`exponentials`] into pairs along the keys.
+#[inline(always)]
+fn round<S: Simd>(s: S, group: &Group, base: usize, strip: &mut [Row]) {
+    for half in 0..HALVES {
+        let tiles = group.half_tiles(half);
+        for i in (tiles.start.max(base) - base) * KEYS / 2..(tiles.end.max(base) - base) * KEYS / 2 {
+            let (first, second) = (s.load(strip[2 * i].half(half)), s.load(strip[2 * i + 1].half(half)));
+            s.store_pairs(bytemuck::must_cast_mut(strip[i].half_mut(half)), s.round_pairs(first, second));
+        }
+    }
 }

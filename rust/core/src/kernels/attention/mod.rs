@@ -28,6 +28,10 @@
 mod backward;
 mod decode;
 mod forward;
+mod group;
+mod math;
+mod micro;
+mod operand;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -38,11 +42,12 @@ use crate::kernels::check;
 use crate::kernels::dropout::Dropout;
 use crate::parallel;
 use crate::simd::Element;
+use group::Group;
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut, ArrayViewMut3, ArrayViewMut4, Axis, RemoveAxis};
-use pack::Group;
+use operand::{Pair, Single};
 use std::cell::RefCell;
 use std::f32::consts::LOG2_E;
-use tile::{KEYS, Lanes, QUERIES, Row};
+use tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
 
 /// What attention may do beside the plain formula.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +86,10 @@ pub fn attention<E: Element>(
     if plan.queries <= decode::MAX_QUERIES {
         decode::run(&plan, q, k, v, out, lse);
     } else {
-        forward::run(&plan, q, k, v, out, lse);
+        match E::HALF {
+            false => forward::run::<E, Single>(&plan, q, k, v, out, lse),
+            true => forward::run::<E, Pair>(&plan, q, k, v, out, lse),
+        }
     }
     Ok(())
 }
@@ -113,7 +121,10 @@ pub fn attention_backward<E: Element>(
     check_view(OP, "dk", dk.view(), k.shape())?;
     check_view(OP, "dv", dv.view(), k.shape())?;
     let inputs = backward::Inputs { q, k, v, out, lse, dout };
-    backward::run(&plan, &inputs, dq, dk, dv);
+    match E::HALF {
+        false => backward::run::<E, Single>(&plan, &inputs, dq, dk, dv),
+        true => backward::run::<E, Pair>(&plan, &inputs, dq, dk, dv),
+    }
     Ok(())
 }
 
@@ -242,21 +253,25 @@ fn split<'a, E, D: RemoveAxis>(view: ArrayViewMut<'a, E, D>) -> impl Iterator<It
 /// What a thread needs to compute a task; kept from call to call.
 #[derive(Default)]
 struct Scratch {
-    key_blocks: Vec<[Lanes; KEYS]>,
-    value_blocks: Vec<[Lanes; KEYS]>,
-    key_rows: Vec<Lanes>,
-    value_rows: Vec<Lanes>,
-    query_rows: Vec<Lanes>,
-    dout_rows: Vec<Lanes>,
-    queries: Vec<Row>,
-    douts: Vec<Row>,
+    key_blocks: Vec<[Words; KEYS]>,
+    value_blocks: Vec<[Words; KEYS]>,
+    key_rows: Vec<Words>,
+    query_rows: Vec<Words>,
+    dout_rows: Vec<Words>,
+    queries: Vec<WordRow>,
+    douts: Vec<WordRow>,
     strip: Vec<[Row; KEYS]>,
-    gradient: Vec<[Row; KEYS]>,
+    weights: Vec<[WordRow; KEYS]>,
+    gradient: Vec<[WordRow; KEYS]>,
+    gradient_by_key: Vec<WordRow>,
     mask: Vec<[Row; KEYS]>,
     factors: Vec<f32>,
     out: Vec<Lanes>,
     dk: Vec<Lanes>,
     dv: Vec<Lanes>,
+    decode_queries: Vec<Lanes>,
+    decode_strip: Vec<Lanes>,
+    decode_block: Vec<Lanes>,
 }
 
 thread_local! {

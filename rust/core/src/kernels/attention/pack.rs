@@ -1,7 +1,9 @@
-//! How rows of a strided view are laid out for the tiles: padded to whole vectors, blocked, or transposed.
+//! How rows of a strided view are laid out for the tiles: as words padded to whole vectors, in blocks, joined, transposed.
 
-use super::Plan;
-use super::tile::{HALVES, KEYS, Lanes, QUERIES, Row, SLICE};
+use super::group::Group;
+use super::operand::Operand;
+use super::tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
+use super::{Plan, micro};
 use crate::kernels::dropout::Dropout;
 use crate::simd::{Element, LANES, Simd};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
@@ -21,26 +23,39 @@ pub(super) fn row<E>(view: ArrayView2<'_, E>, i: usize) -> &[E] {
     view.index_axis_move(Axis(0), i).to_slice().unwrap_or(&[])
 }
 
-/// The vectors that a row of `dim` numbers fills, the last one padded.
+/// The bytes of row `i`; none where `range` has no such row.
+#[inline(always)]
+fn bytes<'a, E: Element>(view: ArrayView2<'a, E>, i: usize, range: &Range<usize>) -> &'a [u8] {
+    if range.contains(&i) { bytemuck::cast_slice(row(view, i)) } else { &[] }
+}
+
+/// Piece `i` of `bytes`, in pieces of `N`; what is missing is 0.
+#[inline(always)]
+fn piece<const N: usize>(bytes: &[u8], i: usize) -> [u8; N] {
+    let from = &bytes[(i * N).min(bytes.len())..];
+    match from.first_chunk() {
+        Some(whole) => *whole,
+        None => {
+            let mut padded = [0; N];
+            padded[..from.len()].copy_from_slice(from);
+            padded
+        }
+    }
+}
+
+/// The vectors that a row of `dim` numbers fills as float32, the last one padded.
 pub(super) fn vectors(dim: usize) -> usize {
     dim.div_ceil(LANES)
 }
 
-/// Writes `row` as vectors `step` apart, the last one padded with zeros.
-#[inline(always)]
-fn spread<S: Simd, E: Element>(s: S, row: &[E], out: &mut [Lanes], step: usize) {
-    let (whole, tail) = row.as_chunks::<LANES>();
-    for (lanes, out) in whole.iter().zip(out.iter_mut().step_by(step)) {
-        s.store(&mut out.0, E::load(s, lanes));
-    }
-    if !tail.is_empty() {
-        s.store(&mut out[whole.len() * step].0, E::load_tail(s, tail, 0.0));
-    }
+/// The vectors that it fills as words, the last one padded.
+pub(super) fn word_vectors<P: Operand>(dim: usize) -> usize {
+    dim.div_ceil(LANES * P::PER)
 }
 
-/// The rows `range`, each padded to `width` vectors; rows past the end of `out`'s range are zero.
+/// The rows `range` as float32, each padded to `width` vectors.
 #[inline(always)]
-pub(super) fn rows<S: Simd, E: Element>(
+pub(super) fn floats<S: Simd, E: Element>(
     s: S,
     view: ArrayView2<E>,
     range: Range<usize>,
@@ -49,83 +64,85 @@ pub(super) fn rows<S: Simd, E: Element>(
 ) {
     let live = range.len() * width;
     for (i, out) in range.zip(out[..live].chunks_exact_mut(width)) {
-        spread(s, row(view, i), out, 1);
+        let row = row(view, i);
+        for (column, out) in out.iter_mut().enumerate() {
+            s.store(&mut out.0, E::load_at(s, row, column * LANES, 0.0));
+        }
     }
     out[live..].fill(Lanes::ZERO);
 }
 
-/// The rows `range` as tiles of [`KEYS`] rows, a tile as `width` blocks of 16 coordinates; missing rows are zero.
+/// The rows `range` as tiles of [`KEYS`] rows, a tile as `blocks` blocks of 16 words along the row; missing rows are zero.
 #[inline(always)]
-pub(super) fn blocks<S: Simd, E: Element>(
-    s: S,
-    view: ArrayView2<E>,
-    range: Range<usize>,
-    width: usize,
-    out: &mut [[Lanes; KEYS]],
-) {
-    for (tile, out) in out.chunks_exact_mut(width).enumerate() {
-        let first = range.start + tile * KEYS;
-        let out = out.as_flattened_mut();
+pub(super) fn blocks<E: Element>(view: ArrayView2<E>, range: Range<usize>, blocks: usize, out: &mut [[Words; KEYS]]) {
+    for (tile, out) in out.chunks_exact_mut(blocks).enumerate() {
         for key in 0..KEYS {
-            if first + key < range.end {
-                spread(s, row(view, first + key), &mut out[key..], KEYS);
-            } else {
-                out[key..].iter_mut().step_by(KEYS).for_each(|lanes| *lanes = Lanes::ZERO);
+            let bytes = bytes(view, range.start + tile * KEYS + key, &range);
+            for (i, out) in out.iter_mut().enumerate() {
+                out[key].0 = bytemuck::must_cast(piece::<64>(bytes, i));
             }
         }
     }
 }
 
-/// A group's rows (as packed by [`rows`]) transposed to one [`Row`] a coordinate and multiplied by `scale`.
+/// The rows `range` as words along the rows' index: `PER` rows become one row of `width` vectors. Missing rows are zero.
 #[inline(always)]
-pub(super) fn transpose(rows: &[Lanes], width: usize, scale: f32, out: &mut [Row]) {
-    for (column, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        for first in (0..QUERIES).step_by(4) {
-            let from: [&[[f32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[(first + i) * width + column].0.as_chunks::<4>().0);
-            for d in 0..LANES / 4 {
-                let block = transpose_block([from[0][d], from[1][d], from[2][d], from[3][d]], scale);
-                for i in 0..4 {
-                    out[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
+pub(super) fn rows<E: Element, P: Operand>(view: ArrayView2<E>, range: Range<usize>, width: usize, out: &mut [Words]) {
+    for (at, out) in out.chunks_exact_mut(width).enumerate() {
+        let first = bytes(view, range.start + at * P::PER, &range);
+        if P::PER == 1 {
+            for (i, out) in out.iter_mut().enumerate() {
+                out.0 = bytemuck::must_cast(piece::<64>(first, i));
+            }
+            continue;
+        }
+        let second = bytes(view, range.start + at * P::PER + 1, &range);
+        for (i, out) in out.iter_mut().enumerate() {
+            let low: [u16; LANES] = bytemuck::must_cast(piece::<32>(first, i));
+            let high: [u16; LANES] = bytemuck::must_cast(piece::<32>(second, i));
+            for j in 0..LANES {
+                out.0[j] = u32::from(low[j]) | u32::from(high[j]) << 16;
+            }
+        }
+    }
+}
+
+/// The rows `range`, at most a group, transposed: a row of `out` is one word along the rows for each query, multiplied by
+/// the scores' `factor` where the precision does that here. Missing rows are zero.
+#[inline(always)]
+pub(super) fn transpose<E: Element, P: Operand>(
+    view: ArrayView2<E>,
+    range: Range<usize>,
+    factor: f32,
+    out: &mut [WordRow],
+) {
+    for first in (0..QUERIES).step_by(4) {
+        let rows = [0, 1, 2, 3].map(|i| bytes(view, range.start + first + i, &range));
+        for (d, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let mut block = [[0; 4]; 4];
+            for i in 0..4 {
+                block[i] = bytemuck::must_cast(piece::<16>(rows[i], d));
+            }
+            block = micro::transposed(block);
+            for i in 0..4 {
+                let out = &mut out[i].0.as_chunks_mut::<4>().0[first / 4];
+                for j in 0..4 {
+                    out[j] = P::scale_query(block[i][j], factor);
                 }
             }
         }
     }
 }
 
-/// A block of 4 x 4 transposed and scaled. In shuffles that every x86-64 has: left to itself the compiler makes
-/// scatters of the loop, which take a cycle or more an element.
-#[inline(always)]
-fn transpose_block(rows: [[f32; 4]; 4], scale: f32) -> [[f32; 4]; 4] {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{__m128, _mm_movehl_ps, _mm_movelh_ps, _mm_mul_ps, _mm_set1_ps};
-        use core::arch::x86_64::{_mm_unpackhi_ps, _mm_unpacklo_ps};
-        let [a, b, c, d]: [__m128; 4] = bytemuck::must_cast(rows);
-        // SAFETY: SSE is part of every x86-64 processor.
-        bytemuck::must_cast(unsafe {
-            let scale = _mm_set1_ps(scale);
-            let (ab_low, ab_high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-            let (cd_low, cd_high) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-            [
-                _mm_mul_ps(_mm_movelh_ps(ab_low, cd_low), scale),
-                _mm_mul_ps(_mm_movehl_ps(cd_low, ab_low), scale),
-                _mm_mul_ps(_mm_movelh_ps(ab_high, cd_high), scale),
-                _mm_mul_ps(_mm_movehl_ps(cd_high, ab_high), scale),
-            ]
-        })
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i] * scale))
-}
-
 /// The sum of each of 16 vectors, one a lane: transposed, then added up in a fixed order.
 #[inline(always)]
 pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
-    let mut columns = [Lanes::ZERO; LANES];
+    let rows: &[Words; LANES] = bytemuck::must_cast_ref(rows);
+    let mut columns = [Words::ZERO; LANES];
     for first in (0..LANES).step_by(4) {
-        let from: [&[[f32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[first + i].0.as_chunks::<4>().0);
+        let from: [&[[u32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[first + i].0.as_chunks::<4>().0);
         for d in 0..LANES / 4 {
-            let block = transpose_block([from[0][d], from[1][d], from[2][d], from[3][d]], 1.0);
+            let block = micro::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
             for i in 0..4 {
                 columns[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
             }
@@ -133,7 +150,7 @@ pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
     }
     let mut quarters = [s.splat(0.0); 4];
     for (i, column) in columns.iter().enumerate() {
-        quarters[i % 4] = s.add(quarters[i % 4], s.load(&column.0));
+        quarters[i % 4] = s.add(quarters[i % 4], s.load(bytemuck::must_cast_ref(&column.0)));
     }
     s.add(s.add(quarters[0], quarters[1]), s.add(quarters[2], quarters[3]))
 }
@@ -179,59 +196,5 @@ pub(super) fn drop_strip(
         for (row, factor) in strip.iter_mut().zip(&factors[keys.start - start..]) {
             row.0[query] *= factor;
         }
-    }
-}
-
-/// Which keys a group of queries sees, tile by tile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Group {
-    /// The first query, counted in its head.
-    pub first: usize,
-    /// Its queries, at most [`QUERIES`].
-    pub live: usize,
-    /// The position of the first query: the last key that it sees.
-    pub position: usize,
-    /// Keys that a query sees, its own included; more than there are where there is no window.
-    pub window: usize,
-}
-
-impl Group {
-    /// The keys that some query sees.
-    pub fn keys(&self) -> Range<usize> {
-        (self.position + 1).saturating_sub(self.window)..self.position + self.live
-    }
-
-    /// The tiles of keys that some query of half `half` sees; empty where the half has no queries.
-    pub fn half_tiles(&self, half: usize) -> Range<usize> {
-        let first = half * LANES;
-        if first >= self.live {
-            return 0..0;
-        }
-        let queries = first..self.live.min(first + LANES);
-        let end = self.position + queries.end;
-        (self.position + first + 1).saturating_sub(self.window) / KEYS..end.div_ceil(KEYS)
-    }
-
-    /// The halves that see tile `tile`.
-    pub fn halves(&self, tile: usize) -> Range<usize> {
-        let sees = |half: usize| self.half_tiles(half).contains(&tile);
-        let start = (0..HALVES).find(|&half| sees(half)).unwrap_or(HALVES);
-        start..(start..HALVES).find(|&half| !sees(half)).unwrap_or(HALVES)
-    }
-
-    /// The keys of [`SLICE`] queries from `first` on, within the tiles of their half.
-    pub fn slice_keys(&self, slice: usize) -> Range<usize> {
-        let first = slice * SLICE;
-        let end = self.position + self.live.min(first + SLICE);
-        (self.position + first + 1).saturating_sub(self.window)..end
-    }
-
-    /// The first key of `tile` counted from the first query of `half`, where lanes of this half must be hidden.
-    pub fn hidden(&self, tile: usize, half: usize) -> Option<f32> {
-        let at = self.position + half * LANES;
-        let (first, last) = (tile * KEYS, tile * KEYS + KEYS - 1);
-        let in_future = last > at;
-        let out_of_window = first + self.window < at + LANES;
-        (in_future || out_of_window).then_some(first as f32 - at as f32)
     }
 }

@@ -5,13 +5,13 @@
 //! parameters are *added* to their buffers (accumulation over micro-batches); gradients of activations are written over
 //! unless [`Beta`] says otherwise.
 
+pub mod activation;
 pub mod attention;
 pub mod check;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-pub mod gelu;
 pub mod layer_norm;
 pub mod matmul;
 pub mod residual;

@@ -120,7 +120,7 @@ impl Kernel for Backward<'_> {
 
 /// `silu(x)` and `silu'(x)`.
 #[inline(always)]
-fn value_and_slope<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
+pub(super) fn value_and_slope<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
     let part = math::sigmoid(s, x);
     let value = s.mul(x, part);
     // S + x S (1 - S), which stays 0 where S is 0, however large x is.

@@ -1,7 +1,7 @@
 //! What a model is made of, under the field's names; every number is checked before a buffer is sized by it.
 
 use crate::error::{Error, Result};
-use crate::kernels::gelu::Gelu;
+use crate::kernels::activation;
 use serde::{Deserialize, Serialize};
 
 /// The nonlinearity of the MLP, by Hugging Face's names.
@@ -16,10 +16,10 @@ pub enum Activation {
 
 impl Activation {
     /// The kernel that computes it.
-    pub fn kernel(self) -> Gelu {
+    pub fn kernel(self) -> activation::Activation {
         match self {
-            Activation::Gelu => Gelu::Erf,
-            Activation::GeluNew => Gelu::Tanh,
+            Activation::Gelu => activation::Activation::Gelu,
+            Activation::GeluNew => activation::Activation::GeluTanh,
         }
     }
 }

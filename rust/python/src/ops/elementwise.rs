@@ -5,11 +5,11 @@ use crate::arrays::Floats;
 use crate::door;
 use pyo3::prelude::*;
 use subgpt_core::kernels;
+use subgpt_core::kernels::activation::{Activation, activation, activation_backward};
 use subgpt_core::kernels::dropout::Dropout;
-use subgpt_core::kernels::gelu::Gelu;
 
-fn gelu_kind(tanh: bool) -> Gelu {
-    if tanh { Gelu::Tanh } else { Gelu::Erf }
+fn gelu_kind(tanh: bool) -> Activation {
+    if tanh { Activation::GeluTanh } else { Activation::Gelu }
 }
 
 /// GELU of x (N,).
@@ -18,7 +18,7 @@ fn gelu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, tanh: bool) -> PyResult<Out
     let x = Floats::new(x, "x")?;
     let x = x.slice()?;
     let mut y = floats(x.len())?;
-    door::enter(py, || kernels::gelu::gelu(gelu_kind(tanh), x, &mut y))?;
+    door::enter(py, || activation(gelu_kind(tanh), x, &mut y))?;
     vector(py, y)
 }
 
@@ -33,7 +33,7 @@ fn gelu_backward<'py>(
     let (x, dy) = (Floats::new(x, "x")?, Floats::new(dy, "dy")?);
     let (x, dy) = (x.slice()?, dy.slice()?);
     let mut dx = floats(x.len())?;
-    door::enter(py, || kernels::gelu::gelu_backward(gelu_kind(tanh), x, dy, &mut dx))?;
+    door::enter(py, || activation_backward(gelu_kind(tanh), x, dy, &mut dx))?;
     vector(py, dx)
 }
 

@@ -3,8 +3,8 @@
 use super::{Context, Place, norm_backward, norm_forward};
 use crate::error::Result;
 use crate::kernels::Beta;
+use crate::kernels::activation::{activation, activation_backward_inplace};
 use crate::kernels::dropout::dropout;
-use crate::kernels::gelu::{gelu, gelu_backward_inplace};
 use crate::kernels::residual::add_assign;
 use crate::model::arena::{Saved, Scratch};
 
@@ -19,7 +19,7 @@ pub fn forward(
     let (n, block) = (cx.n(), cx.block);
     norm_forward(&block.ln_2, cx.config, cx.params, n, mid, &mut saved.ln_2, scratch.normed)?; // (N, C)
     block.c_fc.forward(cx.params, n, scratch.normed, None, saved.fc)?; // (N, F)
-    gelu(cx.config.activation.kernel(), saved.fc, scratch.act)?;
+    activation(cx.config.activation.kernel(), saved.fc, scratch.act)?;
     match cx.dropout {
         None => block.mlp_proj.forward(cx.params, n, scratch.act, Some(mid), out),
         Some(masks) => {
@@ -48,9 +48,9 @@ pub fn backward(
             d_out
         }
     };
-    gelu(kind, saved.fc, scratch.act)?; // recomputed: cheaper than keeping (N, F) for every block
+    activation(kind, saved.fc, scratch.act)?; // recomputed: cheaper than keeping (N, F) for every block
     block.mlp_proj.backward(cx.params, grads, n, scratch.act, d_out, scratch.d_f)?;
-    gelu_backward_inplace(kind, saved.fc, scratch.d_f)?;
+    activation_backward_inplace(kind, saved.fc, scratch.d_f)?;
     norm_forward(&block.ln_2, cx.config, cx.params, n, mid, &mut saved.ln_2, scratch.normed)?; // recomputed
     block.c_fc.backward(cx.params, grads, n, scratch.normed, scratch.d_f, d_normed)?;
     norm_backward(&block.ln_2, cx.params, grads, n, mid, &saved.ln_2, d_normed, scratch.dx, Beta::Accumulate)

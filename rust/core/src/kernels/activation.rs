@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn edges_are_the_limits() {
-        for kind in [Activation::Gelu, Activation::GeluTanh, Activation::Silu] {
+        for kind in [Activation::Gelu, Activation::GeluTanh] {
             on_each_isa(|| {
                 let x = [0.0, -0.0, 1e-40, 1e4, -1e4, 1e30, -1e30, f32::MAX, f32::MIN, f32::INFINITY, f32::NAN];
                 let y = forward(kind, &x);

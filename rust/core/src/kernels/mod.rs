@@ -5,6 +5,7 @@
 //! parameters are *added* to their buffers (accumulation over micro-batches); gradients of activations are written over
 //! unless [`Beta`] says otherwise.
 
+pub mod activation;
 pub mod attention;
 pub mod check;
 pub mod column_sum;
@@ -12,7 +13,6 @@ pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-pub mod activation;
 pub mod layer_norm;
 pub mod matmul;
 pub mod qk_norm;

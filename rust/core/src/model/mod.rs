@@ -303,7 +303,7 @@ impl Gpt {
         let (mut arena, mut packs) = (std::mem::take(&mut self.arena), self.packs.take());
         let loss = parallel::install(|| {
             if let Some(packs) = &mut packs {
-                packs.refresh(&self.layout, &self.params, self.version);
+                packs.refresh(&self.layout, &self.params, self.version)?;
             }
             let weights = Weights { params: &self.params, packs: packs.as_ref() };
             let shape = Shape { b, t, keep: self.keep() };

@@ -57,18 +57,21 @@ impl Packs {
     }
 
     /// Copies `params`, whose version is `version`.
-    pub fn refresh(&mut self, layout: &Layout, params: &[f32], version: u64) {
+    pub fn refresh(&mut self, layout: &Layout, params: &[f32], version: u64) -> Result<()> {
         if self.are_of(version) {
-            return;
+            return Ok(());
         }
+        self.version = None;
         profile::measure("pack weights", profile::Work::bytes(12 * params.len()), || {
             for (linear, [forward, backward]) in layout.linears().zip(&mut self.layers) {
                 let matrix = linear.matrix(params);
-                forward.pack(matrix.into());
-                backward.pack(matrix.reversed_axes().into());
+                forward.pack(matrix.into())?;
+                backward.pack(matrix.reversed_axes().into())?;
             }
-        });
+            Ok(())
+        })?;
         self.version = Some(version);
+        Ok(())
     }
 
     /// The copy of layer number `index` for one direction.

@@ -2,37 +2,41 @@
 
 use std::cell::Cell;
 
-/// Floats in a cache line: where a buffer starts.
+/// Units of four bytes in a cache line: where a buffer starts.
 const LINE: usize = 16;
 
 thread_local! {
-    static LARGE: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-    static SMALL: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static PASS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static SUMS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static TASK: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Which of a thread's two buffers.
+/// Which of a thread's buffers.
 #[derive(Clone, Copy)]
 pub enum Buffer {
     /// Packed `b` of a whole pass, filled by many threads.
     Pass,
+    /// Unfinished sums of a whole product, filled by many threads.
+    Sums,
     /// A task's own panels.
     Task,
 }
 
-/// Calls `f` with `len` floats of this thread, at the start of a cache line; what they hold is not said.
+/// Calls `f` with `len` units of this thread, at the start of a cache line; what they hold is not said.
 ///
 /// The buffer is taken while it is in use: a product that the thread pool starts on this thread meanwhile gets another.
-pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [u32]) -> R) -> R {
     let slot = match which {
-        Buffer::Pass => &LARGE,
-        Buffer::Task => &SMALL,
+        Buffer::Pass => &PASS,
+        Buffer::Sums => &SUMS,
+        Buffer::Task => &TASK,
     };
     let mut memory = slot.take();
     if memory.len() < len + LINE {
         // A new one, not a longer one: there is nothing to be copied.
-        memory = vec![0.0; len + LINE];
+        memory = vec![0; len + LINE];
     }
-    let start = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+    let start = memory.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE);
     let result = f(&mut memory[start..start + len]);
     slot.set(memory);
     result
@@ -49,9 +53,9 @@ mod tests {
         assert!(first.is_multiple_of(64) && len == 100);
         assert_eq!(at(50), (first, 50));
         with(Buffer::Task, 10, |x| {
-            x.fill(1.0);
-            with(Buffer::Task, 10, |y| y.fill(2.0));
-            assert!(x.iter().all(|&x| x == 1.0));
+            x.fill(1);
+            with(Buffer::Task, 10, |y| y.fill(2));
+            assert!(x.iter().all(|&x| x == 1));
         });
     }
 }

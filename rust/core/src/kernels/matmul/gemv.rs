@@ -1,17 +1,20 @@
 //! One to four rows of `a`: the products of a decode step, bound by the speed of memory.
 //!
 //! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied into sums
-//! that stay in L1 ([`run`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers follow well. `b` in
+//! that stay in L1 ([`run_rows`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers follow well. `b` in
 //! columns is transposed in registers ([`run_transposed`]). Each element is the same chain of multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled
 //! one.
 
-use super::Product;
-use super::blocking::{self, Cuts};
+#[cfg(target_arch = "x86_64")]
+use super::blocking;
+use super::blocking::Cuts;
 #[cfg(target_arch = "x86_64")]
 use super::buffers::{self, Buffer};
 #[cfg(target_arch = "x86_64")]
 use super::micro::{self, dot};
-use super::output::Step;
+use super::operand::Operand;
+use super::target::Step;
+use super::{Product, for_each_task};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
 use std::ops::Range;
 
@@ -24,43 +27,61 @@ const CHUNK: usize = 512;
 /// Rows of `b` at a time.
 const DEEP: usize = 8;
 
-/// Computes the product, in parallel if `parallel`; it must have at most [`MAX_ROWS`] rows, and `b` runs along its rows.
-pub fn run(isa: Isa, product: &Product<'_>, parallel: bool) {
+/// Computes the product, in parallel if `parallel`; `false` (and nothing is done) where it has more than [`MAX_ROWS`] rows
+/// or `b` lies in memory in a way that is not for this.
+pub fn run(isa: Isa, product: &Product<'_>, a_t: &Operand<'_, f32>, b: &Operand<'_, f32>, parallel: bool) -> bool {
+    if product.m > MAX_ROWS {
+        return false;
+    }
+    if b.has_runs() {
+        run_rows(isa, product, a_t, b, parallel);
+        return true;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if product.n >= dot::COLUMNS && b.t().has_runs() && micro::has_transpose(isa) {
+        // SAFETY: the instruction set was just asked for.
+        unsafe { run_transposed(isa, product, a_t, &b.t(), parallel) };
+        return true;
+    }
+    false
+}
+
+/// `b` runs along its rows.
+fn run_rows(isa: Isa, product: &Product<'_>, a_t: &Operand<'_, f32>, b: &Operand<'_, f32>, parallel: bool) {
     let chunks = Cuts::even(product.n, CHUNK, LANES);
-    super::for_each_task(parallel, chunks.count(), |task| {
+    for_each_task(parallel, chunks.count(), |task| {
         let columns = chunks.range(task);
         match product.m {
-            1 => dispatch(isa, Chunk::<1> { product, columns }),
-            2 => dispatch(isa, Chunk::<2> { product, columns }),
-            3 => dispatch(isa, Chunk::<3> { product, columns }),
-            _ => dispatch(isa, Chunk::<MAX_ROWS> { product, columns }),
+            1 => dispatch(isa, Chunk::<1> { isa, product, a_t, b, columns }),
+            2 => dispatch(isa, Chunk::<2> { isa, product, a_t, b, columns }),
+            3 => dispatch(isa, Chunk::<3> { isa, product, a_t, b, columns }),
+            _ => dispatch(isa, Chunk::<MAX_ROWS> { isa, product, a_t, b, columns }),
         }
     });
 }
 
-/// Whether [`run_transposed`] can compute the product: `b` runs along its columns, and there are vectors for it.
-#[cfg(target_arch = "x86_64")]
-pub fn takes_transposed(isa: Isa, product: &Product<'_>) -> bool {
-    let fits = product.m <= MAX_ROWS && product.n >= dot::COLUMNS && product.b.t().has_runs();
-    fits && micro::has_transpose(isa)
-}
-
-/// Computes a product whose `b` runs along its columns, in parallel if `parallel`.
+/// `b` runs along its columns; it comes transposed.
 ///
 /// # Safety
-/// [`takes_transposed`] must say yes.
+/// The processor must have the instructions of [`dot`].
 #[cfg(target_arch = "x86_64")]
-pub unsafe fn run_transposed(product: &Product<'_>, parallel: bool) {
+unsafe fn run_transposed(
+    isa: Isa,
+    product: &Product<'_>,
+    a_t: &Operand<'_, f32>,
+    b: &Operand<'_, f32>,
+    parallel: bool,
+) {
     let stripes = Cuts::every(product.n, blocking::STRIPE);
-    super::for_each_task(parallel, stripes.count(), |task| {
+    for_each_task(parallel, stripes.count(), |task| {
         let columns = stripes.range(task);
         // SAFETY: passed on from the caller; every task has columns of its own.
         unsafe {
             match product.m {
-                1 => columns_transposed::<1>(product, columns),
-                2 => columns_transposed::<2>(product, columns),
-                3 => columns_transposed::<3>(product, columns),
-                _ => columns_transposed::<MAX_ROWS>(product, columns),
+                1 => columns_transposed::<1>(isa, product, a_t, b, columns),
+                2 => columns_transposed::<2>(isa, product, a_t, b, columns),
+                3 => columns_transposed::<3>(isa, product, a_t, b, columns),
+                _ => columns_transposed::<MAX_ROWS>(isa, product, a_t, b, columns),
             }
         }
     });
@@ -71,12 +92,18 @@ pub unsafe fn run_transposed(product: &Product<'_>, parallel: bool) {
 /// # Safety
 /// The processor must have the instructions of [`dot`]; nobody else may use these columns of the output.
 #[cfg(target_arch = "x86_64")]
-unsafe fn columns_transposed<const M: usize>(product: &Product<'_>, columns: Range<usize>) {
-    let depth = blocking::depth(product.k);
-    let b = product.b.t();
+unsafe fn columns_transposed<const M: usize>(
+    isa: Isa,
+    product: &Product<'_>,
+    a_t: &Operand<'_, f32>,
+    b: &Operand<'_, f32>,
+    columns: Range<usize>,
+) {
+    let depth = product.depth();
     buffers::with(Buffer::Task, M * product.k, |room| {
+        let room: &mut [f32] = bytemuck::must_cast_slice_mut(room);
         let a = room.as_chunks_mut::<M>().0;
-        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| product.a_t.at(k, i)));
+        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| a_t.at(k, i)));
         for first in columns.clone().step_by(dot::COLUMNS) {
             // The last columns may need some before them to fill the vectors: those are not written once more.
             let j = first.min(product.n - dot::COLUMNS);
@@ -85,9 +112,9 @@ unsafe fn columns_transposed<const M: usize>(product: &Product<'_>, columns: Ran
                 let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
                 // SAFETY: passed on from the caller.
                 unsafe {
-                    let sums = dot::sums::<M>(&a[ks.clone()], &b, j, ks);
+                    let mut sums = dot::sums::<M>(&a[ks.clone()], b, j, ks);
                     for i in 0..M {
-                        product.out.write(i, first, step, &sums[i][first - j..][..n]);
+                        product.target.write(isa, i, first, step, &mut sums[i][first - j..][..n]);
                     }
                 }
             }
@@ -97,7 +124,10 @@ unsafe fn columns_transposed<const M: usize>(product: &Product<'_>, columns: Ran
 
 /// A task's columns of a product of `M` rows.
 struct Chunk<'a, const M: usize> {
+    isa: Isa,
     product: &'a Product<'a>,
+    a_t: &'a Operand<'a, f32>,
+    b: &'a Operand<'a, f32>,
     columns: Range<usize>,
 }
 
@@ -106,7 +136,7 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let depth = blocking::depth(self.product.k);
+        let depth = self.product.depth();
         let n = self.columns.len();
         for (kb, ks) in depth.iter().enumerate() {
             let mut sums = [[0.0f32; CHUNK]; M];
@@ -120,7 +150,7 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
             let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
             for i in 0..M {
                 // SAFETY: every task has columns of its own.
-                unsafe { self.product.out.write(i, self.columns.start, step, &sums[i][..n]) };
+                unsafe { self.product.target.write(self.isa, i, self.columns.start, step, &mut sums[i][..n]) };
             }
         }
     }
@@ -131,10 +161,10 @@ impl<const M: usize> Chunk<'_, M> {
     #[inline(always)]
     fn add_rows<S: Simd, const D: usize>(&self, s: S, k: usize, sums: &mut [[f32; CHUNK]; M]) {
         let n = self.columns.len();
-        let rows: [&[f32]; D] = std::array::from_fn(|d| self.product.b.run(k + d, self.columns.clone()));
+        let rows: [&[f32]; D] = std::array::from_fn(|d| self.b.run(k + d, self.columns.clone()));
         let (whole, tails): ([&[[f32; LANES]]; D], [&[f32]; D]) =
             (rows.map(|row| row.as_chunks().0), rows.map(|row| row.as_chunks::<LANES>().1));
-        let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| self.product.a_t.at(k + d, i)));
+        let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| self.a_t.at(k + d, i)));
         let vectors = n / LANES;
         for j in 0..vectors {
             let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));

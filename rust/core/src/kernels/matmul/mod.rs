@@ -1,44 +1,76 @@
-//! Matrix multiplication in f32: `c (M, N) = or += a (M, K) b (K, N) [+ bias (N)] [+ residual (M, N)]`.
+//! Matrix multiplication in float32 and bfloat16: sums `a (M, K) b (K, N)`, and what is made of them ([`Output`]).
 //!
 //! | product | rows of `a` | what happens | file |
 //! |---|---|---|---|
-//! | matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
+//! | float32, matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
 //! | few rows | up to 48 | every task packs the panels of `b` it needs | [`skinny`] |
-//! | any other | | `b` is packed once for all tasks, `a` panel by panel | [`schedule`] |
+//! | any other | | `b` is packed once for all tasks, or was ([`Packed`]), `a` panel by panel | [`schedule`] |
 //!
-//! The last two rest on [`pack`] (copies in the order of use, from any strides), [`micro`] (a tile of `c` in registers,
-//! one type for each instruction set) and [`blocking`] (sizes, and the caches they are made for). Structure after
-//! Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008), and BLIS.
+//! The last two rest on [`pack`] (copies in the order of use, from any strides), [`micro`] (a tile of sums in registers,
+//! for each instruction set), [`target`] (where sums go) and [`blocking`] (sizes, and the caches they are made for).
+//! Structure after Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication* (2008), and BLIS.
 //!
-//! Every element of `c` is a sum over blocks of at most 384 `k`, in ascending order, each block one chain of fused
-//! multiply-adds over ascending `k`; then bias, then residual. Neither the number of threads, nor AVX2 or AVX-512, nor
+//! Both precisions are one code: depth is counted in units of four bytes, one float32 or a pair of bfloat16 numbers, and
+//! only packing and the innermost operation know which. Sums are float32 always.
+//!
+//! Every sum is made of blocks of at most 384 units, in ascending order, each block one chain of fused multiply-adds over
+//! ascending depth; then bias, then residual. Neither the number of threads, nor AVX2 or AVX-512, nor packing ahead, nor
 //! the other rows and columns of the product change its bits: a row alone gives what it gives among others. (The
 //! portable path rounds products and sums separately.)
 
 mod blocking;
 mod buffers;
 mod gemv;
+mod grid;
 mod matrix;
 mod micro;
-mod shim;
-pub use matrix::*;
-pub use shim::*;
 mod operand;
 mod output;
 mod pack;
+mod packed;
 mod schedule;
 mod skinny;
-//mod tests;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use matrix::{Matrix, MatrixMut, Precision, Scalar};
+pub use output::Output;
+pub use packed::Packed;
 
 use crate::error::{Error, Result};
 use crate::kernels::{Beta, check};
 use crate::parallel;
-use crate::simd::{Isa, isa};
+use crate::simd::isa;
+use buffers::Buffer;
+use grid::Grid;
+use micro::Micro;
 use ndarray::{ArrayView2, ArrayViewMut2};
-use operand::Operand;
-use output::Output as Written;
+use operand::Source;
+use target::Target;
 
-/// What is done to the finished sums before they are written.
+/// The right operand of a product.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    /// As it lies in memory.
+    Matrix(Matrix<'a>),
+    /// Packed ahead.
+    Packed(&'a Packed),
+}
+
+impl<'a, M: Into<Matrix<'a>>> From<M> for Right<'a> {
+    fn from(b: M) -> Self {
+        Right::Matrix(b.into())
+    }
+}
+
+impl<'a> From<&'a Packed> for Right<'a> {
+    fn from(b: &'a Packed) -> Self {
+        Right::Packed(b)
+    }
+}
+
+/// What is done to the finished sums of [`matmul`] before they are written.
 #[derive(Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// `(N,)`, added to every row.
@@ -50,101 +82,109 @@ pub struct Epilogue<'a> {
 /// Work below this many multiply-adds (some 50 us on one core) is not worth waking a thread for.
 const PARALLEL_WORK: usize = 3 << 20;
 
-/// Floats of `b` from which few rows are worth a second thread: 1 MiB, some 40 us of reading.
+/// Units of `b` from which few rows are worth a second thread: 1 MiB, some 40 us of reading.
 const PARALLEL_READING: usize = 1 << 18;
 
-/// `c (M, N) = or += a (M, K) b (K, N) [+ bias] [+ residual]`
-///
-/// `a` and `b` may have any strides; a transposed view costs nothing but a slightly slower packing. The last axis of `c`
-/// (and of the residual) must be contiguous, its rows may lie anywhere. Any of `M`, `N` and `K` may be 0. With
-/// [`Beta::Overwrite`] `c` is never read.
+/// `c (M, N) = or += a (M, K) b (K, N) [+ bias] [+ residual]`, all in float32: [`product`] for plain arrays.
 ///
 /// # Errors
-/// [`Error::Shape`] where the shapes do not fit each other, or rows of `c` or of the residual are not contiguous.
+/// As for [`product`].
 pub fn matmul(
     a: ArrayView2<'_, f32>,
     b: ArrayView2<'_, f32>,
-    mut c: ArrayViewMut2<'_, f32>,
+    c: ArrayViewMut2<'_, f32>,
     beta: Beta,
     epilogue: Epilogue<'_>,
 ) -> Result<()> {
-    let ((m, k), n) = (a.dim(), b.ncols());
-    check::shape("matmul", "b", b.shape(), &[k, n])?;
-    check::shape("matmul", "c", c.shape(), &[m, n])?;
-    check_rows("c", c.strides()[1], (m, n))?;
-    if let Some(bias) = epilogue.bias {
-        check::len("matmul", "bias", bias.len(), n)?;
+    let Epilogue { bias, residual } = epilogue;
+    product(Precision::Float32, a.into(), b, Output::Sums { c: c.into(), beta, bias, residual })
+}
+
+/// `out = a (M, K) b (K, N)`, multiplied in `precision`.
+///
+/// `a` and `b` may have any strides; a transposed view costs nothing but a slightly slower packing. Rows of what is
+/// written (and of the residual) must be contiguous, they may lie anywhere. Any of `M`, `N` and `K` may be 0. What is
+/// overwritten is never read.
+///
+/// # Errors
+/// [`Error::Shape`] where the shapes do not fit each other, or rows are not contiguous; [`Error::Value`] where types do
+/// not fit each other or the precision.
+pub fn product<'b>(precision: Precision, a: Matrix<'_>, b: impl Into<Right<'b>>, out: Output<'_>) -> Result<()> {
+    let ((m, k), b) = (a.dim(), b.into());
+    packed::check_precision("matmul", "a", &a, precision)?;
+    let n = match b {
+        Right::Matrix(b) => {
+            let (rows, n) = b.dim();
+            check::shape("matmul", "b", &[rows, n], &[k, n])?;
+            packed::check_precision("matmul", "b", &b, precision)?;
+            n
+        }
+        Right::Packed(b) => {
+            check::shape("matmul", "b", &[b.k, b.n], &[k, b.n])?;
+            if b.micro.precision != precision {
+                return Err(Error::value("matmul", "b", "packed for another precision", "pack it for this one"));
+            }
+            b.n
+        }
+    };
+    out.check(m, n)?;
+    if m == 0 || n == 0 {
+        return Ok(());
     }
-    if let Some(residual) = epilogue.residual {
-        check::shape("matmul", "residual", residual.shape(), &[m, n])?;
-        check_rows("residual", residual.strides()[1], (m, n))?;
-    }
-    if m > 0 && n > 0 {
-        let out = Written::new(c.view_mut(), beta, epilogue.bias, epilogue.residual.map(Operand::new));
-        Product { a_t: Operand::new(a).t(), b: Operand::new(b), out, m, n, k }.run(isa::current());
+    let target = Target::new(out);
+    let product = Product { precision, a_t: a.t().into(), target, m, n, k };
+    if product.target.lacks_sums() && product.depth().count() > 1 {
+        // An output of bfloat16 numbers: sums of several blocks of depth wait elsewhere.
+        buffers::with(Buffer::Sums, m * n, |sums| {
+            let sums = Grid::from_slice(bytemuck::must_cast_slice_mut(sums), n);
+            Product { target: product.target.with_sums(sums), ..product }.run(b);
+        });
+    } else {
+        product.run(b);
     }
     Ok(())
 }
 
-fn check_rows(what: &'static str, stride: isize, (rows, columns): (usize, usize)) -> Result<()> {
-    if stride == 1 || columns <= 1 || rows == 0 {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        op: "matmul",
-        what,
-        got: format!("rows with {stride} elements from one column to the next"),
-        expected: "contiguous rows (a column stride of 1)".into(),
-    })
-}
-
 /// A product to be computed, its shapes checked.
 struct Product<'a> {
+    precision: Precision,
     /// `a`, transposed: `(K, M)`.
-    a_t: Operand<'a>,
-    b: Operand<'a>,
-    out: Written<'a>,
+    a_t: Source<'a>,
+    target: Target<'a>,
     m: usize,
     n: usize,
     k: usize,
 }
 
 impl Product<'_> {
-    fn run(&self, isa: Isa) {
+    fn run(&self, b: Right<'_>) {
         let parallel = self.is_worth_threads();
-        if self.m <= gemv::MAX_ROWS && self.b.has_runs() {
-            return gemv::run(isa, self, parallel);
+        let b: Source<'_> = match b {
+            Right::Packed(b) => return schedule::run_packed(self, b, parallel),
+            Right::Matrix(b) => b.into(),
+        };
+        let isa = isa::current();
+        if let (Precision::Float32, Source::Float(a_t), Source::Float(b)) = (self.precision, &self.a_t, &b)
+            && gemv::run(isa, self, a_t, b, parallel)
+        {
+            return;
         }
-        #[cfg(target_arch = "x86_64")]
-        if gemv::takes_transposed(isa, self) {
-            // SAFETY: it was just asked.
-            return unsafe { gemv::run_transposed(self, parallel) };
+        let micro = Micro::of(isa, self.precision);
+        if self.m <= blocking::SKINNY_ROWS {
+            skinny::run(micro, self, &b, parallel);
+        } else {
+            schedule::run(micro, self, &b, parallel);
         }
-        micro::dispatch(isa, Ahead { product: self, parallel });
+    }
+
+    /// The depth in units, by block.
+    fn depth(&self) -> blocking::Cuts {
+        blocking::depth(self.precision.units(self.k))
     }
 
     fn is_worth_threads(&self) -> bool {
-        let reading = self.k.saturating_mul(self.n);
+        let reading = self.precision.units(self.k).saturating_mul(self.n);
         reading >= PARALLEL_READING || reading.saturating_mul(self.m) >= PARALLEL_WORK
-    }
-}
-
-/// A product from packed panels.
-struct Ahead<'p> {
-    product: &'p Product<'p>,
-    parallel: bool,
-}
-
-impl micro::Work for Ahead<'_> {
-    unsafe fn run<M: micro::MicroKernel>(self) {
-        // SAFETY: passed on from the caller.
-        unsafe {
-            if self.product.m <= blocking::SKINNY_ROWS {
-                skinny::run::<M>(self.product, self.parallel);
-            } else {
-                schedule::run::<M>(self.product, self.parallel);
-            }
-        }
     }
 }
 

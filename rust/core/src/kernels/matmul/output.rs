@@ -1,117 +1,104 @@
-//! The matrix that is written, and what is added at the end; shared by the tasks of a product.
+//! What a product writes, and what is done to the finished sums before.
 
-use super::micro::Tile;
-use super::operand::Operand;
-use crate::kernels::Beta;
-use ndarray::ArrayViewMut2;
-use std::marker::PhantomData;
-use std::ops::Range;
+use super::matrix::{Matrix, MatrixMut};
+use crate::error::{Error, Result};
+use crate::kernels::activation::Activation;
+use crate::kernels::{Beta, check};
+use ndarray::ArrayView2;
 
-/// The output of a product with its epilogue.
-///
-/// Tasks on several threads write to it, each to rows and columns of its own; that no two tasks share an element is what
-/// [`Output::tile`] and [`Output::row`] ask of their callers.
-#[derive(Clone, Copy)]
-pub struct Output<'a> {
-    c: *mut f32,
-    rows: usize,
-    columns: usize,
-    row_stride: isize,
-    beta: Beta,
-    bias: Option<&'a [f32]>,
-    residual: Option<Operand<'a>>,
-    borrowed: PhantomData<&'a mut f32>,
-}
-
-// SAFETY: the pointer stands for an exclusive borrow of `c`, whose elements may be written from any thread; the unsafe
-// methods that give access to elements require that no two threads take the same ones.
-unsafe impl Send for Output<'_> {}
-// SAFETY: as for Send.
-unsafe impl Sync for Output<'_> {}
-
-/// A block of depth: whether it is the first of a product, and whether it is the last.
-#[derive(Clone, Copy)]
-pub struct Step {
-    /// Nothing has been written yet.
-    pub first: bool,
-    /// The epilogue is due.
-    pub last: bool,
-}
-
-impl<'a> Output<'a> {
-    /// The output of a product into `c`, whose rows must be contiguous.
-    pub fn new(
-        mut c: ArrayViewMut2<'a, f32>,
+/// What becomes of the sums of a product `(M, N)`. Every matrix here has that shape and contiguous rows.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// `c = or += sums (+ bias) (+ residual)`
+    Sums {
+        /// float32, or bfloat16 ([`Beta::Overwrite`] only).
+        c: MatrixMut<'a>,
+        /// What happens to what `c` holds.
         beta: Beta,
+        /// `(N,)`, added to every row.
         bias: Option<&'a [f32]>,
-        residual: Option<Operand<'a>>,
-    ) -> Output<'a> {
-        let (rows, columns) = c.dim();
-        let row_stride = c.strides()[0];
-        let c = c.as_mut_ptr();
-        Output { c, rows, columns, row_stride, beta, bias, residual, borrowed: PhantomData }
-    }
+        /// `(M, N)`, added element by element.
+        residual: Option<ArrayView2<'a, f32>>,
+    },
+    /// `pre = sums (+ bias)` and `act = f(pre)`, before `pre` is rounded; both of one type.
+    Activated {
+        /// What goes into the activation.
+        pre: MatrixMut<'a>,
+        /// What comes out of it.
+        act: MatrixMut<'a>,
+        /// `f`
+        activation: Activation,
+        /// `(N,)`, added to every row.
+        bias: Option<&'a [f32]>,
+    },
+    /// `d_pre = sums * f'(pre)` and `act = f(pre)`, the activation once more; all three of one type.
+    ActivatedBackward {
+        /// What went into the activation.
+        pre: Matrix<'a>,
+        /// The gradient of `pre`.
+        d_pre: MatrixMut<'a>,
+        /// What came out of the activation.
+        act: MatrixMut<'a>,
+        /// `f`
+        activation: Activation,
+    },
+}
 
-    /// Whether a block's sums are added to what `c` holds; if not, `c` must not be read.
-    fn adds(&self, step: Step) -> bool {
-        !step.first || self.beta == Beta::Accumulate
+impl Output<'_> {
+    /// Everything must fit a product of `m` rows and `n` columns.
+    pub(super) fn check(&self, m: usize, n: usize) -> Result<()> {
+        match self {
+            Output::Sums { c, beta, bias, residual } => {
+                check_matrix("c", &c.as_matrix(), (m, n))?;
+                if let (MatrixMut::Half(_), Beta::Accumulate) = (c, beta) {
+                    return Err(Error::value("matmul", "beta", "accumulate", "a bfloat16 output must be overwritten"));
+                }
+                check_bias(*bias, n)?;
+                residual.map_or(Ok(()), |r| check_matrix("residual", &Matrix::Float(r), (m, n)))
+            }
+            Output::Activated { pre, act, bias, .. } => {
+                let (pre, act) = (pre.as_matrix(), act.as_matrix());
+                check_matrix("pre", &pre, (m, n))?;
+                check_matrix("act", &act, (m, n))?;
+                check_bias(*bias, n)?;
+                check_types("act", &act, &pre)
+            }
+            Output::ActivatedBackward { pre, d_pre, act, .. } => {
+                let (d_pre, act) = (d_pre.as_matrix(), act.as_matrix());
+                check_matrix("pre", pre, (m, n))?;
+                check_matrix("d_pre", &d_pre, (m, n))?;
+                check_matrix("act", &act, (m, n))?;
+                check_types("d_pre", &d_pre, pre)?;
+                check_types("act", &act, pre)
+            }
+        }
     }
+}
 
-    /// What the microkernel does with the sums of `a` (packed, `k` by rows) and `b` (packed, `k` by columns).
-    ///
-    /// # Safety
-    /// While the tile is in use nobody else may use these rows and columns of the output.
-    #[inline(always)]
-    pub unsafe fn tile<'t>(
-        &'t self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        step: Step,
-        k: usize,
-        a: &'t [f32],
-        b: &'t [f32],
-    ) -> Tile<'t> {
-        assert!(rows.end <= self.rows && columns.end <= self.columns);
-        let offset = rows.start as isize * self.row_stride + columns.start as isize;
-        Tile {
-            k,
-            rows: rows.len(),
-            columns: columns.len(),
-            a,
-            b,
-            c: self.c.wrapping_offset(offset),
-            c_stride: self.row_stride,
-            add: self.adds(step),
-            bias: self.bias.filter(|_| step.last).map(|bias| &bias[columns.clone()]),
-            residual: self.residual.as_ref().filter(|_| step.last),
-            row: rows.start,
-            column: columns.start,
-        }
-    }
+fn check_bias(bias: Option<&[f32]>, n: usize) -> Result<()> {
+    bias.map_or(Ok(()), |bias| check::len("matmul", "bias", bias.len(), n))
+}
 
-    /// Writes finished `sums` to row `i` from column `j` on, as the microkernels do.
-    ///
-    /// # Safety
-    /// While the call runs nobody else may use these elements of the output.
-    #[inline(always)]
-    pub unsafe fn write(&self, i: usize, j: usize, step: Step, sums: &[f32]) {
-        let columns = j..j + sums.len();
-        assert!(i < self.rows && columns.end <= self.columns);
-        // SAFETY: the elements lie within `c`, as asserted, its rows are contiguous, and nobody else uses them.
-        let c = unsafe {
-            let start = self.c.wrapping_offset(i as isize * self.row_stride).wrapping_add(j);
-            std::slice::from_raw_parts_mut(start, sums.len())
-        };
-        if self.adds(step) {
-            c.iter_mut().zip(sums).for_each(|(c, x)| *c += x);
-        } else {
-            c.copy_from_slice(sums);
-        }
-        if let (true, Some(bias)) = (step.last, self.bias) {
-            c.iter_mut().zip(&bias[columns.clone()]).for_each(|(c, x)| *c += x);
-        }
-        if let (true, Some(residual)) = (step.last, &self.residual) {
-            c.iter_mut().zip(residual.run(i, columns)).for_each(|(c, x)| *c += x);
-        }
+fn check_matrix(what: &'static str, matrix: &Matrix<'_>, (rows, columns): (usize, usize)) -> Result<()> {
+    let (got_rows, got_columns) = matrix.dim();
+    check::shape("matmul", what, &[got_rows, got_columns], &[rows, columns])?;
+    let stride = matrix.column_stride();
+    if stride == 1 || columns <= 1 || rows == 0 {
+        return Ok(());
     }
+    Err(Error::Shape {
+        op: "matmul",
+        what,
+        got: format!("rows with {stride} elements from one column to the next"),
+        expected: "contiguous rows (a column stride of 1)".into(),
+    })
+}
+
+/// `matrix` must hold numbers of the type that `pre` holds.
+fn check_types(what: &'static str, matrix: &Matrix<'_>, pre: &Matrix<'_>) -> Result<()> {
+    let name = |m: &Matrix<'_>| if matches!(m, Matrix::Float(_)) { "float32" } else { "bfloat16" };
+    if name(matrix) == name(pre) {
+        return Ok(());
+    }
+    Err(Error::value("matmul", what, name(matrix), format!("it must be {} as pre is", name(pre))))
 }

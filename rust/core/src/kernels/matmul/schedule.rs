@@ -1,243 +1,138 @@
-//! Large products: the output cut into tasks, `b` packed by whoever needs it first.
+//! Large products: `b` packed once for all tasks, the output cut into tasks.
 //!
-//! A pass takes as much of `b` as [`PACKED_MAX`](super::blocking::PACKED_MAX) allows. Its tasks are tiles of the output,
-//! the tasks of one block of columns next to each other, so that threads work on the same part of `b` at the same time
-//! and L3 serves it once. There is one parallel region a pass and no barrier in it: a task packs what nobody has begun
-//! of its block of `b`, waits for what others have begun, and goes on.
+//! A pass takes as much of `b` as [`PACKED_MAX`](super::blocking::PACKED_MAX) allows: one parallel region packs it, one
+//! computes with it. (`b` packed ahead needs one region in all.) Tasks are tiles of the output, those of one block of
+//! columns next to each other, so that threads work on the same part of `b` at the same time and L3 serves it once.
 
-use super::Product;
-use super::blocking::{self, Cuts};
+use super::blocking::{self, Cuts, STRIPE};
 use super::buffers::{self, Buffer};
-use super::micro::MicroKernel;
-use super::output::{Output, Step};
+use super::micro::{Micro, Tile};
+use super::operand::Source;
 use super::pack::Panels;
+use super::packed::{Layout, Packed};
+use super::target::{Step, Target};
+use super::{Product, for_each_task};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
 
-/// Computes the product with microkernel `M`, in parallel if `parallel`.
-///
-/// # Safety
-/// The processor must have the instruction set of `M`.
-pub unsafe fn run<M: MicroKernel>(product: &Product<'_>, parallel: bool) {
-    let depth = blocking::depth(product.k);
+/// Computes the product with `b` as it lies in memory, in parallel if `parallel`.
+pub fn run(micro: &Micro, product: &Product<'_>, b: &Source<'_>, parallel: bool) {
+    let depth = product.depth();
     let depth_pass = Cuts::every(depth.count(), blocking::depth_blocks_per_pass());
     let pass_depth = depth.step() * depth_pass.step().min(depth.count());
     let column_pass = Cuts::every(product.n, blocking::columns_per_pass(product.n, pass_depth));
     for columns in column_pass.iter() {
         for depth_blocks in depth_pass.iter() {
-            let pass = Pass::new::<M>(product, depth, depth_blocks, columns.clone());
-            buffers::with(Buffer::Pass, pass.packed_len(), |room| {
-                let packed = PackedB::new(&pass, room);
-                super::for_each_task(parallel, pass.rows.count() * pass.blocks.count(), |task| {
-                    // SAFETY: passed on from the caller; every task has rows and columns of its own.
-                    unsafe { pass.run_task::<M>(&packed, task) }
-                });
+            let layout = Layout::new(micro, depth, depth_blocks, columns.clone());
+            buffers::with(Buffer::Pass, layout.len(), |units| {
+                layout.pack(b, parallel, units);
+                Pass::new(micro, product, &layout, columns.len(), units).run(parallel);
             });
         }
     }
 }
 
-/// One pass: some columns and some blocks of depth of a product.
+/// Computes the product with `b` packed ahead, in parallel if `parallel`.
+pub fn run_packed(product: &Product<'_>, b: &Packed, parallel: bool) {
+    Pass::new(b.micro, product, &b.layout, b.n, b.units()).run(parallel);
+}
+
+/// Some columns and some blocks of depth of a product.
 struct Pass<'a> {
+    micro: &'a Micro,
     product: &'a Product<'a>,
-    /// The depth of the whole product.
-    depth: Cuts,
-    /// The blocks of it that are this pass's.
-    depth_blocks: Range<usize>,
-    /// The first column of the pass.
-    column: usize,
-    /// The columns of the pass by stripe, the unit of packing.
-    stripes: Cuts,
-    /// The same columns by task.
+    layout: &'a Layout,
+    /// The packed `b`.
+    units: &'a [u32],
+    /// The columns of the pass by task.
     blocks: Cuts,
     /// The rows by task.
     rows: Cuts,
-    panels: Panels,
 }
 
 impl<'a> Pass<'a> {
-    fn new<M: MicroKernel>(
+    fn new(
+        micro: &'a Micro,
         product: &'a Product<'a>,
-        depth: Cuts,
-        depth_blocks: Range<usize>,
-        columns: Range<usize>,
+        layout: &'a Layout,
+        columns: usize,
+        units: &'a [u32],
     ) -> Pass<'a> {
-        let blocks = Cuts::even(columns.len(), blocking::NC, blocking::STRIPE);
+        let blocks = Cuts::even(columns, blocking::NC, STRIPE);
         let rows = Cuts::every(product.m, blocking::rows_per_task(product.m, blocks.count()));
-        let stripes = Cuts::every(columns.len(), blocking::STRIPE);
-        let panels = Panels::of_b::<M>();
-        Pass { product, depth, depth_blocks, column: columns.start, stripes, blocks, rows, panels }
+        Pass { micro, product, layout, units, blocks, rows }
     }
 
-    /// Floats that a stripe of a depth block takes at most.
-    fn cell_len(&self) -> usize {
-        self.panels.len(self.depth.step(), blocking::STRIPE)
+    fn run(&self, parallel: bool) {
+        for_each_task(parallel, self.rows.count() * self.blocks.count(), |task| {
+            self.run_task(task / self.rows.count(), self.rows.range(task % self.rows.count()));
+        });
     }
 
-    /// Floats that the pass's part of `b` takes.
-    fn packed_len(&self) -> usize {
-        self.cell_len() * self.stripes.count() * self.depth_blocks.len()
-    }
-
-    /// The stripes that make up a block of columns.
-    fn stripes_of(&self, block: usize) -> Range<usize> {
+    /// Computes some rows of a block of columns over the pass's depth.
+    fn run_task(&self, block: usize, rows: Range<usize>) {
+        let (micro, depth) = (self.micro, self.layout.depth);
         let columns = self.blocks.range(block);
-        columns.start / blocking::STRIPE..columns.end.div_ceil(blocking::STRIPE)
-    }
-
-    /// Computes one tile of the output over the pass's depth.
-    ///
-    /// # Safety
-    /// The processor must have the instruction set of `M`, and no two calls for the same task may run at a time.
-    unsafe fn run_task<M: MicroKernel>(&self, packed: &PackedB<'_, '_>, task: usize) {
-        let (block, rows) = (task / self.rows.count(), self.rows.range(task % self.rows.count()));
-        packed.pack(block);
-        buffers::with(Buffer::Task, M::MR * self.depth.step(), |panel| {
-            for kb in self.depth_blocks.clone() {
-                packed.wait(block, kb);
-                let panel_rows = Cuts::even(rows.len(), M::MR, 1);
-                for panel_rows in panel_rows.iter() {
-                    let panel_rows = rows.start + panel_rows.start..rows.start + panel_rows.end;
-                    // SAFETY: passed on from the caller.
-                    unsafe { self.run_panel::<M>(packed, block, kb, panel_rows, panel) };
+        let stripes = columns.start / STRIPE..columns.end.div_ceil(STRIPE);
+        with_task_room(micro, depth, |panel, strip| {
+            for depth_block in self.layout.depth_blocks.clone() {
+                let us = depth.range(depth_block);
+                let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };
+                for panel_rows in Cuts::even(rows.len(), micro.mr, 1).iter() {
+                    let rows = rows.start + panel_rows.start..rows.start + panel_rows.end;
+                    let panel = &mut panel[..rows.len() * us.len()];
+                    Panels::of_a(micro, rows.len()).pack(&self.product.a_t, us.clone(), rows.clone(), panel);
+                    for stripe in stripes.clone() {
+                        let columns = self.layout.stripes.range(stripe);
+                        let columns = self.layout.column + columns.start..self.layout.column + columns.end;
+                        let b = self.layout.cell(self.units, stripe, depth_block);
+                        // SAFETY: every task has rows and columns of its own.
+                        unsafe {
+                            row_of_tiles(micro, &self.product.target, rows.clone(), columns, step, panel, b, strip)
+                        };
+                    }
                 }
             }
         });
     }
-
-    /// Packs a panel of `a` and multiplies it with a block of `b`.
-    ///
-    /// # Safety
-    /// As for [`Pass::run_task`].
-    unsafe fn run_panel<M: MicroKernel>(
-        &self,
-        packed: &PackedB<'_, '_>,
-        block: usize,
-        kb: usize,
-        rows: Range<usize>,
-        panel: &mut [f32],
-    ) {
-        let ks = self.depth.range(kb);
-        let panel = &mut panel[..rows.len() * ks.len()];
-        Panels::of_a::<M>(rows.len()).pack(&self.product.a_t, ks.clone(), rows.clone(), panel);
-        let step = Step { first: kb == 0, last: kb + 1 == self.depth.count() };
-        for stripe in self.stripes_of(block) {
-            let columns = self.stripes.range(stripe);
-            let b = packed.cell(stripe, kb);
-            // SAFETY: passed on from the caller.
-            unsafe {
-                row_of_tiles::<M>(
-                    &self.product.out,
-                    rows.clone(),
-                    self.column + columns.start,
-                    columns.len(),
-                    step,
-                    panel,
-                    b,
-                );
-            }
-        }
-    }
 }
 
-/// Multiplies a packed panel of `a` with packed panels of `b`: the tiles of `rows` from `column` on.
+/// Calls `f` with room for a panel of `a` and for a strip of sums.
+pub fn with_task_room<R>(micro: &Micro, depth: Cuts, f: impl FnOnce(&mut [u32], &mut [f32]) -> R) -> R {
+    let strip = micro.mr * STRIPE;
+    buffers::with(Buffer::Task, strip + micro.mr * depth.step(), |room| {
+        let (strip, panel) = room.split_at_mut(strip);
+        f(panel, bytemuck::must_cast_slice_mut(strip))
+    })
+}
+
+/// Multiplies a packed panel of `a` with packed panels of `b`: the tiles of `rows` and `columns`, at most [`STRIPE`].
 ///
 /// # Safety
-/// The processor must have the instruction set of `M`; nobody else may use these rows and columns of `out`.
-pub unsafe fn row_of_tiles<M: MicroKernel>(
-    out: &Output<'_>,
+/// Nobody else may use these rows and columns of the target.
+pub unsafe fn row_of_tiles(
+    micro: &Micro,
+    target: &Target<'_>,
     rows: Range<usize>,
-    column: usize,
-    columns: usize,
+    columns: Range<usize>,
     step: Step,
-    a: &[f32],
-    b: &[f32],
+    a: &[u32],
+    b: &[u32],
+    strip: &mut [f32],
 ) {
-    let k = a.len() / rows.len();
-    for (j, n, width) in Panels::of_b::<M>().iter(columns) {
-        let tile_columns = column + j..column + j + n;
-        // SAFETY: passed on from the caller; the tile lies within the rows and columns that are its own.
-        unsafe { M::run(&out.tile(rows.clone(), tile_columns, step, k, a, &b[j * k..][..width * k])) };
+    let units = a.len() / rows.len();
+    let finishes = step.last && target.is_finished();
+    for (j, n, width) in Panels::of_b(micro).iter(columns.len()) {
+        let b = &b[j * units..][..width * units];
+        let tile = if finishes {
+            Tile::of_strip(strip, j, rows.len(), n, units, a, b)
+        } else {
+            target.tile(rows.clone(), columns.start + j..columns.start + j + n, step, units, a, b)
+        };
+        // SAFETY: passed on from the caller; the tile lies within its rows and columns, or within the strip.
+        unsafe { micro.run(&tile) };
     }
-}
-
-/// The packed `b` of a pass, a cell for each stripe of each depth block.
-struct PackedB<'p, 'r> {
-    pass: &'p Pass<'p>,
-    cells: Vec<Cell<'r>>,
-    /// A thread unwound out of a cell it had taken: nobody will ever finish it.
-    abandoned: AtomicBool,
-}
-
-/// Raises the flag when it is dropped; forgotten where all went well.
-struct Alarm<'a>(&'a AtomicBool);
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Room for a stripe: taken by the thread that packs it, then shown to all.
-struct Cell<'r> {
-    room: Mutex<Option<&'r mut [f32]>>,
-    packed: OnceLock<&'r [f32]>,
-}
-
-impl<'p, 'r> PackedB<'p, 'r> {
-    fn new(pass: &'p Pass<'p>, room: &'r mut [f32]) -> PackedB<'p, 'r> {
-        let cell = |room| Cell { room: Mutex::new(Some(room)), packed: OnceLock::new() };
-        let count = pass.stripes.count() * pass.depth_blocks.len();
-        // The chunks of an empty depth are empty.
-        let mut rooms = room.chunks_mut(pass.cell_len().max(1));
-        let cells = (0..count).map(|_| cell(rooms.next().unwrap_or_default())).collect();
-        PackedB { pass, cells, abandoned: AtomicBool::new(false) }
-    }
-
-    fn index(&self, stripe: usize, kb: usize) -> usize {
-        (kb - self.pass.depth_blocks.start) * self.pass.stripes.count() + stripe
-    }
-
-    /// Packs what nobody has begun of a block of columns.
-    fn pack(&self, block: usize) {
-        for kb in self.pass.depth_blocks.clone() {
-            for stripe in self.pass.stripes_of(block) {
-                let cell = &self.cells[self.index(stripe, kb)];
-                if cell.packed.get().is_some() {
-                    continue;
-                }
-                let taken = cell.room.lock().unwrap_or_else(|e| e.into_inner()).take();
-                if let Some(room) = taken {
-                    let alarm = Alarm(&self.abandoned);
-                    let (ks, js) = (self.pass.depth.range(kb), self.pass.stripes.range(stripe));
-                    let room = &mut room[..self.pass.panels.len(ks.len(), js.len())];
-                    let js = self.pass.column + js.start..self.pass.column + js.end;
-                    self.pass.panels.pack(&self.pass.product.b, ks, js, room);
-                    let _ = cell.packed.set(room);
-                    std::mem::forget(alarm);
-                }
-            }
-        }
-    }
-
-    /// Waits until others have packed what they have begun: some microseconds, unless the system took their core away.
-    ///
-    /// # Panics
-    /// Where one of them has panicked, instead of waiting for ever.
-    fn wait(&self, block: usize, kb: usize) {
-        for stripe in self.pass.stripes_of(block) {
-            let mut spins = 0u32;
-            while self.cells[self.index(stripe, kb)].packed.get().is_none() {
-                assert!(!self.abandoned.load(Ordering::Relaxed), "another task of this product panicked");
-                spins += 1;
-                if spins.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
-            }
-        }
-    }
-
-    /// The packed stripe; [`PackedB::wait`] comes first.
-    fn cell(&self, stripe: usize, kb: usize) -> &[f32] {
-        self.cells[self.index(stripe, kb)].packed.get().expect("packed before it is used")
+    if finishes {
+        // SAFETY: passed on from the caller.
+        unsafe { target.finish(micro.isa, rows, columns, step, strip) };
     }
 }

@@ -1,55 +1,49 @@
 //! Few rows of `a`: every task packs the part of `b` it needs and uses it at once.
 //!
 //! With few rows, packing `b` ahead would send it through memory three times (read, write, read). Here a stripe
-//! of `b` (128 columns of a depth block, 192 KiB) is packed into L2 and multiplied from there; `b` passes through memory once. Serves
-//! transposed `b` at any number of rows up to [`SKINNY_ROWS`](super::blocking::SKINNY_ROWS) (the logits of a decode
-//! step against tied embeddings), and `b` in rows where [`super::gemv`] does not.
+//! of `b` (128 columns of a depth block, 192 KiB) is packed into L2 and multiplied from there; `b` passes through memory
+//! once. Serves transposed `b` at any number of rows up to [`SKINNY_ROWS`](super::blocking::SKINNY_ROWS) (the logits of a
+//! decode step against tied embeddings), and `b` in rows where [`super::gemv`] does not.
 
-use super::Product;
-use super::blocking::{self, Cuts};
+use super::blocking::{Cuts, STRIPE};
 use super::buffers::{self, Buffer};
-use super::micro::MicroKernel;
-use super::output::Step;
+use super::micro::Micro;
+use super::operand::Source;
 use super::pack::Panels;
 use super::schedule::row_of_tiles;
+use super::target::Step;
+use super::{Product, for_each_task};
 use std::ops::Range;
 
-/// Computes the product with microkernel `M`, in parallel if `parallel`.
-///
-/// # Safety
-/// The processor must have the instruction set of `M`.
-pub unsafe fn run<M: MicroKernel>(product: &Product<'_>, parallel: bool) {
-    let stripes = Cuts::every(product.n, blocking::STRIPE);
-    super::for_each_task(parallel, stripes.count(), |task| {
-        // SAFETY: passed on from the caller; every task has columns of its own.
-        unsafe { run_stripe::<M>(product, stripes.range(task)) }
-    });
+/// Computes the product, in parallel if `parallel`.
+pub fn run(micro: &Micro, product: &Product<'_>, b: &Source<'_>, parallel: bool) {
+    let stripes = Cuts::every(product.n, STRIPE);
+    for_each_task(parallel, stripes.count(), |task| run_stripe(micro, product, b, stripes.range(task)));
 }
 
 /// Computes the columns of one task.
-///
-/// # Safety
-/// The processor must have the instruction set of `M`; nobody else may use these columns of the output.
-unsafe fn run_stripe<M: MicroKernel>(product: &Product<'_>, columns: Range<usize>) {
-    let depth = blocking::depth(product.k);
-    let row_panels = Cuts::even(product.m, M::MR, 1);
-    let panels = Panels::of_b::<M>();
-    let a_len = depth.step() * product.m;
-    buffers::with(Buffer::Task, a_len + panels.len(depth.step(), blocking::STRIPE), |room| {
-        let (a_room, b_room) = room.split_at_mut(a_len);
-        for (kb, ks) in depth.iter().enumerate() {
-            let k = ks.len();
+fn run_stripe(micro: &Micro, product: &Product<'_>, b: &Source<'_>, columns: Range<usize>) {
+    let depth = product.depth();
+    let row_panels = Cuts::even(product.m, micro.mr, 1);
+    let panels = Panels::of_b(micro);
+    let (strip_len, a_len) = (micro.mr * STRIPE, depth.step() * product.m);
+    buffers::with(Buffer::Task, strip_len + panels.len(depth.step(), STRIPE) + a_len, |room| {
+        let (strip, room) = room.split_at_mut(strip_len);
+        let (b_room, a_room) = room.split_at_mut(panels.len(depth.step(), STRIPE));
+        let strip = bytemuck::must_cast_slice_mut(strip);
+        for (depth_block, us) in depth.iter().enumerate() {
+            let units = us.len();
             for rows in row_panels.iter() {
-                let a = &mut a_room[rows.start * k..rows.end * k];
-                Panels::of_a::<M>(rows.len()).pack(&product.a_t, ks.clone(), rows, a);
+                let a = &mut a_room[rows.start * units..rows.end * units];
+                Panels::of_a(micro, rows.len()).pack(&product.a_t, us.clone(), rows, a);
             }
-            let b = &mut b_room[..panels.len(k, columns.len())];
-            panels.pack(&product.b, ks, columns.clone(), b);
-            let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
+            let b_room = &mut b_room[..panels.len(units, columns.len())];
+            panels.pack(b, us, columns.clone(), b_room);
+            let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };
             for rows in row_panels.iter() {
-                let a = &a_room[rows.start * k..rows.end * k];
-                // SAFETY: passed on from the caller.
-                unsafe { row_of_tiles::<M>(&product.out, rows, columns.start, columns.len(), step, a, b) };
+                let a = &a_room[rows.start * units..rows.end * units];
+                // SAFETY: every task has columns of its own.
+                unsafe { row_of_tiles(micro, &product.target, rows, columns.clone(), step, a, b_room, strip) };
             }
         }
     });

@@ -1,39 +1,89 @@
 //! The AVX2 tile, 6 by 16: twelve accumulators, two vectors of `b`, one of `a` broadcast.
 //!
 //! A step of the full tile is twelve fused multiply-adds, two a cycle, for eight loads. Masked stores are slow on AMD
-//! processors without AVX-512: a tile whose columns do not fill its vectors goes through the stack.
+//! processors without AVX-512: a tile whose columns do not fill its vectors goes through the stack. Pairs of bfloat16
+//! numbers are widened on the way: their products are exact in float32.
 
-use super::{MicroKernel, Tile};
+use super::{Micro, Tile};
+use crate::kernels::matmul::matrix::Precision;
 use crate::simd::Isa;
 use core::arch::x86_64::*;
 
-/// AVX2 and FMA.
-pub struct Avx2;
+/// Float32 units with AVX2 and FMA.
+pub static FLOATS: Micro =
+    Micro { isa: Isa::Avx2, precision: Precision::Float32, mr: 6, nr: 16, lanes: 8, tile: tile::<Floats> };
 
-impl MicroKernel for Avx2 {
-    const ISA: Isa = Isa::Avx2;
-    const MR: usize = 6;
-    const NR: usize = 16;
-    const LANES: usize = 8;
+/// Pairs of bfloat16 numbers with AVX2 and FMA.
+pub static PAIRS: Micro =
+    Micro { isa: Isa::Avx2, precision: Precision::Bfloat16, mr: 6, nr: 16, lanes: 8, tile: tile::<Pairs> };
 
-    unsafe fn run(tile: &Tile<'_>) {
+/// What is done with a unit of `a` and eight of `b`. The functions are `unsafe` for their instructions alone, AVX2 and
+/// FMA, which the processor must have.
+trait Multiply {
+    /// What units are widened to: once a step.
+    type Wide: Copy;
+    /// Widens eight units.
+    unsafe fn widen(units: __m256i) -> Self::Wide;
+    /// `sum + a * b`
+    unsafe fn add(a: Self::Wide, b: Self::Wide, sum: __m256) -> __m256;
+}
+
+struct Floats;
+
+impl Multiply for Floats {
+    type Wide = __m256;
+
+    #[inline(always)]
+    unsafe fn widen(units: __m256i) -> __m256 {
         // SAFETY: passed on from the caller.
-        unsafe { if tile.columns > 8 { rows::<2>(tile) } else { rows::<1>(tile) } }
+        unsafe { _mm256_castsi256_ps(units) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256, sum: __m256) -> __m256 {
+        // SAFETY: passed on from the caller.
+        unsafe { _mm256_fmadd_ps(a, b, sum) }
+    }
+}
+
+struct Pairs;
+
+impl Multiply for Pairs {
+    type Wide = [__m256; 2];
+
+    #[inline(always)]
+    unsafe fn widen(units: __m256i) -> [__m256; 2] {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let second = _mm256_and_si256(units, _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(units)), _mm256_castsi256_ps(second)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(a: [__m256; 2], b: [__m256; 2], sum: __m256) -> __m256 {
+        // SAFETY: passed on from the caller.
+        unsafe { _mm256_fmadd_ps(a[0], b[0], _mm256_fmadd_ps(a[1], b[1], sum)) }
     }
 }
 
 /// # Safety
-/// As for [`MicroKernel::run`].
-unsafe fn rows<const V: usize>(tile: &Tile<'_>) {
+/// As for [`Micro::run`]; the processor must have AVX2 and FMA.
+unsafe fn tile<O: Multiply>(tile: &Tile<'_>) {
+    // SAFETY: passed on from the caller.
+    unsafe { if tile.columns > 8 { rows::<O, 2>(tile) } else { rows::<O, 1>(tile) } }
+}
+
+/// # Safety
+/// As for [`tile`].
+unsafe fn rows<O: Multiply, const V: usize>(tile: &Tile<'_>) {
     // SAFETY: passed on from the caller.
     unsafe {
         match tile.rows {
-            1 => run::<1, V>(tile),
-            2 => run::<2, V>(tile),
-            3 => run::<3, V>(tile),
-            4 => run::<4, V>(tile),
-            5 => run::<5, V>(tile),
-            _ => run::<6, V>(tile),
+            1 => run::<O, 1, V>(tile),
+            2 => run::<O, 2, V>(tile),
+            3 => run::<O, 3, V>(tile),
+            4 => run::<O, 4, V>(tile),
+            5 => run::<O, 5, V>(tile),
+            _ => run::<O, 6, V>(tile),
         }
     }
 }
@@ -41,23 +91,23 @@ unsafe fn rows<const V: usize>(tile: &Tile<'_>) {
 /// A tile of `M` rows and `V` vectors.
 ///
 /// # Safety
-/// As for [`MicroKernel::run`].
+/// As for [`tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run<const M: usize, const V: usize>(tile: &Tile<'_>) {
+unsafe fn run<O: Multiply, const M: usize, const V: usize>(tile: &Tile<'_>) {
     assert!(tile.operands_fit(M, 8 * V));
     let mut sums = [[_mm256_setzero_ps(); V]; M];
     let (mut a, mut b) = (tile.a.as_ptr(), tile.b.as_ptr());
-    for _ in 0..tile.k {
-        // SAFETY: both packed operands hold `k` rows of this width, as asserted.
+    for _ in 0..tile.units {
+        // SAFETY: both packed operands hold `units` rows of this width, as asserted.
         unsafe {
-            let mut bs = [_mm256_setzero_ps(); V];
+            let mut bs = [O::widen(_mm256_setzero_si256()); V];
             for v in 0..V {
-                bs[v] = _mm256_loadu_ps(b.add(8 * v));
+                bs[v] = O::widen(_mm256_loadu_si256(b.add(8 * v).cast()));
             }
             for i in 0..M {
-                let x = _mm256_set1_ps(*a.add(i));
+                let x = O::widen(_mm256_castps_si256(_mm256_broadcast_ss(&*a.add(i).cast())));
                 for v in 0..V {
-                    sums[i][v] = _mm256_fmadd_ps(x, bs[v], sums[i][v]);
+                    sums[i][v] = O::add(x, bs[v], sums[i][v]);
                 }
             }
             a = a.add(M);
@@ -73,7 +123,7 @@ unsafe fn run<const M: usize, const V: usize>(tile: &Tile<'_>) {
 /// Writes row `i` from its sums.
 ///
 /// # Safety
-/// As for [`MicroKernel::run`].
+/// As for [`tile`].
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn write_row<const V: usize>(tile: &Tile<'_>, i: usize, sums: [__m256; V]) {

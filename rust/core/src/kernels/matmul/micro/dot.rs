@@ -5,7 +5,8 @@
 //! transposing, but another order of additions than the tiles have.)
 
 use super::super::operand::Operand;
-use super::transpose::{BLOCK, runs_of, transpose_block};
+use super::BLOCK;
+use super::transpose::transpose_block;
 use core::arch::x86_64::*;
 use std::ops::Range;
 
@@ -19,10 +20,10 @@ pub const COLUMNS: usize = VECTORS * BLOCK;
 ///
 /// `b` is transposed (its rows are the product's columns); `a` holds the `M` rows' values `k` by `k`.
 #[target_feature(enable = "avx2,fma")]
-pub fn sums<const M: usize>(a: &[[f32; M]], b: &Operand<'_>, j: usize, ks: Range<usize>) -> [[f32; COLUMNS]; M] {
+pub fn sums<const M: usize>(a: &[[f32; M]], b: &Operand<'_, f32>, j: usize, ks: Range<usize>) -> [[f32; COLUMNS]; M] {
     let mut runs: [[&[f32]; BLOCK]; VECTORS] = [[&[]; BLOCK]; VECTORS];
     for (g, runs) in runs.iter_mut().enumerate() {
-        *runs = runs_of(b, j + BLOCK * g, ks.clone());
+        *runs = std::array::from_fn(|i| b.run(j + BLOCK * g + i, ks.clone()));
     }
     let deep = ks.len();
     assert!(a.len() >= deep && runs.iter().flatten().all(|run| run.len() == deep));

@@ -1,90 +1,120 @@
-//! The innermost loops: one tile of the output, held in registers, over a block of depth.
+//! The innermost loops: one tile of sums, held in registers, over a block of depth.
 //!
 //! `c (rows, columns) = or += sum over k of a[k, row] * b[k, column]`, with `a` and `b` packed ([`super::pack`]), then
 //! `+ bias + residual` where they are due. Every element is one chain of (fused) multiply-adds over ascending `k`,
-//! starting at zero, whatever the width of the vectors and the place of the element in its tile.
+//! starting at zero, whatever the width of the vectors and the place of the element in its tile. The pairs of bfloat16
+//! numbers in a unit are multiplied and added second before first, as the instruction `vdpbf16ps` does.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512bf16;
+#[cfg(target_arch = "x86_64")]
 pub mod dot;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
 
-#[cfg(test)]
-pub use portable::Portable;
-
+use super::blocking::STRIPE;
+use super::matrix::Precision;
 use super::operand::Operand;
-use crate::simd::Isa;
-use std::ops::Range;
+use crate::simd::{Element, Isa};
 
-/// Work that is compiled once for each microkernel.
-pub trait Work {
-    /// The work.
-    ///
-    /// # Safety
-    /// The processor must have the instruction set of `M`.
-    unsafe fn run<M: MicroKernel>(self);
+/// Rows and columns of a block that [`transpose()`] turns at a time.
+pub const BLOCK: usize = 8;
+
+/// The innermost loops for one instruction set and precision.
+pub struct Micro {
+    /// The instruction set.
+    pub isa: Isa,
+    /// What a unit of the packed operands is.
+    pub precision: Precision,
+    /// Rows of the largest tile.
+    pub mr: usize,
+    /// Columns of the largest tile.
+    pub nr: usize,
+    /// Columns of a vector.
+    pub lanes: usize,
+    /// Computes a tile; [`Micro::run`] says what it asks for.
+    tile: unsafe fn(&Tile<'_>),
 }
 
-/// Runs `work` with the microkernel of `isa` (the portable one where the processor lacks it).
-pub fn dispatch(isa: Isa, work: impl Work) {
-    #[cfg(target_arch = "x86_64")]
-    if isa.is_available() {
-        match isa {
-            // SAFETY: the processor was just asked for the instruction set.
-            Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { work.run::<avx512::Avx512>() },
-            // SAFETY: the processor was just asked for the instruction set.
-            Isa::Avx2 => return unsafe { work.run::<avx2::Avx2>() },
-            Isa::Portable => {}
+impl Micro {
+    /// The microkernel of `isa` (the portable one where the processor lacks it).
+    pub fn of(isa: Isa, precision: Precision) -> &'static Micro {
+        #[cfg(target_arch = "x86_64")]
+        if isa.is_available() {
+            match (isa, precision) {
+                (Isa::Avx512 | Isa::Avx512Bf16, Precision::Float32) => return &avx512::FLOATS,
+                (Isa::Avx512, Precision::Bfloat16) => return &avx512::PAIRS,
+                (Isa::Avx512Bf16, Precision::Bfloat16) => return &avx512bf16::PAIRS,
+                (Isa::Avx2, Precision::Float32) => return &avx2::FLOATS,
+                (Isa::Avx2, Precision::Bfloat16) => return &avx2::PAIRS,
+                (Isa::Portable, _) => {}
+            }
+        }
+        let _ = isa;
+        match precision {
+            Precision::Float32 => &portable::FLOATS,
+            Precision::Bfloat16 => &portable::PAIRS,
         }
     }
-    let _ = isa;
-    // SAFETY: portable code needs no instruction set.
-    unsafe { work.run::<portable::Portable>() }
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// `tile.c` must be valid for reads and writes of `rows` rows of `columns` floats, `c_stride` apart, which nobody
+    /// else uses during the call.
+    #[inline(always)]
+    pub unsafe fn run(&self, tile: &Tile<'_>) {
+        // SAFETY: passed on from the caller; `of` has asked the processor for the instruction set.
+        unsafe { (self.tile)(tile) }
+    }
 }
 
-/// Whether `isa` has [`mod@transpose`] and [`dot`].
+/// Whether `isa` has vectors for [`transpose()`] and [`dot`].
 #[cfg(target_arch = "x86_64")]
 pub fn has_transpose(isa: Isa) -> bool {
     isa != Isa::Portable && Isa::Avx2.is_available()
 }
 
-/// Packs rows `ks` and columns `js` of the transpose of `src` into a panel of `width` columns with the vectors of `isa`;
-/// columns beyond `js` are left as they are. `false` if it has none for this: nothing is done then.
-pub fn transpose(
-    isa: Isa,
-    src: &Operand<'_>,
-    ks: Range<usize>,
-    js: Range<usize>,
-    width: usize,
-    panel: &mut [f32],
-) -> bool {
+/// Writes unit `u` of the eight runs next to each other at `out[u * width..]`: of float32 numbers each is a unit, of
+/// bfloat16 numbers, whose count must be even, two are.
+pub fn transpose<E: Element>(isa: Isa, runs: &[&[E]; BLOCK], width: usize, out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if has_transpose(isa) {
         // SAFETY: the processor was just asked for AVX2.
-        unsafe { transpose::transpose(src, ks, js, width, panel) };
-        return true;
+        return unsafe { transpose::transpose(runs, width, out) };
     }
-    let _ = (isa, src, ks, js, width, panel);
-    false
+    let _ = isa;
+    let per_unit = size_of::<u32>() / size_of::<E>();
+    for (i, run) in runs.iter().enumerate() {
+        for (u, numbers) in run.chunks_exact(per_unit).enumerate() {
+            out[u * width + i] = unit(numbers);
+        }
+    }
 }
 
-/// A tile of the output, what goes into it and what is added to it.
+/// The numbers of a unit as they lie in memory.
+#[inline(always)]
+fn unit<E: Element>(numbers: &[E]) -> u32 {
+    bytemuck::pod_read_unaligned(bytemuck::cast_slice(numbers))
+}
+
+/// A tile of sums, what goes into it and what is added to it.
 pub struct Tile<'a> {
-    /// Depth of the block.
-    pub k: usize,
-    /// Rows of the tile, `1..=MR`.
+    /// Depth of the block in units.
+    pub units: usize,
+    /// Rows of the tile, `1..=mr`.
     pub rows: usize,
-    /// Columns of the tile, `1..=NR`.
+    /// Columns of the tile, `1..=nr`.
     pub columns: usize,
-    /// `k` times `rows` floats.
-    pub a: &'a [f32],
-    /// `k` times `columns` floats, each row of them filled up to a multiple of `LANES`.
-    pub b: &'a [f32],
+    /// `units` times `rows` units.
+    pub a: &'a [u32],
+    /// `units` times `columns` units, each row of them filled up to a multiple of `lanes`.
+    pub b: &'a [u32],
     /// The first element of the tile.
     pub c: *mut f32,
     /// From one row of the tile to the next.
@@ -94,11 +124,29 @@ pub struct Tile<'a> {
     /// Added to every row: one for each column.
     pub bias: Option<&'a [f32]>,
     /// Added element by element: the whole matrix, the tile's part of it begins at `(row, column)`.
-    pub residual: Option<&'a Operand<'a>>,
+    pub residual: Option<&'a Operand<'a, f32>>,
     /// The tile's first row in the output.
     pub row: usize,
     /// The tile's first column in the output.
     pub column: usize,
+}
+
+impl<'a> Tile<'a> {
+    /// A tile that is written from column `j` of a strip on.
+    #[inline(always)]
+    pub fn of_strip(
+        strip: &mut [f32],
+        j: usize,
+        rows: usize,
+        columns: usize,
+        units: usize,
+        a: &'a [u32],
+        b: &'a [u32],
+    ) -> Tile<'a> {
+        assert!(j + columns <= STRIPE && strip.len() >= rows * STRIPE);
+        let (c, c_stride) = (strip[j..].as_mut_ptr(), STRIPE as isize);
+        Tile { units, rows, columns, a, b, c, c_stride, add: false, bias: None, residual: None, row: 0, column: 0 }
+    }
 }
 
 impl Tile<'_> {
@@ -117,7 +165,7 @@ impl Tile<'_> {
     /// Writes row `i` from its `sums`, one element after the other: for tiles whose columns do not fill their vectors.
     ///
     /// # Safety
-    /// As for [`MicroKernel::run`].
+    /// As for [`Micro::run`].
     #[inline(always)]
     unsafe fn write_row(&self, i: usize, sums: &[f32]) {
         let residual = self.residual_row(i);
@@ -140,26 +188,7 @@ impl Tile<'_> {
     fn operands_fit(&self, rows: usize, padded_columns: usize) -> bool {
         self.rows == rows
             && self.columns <= padded_columns
-            && self.a.len() >= self.k * rows
-            && self.b.len() >= self.k * padded_columns
+            && self.a.len() >= self.units * rows
+            && self.b.len() >= self.units * padded_columns
     }
-}
-
-/// The innermost loops for one instruction set.
-pub trait MicroKernel: 'static {
-    /// The instruction set.
-    const ISA: Isa;
-    /// Rows of the largest tile.
-    const MR: usize;
-    /// Columns of the largest tile.
-    const NR: usize;
-    /// Columns of a vector.
-    const LANES: usize;
-
-    /// Computes a tile.
-    ///
-    /// # Safety
-    /// The processor must have the instruction set. `tile.c` must be valid for reads and writes of `rows` rows of
-    /// `columns` floats, `c_stride` apart, which nobody else uses during the call.
-    unsafe fn run(tile: &Tile<'_>);
 }

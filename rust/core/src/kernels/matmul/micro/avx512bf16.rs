@@ -1,0 +1,43 @@
+//! The tile of [`super::avx512`] with the dot product of AVX512-BF16: 24 of them a step, one a cycle on Zen 4, each for
+//! 32 multiply-adds.
+
+use super::avx512::{Multiply, by_shape, tile_of};
+use super::{Micro, Tile};
+use crate::kernels::matmul::matrix::Precision;
+use crate::simd::Isa;
+use core::arch::x86_64::*;
+
+/// Pairs of bfloat16 numbers with AVX512-BF16.
+pub static PAIRS: Micro =
+    Micro { isa: Isa::Avx512Bf16, precision: Precision::Bfloat16, mr: 12, nr: 32, lanes: 16, tile: pairs };
+
+struct Pairs;
+
+impl Multiply for Pairs {
+    type Wide = __m512i;
+
+    #[inline(always)]
+    unsafe fn widen(units: __m512i) -> __m512i {
+        units
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512i, b: __m512i, sum: __m512) -> __m512 {
+        // SAFETY: passed on from the caller; the types are names of the same register.
+        unsafe {
+            let [a, b] = [a, b].map(|x| std::mem::transmute::<__m512i, __m512bh>(x));
+            _mm512_dpbf16_ps(sum, a, b)
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Micro::run`]; the processor must have AVX-512 F and AVX512-BF16.
+unsafe fn pairs(tile: &Tile<'_>) {
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn run<const M: usize, const V: usize>(tile: &Tile<'_>) {
+        // SAFETY: passed on from the caller.
+        unsafe { tile_of::<Pairs, M, V>(tile) }
+    }
+    // SAFETY: passed on from the caller.
+    unsafe { by_shape!(run, tile) }
+}

@@ -1,0 +1,296 @@
+//! Where the sums of a product go: added up in float32 block by block, then finished.
+//!
+//! Sums of a float32 output with at most bias and residual are added up in the output itself, by the microkernels, in
+//! registers. For every other output the last block's sums come into a strip that stays in L1 and are finished from
+//! there ([`Target::finish`]); those of earlier blocks wait in the first float32 output, or in a buffer of the product
+//! where there is none.
+
+use super::blocking::STRIPE;
+use super::grid::Grid;
+use super::matrix::{Matrix, MatrixMut};
+use super::micro::Tile;
+use super::operand::Operand;
+use super::output::Output;
+use crate::kernels::Beta;
+use crate::kernels::activation::Activation;
+use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch};
+use std::ops::Range;
+
+/// The output of a product, shared by its tasks.
+pub struct Target<'a> {
+    /// Where sums of several blocks of depth add up; may be absent for [`Target::is_finished`] outputs of one block.
+    sums: Option<Grid<'a, f32>>,
+    /// Whether the first block's sums are added to what `sums` holds; if not, it must not be read before.
+    adds: bool,
+    bias: Option<&'a [f32]>,
+    residual: Option<Operand<'a, f32>>,
+    finish: Option<Finish<'a>>,
+}
+
+/// What is done with finished sums where the microkernel cannot.
+enum Finish<'a> {
+    Round(Grid<'a, bf16>),
+    Float(Activated<'a, f32>),
+    Half(Activated<'a, bf16>),
+}
+
+/// The matrices of an activation, forward or backward.
+struct Activated<'a, E> {
+    activation: Activation,
+    /// Backward: what went into the activation.
+    input: Option<Operand<'a, E>>,
+    /// Forward: what goes into the activation; backward: its gradient.
+    pre: Grid<'a, E>,
+    act: Grid<'a, E>,
+}
+
+/// A block of depth: whether it is the first of a product, and whether it is the last.
+#[derive(Clone, Copy)]
+pub struct Step {
+    /// Nothing has been written yet.
+    pub first: bool,
+    /// The epilogue is due.
+    pub last: bool,
+}
+
+impl<'a> Target<'a> {
+    /// The target of an output that was checked.
+    pub fn new(output: Output<'a>) -> Target<'a> {
+        let plain = Target { sums: None, adds: false, bias: None, residual: None, finish: None };
+        match output {
+            Output::Sums { c, beta, bias, residual } => {
+                let plain = Target { bias, residual: residual.map(Operand::new), ..plain };
+                match c {
+                    MatrixMut::Float(c) => Target { sums: Some(Grid::new(c)), adds: beta == Beta::Accumulate, ..plain },
+                    MatrixMut::Half(c) => Target { finish: Some(Finish::Round(Grid::new(c))), ..plain },
+                }
+            }
+            Output::Activated { pre, act, activation, bias } => {
+                Target { bias, ..plain }.activated(activation, None, pre, act)
+            }
+            Output::ActivatedBackward { pre, d_pre, act, activation } => {
+                plain.activated(activation, Some(pre), d_pre, act)
+            }
+        }
+    }
+
+    fn activated(
+        self,
+        activation: Activation,
+        input: Option<Matrix<'a>>,
+        pre: MatrixMut<'a>,
+        act: MatrixMut<'a>,
+    ) -> Target<'a> {
+        match (pre, act) {
+            (MatrixMut::Float(pre), MatrixMut::Float(act)) => {
+                let input = input.and_then(|x| if let Matrix::Float(x) = x { Some(Operand::new(x)) } else { None });
+                let (pre, act) = (Grid::new(pre), Grid::new(act));
+                Target {
+                    sums: Some(pre),
+                    finish: Some(Finish::Float(Activated { activation, input, pre, act })),
+                    ..self
+                }
+            }
+            (MatrixMut::Half(pre), MatrixMut::Half(act)) => {
+                let input = input.and_then(|x| if let Matrix::Half(x) = x { Some(Operand::new(x)) } else { None });
+                let (pre, act) = (Grid::new(pre), Grid::new(act));
+                Target { finish: Some(Finish::Half(Activated { activation, input, pre, act })), ..self }
+            }
+            _ => unreachable!("checked to be of one type"),
+        }
+    }
+
+    /// Whether sums of several blocks of depth have no place to add up in.
+    pub fn lacks_sums(&self) -> bool {
+        self.sums.is_none()
+    }
+
+    /// The same with a place for sums.
+    pub fn with_sums(self, sums: Grid<'a, f32>) -> Target<'a> {
+        Target { sums: Some(sums), ..self }
+    }
+
+    /// Whether the last block's sums go through a strip to [`Target::finish`].
+    pub fn is_finished(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Whether a block's sums are added to what `sums` holds; if not, it must not be read.
+    fn adds(&self, step: Step) -> bool {
+        !step.first || self.adds
+    }
+
+    fn sums(&self) -> &Grid<'a, f32> {
+        self.sums.as_ref().expect("given by the product where there are several blocks")
+    }
+
+    /// What the microkernel does with the sums of `a` (packed, `units` by rows) and `b` (packed, `units` by columns).
+    ///
+    /// While the tile is in use nobody else may use these rows and columns of the output.
+    #[inline(always)]
+    pub fn tile<'t>(
+        &'t self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        step: Step,
+        units: usize,
+        a: &'t [u32],
+        b: &'t [u32],
+    ) -> Tile<'t> {
+        let sums = self.sums();
+        Tile {
+            units,
+            rows: rows.len(),
+            columns: columns.len(),
+            a,
+            b,
+            c: sums.start(&rows, &columns),
+            c_stride: sums.row_stride(),
+            add: self.adds(step),
+            bias: self.bias.filter(|_| step.last).map(|bias| &bias[columns.clone()]),
+            residual: self.residual.as_ref().filter(|_| step.last),
+            row: rows.start,
+            column: columns.start,
+        }
+    }
+
+    /// Finishes the last block's sums of `rows` and `columns` (at most [`STRIPE`]): those of a row are in `strip`,
+    /// [`STRIPE`] from one row to the next, and are changed.
+    ///
+    /// # Safety
+    /// While the call runs nobody else may use these elements of the output.
+    pub unsafe fn finish(&self, isa: Isa, rows: Range<usize>, columns: Range<usize>, step: Step, strip: &mut [f32]) {
+        for (i, sums) in rows.zip(strip.chunks_mut(STRIPE)) {
+            // SAFETY: passed on from the caller.
+            unsafe { self.finish_row(isa, i, columns.clone(), step, &mut sums[..columns.len()]) };
+        }
+    }
+
+    /// Writes a block's `sums` to row `i` from column `j` on, as the microkernels do; they are changed.
+    ///
+    /// # Safety
+    /// While the call runs nobody else may use these elements of the output.
+    pub unsafe fn write(&self, isa: Isa, i: usize, j: usize, step: Step, sums: &mut [f32]) {
+        let columns = j..j + sums.len();
+        if step.last && self.is_finished() {
+            // SAFETY: passed on from the caller.
+            return unsafe { self.finish_row(isa, i, columns, step, sums) };
+        }
+        // SAFETY: passed on from the caller.
+        let c = unsafe { self.sums().run_mut(i, columns.clone()) };
+        if self.adds(step) {
+            c.iter_mut().zip(&*sums).for_each(|(c, x)| *c += x);
+        } else {
+            c.copy_from_slice(sums);
+        }
+        if step.last {
+            self.add_terms(i, columns, c);
+        }
+    }
+
+    /// Adds bias and residual.
+    fn add_terms(&self, i: usize, columns: Range<usize>, sums: &mut [f32]) {
+        if let Some(bias) = self.bias {
+            sums.iter_mut().zip(&bias[columns.clone()]).for_each(|(x, bias)| *x += bias);
+        }
+        if let Some(residual) = &self.residual {
+            sums.iter_mut().zip(residual.run(i, columns)).for_each(|(x, residual)| *x += residual);
+        }
+    }
+
+    /// # Safety
+    /// As for [`Target::finish`].
+    unsafe fn finish_row(&self, isa: Isa, i: usize, columns: Range<usize>, step: Step, sums: &mut [f32]) {
+        if !step.first {
+            // SAFETY: passed on from the caller; the slice is gone before the same elements may be written below.
+            let earlier = unsafe { self.sums().run_mut(i, columns.clone()) };
+            sums.iter_mut().zip(earlier).for_each(|(x, earlier)| *x = *earlier + *x);
+        }
+        self.add_terms(i, columns.clone(), sums);
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match self.finish.as_ref().expect("asked before") {
+                Finish::Round(c) => dispatch(isa, Round { sums, c: c.run_mut(i, columns) }),
+                Finish::Float(activated) => activated.finish_row(isa, i, columns, sums),
+                Finish::Half(activated) => activated.finish_row(isa, i, columns, sums),
+            }
+        }
+    }
+}
+
+impl<E: Element> Activated<'_, E> {
+    /// # Safety
+    /// As for [`Target::finish`].
+    unsafe fn finish_row(&self, isa: Isa, i: usize, columns: Range<usize>, sums: &[f32]) {
+        let activation = self.activation;
+        // SAFETY: passed on from the caller; the two are different matrices.
+        let (pre, act) = unsafe { (self.pre.run_mut(i, columns.clone()), self.act.run_mut(i, columns.clone())) };
+        match &self.input {
+            None => dispatch(isa, Forward { activation, sums, pre, act }),
+            Some(input) => dispatch(isa, Backward { activation, sums, input: input.run(i, columns), d_pre: pre, act }),
+        }
+    }
+}
+
+/// `c = sums`, rounded.
+struct Round<'a> {
+    sums: &'a [f32],
+    c: &'a mut [bf16],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+    const BF16: bool = true;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.sums.len()).step_by(LANES) {
+            bf16::store_at(s, self.c, at, s.load_at(self.sums, at, 0.0));
+        }
+    }
+}
+
+/// `pre = sums`, `act = f(sums)`
+struct Forward<'a, E> {
+    activation: Activation,
+    sums: &'a [f32],
+    pre: &'a mut [E],
+    act: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Forward<'_, E> {
+    type Output = ();
+    const BF16: bool = E::HALF;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.sums.len()).step_by(LANES) {
+            let x = s.load_at(self.sums, at, 0.0);
+            E::store_at(s, self.pre, at, x);
+            E::store_at(s, self.act, at, self.activation.value(s, x));
+        }
+    }
+}
+
+/// `d_pre = sums * f'(input)`, `act = f(input)`
+struct Backward<'a, E> {
+    activation: Activation,
+    sums: &'a [f32],
+    input: &'a [E],
+    d_pre: &'a mut [E],
+    act: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Backward<'_, E> {
+    type Output = ();
+    const BF16: bool = E::HALF;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.sums.len()).step_by(LANES) {
+            let (value, slope) = self.activation.value_and_slope(s, E::load_at(s, self.input, at, 0.0));
+            E::store_at(s, self.d_pre, at, s.mul(s.load_at(self.sums, at, 0.0), slope));
+            E::store_at(s, self.act, at, value);
+        }
+    }
+}

@@ -48,7 +48,7 @@ def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration
     step = timed(steps.step, 0.75 * seconds, least=2)
     steps.loss()
     forward = timed(steps.loss, 0.2 * seconds)
-    return Calibration(step.median, forward.median, f"{step.calls} steps of this model were made")
+    return Calibration(step.median, forward.median, f"{step.calls} steps of this model")
 
 
 def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int, seconds: float) -> Calibration:
@@ -63,7 +63,7 @@ def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int, seconds: flo
     return Calibration(
         backward * config.gradient_accumulation_steps + update,
         forward,
-        f"passes of {windows} of {config.batch_size} windows through 1 and 2 of {model.n_layer} blocks were made",
+        f"passes of {windows} of {config.batch_size} windows through 1 and 2 of {model.n_layer} blocks",
     )
 
 

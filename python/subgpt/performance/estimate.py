@@ -1,5 +1,6 @@
 """`estimate`: what a training run will take, before it is started."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from subgpt.errors import ConfigError
@@ -55,7 +56,8 @@ class Estimate:
 def estimate(model: GPTConfig, config: TrainConfig | None = None, *, seconds: float = 2.0) -> Estimate:
     """Foretell memory and time of training a model of this shape on this machine.
 
-    model: the shape. config: the settings of the run, `TrainConfig()` if not given. seconds: how long real
+    model: the shape. config: the settings of the run, `TrainConfig()` if not given; its output_dir is not
+    touched, only counted with what it takes to draw a run's losses. seconds: how long real
     steps may be timed (see `subgpt.performance.calibrate`); 0 for memory alone.
 
     >>> seen = estimate(GPTConfig.preset("nano"), TrainConfig(batch_size=4), seconds=0)
@@ -68,7 +70,7 @@ def estimate(model: GPTConfig, config: TrainConfig | None = None, *, seconds: fl
     if not isinstance(settings, TrainConfig):
         raise ConfigError(f"estimate: config is {type(settings).__name__}; give a TrainConfig")
     settings = settings.resolved(model.block_size)
-    process = _this_process()
+    process = _this_process(draws=settings.output_dir is not None)
     native = native_memory(model, settings)
     time = calibrate(model, settings, seconds) if seconds > 0 else None
     return Estimate(
@@ -86,11 +88,18 @@ def estimate(model: GPTConfig, config: TrainConfig | None = None, *, seconds: fl
     )
 
 
-def _this_process() -> int:
-    """Give the memory that the process has before the run, with all that a run imports."""
+def _this_process(draws: bool) -> int:
+    """Give the memory of this process without the run's own, with all that a run imports.
+
+    draws: the run has a directory, and so a picture of its losses at its end if matplotlib is there.
+    """
     import subgpt.tokenizer
     import subgpt.training.pretrain  # noqa: F401
 
+    if draws:
+        with suppress(ImportError):
+            import matplotlib.backends.backend_agg
+            import matplotlib.figure  # noqa: F401
     return resident() or 0
 
 

@@ -39,7 +39,8 @@ def estimate(
     from subgpt.performance.estimate import estimate as foretell
 
     model, training = model_and_training(config, {"preset": preset, "dtype": AUTO}, settings)
-    seen = foretell(model, training, seconds=seconds)
+    out()  # as a run's own command it has rich and a directory
+    seen = foretell(model, training.replace(output_dir="run"), seconds=seconds)
     if json:
         print_json(estimate_json(seen))
     else:

@@ -5,9 +5,10 @@
     python benches/scaling/scaling.py -o scaling --png                # with pictures (pip install 'subgpt[plot]')
 
 A step is forward, backward, clipping and AdamW on random tokens. Each point trains for `--seconds`, at least
-two steps after one that is not counted, and takes the median step. For each sweep there is a table, a CSV file
-in the folder of `-o`, and the exponent a of cost per token ~ x^a fitted by least squares on logarithms, beside
-the exponent that the arithmetic alone predicts over the same points:
+two steps after one that is not counted, and takes the fastest step, since company on a shared machine only
+slows steps down. For each sweep there is a table, a CSV file in the folder of `-o`, and the exponent a of cost
+per token ~ x^a fitted by least squares on logarithms, beside the exponent that the arithmetic alone predicts
+over the same points:
 
     operations per token = 6 W + 6 L T C
 
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ def measure(point: Point, seconds: float) -> Measured:
         model.zero_grad()
         times.append(time.perf_counter() - begin)
     assert model.num_params() == point.params
-    return Measured(point, point.x or point.params, statistics.median(times[1:]), len(times) - 1)
+    return Measured(point, point.x or point.params, min(times[1:]), len(times) - 1)
 
 
 def run(name: str, args: argparse.Namespace) -> Iterator[Measured]:

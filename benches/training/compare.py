@@ -16,11 +16,12 @@ OpenMP preloaded, and KMP_AFFINITY=granularity=fine,compact,1,0; so does "tuned-
 
 Each side is a process of its own on the same cores; the one that waits is stopped. Both start from the same
 weights and see the same batches, and their losses must agree (float32 to 1e-3, bfloat16 to 2e-2, relative)
-before anything is timed. The sides alternate, in A eight steps at a time since its steps are short. The ratio is
-the median over the pairs during which other programs took less than 5 % of the cores (`quiet.py` says why); the
-bench waits for such moments, `--patience` seconds in all, and stores every pair. Memory is the peak resident
-set of each process since its model was made, and what was resident before (interpreter and libraries). Without
-torch only subgpt's own time is printed.
+before anything is timed. The sides alternate, in A eight steps at a time since its steps are short. The ratio
+is the median over the pairs during which other programs took less than 5 % of the cores (`quiet.py` says why);
+the bench waits for such moments, `--patience` seconds in all, and stores every pair. Where none come,
+`--threads 1 --clock cpu` times the processor's work on one thread, which company hardly changes. Memory is the
+peak resident set of each process since its model was made, and what was resident before (interpreter and
+libraries). Without torch only subgpt's own time is printed.
 """
 
 from __future__ import annotations
@@ -93,10 +94,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=3, help="pairs before, whose losses are compared")
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for a quiet machine")
     parser.add_argument("--threads", type=int, default=subgpt.get_num_threads())
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu needs --threads 1")
     parser.add_argument("--json", help="write everything measured into this file")
     args = parser.parse_args()
     if args.steps < 1 or args.warmup < 1 or (args.turn is not None and args.turn < 1):
         parser.error("--steps, --turn and --warmup are 1 or more")
+    if args.clock == "cpu" and args.threads != 1:
+        parser.error("--clock cpu needs --threads 1: threads that spin would count as work")
     return args
 
 
@@ -145,26 +149,24 @@ def check(losses: dict[str, list[float]], tolerance: float) -> None:
 def race(sides: dict[str, Process], args: argparse.Namespace, turn: int) -> list[dict[str, Any]]:
     """Time pairs until `--steps` of them were quiet, or as many were noisy after patience was at its end."""
     rounds: list[dict[str, Any]] = []
-    patience = args.patience
-    while sum(map(is_quiet, rounds)) < args.steps and len(rounds) < 10 * args.steps:
+    patience = args.patience if args.clock == "wall" else 0
+    while sum(pair["counts"] for pair in rounds) < args.steps and len(rounds) < 10 * args.steps:
         if patience <= 0 and len(rounds) >= args.steps:
             break
         patience -= quiet.wait(patience)
-        rounds.append(timed(sides, args.warmup + len(rounds) % args.steps * turn, turn))
+        rounds.append(timed(sides, args.warmup + len(rounds) % args.steps * turn, turn, args.clock))
     return rounds
 
 
-def timed(sides: dict[str, Process], first: int, turn: int) -> dict[str, Any]:
+def timed(sides: dict[str, Process], first: int, turn: int, clock: str) -> dict[str, Any]:
     """Give each side a turn: mean seconds of a step, and what other programs took of the cores meanwhile."""
     result: dict[str, Any] = {"others": {}}
     for name, side in sides.items():
-        result[name] = statistics.fmean(side.turn("steps", first=first, count=turn)["seconds"])
+        reply = side.turn("steps", first=first, count=turn)
+        result[name] = statistics.fmean(reply["seconds" if clock == "wall" else "cpu"])
         result["others"][name] = round(side.others, 3)
+    result["counts"] = clock == "cpu" or max(result["others"].values()) < quiet.NOISY
     return result
-
-
-def is_quiet(pair: dict[str, Any]) -> bool:
-    return bool(max(pair["others"].values()) < quiet.NOISY)
 
 
 def summary(
@@ -173,12 +175,12 @@ def summary(
     peaks: dict[str, int],
     facts: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Give medians over the quiet pairs, or over all where there is none."""
-    calm = list(filter(is_quiet, rounds))
+    """Give medians over the pairs that count; where there is none, over all, and no ratio."""
+    calm = [pair for pair in rounds if pair["counts"]]
     counted = calm or rounds
-    ratios = [pair["torch"] / pair["subgpt"] for pair in counted] if "torch" in facts else []
+    ratios = [pair["torch"] / pair["subgpt"] for pair in calm] if "torch" in facts else []
     return {
-        "quiet_pairs": len(calm),
+        "counted_pairs": len(calm),
         "median_seconds": {name: statistics.median(pair[name] for pair in counted) for name in facts},
         "fastest_seconds": {name: min(pair[name] for pair in counted) for name in facts},
         "first_seconds": first,
@@ -189,7 +191,7 @@ def summary(
 
 def show(args: argparse.Namespace, setting: Setting, result: dict[str, Any]) -> None:
     print(f"setting {args.setting}: {setting}; {result['params']:,} parameters, {args.dtype}")
-    print(f"{args.threads} threads of {result['cpu']}, {result['isa']}, PyTorch {args.peer}")
+    print(f"threads: {args.threads}, on {result['cpu']}, {result['isa']}, PyTorch {args.peer}")
     print("side     ms/step  fastest  GFLOP/s  first step  peak memory  before the model")
     for name, seconds in result["median_seconds"].items():
         before = result["peer"]["before"] if name == "torch" else result["before"]
@@ -198,13 +200,15 @@ def show(args: argparse.Namespace, setting: Setting, result: dict[str, Any]) -> 
             f"{result['gflop'] / seconds:8.0f} {result['first_seconds'][name] * 1e3:8.0f} ms "
             f"{result['peak_bytes'][name] / 2**20:8.0f} MiB {before / 2**20:13.0f} MiB"
         )
-    calm, pairs = result["quiet_pairs"], len(result["rounds"])
     if result["ratio"]:
         print(f"ratio {result['ratio']:.2f} x, median of pairs")
-    if calm:
-        print(f"{calm} of {pairs} turns were quiet and count")
+    counted, pairs = result["counted_pairs"], len(result["rounds"])
+    if args.clock == "cpu":
+        print("processor time of one thread")
+    elif counted:
+        print(f"{counted} of {pairs} pairs of turns were quiet and count")
     else:
-        print(f"THE MACHINE WAS BUSY in each of {pairs} turns: these figures are no comparison; run again")
+        print(f"THE MACHINE WAS BUSY in each of {pairs} pairs: these figures are no comparison; run again")
 
 
 if __name__ == "__main__":

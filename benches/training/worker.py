@@ -73,12 +73,13 @@ def steps(side: Side, folder: Path, first: int, count: int) -> dict[str, Any]:
     ids, targets, rates = (
         np.array(np.load(folder / f"{name}.npy", mmap_mode="r")[part]) for name in ("ids", "targets", "rates")
     )
-    losses, seconds = [], []
+    losses, seconds, cpu = [], [], []
     for x, y, rate in zip(ids, targets, rates, strict=True):
-        begin = time.perf_counter()
+        begin, work = time.perf_counter(), time.process_time()
         losses.append(side.step(x, y, float(rate)))
         seconds.append(time.perf_counter() - begin)
-    return {"losses": losses, "seconds": seconds}
+        cpu.append(time.process_time() - work)
+    return {"losses": losses, "seconds": seconds, "cpu": cpu}
 
 
 def evaluate(side: Side, folder: Path) -> float:

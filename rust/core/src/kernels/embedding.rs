@@ -5,9 +5,9 @@
 //! add_positions:  x[b * t + i] += weight[first + i]        dweight[first + i] += sum over b of dx[b * t + i]
 //! ```
 //!
-//! `weight` `(V, C)` or `(block_size, C)`, `out`, `dout`, `x`, `dx` `(rows, C)`. The scatter of the backward pass sorts
-//! the positions by id (a stable counting sort), then each row of `dweight` adds up its own positions in order: no
-//! atomics, and the same bits for any number of threads.
+//! `weight` `(V, C)` or `(block_size, C)`, `out`, `dout`, `x`, `dx` `(rows, C)`. A task of the backward
+//! pass owns columns of `dweight` and visits all positions in order: neither atomics nor sorting, and the same bits for
+//! any number of threads.
 //!
 //! `torch.nn.functional.embedding`.
 
@@ -16,6 +16,7 @@ use super::rows::{self, check_rows};
 use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
+use std::ops::Range;
 
 /// Gathers the rows of `weight` that `ids` name.
 pub fn embedding<W: Element, Y: Element>(weight: ArrayView2<W>, ids: &[u32], out: ArrayViewMut2<Y>) -> Result<()> {
@@ -57,15 +58,32 @@ pub fn embedding_backward<D: Element>(ids: &[u32], dout: ArrayView2<D>, dweight:
     check_rows!(OP, [vocab_size, c], dweight);
     check_rows!(OP, [ids.len(), c], dout);
     check::ids(OP, ids, vocab_size)?;
-    if ids.is_empty() || c == 0 {
-        return Ok(()); // the table of starts would be as long as a vocabulary that costs nothing
-    }
-    let (isa, sorted) = (isa::current(), Sorted::new(ids, vocab_size));
-    let parts = rows::blocks_mut(dweight, rows::BLOCK);
-    rows::each(ids.len() * c, parts, |i, dweight| {
-        dispatch(isa, Scatter { sorted: &sorted, first: i * rows::BLOCK, dout, dweight });
-    });
+    let (isa, size) = (isa::current(), if c > 4 * PIECE { 2 * PIECE } else { PIECE });
+    let parts = rows::columns_mut(dweight, size);
+    rows::each(ids.len() * c, parts, |_, (columns, dweight)| dispatch(isa, Scatter { ids, columns, dout, dweight }));
     Ok(())
+}
+
+/// Columns of a task of the scatter: four vectors.
+const PIECE: usize = 4 * LANES;
+
+/// The columns of a task: each position adds its piece, in order, to that of its id.
+struct Scatter<'a, D> {
+    ids: &'a [u32],
+    columns: Range<usize>,
+    dout: ArrayView2<'a, D>,
+    dweight: ArrayViewMut2<'a, f32>,
+}
+
+impl<D: Element> Kernel for Scatter<'_, D> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for (i, &id) in self.ids.iter().enumerate() {
+            let piece = &rows::row(&self.dout, i)[self.columns.clone()];
+            add(s, rows::row_mut(&mut self.dweight, id as usize), piece);
+        }
+    }
 }
 
 /// Adds the embeddings of positions `first..first + t` to each of the sequences of `t` rows in `x`.
@@ -81,13 +99,31 @@ pub fn add_positions<W: Element, X: Element>(
     check_rows!(OP, [weight.nrows(), c], weight);
     check_positions(OP, weight.nrows(), first, t, n)?;
     let (isa, size) = (isa::current(), rows::task_rows(c));
-    rows::each(n * c, rows::blocks_mut(x, size), |i, mut x| {
-        for at in 0..x.nrows() {
-            let position = first + (i * size + at) % t;
-            dispatch(isa, Add { x: rows::row_mut(&mut x, at), y: rows::row(&weight, position) });
-        }
+    rows::each(n * c, rows::blocks_mut(x, size), |i, x| {
+        dispatch(isa, AddTable { weight, first, t, from: i * size, x });
     });
     Ok(())
+}
+
+/// The rows of `x` from the one that is row `from` of them all.
+struct AddTable<'a, W, X> {
+    weight: ArrayView2<'a, W>,
+    first: usize,
+    t: usize,
+    from: usize,
+    x: ArrayViewMut2<'a, X>,
+}
+
+impl<W: Element, X: Element> Kernel for AddTable<'_, W, X> {
+    type Output = ();
+    const BF16: bool = X::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for i in 0..self.x.nrows() {
+            let position = self.first + (self.from + i) % self.t;
+            add(s, rows::row_mut(&mut self.x, i), rows::row(&self.weight, position));
+        }
+    }
 }
 
 /// The gradient of [`add_positions`], added to `dweight`.
@@ -105,15 +141,29 @@ pub fn add_positions_backward<D: Element>(
     let isa = isa::current();
     let (_, used) = dweight.split_at(Axis(0), first);
     let (used, _) = used.split_at(Axis(0), t);
-    rows::each(n * c, rows::blocks_mut(used, 8), |i, mut dweight| {
-        for at in 0..dweight.nrows() {
-            let row = rows::row_mut(&mut dweight, at);
-            for from in (i * 8 + at..n).step_by(t.max(1)) {
-                dispatch(isa, Add { x: row, y: rows::row(&dx, from) });
+    rows::each(n * c, rows::blocks_mut(used, 8), |i, dweight| dispatch(isa, AddUp { dx, t, first: i * 8, dweight }));
+    Ok(())
+}
+
+/// The rows of `dweight` from that of position `first` on.
+struct AddUp<'a, D> {
+    dx: ArrayView2<'a, D>,
+    t: usize,
+    first: usize,
+    dweight: ArrayViewMut2<'a, f32>,
+}
+
+impl<D: Element> Kernel for AddUp<'_, D> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for i in 0..self.dweight.nrows() {
+            let row = rows::row_mut(&mut self.dweight, i);
+            for from in (self.first + i..self.dx.nrows()).step_by(self.t) {
+                add(s, row, rows::row(&self.dx, from));
             }
         }
-    });
-    Ok(())
+    }
 }
 
 /// `rows` must be whole sequences of `t`, whose positions must lie within the table.
@@ -129,72 +179,11 @@ fn check_positions(op: &'static str, table: usize, first: usize, t: usize, rows:
 }
 
 /// `x += y`
-struct Add<'a, X, Y> {
-    x: &'a mut [X],
-    y: &'a [Y],
-}
-
-impl<X: Element, Y: Element> Kernel for Add<'_, X, Y> {
-    type Output = ();
-    const BF16: bool = X::HALF;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        add(s, self.x, self.y);
-    }
-}
-
 #[inline(always)]
 fn add<S: Simd, X: Element, Y: Element>(s: S, x: &mut [X], y: &[Y]) {
     for at in (0..x.len()).step_by(LANES) {
         let sum = s.add(X::load_at(s, x, at, 0.0), Y::load_at(s, y, at, 0.0));
         X::store_at(s, x, at, sum);
-    }
-}
-
-/// The positions of every id, in rising order.
-struct Sorted {
-    /// `positions[starts[id]..starts[id + 1]]` are those of `id`.
-    starts: Vec<usize>,
-    positions: Vec<usize>,
-}
-
-impl Sorted {
-    fn new(ids: &[u32], vocab_size: usize) -> Self {
-        let mut starts = vec![0; vocab_size + 1];
-        ids.iter().for_each(|&id| starts[id as usize + 1] += 1);
-        for id in 0..vocab_size {
-            starts[id + 1] += starts[id];
-        }
-        let (mut next, mut positions) = (starts.clone(), vec![0; ids.len()]);
-        for (position, &id) in ids.iter().enumerate() {
-            positions[next[id as usize]] = position;
-            next[id as usize] += 1;
-        }
-        Sorted { starts, positions }
-    }
-
-    fn of(&self, id: usize) -> &[usize] {
-        &self.positions[self.starts[id]..self.starts[id + 1]]
-    }
-}
-
-/// The ids from `first` on, one for each row of `dweight`.
-struct Scatter<'a, D> {
-    sorted: &'a Sorted,
-    first: usize,
-    dout: ArrayView2<'a, D>,
-    dweight: ArrayViewMut2<'a, f32>,
-}
-
-impl<D: Element> Kernel for Scatter<'_, D> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        for i in 0..self.dweight.nrows() {
-            for &position in self.sorted.of(self.first + i) {
-                add(s, rows::row_mut(&mut self.dweight, i), rows::row(&self.dout, position));
-            }
-        }
     }
 }
 

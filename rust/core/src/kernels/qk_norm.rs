@@ -192,7 +192,7 @@ impl Held {
 
     #[inline(always)]
     fn load<S: Simd>(&self, s: S, k: usize) -> [S::V; 2] {
-        [0, LANES].map(|at| s.load_at(&self.0, 2 * LANES * k + at, 0.0))
+        [s.load_at(&self.0, 2 * LANES * k, 0.0), s.load_at(&self.0, 2 * LANES * k + LANES, 0.0)]
     }
 
     #[inline(always)]
@@ -266,8 +266,9 @@ fn hold<S: Simd, T: Turn, E: Element>(s: S, head: &[E], held: &mut Held) -> f32 
 fn write<S: Simd, T: Turn, E: Element>(s: S, held: &Held, rstd: f32, how: QkNorm, table: Table, y: &mut [E]) {
     let ([before, behind], rstd, sign) = (how.gains(), s.splat(rstd), s.splat(Direction::Forward.sign()));
     for k in 0..T::steps(y.len()) {
-        let n = held.load(s, k).map(|v| s.mul(v, rstd));
-        let turned = T::turn(s, table, k, times::<S, T>(s, n, before, k), sign);
+        let [a, b] = held.load(s, k);
+        let n = times::<S, T>(s, [s.mul(a, rstd), s.mul(b, rstd)], before, k);
+        let turned = T::turn(s, table, k, n, sign);
         rope::store::<S, T, E>(s, y, k, times::<S, T>(s, turned, behind, k));
     }
 }
@@ -300,7 +301,7 @@ impl<E: Element, D: Element> Backward<'_, '_, E, D> {
     fn heads<S: Simd, T: Turn>(mut self, s: S) {
         let (how, dim) = (self.how, self.how.head_dim);
         let (mut n, mut dn) = (Held::new(&how), Held::new(&how));
-        let mut rstds = self.rstd.iter();
+        let (mut rstds, back) = (self.rstd.iter(), s.splat(Direction::Backward.sign()));
         for i in 0..self.d.nrows() {
             let table = how.table(self.first + i);
             let (Saved::Input(saved) | Saved::Output(saved)) = &self.saved;
@@ -310,15 +311,13 @@ impl<E: Element, D: Element> Backward<'_, '_, E, D> {
                 let (saved, d) = (&saved[at..at + dim], &mut d[at..at + dim]);
                 let rstd = rstds.next().copied();
                 for k in 0..T::steps(dim) {
-                    let v = rope::load::<S, T, E>(s, saved, k);
-                    n.store(
-                        s,
-                        k,
-                        match self.saved {
-                            Saved::Input(_) => v.map(|v| s.mul(v, s.splat(rstd.unwrap_or(1.0)))),
-                            Saved::Output(_) => T::turn(s, table, k, v, s.splat(Direction::Backward.sign())),
-                        },
-                    );
+                    let [a, b] = rope::load::<S, T, E>(s, saved, k);
+                    let by = s.splat(rstd.unwrap_or(1.0));
+                    let v = match self.saved {
+                        Saved::Input(_) => [s.mul(a, by), s.mul(b, by)],
+                        Saved::Output(_) => T::turn(s, table, k, [a, b], back),
+                    };
+                    n.store(s, k, v);
                 }
                 let sum = inwards::<S, T, D>(s, how, table, d, &n, &mut dn, self.dgain);
                 finish::<S, T, D>(s, rstd, sum / dim as f32, &n, &dn, d);
@@ -339,7 +338,7 @@ fn inwards<S: Simd, T: Turn, D: Element>(
     dgain: &mut [f32],
 ) -> f32 {
     let ([before, behind], mut sums) = (how.gains(), [s.splat(0.0); 2]);
-    let [onwards, back] = [Direction::Forward, Direction::Backward].map(|direction| s.splat(direction.sign()));
+    let (onwards, back) = (s.splat(Direction::Forward.sign()), s.splat(Direction::Backward.sign()));
     for k in 0..T::steps(dy.len()) {
         let (dy, n) = (rope::load::<S, T, D>(s, dy, k), n.load(s, k));
         let m = T::turn(s, table, k, times::<S, T>(s, dy, behind, k), back);
@@ -361,8 +360,8 @@ fn finish<S: Simd, T: Turn, D: Element>(s: S, rstd: Option<f32>, mean: f32, n: &
     for k in 0..T::steps(dx.len()) {
         let mut d = dn.load(s, k);
         if let Some(rstd) = rstd {
-            let n = n.load(s, k);
-            d = [0, 1].map(|i| s.mul(s.fma(n[i], s.splat(-mean), d[i]), s.splat(rstd)));
+            let (n, minus, rstd) = (n.load(s, k), s.splat(-mean), s.splat(rstd));
+            d = [s.mul(s.fma(n[0], minus, d[0]), rstd), s.mul(s.fma(n[1], minus, d[1]), rstd)];
         }
         rope::store::<S, T, D>(s, dx, k, d);
     }

@@ -222,19 +222,24 @@ impl Turn for Neighbours {
     #[inline(always)]
     fn turn<S: Simd>(s: S, table: Table, k: usize, [a, b]: [S::V; 2], sign: S::V) -> [S::V; 2] {
         let at = [2 * k * LANES, ((2 * k + 1) * LANES).min(table.cos.len())];
-        let one = |v: S::V, at: usize| {
-            let (cos, sin) = (s.load_at(table.cos, at, 0.0), s.mul(s.load_at(table.sin, at, 0.0), sign));
-            s.add(s.mul(v, cos), s.mul(swap_neighbours(s, v), sin))
-        };
-        [one(a, at[0]), one(b, at[1])]
+        [turn_neighbours(s, table, at[0], a, sign), turn_neighbours(s, table, at[1], b, sign)]
     }
+}
+
+#[inline(always)]
+fn turn_neighbours<S: Simd>(s: S, table: Table, at: usize, v: S::V, sign: S::V) -> S::V {
+    let (cos, sin) = (s.load_at(table.cos, at, 0.0), s.mul(s.load_at(table.sin, at, 0.0), sign));
+    s.add(s.mul(v, cos), s.mul(swap_neighbours(s, v), sin))
 }
 
 /// `v1 v0 v3 v2 ..`; the compiler makes one shuffle of it.
 #[inline(always)]
 fn swap_neighbours<S: Simd>(s: S, v: S::V) -> S::V {
-    let x = s.to_array(v);
-    s.load(&std::array::from_fn(|i| x[i ^ 1]))
+    let (x, mut y) = (s.to_array(v), [0.0; LANES]);
+    for i in 0..LANES {
+        y[i] = x[i ^ 1];
+    }
+    s.load(&y)
 }
 
 /// Heads that do not turn.
@@ -266,7 +271,8 @@ fn neighbours(dim: usize, k: usize) -> [Range<usize>; 2] {
 /// The two vectors of step `k` of a head, or of a gain, which has its shape.
 #[inline(always)]
 pub(super) fn load<S: Simd, T: Turn, E: Element>(s: S, head: &[E], k: usize) -> [S::V; 2] {
-    T::places(head.len(), k).map(|place| E::load_at(s, &head[place], 0, 0.0))
+    let [a, b] = T::places(head.len(), k);
+    [E::load_at(s, &head[a], 0, 0.0), E::load_at(s, &head[b], 0, 0.0)]
 }
 
 /// Writes the two vectors of step `k`.

@@ -70,6 +70,21 @@ pub(super) fn blocks_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>, rows: usize
     blocks
 }
 
+/// `view` in blocks of `size` columns, the last one narrower.
+pub(super) fn columns_mut<'a, E: Element>(
+    view: ArrayViewMut2<'a, E>,
+    size: usize,
+) -> Vec<(Range<usize>, ArrayViewMut2<'a, E>)> {
+    let (columns, mut rest, mut blocks) = (view.ncols(), view, Vec::new());
+    for from in (0..columns).step_by(size) {
+        let end = columns.min(from + size);
+        let (block, behind) = rest.split_at(Axis(1), end - from);
+        blocks.push((from..end, block));
+        rest = behind;
+    }
+    blocks
+}
+
 /// The place of a task of a kernel that works element by element: its first row and its columns.
 #[derive(Clone)]
 pub(super) struct Tile {
@@ -87,15 +102,10 @@ impl Tile {
 
 /// `view` in tiles: blocks of rows, or pieces of rows that are longer than a task.
 pub(super) fn tiles_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>) -> Vec<(Tile, ArrayViewMut2<'a, E>)> {
-    let columns = view.ncols();
-    let (size, mut tiles) = (task_rows(columns), Vec::new());
+    let (size, mut tiles) = (task_rows(view.ncols()), Vec::new());
     for (i, block) in blocks_mut(view, size).into_iter().enumerate() {
-        let mut rest = block;
-        for from in (0..columns).step_by(TASK) {
-            let end = columns.min(from + TASK);
-            let (piece, behind) = rest.split_at(Axis(1), end - from);
-            tiles.push((Tile { first: i * size, columns: from..end }, piece));
-            rest = behind;
+        for (columns, piece) in columns_mut(block, TASK) {
+            tiles.push((Tile { first: i * size, columns }, piece));
         }
     }
     tiles

@@ -12,6 +12,7 @@ transformers = pytest.importorskip(
     "transformers", reason="transformers is an extra: pip install 'subgpt[parity]'"
 )
 
+MODERN = {"norm": "rms_norm", "position": "rotary", "mlp": "gated", "activation": "silu", "bias": False}
 TEXT = "A model that is saved here is opened there, and both say the same. " * 40
 
 
@@ -24,8 +25,30 @@ TEXT = "A model that is saved here is opened there, and both say the same. " * 4
         {"bias": False},
         {"tie_embeddings": False},
         {"activation": "gelu_new", "n_inner": 77, "norm_eps": 1e-6},
+        {"activation": "relu2"},
+        {**MODERN, "qk_norm": True},
+        {
+            **MODERN,
+            "qk_norm": True,
+            "tie_embeddings": False,
+            "n_kv_head": 1,
+            "rope_theta": 5e4,
+            "n_inner": 50,
+        },
+        {**MODERN, "norm_eps": 1e-6},
+        {**MODERN, "tie_embeddings": False, "n_kv_head": 1},
     ],
-    ids=["plain", "no-bias", "untied", "gelu-new"],
+    ids=[
+        "plain",
+        "no-bias",
+        "untied",
+        "gelu-new",
+        "relu2",
+        "qwen3",
+        "qwen3-untied",
+        "llama",
+        "llama-untied",
+    ],
 )
 def test_transformers_opens_a_run_as_it_is(tmp_path, level, changes):
     tok = subgpt.Tokenizer.train(iter([TEXT]), level=level, vocab_size=300 if level == "subword" else None)

@@ -59,6 +59,7 @@ def rates(base: str, *values: float, **others: Any) -> list[Row]:
 
 
 WSD = {"lr_scheduler_type": "warmup_stable_decay", "min_learning_rate": 0.0}
+MUON = {"optimizer": "muon", "muon_learning_rate": 0.02}
 ROWS = [
     Row("nanogpt-cpu"),
     *rates("nanogpt-cpu", 1e-3, 6e-3),
@@ -74,8 +75,10 @@ ROWS = [
     Row("gated silu, decay over two fifths", "gated silu", training=WSD),
     Row("gated silu, decay over three fifths", "gated silu", training={**WSD, "num_decay_steps": 1200}),
     Row("gated silu, untied", "gated silu", {"tie_embeddings": False}),
-    Row("relu2, muon", "relu2", training={"optimizer": "muon"}),
-    Row("gated silu, muon", "gated silu", training={"optimizer": "muon"}),
+    Row("relu2, muon", "relu2", training=MUON),
+    Row("gated silu, muon", "gated silu", training=MUON),
+    Row("gated silu, muon, rate 0.04", "gated silu, muon", training={"muon_learning_rate": 0.04}),
+    Row("gated silu, muon, rate 0.01", "gated silu, muon", training={"muon_learning_rate": 0.01}),
     Row("gated silu, muon, decay over two fifths", "gated silu, muon", training=WSD),
     Row("nano-modern", None, {"preset": "nano-modern"}),
 ]

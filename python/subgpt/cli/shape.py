@@ -33,12 +33,14 @@ SHAPE = [
     Setting("mlp", str, "plain or gated", None, _PANEL),
     Setting("activation", str, "gelu (exact), gelu_new (GPT-2's), relu2; silu if gated", None, _PANEL),
     Setting("norm", str, "layer_norm or rms_norm", None, _PANEL),
-    Setting("norm_gain", bool, "a learned factor for each column of a norm", True, _PANEL),
+    Setting("norm_gain", bool, "a learned factor for each column of a norm", None, _PANEL, can_be_on=True),
     Setting("position", str, "learned or rotary", None, _PANEL),
-    Setting("rope_theta", float, "base of the wave lengths of rotary positions", 10000.0, _PANEL),
+    Setting(
+        "rope_theta", float, "base of the wave lengths of rotary positions; 10000 is usual", None, _PANEL
+    ),
     Setting("qk_norm", bool, "norm the queries and keys of each head", None, _PANEL, can_be_on=True),
-    Setting("bias", bool, "biases in linear layers and norms", True, _PANEL),
-    Setting("tie_embeddings", bool, "the output layer is the token embedding", True, _PANEL),
+    Setting("bias", bool, "biases in linear layers and norms", None, _PANEL, can_be_on=True),
+    Setting("tie_embeddings", bool, "the output layer is the token embedding", None, _PANEL, can_be_on=True),
 ]
 
 VOCAB_SIZE = Setting("vocab_size", int, "tokens of the vocabulary; the preset's if not given", None, _PANEL)

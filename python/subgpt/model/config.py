@@ -133,6 +133,12 @@ class GPTConfig:
             return self.n_inner
         return 4 * self.n_embd if self.mlp == "plain" else max(1, round(self.n_embd / 6)) * 16
 
+    @property
+    def block_weights(self) -> int:
+        """Number of weights in the matrices of one block."""
+        attention = 2 * self.n_embd * (self.n_embd + self.kv_heads * self.head_size)
+        return attention + (3 if self.mlp == "gated" else 2) * self.n_embd * self.inner_size
+
     def num_params(self) -> int:
         """Count the parameters of a model of this shape, without making it.
 
@@ -140,10 +146,9 @@ class GPTConfig:
         124439808
         """
         width, inner, kv = self.n_embd, self.inner_size, self.kv_heads * self.head_size
-        ups = 2 if self.mlp == "gated" else 1
-        block = width * (2 * width + 2 * kv) + (ups + 1) * width * inner
+        block = self.block_weights
         if self.bias:
-            block += (width + 2 * kv) + width + ups * inner + width
+            block += (width + 2 * kv) + width + (2 if self.mlp == "gated" else 1) * inner + width
         norm = width * (self.norm_gain + (self.bias and self.norm == "layer_norm"))
         heads = 2 * self.head_size if self.qk_norm and self.norm_gain else 0
         tables = self.vocab_size * (1 if self.tie_embeddings else 2)

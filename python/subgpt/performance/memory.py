@@ -14,8 +14,8 @@ from subgpt.training.config import TrainConfig
 LARGE = 1 << 30
 """Bytes of parameters from which on a model is not made only to be measured."""
 
-# Floats that each optimizer keeps for each parameter.
-_MOMENTS = {"adamw": 2, "sgd": 1, "lion": 1, "muon": 2}
+# Floats that each optimizer keeps for each weight of the blocks' matrices, and for every other parameter.
+_MOMENTS = {"adamw": (2, 2), "sgd": (1, 1), "lion": (1, 1), "muon": (1, 2)}
 
 
 def native_memory(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
@@ -34,8 +34,11 @@ def is_large(model: GPTConfig) -> bool:
 
 def optimizer_bytes(model: GPTConfig, config: TrainConfig) -> int:
     """Give the bytes of an optimizer's moments."""
-    moments = 0 if config.optimizer == "sgd" and config.momentum == 0 else _MOMENTS[config.optimizer]
-    return 4 * moments * model.num_params()
+    of_matrix, of_other = _MOMENTS[config.optimizer]
+    if config.optimizer == "sgd" and config.momentum == 0:
+        of_matrix = of_other = 0
+    matrices = model.n_layer * model.block_weights
+    return 4 * (of_matrix * matrices + of_other * (model.num_params() - matrices))
 
 
 def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:

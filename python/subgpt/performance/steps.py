@@ -87,8 +87,6 @@ def gflop(config: GPTConfig, batch_size: int, block_size: int) -> float:
     817
     """
     tokens = batch_size * block_size
-    width, kv = config.n_embd, config.kv_heads * config.head_size
-    block = 2 * width * (width + kv) + (3 if config.mlp == "gated" else 2) * width * config.inner_size
-    weights = config.n_layer * block + config.vocab_size * width
-    attention = 6 * config.n_layer * block_size * width * tokens
+    weights = config.n_layer * config.block_weights + config.vocab_size * config.n_embd
+    attention = 6 * config.n_layer * block_size * config.n_embd * tokens
     return (6 * tokens * weights + attention) / 1e9

@@ -64,7 +64,7 @@ fn add<S: Simd, E: Element, const N: usize>(s: S, rows: [&[E]; N], sums: &mut [f
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, on_each_isa, width, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, on_each_isa, width, within};
     use super::*;
     use ndarray::Array2;
     use proptest::prelude::*;
@@ -82,6 +82,17 @@ mod tests {
                 assert_close("out", &out, &want, 1e-5);
             });
         }
+    }
+
+    #[test]
+    fn bfloat16_is_summed_as_what_it_stands_for() {
+        let x = half(&matrix(&mut Noise::new(2), 131, 67, 1.0));
+        on_each_isa(|| {
+            let (mut wide, mut narrow) = (vec![1.0; 67], vec![1.0; 67]);
+            add_column_sums(full(&x).view(), &mut wide).unwrap();
+            add_column_sums(x.view(), &mut narrow).unwrap();
+            assert_eq!(wide, narrow);
+        });
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn add_column_sums<E: Element>(x: ArrayView2<E>, out: &mut [f32]) -> Result<
 }
 
 /// Rows that are added in one pass over the sums.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 struct AddRows<'a, E> {
     x: ArrayView2<'a, E>,
@@ -41,7 +41,11 @@ impl<E: Element> Kernel for AddRows<'_, E> {
     fn run<S: Simd>(self, s: S) {
         let mut i = self.rows.start;
         while i + AT_ONCE <= self.rows.end {
-            add(s, [0, 1, 2, 3].map(|k| rows::row(&self.x, i + k)), self.sums);
+            let mut group: [&[E]; AT_ONCE] = [&[]; AT_ONCE];
+            for k in 0..AT_ONCE {
+                group[k] = rows::row(&self.x, i + k);
+            }
+            add(s, group, self.sums);
             i += AT_ONCE;
         }
         for i in i..self.rows.end {

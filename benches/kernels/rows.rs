@@ -6,7 +6,7 @@
 //! runs within one call that holds the threads, as a training step does. Bytes are those of the arrays that must be read
 //! and written, each once.
 
-use ndarray::{Array2, Axis};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use std::time::Instant;
 use subgpt_core::kernels::Beta;
 use subgpt_core::kernels::column_sum::add_column_sums;
@@ -33,14 +33,49 @@ const STREAM: &[[usize; 2]] = &[[768, 128], [4096, 384], [1024, 768]];
 const MLP: &[[usize; 2]] = &[[768, 512], [4096, 1536], [1024, 3072]];
 const LOGITS: &[[usize; 2]] = &[[256, 65], [256, 50257]];
 
+/// A matrix that starts on a cache line, as the model's do.
+struct Aligned<E> {
+    data: Vec<E>,
+    from: usize,
+    shape: [usize; 2],
+}
+
+impl<E: Element> Aligned<E> {
+    fn new(shape: [usize; 2], number: impl Fn(usize, usize) -> f32) -> Self {
+        let len = shape[0] * shape[1];
+        let mut data = vec![E::from_f32(0.0); len + 64];
+        let from = data.as_ptr().align_offset(64).min(64);
+        for (i, x) in data[from..from + len].iter_mut().enumerate() {
+            *x = E::from_f32(number(i / shape[1], i % shape[1]));
+        }
+        Aligned { data, from, shape }
+    }
+
+    fn slice(&self) -> &[E] {
+        &self.data[self.from..self.from + self.shape[0] * self.shape[1]]
+    }
+
+    fn slice_mut(&mut self) -> &mut [E] {
+        &mut self.data[self.from..self.from + self.shape[0] * self.shape[1]]
+    }
+
+    fn view(&self) -> ArrayView2<'_, E> {
+        ArrayView2::from_shape(self.shape, self.slice()).expect("the slice has as many")
+    }
+
+    fn view_mut(&mut self) -> ArrayViewMut2<'_, E> {
+        ArrayViewMut2::from_shape(self.shape, self.slice_mut()).expect("the slice has as many")
+    }
+}
+
 /// The arrays of a call.
 struct Set<E> {
-    x: Array2<f32>,
-    dx: Array2<f32>,
+    x: Aligned<f32>,
+    dx: Aligned<f32>,
     /// Of twice the columns: gate and up, or input and output.
-    pair: Array2<E>,
-    y: Array2<E>,
-    d_pair: Array2<E>,
+    pair: Aligned<E>,
+    y: Aligned<E>,
+    d_pair: Aligned<E>,
 }
 
 /// What all calls of a shape share.
@@ -51,8 +86,8 @@ struct Small {
     rstd: Vec<f32>,
     ids: Vec<u32>,
     targets: Vec<i64>,
-    table: Array2<f32>,
-    d_table: Array2<f32>,
+    table: Aligned<f32>,
+    d_table: Aligned<f32>,
 }
 
 struct Case<E> {
@@ -85,10 +120,10 @@ fn cases<E: Element>() -> Vec<Case<E>> {
         case("add_column_sums", STREAM, [0, 1], |o, a| add_column_sums(a.y.view(), &mut o.sums[0]).unwrap()),
         case("add_column_sums", MLP, [0, 1], |o, a| add_column_sums(a.y.view(), &mut o.sums[0]).unwrap()),
         case("add_assign", STREAM, [2, 1], |_, a| {
-            add_assign(a.x.as_slice_mut().unwrap(), a.y.as_slice().unwrap()).unwrap();
+            add_assign(a.x.slice_mut(), a.y.slice()).unwrap();
         }),
         case("dropout", STREAM, [0, 2], |_, a| {
-            dropout(a.y.as_slice_mut().unwrap(), Dropout { p: 0.1, seed: 1, substream: 2 }).unwrap();
+            dropout(a.y.slice_mut(), Dropout { p: 0.1, seed: 1, substream: 2 }).unwrap();
         }),
         case("embedding", STREAM, [1, 1], |o, a| embedding(o.table.view(), &o.ids, a.y.view_mut()).unwrap()),
         case("embedding_backward", STREAM, [2, 1], |o, a| {
@@ -101,29 +136,29 @@ fn cases<E: Element>() -> Vec<Case<E>> {
             add_positions_backward(a.x.view(), T, 0, o.d_table.view_mut()).unwrap();
         }),
         case("swiglu", MLP, [0, 3], |_, a| {
-            let (gate, up) = a.pair.view().split_at(Axis(1), a.y.ncols());
+            let (gate, up) = a.pair.view().split_at(Axis(1), a.y.shape[1]);
             swiglu(gate, up, a.y.view_mut()).unwrap();
         }),
         case("swiglu_backward", MLP, [0, 5], |_, a| {
-            let (gate, up) = a.pair.view().split_at(Axis(1), a.y.ncols());
-            let (dgate, dup) = a.d_pair.view_mut().split_at(Axis(1), a.y.ncols());
+            let (gate, up) = a.pair.view().split_at(Axis(1), a.y.shape[1]);
+            let (dgate, dup) = a.d_pair.view_mut().split_at(Axis(1), a.y.shape[1]);
             swiglu_backward(gate, up, a.y.view(), dgate, dup).unwrap();
         }),
         case("qk_norm", STREAM, [0, 2], |o, a| {
             with_heads(|how| {
-                let heads = a.y.ncols() / HEAD * a.y.nrows();
+                let heads = a.y.shape[1] / HEAD * a.y.shape[0];
                 qk_norm_inplace(how, a.y.view_mut(), &mut o.rstd[..heads]).unwrap();
             })
         }),
         case("qk_norm_backward", STREAM, [0, 3], |o, a| {
             with_heads(|how| {
-                let heads = a.y.ncols() / HEAD * a.y.nrows();
-                let (kept, _) = a.pair.view().split_at(Axis(1), a.y.ncols());
+                let heads = a.y.shape[1] / HEAD * a.y.shape[0];
+                let (kept, _) = a.pair.view().split_at(Axis(1), a.y.shape[1]);
                 qk_norm_backward(how, Saved::Output(kept), &o.rstd[..heads], a.y.view_mut(), None).unwrap();
             })
         }),
         case("cross_entropy_gradient", LOGITS, [1, 1], |o, a| {
-            let (x, d, losses) = (a.x.view_mut(), a.y.view_mut(), &mut o.rstd[..o.targets.len()]);
+            let (x, d, losses) = (a.x.view(), a.y.view_mut(), &mut o.rstd[..o.targets.len()]);
             cross_entropy_gradient(x, &o.targets, -100, 0.0, 1e-3, losses, d).unwrap();
         }),
         case("cross_entropy_inplace", LOGITS, [2, 0], |o, a| {
@@ -143,13 +178,12 @@ fn number(i: usize, j: usize) -> f32 {
 }
 
 fn set<E: Element>(n: usize, c: usize) -> Set<E> {
-    let element = |(i, j)| E::from_f32(number(i, j));
     Set {
-        x: Array2::from_shape_fn((n, c), |(i, j)| number(i, j)),
-        dx: Array2::zeros((n, c)),
-        pair: Array2::from_shape_fn((n, 2 * c), element),
-        y: Array2::from_shape_fn((n, c), element),
-        d_pair: Array2::from_shape_fn((n, 2 * c), element),
+        x: Aligned::new([n, c], number),
+        dx: Aligned::new([n, c], number),
+        pair: Aligned::new([n, 2 * c], number),
+        y: Aligned::new([n, c], number),
+        d_pair: Aligned::new([n, 2 * c], number),
     }
 }
 
@@ -164,8 +198,8 @@ fn small(n: usize, c: usize) -> Small {
         rstd: vec![0.9; n * c.div_ceil(HEAD)],
         ids: (0..n).map(|i| id(i).min(vocab as u32 - 1)).collect(),
         targets: (0..n).map(|i| (i * 31 % c) as i64).collect(),
-        table: Array2::from_elem((vocab, c), 0.5),
-        d_table: Array2::zeros((vocab, c)),
+        table: Aligned::new([vocab, c], |_, _| 0.5),
+        d_table: Aligned::new([vocab, c], |_, _| 0.0),
     }
 }
 

@@ -27,7 +27,7 @@ pub fn add_column_sums<E: Element>(x: ArrayView2<E>, out: &mut [f32]) -> Result<
 }
 
 /// Rows that are added in one pass over the sums.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 struct AddRows<'a, E> {
     x: ArrayView2<'a, E>,
@@ -41,7 +41,11 @@ impl<E: Element> Kernel for AddRows<'_, E> {
     fn run<S: Simd>(self, s: S) {
         let mut i = self.rows.start;
         while i + AT_ONCE <= self.rows.end {
-            add(s, [0, 1, 2, 3].map(|k| rows::row(&self.x, i + k)), self.sums);
+            let mut group: [&[E]; AT_ONCE] = [&[]; AT_ONCE];
+            for k in 0..AT_ONCE {
+                group[k] = rows::row(&self.x, i + k);
+            }
+            add(s, group, self.sums);
             i += AT_ONCE;
         }
         for i in i..self.rows.end {
@@ -64,7 +68,7 @@ fn add<S: Simd, E: Element, const N: usize>(s: S, rows: [&[E]; N], sums: &mut [f
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, on_each_isa, width, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, on_each_isa, width, within};
     use super::*;
     use ndarray::Array2;
     use proptest::prelude::*;
@@ -82,6 +86,17 @@ mod tests {
                 assert_close("out", &out, &want, 1e-5);
             });
         }
+    }
+
+    #[test]
+    fn bfloat16_is_summed_as_what_it_stands_for() {
+        let x = half(&matrix(&mut Noise::new(2), 131, 67, 1.0));
+        on_each_isa(|| {
+            let (mut wide, mut narrow) = (vec![1.0; 67], vec![1.0; 67]);
+            add_column_sums(full(&x).view(), &mut wide).unwrap();
+            add_column_sums(x.view(), &mut narrow).unwrap();
+            assert_eq!(wide, narrow);
+        });
     }
 
     #[test]

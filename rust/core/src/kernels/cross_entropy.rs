@@ -9,14 +9,17 @@
 //! a gradient of zeros, whatever they hold. The loss is put together in f64 from differences to `m`, so that logits far
 //! from zero cost no digits. Taking the mean is the caller's: `scale` is 1 / (number of rows that count).
 //!
-//! [`cross_entropy_inplace`] makes loss and gradient in one visit of a row, and lays the gradient over the logits
-//! (Hsu et al.: "Liger kernel", 2024). `torch.nn.functional.cross_entropy` with `reduction="none"`.
+//! [`cross_entropy_gradient`] makes loss and gradient in one visit of a row: logits are read once, and the exponentials,
+//! which are computed once, stay in the second cache. [`cross_entropy_inplace`] lays the gradient over the logits (Hsu et
+//! al.: "Liger kernel", 2024). `torch.nn.functional.cross_entropy` with `reduction="none"`.
 
+use super::check;
 use super::rows::{self, check_rows};
-use super::{check, softmax};
+use super::softmax::{self, SEGMENT};
 use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
+use std::cell::Cell;
 
 /// The loss of each row.
 pub fn cross_entropy(
@@ -54,11 +57,8 @@ pub fn cross_entropy_backward(
     let rule = Rule::new(OP, targets, [n, v], ignore_index, label_smoothing)?;
     let (isa, size) = (isa::current(), rows::task_rows(v));
     let parts = rows::blocks_mut(dlogits, size).into_iter().zip(targets.chunks(size));
-    rows::each(n * v, parts, |i, (mut dlogits, targets)| {
-        for at in 0..targets.len() {
-            rows::row_mut(&mut dlogits, at).copy_from_slice(rows::row(&logits, i * size + at));
-        }
-        dispatch(isa, Inplace { logits: dlogits, targets, rule, scale, losses: &mut [] });
+    rows::each(n * v, parts, |i, (out, targets)| {
+        dispatch(isa, Gradient { logits: Some(logits), first: i * size, targets, rule, scale, losses: &mut [], out });
     });
     Ok(())
 }
@@ -79,16 +79,15 @@ pub fn cross_entropy_inplace(
     let rule = Rule::new(OP, targets, [n, v], ignore_index, label_smoothing)?;
     let (isa, size) = (isa::current(), rows::task_rows(v));
     let parts = rows::blocks_mut(logits, size).into_iter().zip(targets.chunks(size)).zip(losses.chunks_mut(size));
-    rows::each(n * v, parts, |_, ((logits, targets), losses)| {
-        dispatch(isa, Inplace { logits, targets, rule, scale, losses });
+    rows::each(n * v, parts, |i, ((out, targets), losses)| {
+        dispatch(isa, Gradient::<f32, f32> { logits: None, first: i * size, targets, rule, scale, losses, out });
     });
     Ok(())
 }
 
-/// The loss of each row, and its gradient times `scale` in a matrix of its own. What `logits` hold afterwards is of no
-/// use: the exponentials pass through them.
-pub fn cross_entropy_gradient<G: Element>(
-    logits: ArrayViewMut2<f32>,
+/// The loss of each row, and its gradient times `scale` in a matrix of its own.
+pub fn cross_entropy_gradient<X: Element, G: Element>(
+    logits: ArrayView2<X>,
     targets: &[i64],
     ignore_index: i64,
     label_smoothing: f32,
@@ -102,10 +101,9 @@ pub fn cross_entropy_gradient<G: Element>(
     check::len(OP, "losses", losses.len(), n)?;
     let rule = Rule::new(OP, targets, [n, v], ignore_index, label_smoothing)?;
     let (isa, size) = (isa::current(), rows::task_rows(v));
-    let parts = rows::blocks_mut(logits, size).into_iter().zip(rows::blocks_mut(gradient, size));
-    let parts = parts.zip(targets.chunks(size)).zip(losses.chunks_mut(size));
-    rows::each(n * v, parts, |_, (((logits, gradient), targets), losses)| {
-        dispatch(isa, Beside { logits, targets, rule, scale, losses, gradient });
+    let parts = rows::blocks_mut(gradient, size).into_iter().zip(targets.chunks(size)).zip(losses.chunks_mut(size));
+    rows::each(n * v, parts, |i, ((out, targets), losses)| {
+        dispatch(isa, Gradient { logits: Some(logits), first: i * size, targets, rule, scale, losses, out });
     });
     Ok(())
 }
@@ -136,18 +134,53 @@ impl Rule {
         let sharp = if s < 1.0 { (1.0 - s) * below } else { 0.0 };
         (log_sum + sharp + smooth) as f32
     }
+}
 
-    /// The mean of `max - x`, where the loss needs it.
+/// What is known of a row after some of its segments: one pass over a row finds maximum and sum together (Milakov,
+/// Gimelshein: "Online normalizer calculation for softmax", 2018).
+struct Running {
+    /// The largest element.
+    max: f32,
+    /// The sum of `e^(x - max)`.
+    sum: f64,
+    /// The sum of `max - x`, where labels are smoothed.
+    below: f64,
+    /// The elements that were seen.
+    seen: usize,
+}
+
+impl Running {
+    const START: Running = Running { max: f32::NEG_INFINITY, sum: 0.0, below: 0.0, seen: 0 };
+
+    /// Takes in the maximum of a segment and gives what its exponentials are relative to: the largest element by now, or
+    /// 0 where all were `-inf`.
     #[inline(always)]
-    fn mean_below<S: Simd>(self, s: S, x: &[f32], max: f32) -> f64 {
-        if self.smoothing == 0.0 {
-            return 0.0;
+    fn meet<S: Simd, X: Element>(&mut self, s: S, x: &[X], rule: Rule) -> f32 {
+        let top = softmax::top(s, x);
+        if top > self.max {
+            if self.seen > 0 {
+                let by = f64::from(top) - f64::from(self.max);
+                self.sum *= (-by).exp();
+                self.below += by * self.seen as f64;
+            }
+            self.max = top;
         }
-        let mut sum = s.splat(0.0);
-        for at in (0..x.len()).step_by(LANES) {
-            sum = s.add(sum, s.sub(s.splat(max), s.load_at(x, at, max)));
+        let base = if self.max == f32::NEG_INFINITY { 0.0 } else { self.max };
+        if rule.smoothing > 0.0 {
+            let mut sum = s.splat(0.0);
+            for at in (0..x.len()).step_by(LANES) {
+                sum = s.add(sum, s.sub(s.splat(base), X::load_at(s, x, at, base)));
+            }
+            self.below += f64::from(s.reduce_add(sum));
         }
-        f64::from(s.reduce_add(sum)) / x.len() as f64
+        self.seen += x.len();
+        base
+    }
+
+    /// The loss of a row whose target has the logit `x`.
+    #[inline(always)]
+    fn loss(&self, rule: Rule, x: f32) -> f32 {
+        rule.loss(self.sum.ln(), f64::from(self.max) - f64::from(x), self.below / self.seen as f64)
     }
 }
 
@@ -164,89 +197,111 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (i, (&target, loss)) in self.targets.iter().zip(self.losses).enumerate() {
-            if target == self.rule.ignore_index {
-                *loss = 0.0;
-                continue;
-            }
-            let x = rows::row(&self.logits, self.first + i);
-            let max = softmax::largest(s, x);
-            let below = f64::from(max) - f64::from(x[target as usize]);
-            let mean_below = self.rule.mean_below(s, x, max);
-            *loss = self.rule.loss(softmax::exp_sum(s, x, max).ln(), below, mean_below);
-        }
-    }
-}
-
-/// `losses` is empty where only the gradient is asked for.
-struct Inplace<'a> {
-    logits: ArrayViewMut2<'a, f32>,
-    targets: &'a [i64],
-    rule: Rule,
-    scale: f32,
-    losses: &'a mut [f32],
-}
-
-impl Kernel for Inplace<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        for (i, &target) in self.targets.iter().enumerate() {
-            let x = rows::row_mut(&mut self.logits, i);
-            let loss = if target == self.rule.ignore_index {
-                x.fill(0.0);
-                0.0
-            } else {
-                visit(s, x, target as usize, self.rule, self.scale)
-            };
-            if let Some(out) = self.losses.get_mut(i) {
-                *out = loss;
+            *loss = 0.0;
+            if target != self.rule.ignore_index {
+                let (x, mut row) = (rows::row(&self.logits, self.first + i), Running::START);
+                for segment in x.chunks(SEGMENT) {
+                    let base = row.meet(s, segment, self.rule);
+                    row.sum += softmax::exp_sum(s, segment, base);
+                }
+                *loss = row.loss(self.rule, x[target as usize]);
             }
         }
     }
 }
 
-/// Replaces a row by its gradient and gives its loss.
-#[inline(always)]
-fn visit<S: Simd>(s: S, x: &mut [f32], target: usize, rule: Rule, scale: f32) -> f32 {
-    let max = softmax::largest(s, x);
-    let below = f64::from(max) - f64::from(x[target]);
-    let mean_below = rule.mean_below(s, x, max);
-    let sum = softmax::exp_inplace(s, x, max);
-    let spread = f64::from(scale) * f64::from(rule.smoothing) / x.len() as f64;
-    let (by, minus) = (s.splat((f64::from(scale) / sum) as f32), s.splat(-spread as f32));
-    for at in (0..x.len()).step_by(LANES) {
-        let d = s.fma(s.load_at(x, at, 0.0), by, minus);
-        s.store_at(x, at, d);
-    }
-    x[target] -= scale * (1.0 - rule.smoothing);
-    rule.loss(sum.ln(), below, mean_below)
+thread_local! {
+    /// The exponentials of a row, and what each of its segments is relative to: they stay in the second cache.
+    static ROW: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-struct Beside<'a, G> {
-    logits: ArrayViewMut2<'a, f32>,
+/// Loss and gradient; without `logits` these are what `out` holds. `losses` is empty where only the gradient is asked for.
+struct Gradient<'a, X, G> {
+    logits: Option<ArrayView2<'a, X>>,
+    first: usize,
     targets: &'a [i64],
     rule: Rule,
     scale: f32,
     losses: &'a mut [f32],
-    gradient: ArrayViewMut2<'a, G>,
+    out: ArrayViewMut2<'a, G>,
 }
 
-impl<G: Element> Kernel for Beside<'_, G> {
+impl<X: Element, G: Element> Kernel for Gradient<'_, X, G> {
     type Output = ();
     const BF16: bool = G::HALF;
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
+        let (mut exps, mut bases) = ROW.take();
+        if exps.len() < self.out.ncols() {
+            exps.resize(self.out.ncols(), 0.0);
+        }
+        let exps_of_row = &mut exps[..self.out.ncols()];
         for (i, &target) in self.targets.iter().enumerate() {
-            let (x, d) = (rows::row_mut(&mut self.logits, i), rows::row_mut(&mut self.gradient, i));
+            let out = rows::row_mut(&mut self.out, i);
+            let mut loss = 0.0;
             if target == self.rule.ignore_index {
-                d.fill(G::zeroed());
-                self.losses[i] = 0.0;
-                continue;
+                out.fill(G::zeroed());
+            } else {
+                let target = target as usize;
+                let (row, x) = match &self.logits {
+                    Some(logits) => {
+                        let x = rows::row(logits, self.first + i);
+                        (read(s, x, self.rule, exps_of_row, &mut bases), x[target].to_f32())
+                    }
+                    None => (read(s, out, self.rule, exps_of_row, &mut bases), out[target].to_f32()),
+                };
+                // In this order: where logits and gradient share a place, the logit of the target is gone afterwards.
+                loss = row.loss(self.rule, x);
+                write(s, &row, exps_of_row, &bases, target, self.rule, self.scale, out);
             }
-            self.losses[i] = visit(s, x, target as usize, self.rule, self.scale);
-            for at in (0..x.len()).step_by(LANES) {
-                G::store_at(s, d, at, s.load_at(x, at, 0.0));
+            if let Some(out) = self.losses.get_mut(i) {
+                *out = loss;
             }
+        }
+        ROW.set((exps, bases));
+    }
+}
+
+/// Writes the exponentials of a row, those of each segment relative to its entry of `bases`.
+#[inline(always)]
+fn read<S: Simd, X: Element>(s: S, x: &[X], rule: Rule, exps: &mut [f32], bases: &mut Vec<f32>) -> Running {
+    let mut row = Running::START;
+    bases.clear();
+    for (x, exps) in x.chunks(SEGMENT).zip(exps.chunks_mut(SEGMENT)) {
+        let base = row.meet(s, x, rule);
+        row.sum += softmax::exp_into(s, x, base, exps);
+        bases.push(base);
+    }
+    row
+}
+
+/// Writes the gradient of a row from its exponentials.
+#[inline(always)]
+fn write<S: Simd, G: Element>(
+    s: S,
+    row: &Running,
+    exps: &[f32],
+    bases: &[f32],
+    target: usize,
+    rule: Rule,
+    scale: f32,
+    out: &mut [G],
+) {
+    let spread = f64::from(scale) * f64::from(rule.smoothing) / exps.len() as f64;
+    let (per_sum, minus) = (f64::from(scale) / row.sum, s.splat(-spread as f32));
+    for (k, (exps, out)) in exps.chunks(SEGMENT).zip(out.chunks_mut(SEGMENT)).enumerate() {
+        // A segment of only -inf before the first number has exponentials of 0 relative to 0: no factor may be infinite.
+        let below = (f64::from(bases[k]) - f64::from(row.max)).min(0.0);
+        let factor = if below == 0.0 { per_sum } else { per_sum * below.exp() };
+        let by = s.splat(factor as f32);
+        for at in (0..exps.len()).step_by(LANES) {
+            G::store_at(s, out, at, s.fma(s.load_at(exps, at, 0.0), by, minus));
+        }
+        if (k * SEGMENT..k * SEGMENT + exps.len()).contains(&target) {
+            let target = target - k * SEGMENT;
+            let d = s.fma(s.splat(exps[target]), by, minus);
+            let d = s.sub(d, s.splat(scale * (1.0 - rule.smoothing)));
+            G::store_at(s, &mut out[target..=target], 0, d);
         }
     }
 }
@@ -255,6 +310,7 @@ impl<G: Element> Kernel for Beside<'_, G> {
 mod tests {
     use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, width, within};
     use super::*;
+    use crate::simd::{bf16, round_to_bf16};
     use ndarray::{Array2, s};
     use proptest::prelude::*;
     use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
@@ -274,6 +330,14 @@ mod tests {
         let same = |a: &f32, b: &f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
         assert!(losses.iter().zip(&again).all(|(a, b)| same(a, b)));
         assert!(dx.iter().zip(inner(&place)).all(|(a, b)| same(a, b)));
+        let (mut losses2, mut apart) = (vec![f32::NAN; n], nan(n, v));
+        cross_entropy_gradient(inner(&within(x)), targets, IGNORED, smoothing, scale, &mut losses2, apart.view_mut())
+            .unwrap();
+        assert!(losses.iter().zip(&losses2).chain(dx.iter().zip(&apart)).all(|(a, b)| same(a, b)));
+        let mut half = apart.map(|_| bf16::NAN);
+        cross_entropy_gradient(x.view(), targets, IGNORED, smoothing, scale, &mut losses2, half.view_mut()).unwrap();
+        assert!(losses.iter().zip(&losses2).all(|(a, b)| same(a, b)));
+        assert!(dx.iter().zip(&half).all(|(d, h)| round_to_bf16(*d).to_bits() == h.to_bits()));
         assert!(place.column(1).iter().chain(place.column(v + 2)).all(|v| v.is_nan()), "wrote beside the row");
         (losses, dx.into_raw_vec_and_offset().0)
     }
@@ -320,6 +384,35 @@ mod tests {
             assert!(losses[2] == f32::INFINITY && dx[70..105].iter().all(|d| d.is_finite()) && dx[90] == -1.0);
             assert!(!losses[3].is_finite(), "a row of only -inf must not look like a good one");
         });
+    }
+
+    #[test]
+    fn rows_of_many_segments_are_the_formula_wherever_their_maximum_is() {
+        let mut noise = Noise::new(6);
+        let v = 3 * SEGMENT + 7;
+        let mut x = matrix(&mut noise, 4, v, 2.0);
+        for (row, at) in [(0, 5), (1, v - 1), (2, SEGMENT + 1)] {
+            x[[row, at]] = 20.0;
+        }
+        x.slice_mut(s![3, ..2 * SEGMENT]).fill(f32::NEG_INFINITY);
+        x.slice_mut(s![3, 2 * SEGMENT..]).mapv_inplace(|v| v - 1000.0);
+        let targets = [7, (SEGMENT + 1) as i64, 0, (2 * SEGMENT + 9) as i64];
+        let wide_x = wide(x.as_slice().unwrap());
+        for smoothing in [0.0, 0.1] {
+            let want = naive::cross_entropy(&wide_x, v, &targets, IGNORED, f64::from(smoothing));
+            let p = naive::softmax(&wide_x, v);
+            on_each_isa(|| {
+                let (losses, dx) = all(&x, &targets, smoothing, 1.0);
+                let finite = if smoothing > 0.0 { 3 } else { 4 };
+                assert_close("losses", &losses[..finite], &want[..finite], 1e-6);
+                for i in 0..4 * v {
+                    let hit = f64::from(u8::from(targets[i / v] as usize == i % v));
+                    let s = f64::from(smoothing);
+                    let d = p[i] - (1.0 - s) * hit - s / v as f64;
+                    assert!((f64::from(dx[i]) - d).abs() <= 2e-6, "{i}: {} instead of {d}", dx[i]);
+                }
+            });
+        }
     }
 
     #[test]

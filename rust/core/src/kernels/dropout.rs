@@ -156,6 +156,7 @@ impl<E: Element> Kernel for Apply<'_, E> {
 mod tests {
     use super::super::rows::testing::{assert_same_bits, on_each_isa};
     use super::*;
+    use crate::simd::{bf16, round_to_bf16};
     use subgpt_testkit::noise::Noise;
 
     const D: Dropout = Dropout { p: 0.3, seed: 11, substream: 1 << 33 | 5 };
@@ -172,6 +173,11 @@ mod tests {
             let mut y = x.clone();
             dropout(&mut y, D).unwrap();
             assert!(y.iter().enumerate().all(|(i, &y)| y == x[i] * D.factor(i as u64)));
+            let half: Vec<bf16> = x.iter().map(|&x| round_to_bf16(x)).collect();
+            let mut narrow = half.clone();
+            dropout(&mut narrow, D).unwrap();
+            let want = |i: usize| round_to_bf16(half[i].to_f32() * D.factor(i as u64));
+            assert!(narrow.iter().enumerate().all(|(i, &y)| y == want(i)));
         });
     }
 

@@ -189,7 +189,7 @@ fn add<S: Simd, X: Element, Y: Element>(s: S, x: &mut [X], y: &[Y]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, width, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, nan, on_each_isa, width, within};
     use super::*;
     use ndarray::Array2;
     use proptest::prelude::*;
@@ -213,6 +213,12 @@ mod tests {
                 embedding_backward(&ids, inner(&within(&dout)), dweight.view_mut()).unwrap();
                 assert!(ids.iter().enumerate().all(|(i, &id)| out.row(i) == weight.row(id as usize)));
                 assert_eq!(&dweight, &want);
+                let (mut narrow, rounded, mut sums) = (half(&nan(n, c)), half(&dout), [(); 2].map(|()| dweight.clone()));
+                embedding(weight.view(), &ids, narrow.view_mut()).unwrap();
+                assert_eq!(narrow, half(&out));
+                embedding_backward(&ids, rounded.view(), sums[0].view_mut()).unwrap();
+                embedding_backward(&ids, full(&rounded).view(), sums[1].view_mut()).unwrap();
+                assert_eq!(sums[0], sums[1]);
             });
         }
 

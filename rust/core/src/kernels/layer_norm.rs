@@ -185,35 +185,72 @@ impl<D: Element> Kernel for Backward<'_, D> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        for (at, i) in self.rows.clone().enumerate() {
-            let (x, dy, stats) = (rows::row(&self.x, i), rows::row(&self.dy, i), (self.mean[i], self.rstd[i]));
-            let means = self.add_to_parameters(s, x, dy, stats);
-            write_dx(s, x, dy, self.weight, stats, means, self.beta, rows::row_mut(&mut self.dx, at));
+        let mut i = self.rows.start;
+        while i + AT_ONCE <= self.rows.end {
+            self.visit::<S, AT_ONCE>(s, i);
+            i += AT_ONCE;
+        }
+        for i in i..self.rows.end {
+            self.visit::<S, 1>(s, i);
         }
     }
 }
 
+/// Rows whose share in the parameters' gradients is added in one pass over these.
+const AT_ONCE: usize = 4;
+
 impl<D: Element> Backward<'_, D> {
-    /// Adds a row to `dweight` and `dbias`; gives `mean(g)` and `mean(g * n)`.
+    /// The `N` rows from `first` on.
     #[inline(always)]
-    fn add_to_parameters<S: Simd>(&mut self, s: S, x: &[f32], dy: &[D], (mean, rstd): (f32, f32)) -> (f32, f32) {
-        let (mean, rstd) = (s.splat(mean), s.splat(rstd));
-        let (mut sum_g, mut sum_gn) = (s.splat(0.0), s.splat(0.0));
-        for at in (0..x.len()).step_by(LANES) {
-            let n = s.mul(s.sub(s.load_at(x, at, 0.0), mean), rstd);
-            let dy = D::load_at(s, dy, at, 0.0);
-            let g = s.mul(dy, s.load_at(self.weight, at, 0.0));
-            sum_g = s.add(sum_g, g);
-            sum_gn = s.fma(g, n, sum_gn);
-            let dweight = s.load_at(self.dweight, at, 0.0);
-            s.store_at(self.dweight, at, s.fma(dy, n, dweight));
+    fn visit<S: Simd, const N: usize>(&mut self, s: S, first: usize) {
+        let (mut x, mut dy, mut stats): ([&[f32]; N], [&[D]; N], _) = ([&[]; N], [&[]; N], [(0.0, 0.0); N]);
+        for k in 0..N {
+            (x[k], dy[k]) = (rows::row(&self.x, first + k), rows::row(&self.dy, first + k));
+            stats[k] = (self.mean[first + k], self.rstd[first + k]);
+        }
+        let means = self.add_to_parameters(s, x, dy, stats);
+        for k in 0..N {
+            let dx = rows::row_mut(&mut self.dx, first - self.rows.start + k);
+            write_dx(s, x[k], dy[k], self.weight, stats[k], means[k], self.beta, dx);
+        }
+    }
+
+    /// Adds rows to `dweight` and `dbias`, one after the other; gives the `mean(g)` and `mean(g * n)` of each.
+    #[inline(always)]
+    fn add_to_parameters<S: Simd, const N: usize>(
+        &mut self,
+        s: S,
+        x: [&[f32]; N],
+        dy: [&[D]; N],
+        stats: [(f32, f32); N],
+    ) -> [(f32, f32); N] {
+        let (mut sum_g, mut sum_gn) = ([s.splat(0.0); N], [s.splat(0.0); N]);
+        for at in (0..self.weight.len()).step_by(LANES) {
+            let (weight, mut dweight) = (s.load_at(self.weight, at, 0.0), s.load_at(self.dweight, at, 0.0));
+            let mut sum_dy = s.splat(0.0);
             if !self.dbias.is_empty() {
-                let dbias = s.load_at(self.dbias, at, 0.0);
-                s.store_at(self.dbias, at, s.add(dbias, dy));
+                sum_dy = s.load_at(self.dbias, at, 0.0);
+            }
+            for k in 0..N {
+                let (mean, rstd) = (s.splat(stats[k].0), s.splat(stats[k].1));
+                let n = s.mul(s.sub(s.load_at(x[k], at, 0.0), mean), rstd);
+                let dy = D::load_at(s, dy[k], at, 0.0);
+                let g = s.mul(dy, weight);
+                sum_g[k] = s.add(sum_g[k], g);
+                sum_gn[k] = s.fma(g, n, sum_gn[k]);
+                dweight = s.fma(dy, n, dweight);
+                sum_dy = s.add(sum_dy, dy);
+            }
+            s.store_at(self.dweight, at, dweight);
+            if !self.dbias.is_empty() {
+                s.store_at(self.dbias, at, sum_dy);
             }
         }
-        let n = x.len() as f32;
-        (s.reduce_add(sum_g) / n, s.reduce_add(sum_gn) / n)
+        let (n, mut means) = (self.weight.len() as f32, [(0.0, 0.0); N]);
+        for k in 0..N {
+            means[k] = (s.reduce_add(sum_g[k]) / n, s.reduce_add(sum_gn[k]) / n);
+        }
+        means
     }
 }
 
@@ -244,7 +281,7 @@ fn write_dx<S: Simd, D: Element>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, width, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, nan, on_each_isa, width, within};
     use super::*;
     use ndarray::Array2;
     use proptest::prelude::*;
@@ -321,6 +358,35 @@ mod tests {
                 assert_close("dx", &gx, &dx, if c < 5 { FEW } else { 2e-5 });
                 assert_close("dweight", &gw, &dw, if c < 5 { FEW } else { 1e-5 });
                 assert_close("dbias", &gb, &db, 1e-5);
+            });
+        }
+    }
+
+    #[test]
+    fn bfloat16_is_the_rounded_output_and_an_input_like_any_other() {
+        for c in [1, 16, 47, 130] {
+            let case = case(9, c, 7);
+            on_each_isa(|| {
+                let (y, mean, rstd) = case.forward(true);
+                let (mut narrow, mut m, mut r) = (half(&nan(9, c)), vec![f32::NAN; 9], vec![f32::NAN; 9]);
+                let bias = Some(&case.bias[..]);
+                layer_norm(case.x.view(), &case.weight, bias, EPS, narrow.view_mut(), &mut m, &mut r).unwrap();
+                assert_eq!((narrow, m, r), (half(&y), mean.clone(), rstd.clone()));
+                let rounded = half(&case.dy);
+                let [wide, narrow] = [None, Some(())].map(|narrow| {
+                    let (mut dx, mut dw, mut db) = (nan(9, c), vec![0.5; c], vec![0.5; c]);
+                    let (x, w, to) = (case.x.view(), &case.weight[..], dx.view_mut());
+                    let (beta, full) = (Beta::Overwrite, full(&rounded));
+                    match narrow {
+                        None => layer_norm_backward(x, w, &mean, &rstd, full.view(), to, beta, &mut dw, Some(&mut db)),
+                        Some(()) => {
+                            layer_norm_backward(x, w, &mean, &rstd, rounded.view(), to, beta, &mut dw, Some(&mut db))
+                        }
+                    }
+                    .unwrap();
+                    (dx, dw, db)
+                });
+                assert_eq!(wide, narrow);
             });
         }
     }

@@ -26,7 +26,7 @@ use super::check;
 use super::rope::{self, Direction, Halves, Neighbours, Pairing, Rope, Still, Table, Turn};
 use super::rows::{self, BLOCK, check_rows};
 use crate::error::{Error, Result};
-use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, math};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// What is done to every head.
@@ -181,25 +181,26 @@ fn times<S: Simd, T: Turn>(s: S, v: [S::V; 2], gain: Option<&[f32]>, k: usize) -
     }
 }
 
-/// A head in float32, the two vectors of each step one behind the other: room for it beside the caller's rows, so that
-/// these may be written over.
-struct Held(Vec<f32>);
+/// Room for the heads of a row in float32, beside the caller's rows, so that these may be written over: the two vectors
+/// of each step one behind the other, and [`held_size`] numbers for a head.
+fn held(how: &QkNorm, width: usize) -> Vec<f32> {
+    vec![0.0; width / how.head_dim * held_size(how.head_dim)]
+}
 
-impl Held {
-    fn new(how: &QkNorm) -> Self {
-        Held(vec![0.0; how.head_dim.next_multiple_of(2 * LANES) + 2 * LANES])
-    }
+/// Whole steps, however the head is cut into them.
+fn held_size(dim: usize) -> usize {
+    2 * dim.div_ceil(2).next_multiple_of(LANES)
+}
 
-    #[inline(always)]
-    fn load<S: Simd>(&self, s: S, k: usize) -> [S::V; 2] {
-        [s.load_at(&self.0, 2 * LANES * k, 0.0), s.load_at(&self.0, 2 * LANES * k + LANES, 0.0)]
-    }
+#[inline(always)]
+fn load_held<S: Simd>(s: S, held: &[f32], k: usize) -> [S::V; 2] {
+    [s.load_at(held, 2 * LANES * k, 0.0), s.load_at(held, 2 * LANES * k + LANES, 0.0)]
+}
 
-    #[inline(always)]
-    fn store<S: Simd>(&mut self, s: S, k: usize, v: [S::V; 2]) {
-        s.store_at(&mut self.0, 2 * LANES * k, v[0]);
-        s.store_at(&mut self.0, 2 * LANES * k + LANES, v[1]);
-    }
+#[inline(always)]
+fn hold<S: Simd>(s: S, held: &mut [f32], k: usize, v: [S::V; 2]) {
+    s.store_at(held, 2 * LANES * k, v[0]);
+    s.store_at(held, 2 * LANES * k + LANES, v[1]);
 }
 
 /// Without an `x` the input is what `y` holds.
@@ -227,23 +228,35 @@ impl<X: Element, Y: Element> Kernel for Forward<'_, X, Y> {
 impl<X: Element, Y: Element> Forward<'_, X, Y> {
     #[inline(always)]
     fn heads<S: Simd, T: Turn>(mut self, s: S) {
-        let (how, dim, mut held) = (self.how, self.how.head_dim, Held::new(&self.how));
-        let mut saved = self.rstd.iter_mut();
+        let (how, dim, size) = (self.how, self.how.head_dim, held_size(self.how.head_dim));
+        let mut held = held(&how, self.y.ncols());
+        let heads = self.y.ncols() / dim;
         for i in 0..self.y.nrows() {
             let table = how.table(self.first + i);
-            let x = self.x.as_ref().map(|x| rows::row(x, self.first + i));
-            let y = rows::row_mut(&mut self.y, i);
-            for at in (0..y.len()).step_by(dim) {
-                let squares = match x {
-                    Some(x) => hold::<S, T, X>(s, &x[at..at + dim], &mut held),
-                    None => hold::<S, T, Y>(s, &y[at..at + dim], &mut held),
+            // Sums of all heads first: each waits for its own, and together they wait at the same time.
+            for h in 0..heads {
+                let (place, held) = (h * dim..(h + 1) * dim, &mut held[h * size..(h + 1) * size]);
+                let squares = match &self.x {
+                    Some(x) => hold_head::<S, T, X>(s, &rows::row(x, self.first + i)[place], held),
+                    None => hold_head::<S, T, Y>(s, &rows::row_mut(&mut self.y, i)[place], held),
                 };
-                let mut rstd = 1.0;
-                if let (Some(norm), Some(saved)) = (how.norm, saved.next()) {
-                    rstd = 1.0 / (squares / dim as f32 + norm.eps).sqrt();
-                    *saved = rstd;
+                if how.norm.is_some() {
+                    self.rstd[i * heads + h] = squares;
                 }
-                write::<S, T, Y>(s, &held, rstd, how, table, &mut y[at..at + dim]);
+            }
+            if let Some(norm) = how.norm {
+                let squares = &mut self.rstd[i * heads..(i + 1) * heads];
+                for at in (0..heads).step_by(LANES) {
+                    let mean = s.mul(s.load_at(squares, at, 0.0), s.splat(1.0 / dim as f32));
+                    let rstd = math::rsqrt(s, s.add(mean, s.splat(norm.eps)));
+                    s.store_at(squares, at, rstd);
+                }
+            }
+            let y = rows::row_mut(&mut self.y, i);
+            for h in 0..heads {
+                let rstd = if how.norm.is_some() { self.rstd[i * heads + h] } else { 1.0 };
+                let held = &held[h * size..(h + 1) * size];
+                write::<S, T, Y>(s, held, rstd, how, table, &mut y[h * dim..(h + 1) * dim]);
             }
         }
     }
@@ -251,11 +264,11 @@ impl<X: Element, Y: Element> Forward<'_, X, Y> {
 
 /// Holds a head; gives the sum of its squares.
 #[inline(always)]
-fn hold<S: Simd, T: Turn, E: Element>(s: S, head: &[E], held: &mut Held) -> f32 {
+fn hold_head<S: Simd, T: Turn, E: Element>(s: S, head: &[E], held: &mut [f32]) -> f32 {
     let mut sums = [s.splat(0.0); 2];
     for k in 0..T::steps(head.len()) {
         let v = rope::load::<S, T, E>(s, head, k);
-        held.store(s, k, v);
+        hold(s, held, k, v);
         sums = [s.fma(v[0], v[0], sums[0]), s.fma(v[1], v[1], sums[1])];
     }
     s.reduce_add(s.add(sums[0], sums[1]))
@@ -263,10 +276,10 @@ fn hold<S: Simd, T: Turn, E: Element>(s: S, head: &[E], held: &mut Held) -> f32 
 
 /// Writes what becomes of the head that is held.
 #[inline(always)]
-fn write<S: Simd, T: Turn, E: Element>(s: S, held: &Held, rstd: f32, how: QkNorm, table: Table, y: &mut [E]) {
+fn write<S: Simd, T: Turn, E: Element>(s: S, held: &[f32], rstd: f32, how: QkNorm, table: Table, y: &mut [E]) {
     let ([before, behind], rstd, sign) = (how.gains(), s.splat(rstd), s.splat(Direction::Forward.sign()));
     for k in 0..T::steps(y.len()) {
-        let [a, b] = held.load(s, k);
+        let [a, b] = load_held(s, held, k);
         let n = times::<S, T>(s, [s.mul(a, rstd), s.mul(b, rstd)], before, k);
         let turned = T::turn(s, table, k, n, sign);
         rope::store::<S, T, E>(s, y, k, times::<S, T>(s, turned, behind, k));
@@ -299,28 +312,33 @@ impl<E: Element, D: Element> Kernel for Backward<'_, '_, E, D> {
 impl<E: Element, D: Element> Backward<'_, '_, E, D> {
     #[inline(always)]
     fn heads<S: Simd, T: Turn>(mut self, s: S) {
-        let (how, dim) = (self.how, self.how.head_dim);
-        let (mut n, mut dn) = (Held::new(&how), Held::new(&how));
-        let (mut rstds, back) = (self.rstd.iter(), s.splat(Direction::Backward.sign()));
+        let (how, dim, size) = (self.how, self.how.head_dim, held_size(self.how.head_dim));
+        let (mut n, mut dn) = (held(&how, self.d.ncols()), held(&how, self.d.ncols()));
+        let heads = self.d.ncols() / dim;
+        let mut means = vec![0.0; heads];
+        let back = s.splat(Direction::Backward.sign());
         for i in 0..self.d.nrows() {
             let table = how.table(self.first + i);
             let (Saved::Input(saved) | Saved::Output(saved)) = &self.saved;
-            let saved = rows::row(saved, self.first + i);
-            let d = rows::row_mut(&mut self.d, i);
-            for at in (0..d.len()).step_by(dim) {
-                let (saved, d) = (&saved[at..at + dim], &mut d[at..at + dim]);
-                let rstd = rstds.next().copied();
+            let (saved, d) = (rows::row(saved, self.first + i), rows::row_mut(&mut self.d, i));
+            for h in 0..heads {
+                let rstd = s.splat(if how.norm.is_some() { self.rstd[i * heads + h] } else { 1.0 });
+                let (saved, n) = (&saved[h * dim..(h + 1) * dim], &mut n[h * size..(h + 1) * size]);
                 for k in 0..T::steps(dim) {
                     let [a, b] = rope::load::<S, T, E>(s, saved, k);
-                    let by = s.splat(rstd.unwrap_or(1.0));
                     let v = match self.saved {
-                        Saved::Input(_) => [s.mul(a, by), s.mul(b, by)],
+                        Saved::Input(_) => [s.mul(a, rstd), s.mul(b, rstd)],
                         Saved::Output(_) => T::turn(s, table, k, [a, b], back),
                     };
-                    n.store(s, k, v);
+                    hold(s, n, k, v);
                 }
-                let sum = inwards::<S, T, D>(s, how, table, d, &n, &mut dn, self.dgain);
-                finish::<S, T, D>(s, rstd, sum / dim as f32, &n, &dn, d);
+                let (dy, dn) = (&d[h * dim..(h + 1) * dim], &mut dn[h * size..(h + 1) * size]);
+                means[h] = inwards::<S, T, D>(s, how, table, dy, n, dn, self.dgain) * (1.0 / dim as f32);
+            }
+            for h in 0..heads {
+                let rstd = how.norm.map(|_| self.rstd[i * heads + h]);
+                let (n, dn) = (&n[h * size..(h + 1) * size], &dn[h * size..(h + 1) * size]);
+                finish::<S, T, D>(s, rstd, means[h], n, dn, &mut d[h * dim..(h + 1) * dim]);
             }
         }
     }
@@ -333,14 +351,14 @@ fn inwards<S: Simd, T: Turn, D: Element>(
     how: QkNorm,
     table: Table,
     dy: &[D],
-    n: &Held,
-    dn: &mut Held,
+    n: &[f32],
+    dn: &mut [f32],
     dgain: &mut [f32],
 ) -> f32 {
     let ([before, behind], mut sums) = (how.gains(), [s.splat(0.0); 2]);
     let (onwards, back) = (s.splat(Direction::Forward.sign()), s.splat(Direction::Backward.sign()));
     for k in 0..T::steps(dy.len()) {
-        let (dy, n) = (rope::load::<S, T, D>(s, dy, k), n.load(s, k));
+        let (dy, n) = (rope::load::<S, T, D>(s, dy, k), load_held(s, n, k));
         let m = T::turn(s, table, k, times::<S, T>(s, dy, behind, k), back);
         if !dgain.is_empty() {
             let (d, v) = if behind.is_some() { (dy, T::turn(s, table, k, n, onwards)) } else { (m, n) };
@@ -349,18 +367,18 @@ fn inwards<S: Simd, T: Turn, D: Element>(
         }
         let m = times::<S, T>(s, m, before, k);
         sums = [s.fma(m[0], n[0], sums[0]), s.fma(m[1], n[1], sums[1])];
-        dn.store(s, k, m);
+        hold(s, dn, k, m);
     }
     s.reduce_add(s.add(sums[0], sums[1]))
 }
 
 /// `dx = rstd * (dn - n * mean(dn * n))` of a head, or `dn` where nothing was normalised.
 #[inline(always)]
-fn finish<S: Simd, T: Turn, D: Element>(s: S, rstd: Option<f32>, mean: f32, n: &Held, dn: &Held, dx: &mut [D]) {
+fn finish<S: Simd, T: Turn, D: Element>(s: S, rstd: Option<f32>, mean: f32, n: &[f32], dn: &[f32], dx: &mut [D]) {
     for k in 0..T::steps(dx.len()) {
-        let mut d = dn.load(s, k);
+        let mut d = load_held(s, dn, k);
         if let Some(rstd) = rstd {
-            let (n, minus, rstd) = (n.load(s, k), s.splat(-mean), s.splat(rstd));
+            let (n, minus, rstd) = (load_held(s, n, k), s.splat(-mean), s.splat(rstd));
             d = [s.mul(s.fma(n[0], minus, d[0]), rstd), s.mul(s.fma(n[1], minus, d[1]), rstd)];
         }
         rope::store::<S, T, D>(s, dx, k, d);
@@ -369,8 +387,9 @@ fn finish<S: Simd, T: Turn, D: Element>(s: S, rstd: Option<f32>, mean: f32, n: &
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, nan, on_each_isa, within};
     use super::*;
+    use crate::simd::round_to_bf16;
     use ndarray::{Array2, s};
     use proptest::prelude::*;
     use subgpt_testkit::gradcheck::{assert_close, gradient, weighted, wide};
@@ -495,6 +514,32 @@ mod tests {
                     });
                     assert_close("dx from the output", d.as_slice().unwrap(), &want_dx, 1e-5);
                 }
+            });
+        }
+    }
+
+    #[test]
+    fn bfloat16_is_the_rounded_output() {
+        let mut noise = Noise::new(9);
+        for (dim, pairing) in [(64, Pairing::Half), (38, Pairing::Half), (48, Pairing::Interleaved)] {
+            let case =
+                Case { heads: 3, dim, t: 5, gain: true, norm: true, order: Order::NormRope, pairing: Some(pairing) };
+            let x = half(&matrix(&mut noise, 10, 3 * dim, 1.0));
+            let dy = half(&matrix(&mut noise, 10, 3 * dim, 1.0));
+            let gain = noise.normal(dim, 1.0);
+            on_each_isa(|| {
+                let (y, rstd) = case.forward(&full(&x), &gain);
+                let (mut narrow, mut place, mut r) = (half(&nan(10, 3 * dim)), x.clone(), case.rstd(10));
+                let (mut d, mut dgain) = (dy.clone(), vec![0.0; dim]);
+                case.with(&gain, |how| {
+                    qk_norm(how, x.view(), narrow.view_mut(), &mut r).unwrap();
+                    qk_norm_inplace(how, place.view_mut(), &mut r).unwrap();
+                    qk_norm_backward(how, Saved::Input(x.view()), &r, d.view_mut(), Some(&mut dgain)).unwrap();
+                });
+                assert!(narrow == half(&y) && place == narrow && r == rstd);
+                let (want_d, want_dgain) = case.backward(&full(&x), &gain, &full(&dy));
+                assert_eq!(dgain, want_dgain);
+                assert!(d.iter().zip(want_d).all(|(d, want)| *d == round_to_bf16(want)));
             });
         }
     }

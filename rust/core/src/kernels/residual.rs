@@ -38,6 +38,7 @@ impl<X: Element, Y: Element> Kernel for AddAssign<'_, X, Y> {
 mod tests {
     use super::super::rows::testing::on_each_isa;
     use super::*;
+    use crate::simd::{bf16, round_to_bf16};
     use subgpt_testkit::noise::Noise;
 
     #[test]
@@ -51,6 +52,21 @@ mod tests {
                 assert!((0..n).all(|i| z[i] == x[i] + y[i]));
             });
         }
+    }
+
+    #[test]
+    fn bfloat16_is_added_and_rounded_to() {
+        let mut noise = Noise::new(2);
+        let (x, y): (Vec<f32>, Vec<f32>) = (noise.normal(97, 1.0), noise.normal(97, 1.0));
+        let y: Vec<bf16> = y.into_iter().map(round_to_bf16).collect();
+        let half: Vec<bf16> = x.iter().map(|&x| round_to_bf16(x)).collect();
+        on_each_isa(|| {
+            let (mut wide, mut narrow) = (x.clone(), half.clone());
+            add_assign(&mut wide, &y).unwrap();
+            add_assign(&mut narrow, &y).unwrap();
+            assert!((0..97).all(|i| wide[i] == x[i] + y[i].to_f32()));
+            assert!((0..97).all(|i| narrow[i] == round_to_bf16(half[i].to_f32() + y[i].to_f32())));
+        });
     }
 
     #[test]

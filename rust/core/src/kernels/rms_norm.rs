@@ -189,7 +189,7 @@ impl<D: Element> Backward<'_, D> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, nan, on_each_isa, width, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, nan, on_each_isa, width, within};
     use super::*;
     use ndarray::Array2;
     use proptest::prelude::*;
@@ -239,6 +239,24 @@ mod tests {
                     let want: Vec<f64> = plain.iter().map(|&v| f64::from(v) + 2.0).collect();
                     assert_close("gradient + 2", onto, &want, 1e-6);
                 }
+            });
+        }
+    }
+
+    #[test]
+    fn bfloat16_is_the_rounded_output_and_no_weight_is_a_weight_of_one() {
+        let mut noise = Noise::new(8);
+        for c in [1, 16, 47, 130] {
+            let (x, dy) = (matrix(&mut noise, 9, c, 1.0), half(&matrix(&mut noise, 9, c, 1.0)));
+            on_each_isa(|| {
+                let (y, rstd) = forward(&x, &vec![1.0; c], 0.0);
+                let (mut narrow, mut r) = (half(&nan(9, c)), vec![f32::NAN; 9]);
+                rms_norm(x.view(), None, 0.0, EPS, narrow.view_mut(), &mut r).unwrap();
+                assert_eq!((narrow, &r), (half(&y), &rstd));
+                let [dx, _] = backward(&x, &vec![1.0; c], 0.0, &full(&dy), None);
+                let mut got = nan(9, c);
+                rms_norm_backward(x.view(), None, 0.0, &r, dy.view(), got.view_mut(), Beta::Overwrite, None).unwrap();
+                assert_eq!(got.into_raw_vec_and_offset().0, dx);
             });
         }
     }

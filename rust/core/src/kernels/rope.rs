@@ -320,8 +320,9 @@ impl<E: Element> Rotate<'_, E> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, inner, matrix, on_each_isa, within};
+    use super::super::rows::testing::{assert_same_bits, full, half, inner, matrix, on_each_isa, within};
     use super::*;
+    use crate::simd::round_to_bf16;
     use ndarray::{Array2, s};
     use proptest::prelude::*;
     use subgpt_testkit::gradcheck::{assert_close, gradient, weighted, wide};
@@ -381,6 +382,25 @@ mod tests {
             }
             assert_eq!(a[dim..2 * dim], x.as_slice().unwrap()[dim..2 * dim], "position 0 does not turn");
         });
+    }
+
+    #[test]
+    fn shared_tables_are_those_of_their_shape_and_bfloat16_is_the_rounded_output() {
+        let x = half(&matrix(&mut Noise::new(4), 6, 40, 1.0));
+        for (t, theta) in [(6, 1e4), (3, 1e4), (6, 5e5), (2, 1e4), (1, 1e4), (6, 1e4)] {
+            for pairing in [Pairing::Half, Pairing::Interleaved] {
+                let shared = Rope::shared(pairing, 20, theta, t).unwrap();
+                let own = Rope::new(pairing, 20, theta, &(0..t).collect::<Vec<_>>()).unwrap();
+                on_each_isa(|| {
+                    let want = rotated(&own, Direction::Forward, &full(&x));
+                    assert_eq!(rotated(&shared, Direction::Forward, &full(&x)), want);
+                    let mut narrow = x.clone();
+                    shared.apply(Direction::Forward, narrow.view_mut()).unwrap();
+                    assert!(narrow.iter().zip(want).all(|(y, want)| *y == round_to_bf16(want)));
+                });
+            }
+        }
+        assert!(Rope::shared(Pairing::Half, 5, 1e4, 2).is_err());
     }
 
     #[test]

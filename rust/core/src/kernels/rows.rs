@@ -12,11 +12,11 @@ use std::ops::Range;
 /// Rows whose contributions to a parameter's gradient are added up before they meet those of other blocks.
 pub(super) const BLOCK: usize = 64;
 
-/// Elements below which work stays on the calling thread: waking another one takes as long as the work.
-pub(super) const SERIAL: usize = 20_000;
+/// Elements below which work stays on the calling thread: a region costs about as much as the work.
+pub(super) const SERIAL: usize = 8_192;
 
-/// Elements of a task where nothing else fixes its size.
-pub(super) const TASK: usize = 16_384;
+/// Elements of a task where nothing else fixes its size: one or a few microseconds, many times what a task costs.
+pub(super) const TASK: usize = 8_192;
 
 /// An array must have the shape `expected` and rows without gaps.
 pub(super) fn check(
@@ -112,7 +112,7 @@ pub(super) fn tiles_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>) -> Vec<(Tile
 }
 
 /// `x` in chunks of `size`; empty chunks without end where there is nothing to be cut.
-pub(super) fn chunks_mut<'a>(x: &'a mut [f32], size: usize) -> impl Iterator<Item = &'a mut [f32]> {
+pub(super) fn chunks_mut(x: &mut [f32], size: usize) -> impl Iterator<Item = &mut [f32]> {
     let none = x.is_empty();
     x.chunks_mut(size.max(1)).chain(std::iter::repeat_with(|| &mut [][..]).take_while(move |_| none))
 }
@@ -166,7 +166,7 @@ pub(super) fn fold_blocks<T: Send>(
 #[cfg(test)]
 pub(super) mod testing {
     use crate::parallel::set_num_threads;
-    use crate::simd::{Isa, isa};
+    use crate::simd::{Isa, bf16, isa, round_to_bf16};
     use ndarray::{Array2, ArrayView2};
     use proptest::prelude::*;
     use subgpt_testkit::noise::Noise;
@@ -186,6 +186,16 @@ pub(super) mod testing {
         Array2::from_shape_vec((rows, columns), noise.normal(rows * columns, std)).unwrap()
     }
 
+    /// The matrix rounded to bfloat16.
+    pub fn half(m: &Array2<f32>) -> Array2<bf16> {
+        m.map(|&x| round_to_bf16(x))
+    }
+
+    /// The matrix of bfloat16 numbers in float32.
+    pub fn full(m: &Array2<bf16>) -> Array2<f32> {
+        m.map(|&x| x.to_f32())
+    }
+
     /// A matrix that must be written over.
     pub fn nan(rows: usize, columns: usize) -> Array2<f32> {
         Array2::from_elem((rows, columns), f32::NAN)
@@ -203,15 +213,15 @@ pub(super) mod testing {
         wide.slice(ndarray::s![.., 2..wide.ncols() - 3])
     }
 
-    /// `f` must give the same bits for 1, 2 and 5 threads, and on AVX2 and AVX-512.
+    /// `f` must give the same bits for any number of threads, and on AVX2 and AVX-512.
     pub fn assert_same_bits(f: impl Fn() -> Vec<f32>) {
         let bits = |isa| isa::with(isa, || f().into_iter().map(f32::to_bits).collect::<Vec<_>>());
         for isa in isa::available() {
-            let [one, two, five] = [1, 2, 5].map(|n| {
+            let each = [1, 2, 3, 5, 8].map(|n| {
                 set_num_threads(n);
                 bits(isa)
             });
-            assert!(one == two && two == five, "the bits depend on the thread count on {}", isa.name());
+            assert!(each.iter().all(|x| *x == each[0]), "the bits depend on the thread count on {}", isa.name());
         }
         set_num_threads(2);
         if Isa::Avx512.is_available() {

@@ -13,7 +13,7 @@
 
 use super::rows::{self, check_rows};
 use crate::error::Result;
-use crate::simd::{Kernel, LANES, Simd, dispatch, isa, math};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, math};
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// The softmax of each row of `x`.
@@ -66,33 +66,39 @@ fn backward(
 
 /// The largest element of a row; 0 for a row of only `-inf`, so that no `inf - inf` arises and its sum is 0.
 #[inline(always)]
-pub(super) fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
+fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let top = top(s, x);
+    if top == f32::NEG_INFINITY { 0.0 } else { top }
+}
+
+/// The largest element of a row.
+#[inline(always)]
+pub(super) fn top<S: Simd, E: Element>(s: S, x: &[E]) -> f32 {
     let start = s.splat(f32::NEG_INFINITY);
     let (mut max, mut other) = (start, start);
     let (pairs, rest) = x.as_chunks::<{ 2 * LANES }>();
     for pair in pairs {
-        max = s.max(s.load_at(pair, 0, 0.0), max);
-        other = s.max(s.load_at(pair, LANES, 0.0), other);
+        max = s.max(E::load_at(s, pair, 0, 0.0), max);
+        other = s.max(E::load_at(s, pair, LANES, 0.0), other);
     }
     for at in (0..rest.len()).step_by(LANES) {
-        max = s.max(s.load_at(rest, at, f32::NEG_INFINITY), max);
+        max = s.max(E::load_at(s, rest, at, f32::NEG_INFINITY), max);
     }
-    let max = s.reduce_max(s.max(other, max));
-    if max == f32::NEG_INFINITY { 0.0 } else { max }
+    s.reduce_max(s.max(other, max))
 }
 
 /// Elements whose exponentials are added up in f32; the sums of segments are added in f64, so that a vocabulary of
 /// any size keeps its digits.
-const SEGMENT: usize = 2048;
+pub(super) const SEGMENT: usize = 2048;
 
-/// The sum of `e^(x - max)` over a row.
+/// The sum of `e^(x - max)` over a row; no element is above `max`.
 #[inline(always)]
-pub(super) fn exp_sum<S: Simd>(s: S, x: &[f32], max: f32) -> f64 {
+pub(super) fn exp_sum<S: Simd, E: Element>(s: S, x: &[E], max: f32) -> f64 {
     let (shift, mut total) = (s.splat(max), 0.0);
     for x in x.chunks(SEGMENT) {
         let mut sum = s.splat(0.0);
         for at in (0..x.len()).step_by(LANES) {
-            sum = s.add(sum, math::exp(s, s.sub(s.load_at(x, at, f32::NEG_INFINITY), shift)));
+            sum = s.add(sum, math::exp_below(s, s.sub(E::load_at(s, x, at, f32::NEG_INFINITY), shift)));
         }
         total += f64::from(s.reduce_add(sum));
     }
@@ -101,29 +107,13 @@ pub(super) fn exp_sum<S: Simd>(s: S, x: &[f32], max: f32) -> f64 {
 
 /// Writes `e^(x - max)` of a row to `y` and gives their sum: the same bits as [`exp_sum`].
 #[inline(always)]
-fn exp_into<S: Simd>(s: S, x: &[f32], max: f32, y: &mut [f32]) -> f64 {
+pub(super) fn exp_into<S: Simd, E: Element>(s: S, x: &[E], max: f32, y: &mut [f32]) -> f64 {
     let (shift, mut total) = (s.splat(max), 0.0);
     for (x, y) in x.chunks(SEGMENT).zip(y.chunks_mut(SEGMENT)) {
         let mut sum = s.splat(0.0);
         for at in (0..x.len()).step_by(LANES) {
-            let e = math::exp(s, s.sub(s.load_at(x, at, f32::NEG_INFINITY), shift));
+            let e = math::exp_below(s, s.sub(E::load_at(s, x, at, f32::NEG_INFINITY), shift));
             s.store_at(y, at, e);
-            sum = s.add(sum, e);
-        }
-        total += f64::from(s.reduce_add(sum));
-    }
-    total
-}
-
-/// Replaces a row by `e^(x - max)` and gives their sum: the same bits as [`exp_sum`].
-#[inline(always)]
-pub(super) fn exp_inplace<S: Simd>(s: S, x: &mut [f32], max: f32) -> f64 {
-    let (shift, mut total) = (s.splat(max), 0.0);
-    for x in x.chunks_mut(SEGMENT) {
-        let mut sum = s.splat(0.0);
-        for at in (0..x.len()).step_by(LANES) {
-            let e = math::exp(s, s.sub(s.load_at(x, at, f32::NEG_INFINITY), shift));
-            s.store_at(x, at, e);
             sum = s.add(sum, e);
         }
         total += f64::from(s.reduce_add(sum));

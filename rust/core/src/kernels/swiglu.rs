@@ -160,8 +160,10 @@ pub(super) fn value_and_slope<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::testing::{assert_same_bits, on_each_isa};
+    use super::super::rows::testing::{assert_same_bits, full, half, matrix, nan, on_each_isa};
     use super::*;
+    use crate::simd::bf16;
+    use ndarray::Axis;
     use proptest::prelude::*;
     use subgpt_testkit::gradcheck::{assert_close, gradient, weighted, wide};
     use subgpt_testkit::{noise::Noise, rows as naive};
@@ -211,6 +213,35 @@ mod tests {
                 silu_backward(&gate, &dy, &mut got).unwrap();
                 assert_eq!(y, forward(&gate, &ones));
                 assert_close("dx", &got, &dx, 2e-6);
+            });
+        }
+    }
+
+    #[test]
+    fn halves_of_wide_rows_and_bfloat16_give_the_same() {
+        let mut noise = Noise::new(3);
+        for (n, f) in [(1, 1), (5, 33), (3, 2 * rows::TASK + 5), (700, 16)] {
+            let (pair, dy) = (half(&matrix(&mut noise, n, 2 * f, 2.0)), half(&matrix(&mut noise, n, f, 1.0)));
+            on_each_isa(|| {
+                let (wide, wide_dy) = (full(&pair), full(&dy));
+                let (mut y, mut d) = (nan(n, f), nan(n, 2 * f));
+                let (gate, up) = wide.view().split_at(Axis(1), f);
+                let (dgate, dup) = d.view_mut().split_at(Axis(1), f);
+                swiglu(gate, up, y.view_mut()).unwrap();
+                swiglu_backward(gate, up, wide_dy.view(), dgate, dup).unwrap();
+                let [gate, up] = [gate, up].map(|x| x.iter().copied().collect::<Vec<_>>());
+                assert_eq!(y.as_slice().unwrap(), forward(&gate, &up));
+                let [dgate, dup] = backward(&gate, &up, wide_dy.as_slice().unwrap());
+                let (left, right) = d.view().split_at(Axis(1), f);
+                assert!(left.iter().eq(&dgate) && right.iter().eq(&dup));
+                let (mut narrow, mut narrow_d) = (half(&y), half(&d));
+                narrow.fill(bf16::NAN);
+                narrow_d.fill(bf16::NAN);
+                let (gate, up) = pair.view().split_at(Axis(1), f);
+                let (dgate, dup) = narrow_d.view_mut().split_at(Axis(1), f);
+                swiglu(gate, up, narrow.view_mut()).unwrap();
+                swiglu_backward(gate, up, dy.view(), dgate, dup).unwrap();
+                assert!(narrow == half(&y) && narrow_d == half(&d));
             });
         }
     }

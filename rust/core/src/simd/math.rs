@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn exp_below_has_the_bits_of_exp() {
         for isa in isa::available() {
-            let x: Vec<f32> = inputs().into_iter().filter(|x| !(*x > 88.0)).collect();
+            let x: Vec<f32> = inputs().into_iter().filter(|x| x.is_nan() || *x <= 88.0).collect();
             let [a, b] = [Function::Exp, Function::ExpBelow].map(|function| {
                 let mut y = x.clone();
                 dispatch(isa, Apply(function, &mut y));

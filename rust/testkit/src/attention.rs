@@ -23,6 +23,15 @@ pub struct Attention {
     pub softcap: Option<f64>,
     /// Factors of the probabilities `(batch, heads, queries, keys)`, for dropout.
     pub factors: Option<Vec<f64>>,
+    /// How the numbers that are kept or multiplied are rounded: weights over the largest of a row, probabilities,
+    /// gradients of the scores, and the results. Sums and the log-sum-exp stay exact.
+    pub round: Option<fn(f64) -> f64>,
+}
+
+/// The bfloat16 number nearest to `x`.
+pub fn bf16(x: f64) -> f64 {
+    let bits = (x as f32).to_bits();
+    f64::from(f32::from_bits(bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
 }
 
 /// The gradients of an attention.
@@ -44,6 +53,7 @@ struct Query {
     seen: std::ops::Range<usize>,
     p: Vec<f64>,
     slope: Vec<f64>,
+    max: f64,
     lse: f64,
 }
 
@@ -60,6 +70,10 @@ impl Attention {
 
     fn scale(&self) -> f64 {
         self.scale.unwrap_or(1.0 / (self.dim as f64).sqrt())
+    }
+
+    fn rounded(&self, x: f64) -> f64 {
+        self.round.map_or(x, |round| round(x))
     }
 
     fn factor(&self, row: usize, key: usize) -> f64 {
@@ -90,7 +104,7 @@ impl Attention {
             let max = p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = p.iter().map(|s| (s - max).exp()).sum();
             p.iter_mut().for_each(|s| *s = (*s - max).exp() / sum);
-            visit(Query { q: row * d, kv, row, seen, p, slope, lse: max + sum.ln() });
+            visit(Query { q: row * d, kv, row, seen, p, slope, max, lse: max + sum.ln() });
         }
     }
 
@@ -98,11 +112,14 @@ impl Attention {
     pub fn forward(&self, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut out, mut lse) = (vec![0.0; q.len()], Vec::new());
         self.for_each_query(q, k, |query| {
+            let sum = (query.lse - query.max).exp();
             for (j, p) in query.seen.clone().zip(&query.p) {
+                let weight = self.rounded(p * sum * self.factor(query.row, j)) / sum;
                 for x in 0..self.dim {
-                    out[query.q + x] += p * self.factor(query.row, j) * v[query.kv + j * self.dim + x];
+                    out[query.q + x] += weight * v[query.kv + j * self.dim + x];
                 }
             }
+            out[query.q..query.q + self.dim].iter_mut().for_each(|x| *x = self.rounded(*x));
             lse.push(query.lse);
         });
         (out, lse)
@@ -111,6 +128,7 @@ impl Attention {
     /// The gradients for the gradient `dout` of the output.
     pub fn backward(&self, q: &[f64], k: &[f64], v: &[f64], dout: &[f64]) -> Gradients {
         let d = self.dim;
+        let out = self.round.map(|_| self.forward(q, k, v).0);
         let mut g = Gradients { dq: vec![0.0; q.len()], dk: vec![0.0; k.len()], dv: vec![0.0; v.len()] };
         self.for_each_query(q, k, |query| {
             let dp: Vec<f64> = query
@@ -121,10 +139,14 @@ impl Attention {
                     dot * self.factor(query.row, j)
                 })
                 .collect();
-            let mean: f64 = dp.iter().zip(&query.p).map(|(dp, p)| dp * p).sum();
+            // The same number twice, but for the rounding of the output.
+            let mean: f64 = match &out {
+                None => dp.iter().zip(&query.p).map(|(dp, p)| dp * p).sum(),
+                Some(out) => (query.q..query.q + d).map(|x| out[x] * dout[x]).sum(),
+            };
             for (at, j) in query.seen.clone().enumerate() {
-                let ds = query.p[at] * (dp[at] - mean) * query.slope[at] * self.scale();
-                let z = query.p[at] * self.factor(query.row, j);
+                let ds = self.rounded(query.p[at] * (dp[at] - mean) * query.slope[at]) * self.scale();
+                let z = self.rounded(query.p[at] * self.factor(query.row, j));
                 for x in 0..d {
                     let key = query.kv + j * d + x;
                     g.dv[key] += z * dout[query.q + x];
@@ -133,6 +155,9 @@ impl Attention {
                 }
             }
         });
+        for gradient in [&mut g.dq, &mut g.dk, &mut g.dv] {
+            gradient.iter_mut().for_each(|x| *x = self.rounded(*x));
+        }
         g
     }
 }

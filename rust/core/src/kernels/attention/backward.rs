@@ -7,20 +7,31 @@
 //! dQ = scale dS K      dK = scale dS^T Q
 //! ```
 //!
-//! A task is a key/value head with all its query heads, so `dK` and `dV` are private sums in a fixed order: groups of
-//! queries outside, blocks of keys inside, both strips of a block in the first-level cache.
+//! A task owns some keys of a key/value head and goes through all queries that see them, so `dK` and `dV` are private sums
+//! in a fixed order: chunks of keys outside, then groups of queries, then blocks of keys, whose strips stay in the
+//! first-level cache ([`super::gradient`]). Where there are many heads a task has all keys of its head, and `dQ` is private
+//! too. Where there are few, heads are cut by keys; each part then leaves its share of `dQ`, and a second region adds the
+//! shares up in the order of the keys.
 
+use super::gradient::{self, BLOCK, Keys, Queries, Strips};
 use super::group::Group;
 use super::operand::Operand;
-use super::tile::{self, KEYS, Lanes, QUERIES, Row, SLICE, WordRow, Words};
-use super::{Plan, Scratch, for_each, head_of, math, pack, split};
+use super::tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
+use super::{Plan, SERIAL_WORK, Scratch, for_each, head_of, micro, pack, split};
 use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
-use ndarray::{ArrayView1, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis, s};
-use std::f32::consts::LOG2_E;
+use ndarray::{ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis, s};
+use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
-/// Tiles of keys in a block.
-const BLOCK: usize = 6;
+/// Keys whose gradients are summed at once: they stay in the second-level cache.
+const CHUNK: usize = 512;
+/// Key/value heads that are tasks enough; fewer are cut.
+const TASKS: usize = 16;
+/// Parts that few heads are cut into, all together: a head's first keys are seen by most queries, so parts differ in work.
+const PARTS: usize = 24;
+/// The fewest keys of a part of a head, as it packs the queries for itself.
+const PART: usize = 4 * QUERIES;
 
 /// What the forward pass read and wrote, and the gradient of its output.
 pub(super) struct Inputs<'a, E> {
@@ -32,31 +43,58 @@ pub(super) struct Inputs<'a, E> {
     pub dout: ArrayView4<'a, E>,
 }
 
-/// The gradients of one key/value head and of its query heads.
+/// Some keys of a key/value head and their gradients.
 struct Part<'a, E> {
     batch: usize,
     kv_head: usize,
-    dq: ArrayViewMut3<'a, E>,
+    keys: Range<usize>,
+    dq: QueryGradient<'a, E>,
     dk: ArrayViewMut2<'a, E>,
     dv: ArrayViewMut2<'a, E>,
 }
 
-fn parts<'a, E>(
-    plan: &Plan,
-    dq: ArrayViewMut4<'a, E>,
-    dk: ArrayViewMut4<'a, E>,
-    dv: ArrayViewMut4<'a, E>,
-) -> Vec<Part<'a, E>> {
-    let mut parts = Vec::with_capacity(plan.batch * plan.kv_heads);
-    let batches = split(dq).zip(split(dk)).zip(split(dv));
-    for (batch, ((mut dq, dk), dv)) in batches.enumerate() {
-        for (kv_head, (dk, dv)) in split(dk).zip(split(dv)).enumerate() {
-            let (ours, rest) = dq.split_at(Axis(0), plan.sharing());
-            parts.push(Part { batch, kv_head, dq: ours, dk, dv });
-            dq = rest;
-        }
+/// Where the gradient of the queries goes.
+enum QueryGradient<'a, E> {
+    /// The part has all keys of its head: the gradient itself.
+    Whole(ArrayViewMut3<'a, E>),
+    /// The share of the part's keys: `(query heads, groups from the first that sees a key, QUERIES, width)`.
+    Share(&'a mut [Lanes]),
+}
+
+/// Keys of a part, by shape alone; all where heads are not cut.
+fn part_keys(plan: &Plan) -> usize {
+    let heads = plan.batch * plan.kv_heads;
+    if heads >= TASKS || plan.work() < SERIAL_WORK {
+        return plan.keys.max(1);
     }
-    parts
+    let cuts = PARTS.div_ceil(heads).min(plan.keys / PART).max(1);
+    plan.keys.div_ceil(cuts).next_multiple_of(QUERIES)
+}
+
+/// The groups of a head.
+fn groups(plan: &Plan) -> impl DoubleEndedIterator<Item = Group> {
+    (0..plan.queries).step_by(QUERIES).map(|first| plan.group(first, QUERIES.min(plan.queries - first)))
+}
+
+/// What is in both ranges.
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
+}
+
+/// The number of the first group that sees one of `keys` or a later one.
+fn first_group(plan: &Plan, keys: &Range<usize>) -> usize {
+    (keys.start + plan.queries).saturating_sub(plan.keys) / QUERIES
+}
+
+/// The vectors of a share of `dQ`.
+fn share_len(plan: &Plan, keys: &Range<usize>) -> usize {
+    let groups = plan.queries.div_ceil(QUERIES) - first_group(plan, keys);
+    plan.sharing() * groups * QUERIES * pack::vectors(plan.dim)
+}
+
+thread_local! {
+    /// The shares of `dQ` of the calls that this thread starts.
+    static SHARES: RefCell<Vec<Lanes>> = RefCell::default();
 }
 
 /// Computes the gradients; shapes are checked.
@@ -68,47 +106,57 @@ pub(super) fn run<E: Element, P: Operand>(
     dv: ArrayViewMut4<E>,
 ) {
     let isa = isa::current();
-    for_each(plan.work(), parts(plan, dq, dk, dv), |part, scratch| {
+    let task = |part, scratch: &mut Scratch| {
         simd::dispatch(isa, Backward { plan, inputs, part, scratch, precision: PhantomData::<P> });
+    };
+    let rows = part_keys(plan);
+    let mut parts = Vec::with_capacity(plan.batch * plan.kv_heads * plan.keys.div_ceil(rows));
+    if rows >= plan.keys {
+        let batches = split(dq).zip(split(dk)).zip(split(dv));
+        for (batch, ((mut dq, dk), dv)) in batches.enumerate() {
+            for (kv_head, (dk, dv)) in split(dk).zip(split(dv)).enumerate() {
+                let (ours, rest) = dq.split_at(Axis(0), plan.sharing());
+                parts.push(Part { batch, kv_head, keys: 0..plan.keys, dq: QueryGradient::Whole(ours), dk, dv });
+                dq = rest;
+            }
+        }
+        return for_each(plan.work(), parts, task);
+    }
+    let cuts = || (0..plan.keys).step_by(rows).map(|start| start..plan.keys.min(start + rows));
+    let len: usize = cuts().map(|keys| share_len(plan, &keys)).sum();
+    let mut shares = SHARES.take();
+    let mut rest = pack::reserve(&mut shares, plan.batch * plan.kv_heads * len, Lanes::ZERO);
+    for (batch, (dk, dv)) in split(dk).zip(split(dv)).enumerate() {
+        for (kv_head, (mut dk, mut dv)) in split(dk).zip(split(dv)).enumerate() {
+            for keys in cuts() {
+                let (share, others) = rest.split_at_mut(share_len(plan, &keys));
+                let (our_dk, rest_dk) = dk.split_at(Axis(0), keys.len());
+                let (our_dv, rest_dv) = dv.split_at(Axis(0), keys.len());
+                parts.push(Part { batch, kv_head, keys, dq: QueryGradient::Share(share), dk: our_dk, dv: our_dv });
+                (rest, dk, dv) = (others, rest_dk, rest_dv);
+            }
+        }
+    }
+    parts.sort_by_key(|part| part.keys.start);
+    for_each(plan.work(), parts, task);
+    let sums =
+        split(dq).enumerate().flat_map(|(batch, dq)| split(dq).enumerate().map(move |(head, dq)| (batch, head, dq)));
+    let shares_of_heads = &shares[..plan.batch * plan.kv_heads * len];
+    for_each(plan.work(), sums.collect(), |(batch, head, dq), scratch| {
+        let kv_head = batch * plan.kv_heads + head / plan.sharing();
+        let shares = &shares_of_heads[kv_head * len..(kv_head + 1) * len];
+        simd::dispatch(isa, AddShares { plan, shared: head % plan.sharing(), shares, rows, dq, acc: &mut scratch.out });
     });
+    SHARES.set(shares);
 }
 
-/// One key/value head.
+/// One part.
 struct Backward<'p, 'i, 'o, E, P> {
     plan: &'p Plan,
     inputs: &'p Inputs<'i, E>,
     part: Part<'o, E>,
     scratch: &'p mut Scratch,
     precision: PhantomData<P>,
-}
-
-/// A key/value head's keys and values as packed, and where their gradients are summed.
-struct Keys<'a> {
-    key_blocks: &'a mut [[Words; KEYS]],
-    value_blocks: &'a mut [[Words; KEYS]],
-    key_rows: &'a mut [Words],
-    dk: &'a mut [Lanes],
-    dv: &'a mut [Lanes],
-}
-
-/// A group of queries as packed, with a row of numbers for each: log-sum-exp in bits and `D`.
-struct Queries<'a> {
-    rows: &'a mut [Words],
-    dout_rows: &'a mut [Words],
-    queries: &'a mut [WordRow],
-    douts: &'a mut [WordRow],
-    lse: Row,
-    delta: Row,
-}
-
-/// The strips of a block: probabilities and gradients of the scores, as words along the queries; the latter as pairs along
-/// the keys too, where words are pairs; dropout factors.
-struct Strips<'a> {
-    weights: &'a mut [[WordRow; KEYS]],
-    gradient: &'a mut [[WordRow; KEYS]],
-    gradient_by_key: &'a mut [WordRow],
-    mask: &'a mut [[Row; KEYS]],
-    factors: &'a mut Vec<f32>,
 }
 
 impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
@@ -118,23 +166,19 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Backward { plan, inputs, part, scratch, .. } = self;
-        let Part { batch, kv_head, mut dq, dk, dv } = part;
+        let Part { batch, kv_head, keys: all, dq, mut dk, mut dv } = part;
         let (width, blocks) = (pack::vectors(plan.dim), pack::word_vectors::<P>(plan.dim));
-        let tiles = plan.keys.div_ceil(KEYS);
+        let tiles = CHUNK.min(all.len()).div_ceil(KEYS);
         let k = head_of(&inputs.k, batch, kv_head);
         let v = head_of(&inputs.v, batch, kv_head);
         let mut keys = Keys {
+            first: 0,
             key_blocks: pack::reserve(&mut scratch.key_blocks, tiles * blocks, [Words::ZERO; KEYS]),
             value_blocks: pack::reserve(&mut scratch.value_blocks, tiles * blocks, [Words::ZERO; KEYS]),
             key_rows: pack::reserve(&mut scratch.key_rows, tiles * KEYS / P::PER * width, Words::ZERO),
             dk: pack::reserve(&mut scratch.dk, tiles * KEYS * width, Lanes::ZERO),
             dv: pack::reserve(&mut scratch.dv, tiles * KEYS * width, Lanes::ZERO),
         };
-        pack::blocks(k, 0..plan.keys, blocks, keys.key_blocks);
-        pack::blocks(v, 0..plan.keys, blocks, keys.value_blocks);
-        pack::rows::<E, P>(k, 0..plan.keys, width, keys.key_rows);
-        keys.dk.fill(Lanes::ZERO);
-        keys.dv.fill(Lanes::ZERO);
         let mut queries = Queries {
             rows: pack::reserve(&mut scratch.query_rows, QUERIES / P::PER * width, Words::ZERO),
             dout_rows: pack::reserve(&mut scratch.dout_rows, QUERIES / P::PER * width, Words::ZERO),
@@ -150,172 +194,145 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
             mask: pack::reserve(&mut scratch.mask, BLOCK, [Row::ZERO; KEYS]),
             factors: &mut scratch.factors,
         };
-        let acc = pack::reserve(&mut scratch.out, QUERIES * width, Lanes::ZERO);
-        for step in 0..plan.sharing() * plan.queries.div_ceil(QUERIES) {
-            let (shared, first) =
-                (step / plan.queries.div_ceil(QUERIES), step % plan.queries.div_ceil(QUERIES) * QUERIES);
-            let head = kv_head * plan.sharing() + shared;
-            let group = plan.group(first, QUERIES.min(plan.queries - first));
-            queries.load::<S, E, P>(s, plan, inputs, batch, head, &group, width);
-            acc.fill(Lanes::ZERO);
-            let tiles = group.keys().start / KEYS..group.keys().end.div_ceil(KEYS);
-            for start in tiles.clone().step_by(BLOCK) {
-                let tiles = start..tiles.end.min(start + BLOCK);
-                if let Some(drop) = &plan.dropout {
-                    let mask = &mut strips.mask[..tiles.len()];
-                    mask.as_flattened_mut().iter_mut().for_each(|row| row.0.fill(1.0));
-                    let (keys, head) = (tiles.start * KEYS..plan.keys.min(tiles.end * KEYS), batch * plan.heads + head);
-                    pack::drop_strip(plan, drop, head, &group, keys, strips.factors, mask.as_flattened_mut());
-                }
-                for tile in tiles.clone() {
-                    gradient_tile::<S, P>(s, plan, &group, tile, tile - start, &keys, &queries, &mut strips, blocks);
-                }
-                accumulate::<S, P>(s, &group, tiles, &mut keys, &queries, &strips, width, acc);
+        // A single chunk is through with a group at once and needs the sums of one group only.
+        let first = first_group(plan, &all);
+        let mut slots = plan.queries.div_ceil(QUERIES) - first;
+        let (mut whole, sums) = match dq {
+            QueryGradient::Share(share) => (None, share),
+            QueryGradient::Whole(dq) => {
+                slots = if all.len() > CHUNK { slots } else { 1 };
+                let len = plan.sharing() * slots * QUERIES * width;
+                (Some(dq), pack::reserve(&mut scratch.out, len, Lanes::ZERO))
             }
-            let rows = s![shared, first..first + group.live, ..];
-            pack::unpack(s, acc, width, |_| plan.scale, dq.slice_mut(rows));
+        };
+        for start in all.clone().step_by(CHUNK) {
+            let chunk = start..all.end.min(start + CHUNK);
+            let mut packed = start;
+            let rows = chunk.len() * width;
+            keys.first = start / KEYS;
+            keys.dk[..rows].fill(Lanes::ZERO);
+            keys.dv[..rows].fill(Lanes::ZERO);
+            for shared in 0..plan.sharing() {
+                let head = kv_head * plan.sharing() + shared;
+                let [q, dout, out] = [&inputs.q, &inputs.dout, &inputs.out].map(|view| head_of(view, batch, head));
+                let start = first_group(plan, &chunk);
+                // Nobody asked for the first group's rows, and the packing of keys has time enough for them to arrive.
+                for i in start * QUERIES..plan.queries.min((start + 1) * QUERIES) {
+                    micro::prefetch(pack::row(q, i));
+                    micro::prefetch(pack::row(dout, i));
+                    micro::prefetch(pack::row(out, i));
+                }
+                for (number, group) in groups(plan).enumerate().skip(start) {
+                    let seen = common(&group.keys(), &chunk);
+                    if seen.is_empty() {
+                        continue;
+                    }
+                    let end = seen.end.next_multiple_of(KEYS).min(chunk.end);
+                    if packed < end {
+                        // Keys are packed when the first group sees them, while rows are on the way to the next.
+                        keys.load::<E, P>(k, v, packed..end, width, blocks);
+                        packed = end;
+                    }
+                    let tiles = seen.start / KEYS..seen.end.div_ceil(KEYS);
+                    let ahead = |step: usize| {
+                        let rows = pack::share_of_group(step, tiles.len());
+                        for i in rows.clone().map(|i| group.first + i).filter(|&i| i < plan.queries) {
+                            if let Some(dq) = &whole {
+                                micro::prefetch(pack::row(dq.index_axis(Axis(0), shared), i));
+                            }
+                            let at = plan.position(i);
+                            if shared == 0 && chunk.contains(&at) {
+                                micro::prefetch(pack::row(dk.view(), at - all.start));
+                                micro::prefetch(pack::row(dv.view(), at - all.start));
+                            }
+                        }
+                        for i in rows.map(|i| group.first + QUERIES + i).filter(|&i| i < plan.queries) {
+                            micro::prefetch(pack::row(q, i));
+                            micro::prefetch(pack::row(dout, i));
+                            micro::prefetch(pack::row(out, i));
+                            if packed < chunk.end {
+                                micro::prefetch(pack::row(k, plan.position(i)));
+                                micro::prefetch(pack::row(v, plan.position(i)));
+                            }
+                        }
+                    };
+                    queries.load::<S, E, P>(s, plan, inputs, batch, head, &group, width);
+                    let slot = shared * slots + if slots > 1 { number - first } else { 0 };
+                    let acc = &mut sums[slot * QUERIES * width..(slot + 1) * QUERIES * width];
+                    if common(&group.keys(), &all).start >= chunk.start {
+                        acc.fill(Lanes::ZERO);
+                    }
+                    for start in tiles.clone().step_by(BLOCK) {
+                        let block = start..tiles.end.min(start + BLOCK);
+                        if let Some(drop) = &plan.dropout {
+                            let mask = strips.mask[..block.len()].as_flattened_mut();
+                            mask.iter_mut().for_each(|row| row.0.fill(1.0));
+                            let keys = block.start * KEYS..plan.keys.min(block.end * KEYS);
+                            pack::drop_strip(plan, drop, batch * plan.heads + head, &group, keys, strips.factors, mask);
+                        }
+                        for tile in block.clone() {
+                            ahead(tile - tiles.start);
+                            let at = tile - start;
+                            gradient::tile::<S, P>(s, plan, &group, tile, at, &keys, &queries, &mut strips, blocks);
+                        }
+                        gradient::accumulate::<S, P>(s, &group, block, &mut keys, &queries, &strips, width, acc);
+                    }
+                    if let Some(dq) = &mut whole
+                        && group.keys().end <= chunk.end
+                    {
+                        let rows = s![shared, group.first..group.first + group.live, ..];
+                        pack::unpack(s, acc, width, |_| plan.scale, dq.slice_mut(rows));
+                    }
+                }
+            }
+            let ours = s![start - all.start..chunk.end - all.start, ..];
+            pack::unpack(s, keys.dk, width, |_| plan.scale, dk.slice_mut(ours));
+            pack::unpack(s, keys.dv, width, |_| 1.0, dv.slice_mut(ours));
         }
-        pack::unpack(s, keys.dk, width, |_| plan.scale, dk);
-        pack::unpack(s, keys.dv, width, |_| 1.0, dv);
     }
 }
 
-impl Queries<'_> {
-    /// Packs a group of one head.
+/// Adds up the shares of one head's `dQ`, in the order of their keys.
+struct AddShares<'p, 'o, E> {
+    plan: &'p Plan,
+    /// The head, counted among those that share its keys.
+    shared: usize,
+    /// The shares of its key/value head, one after the other.
+    shares: &'p [Lanes],
+    /// Keys of a share.
+    rows: usize,
+    dq: ArrayViewMut2<'o, E>,
+    acc: &'p mut Vec<Lanes>,
+}
+
+impl<E: Element> Kernel for AddShares<'_, '_, E> {
+    type Output = ();
+    const BF16: bool = E::HALF;
+
     #[inline(always)]
-    fn load<S: Simd, E: Element, P: Operand>(
-        &mut self,
-        s: S,
-        plan: &Plan,
-        inputs: &Inputs<E>,
-        batch: usize,
-        head: usize,
-        group: &Group,
-        width: usize,
-    ) {
-        let range = group.first..group.first + group.live;
-        let [q, dout, out] = [&inputs.q, &inputs.dout, &inputs.out].map(|view| head_of(view, batch, head));
-        pack::rows::<E, P>(q, range.clone(), width, self.rows);
-        pack::rows::<E, P>(dout, range.clone(), width, self.dout_rows);
-        pack::transpose::<E, P>(q, range.clone(), plan.factors().0, self.queries);
-        pack::transpose::<E, P>(dout, range, 1.0, self.douts);
-        let lse: ArrayView1<f32> = inputs.lse.index_axis(Axis(0), batch).index_axis_move(Axis(0), head);
-        (self.lse, self.delta) = (Row::ZERO, Row::ZERO);
-        for query in 0..group.live {
-            self.lse.0[query] = lse[group.first + query] * LOG2_E;
-            let [dout, out] = [dout, out].map(|view| pack::row(view, group.first + query));
-            let mut sum = s.splat(0.0);
-            for at in (0..dout.len()).step_by(LANES) {
-                sum = s.fma(E::load_at(s, dout, at, 0.0), E::load_at(s, out, at, 0.0), sum);
-            }
-            self.delta.0[query] = s.reduce_add(sum);
-        }
-    }
-}
-
-/// Fills tile `at` of the strips: probabilities (dropped) and gradients of the scores.
-#[inline(always)]
-fn gradient_tile<S: Simd, P: Operand>(
-    s: S,
-    plan: &Plan,
-    group: &Group,
-    tile: usize,
-    at: usize,
-    keys: &Keys,
-    queries: &Queries,
-    strips: &mut Strips,
-    blocks: usize,
-) {
-    let words = tile * blocks..(tile + 1) * blocks;
-    let (halves, (factor, cap)) = (group.halves(tile), plan.factors());
-    let (mut scores, mut gradient) = ([Row::ZERO; KEYS], [Row::ZERO; KEYS]);
-    let [x, dx] = [&mut scores, &mut gradient];
-    tile::scores::<S, P>(s, &keys.key_blocks[words.clone()], queries.queries, halves.clone(), factor, x);
-    tile::scores::<S, P>(s, &keys.value_blocks[words], queries.douts, halves.clone(), 1.0, dx);
-    let (weights, gradients) = (&mut strips.weights[at], &mut strips.gradient[at]);
-    let by_key = &mut strips.gradient_by_key[at * KEYS / 2..(at + 1) * KEYS / 2];
-    for half in halves {
-        let (lse, mut delta) = (s.load(queries.lse.half(half)), s.load(queries.delta.half(half)));
-        let mask = plan.dropout.is_some().then_some(&strips.mask[at]);
-        if let Some(mask) = mask {
-            for (dx, f) in dx.iter_mut().zip(mask) {
-                let y = s.mul(s.load(dx.half(half)), s.load(f.half(half)));
-                s.store(dx.half_mut(half), y);
-            }
-        }
-        if let Some(cap) = cap {
-            uncap(s, x, dx, half, cap, delta);
-            delta = s.splat(0.0);
-        }
-        if let Some(offset) = group.hidden(tile, half) {
-            tile::hide(s, x, half, offset, group.window as f32, f32::NEG_INFINITY);
-        }
-        for first in (0..KEYS).step_by(2) {
-            let mut pair = [s.splat(0.0); 2];
-            for i in 0..2 {
-                let at = first + i;
-                let mut p = P::exp2(s, s.sub(s.load(x[at].half(half)), lse));
-                pair[i] = s.mul(p, s.sub(s.load(dx[at].half(half)), delta));
-                if let Some(mask) = mask {
-                    p = s.mul(p, s.load(mask[at].half(half)));
+    fn run<S: Simd>(self, s: S) {
+        let AddShares { plan, shared, shares, rows, mut dq, acc } = self;
+        let len = QUERIES * pack::vectors(plan.dim);
+        let acc = pack::reserve(acc, len, Lanes::ZERO);
+        for (number, group) in groups(plan).enumerate() {
+            acc.fill(Lanes::ZERO);
+            let mut rest = shares;
+            for start in (0..plan.keys).step_by(rows) {
+                let keys = start..plan.keys.min(start + rows);
+                let (share, others) = rest.split_at(share_len(plan, &keys));
+                rest = others;
+                if common(&group.keys(), &keys).is_empty() {
+                    continue;
                 }
-                P::store_queries(s, &mut weights[at], half, p);
-                P::store_queries(s, &mut gradients[at], half, pair[i]);
+                let first = first_group(plan, &keys);
+                let at = shared * (plan.queries.div_ceil(QUERIES) - first) + number - first;
+                for (sum, x) in acc.iter_mut().zip(&share[at * len..(at + 1) * len]) {
+                    let y = s.add(s.load(&sum.0), s.load(&x.0));
+                    s.store(&mut sum.0, y);
+                }
             }
-            if P::PER == 2 {
-                s.store_pairs(by_key[first / 2].half_mut(half), s.round_pairs(pair[0], pair[1]));
-            }
-        }
-    }
-}
-
-/// `x` becomes the capped score in bits, `dx` becomes `(dx - delta) (1 - tanh^2)`.
-#[inline(always)]
-fn uncap<S: Simd>(s: S, x: &mut [Row; KEYS], dx: &mut [Row; KEYS], half: usize, cap: f32, delta: S::V) {
-    for (x, dx) in x.iter_mut().zip(dx) {
-        let t = math::tanh(s, s.load(x.half(half)));
-        let slope = s.sub(s.splat(1.0), s.mul(t, t));
-        let g = s.mul(s.sub(s.load(dx.half(half)), delta), slope);
-        s.store(dx.half_mut(half), g);
-        s.store(x.half_mut(half), s.mul(t, s.splat(cap)));
-    }
-}
-
-/// Adds a block's share to `dV`, `dK` and the group's `dQ` (the scale is left to the end).
-#[inline(always)]
-fn accumulate<S: Simd, P: Operand>(
-    s: S,
-    group: &Group,
-    tiles: std::ops::Range<usize>,
-    keys: &mut Keys,
-    queries: &Queries,
-    strips: &Strips,
-    width: usize,
-    dq: &mut [Lanes],
-) {
-    for tile in tiles.clone() {
-        let (at, rows) = (tile - tiles.start, tile * KEYS * width..(tile + 1) * KEYS * width);
-        let halves = group.halves(tile);
-        // Queries before the tile's first key see nothing of it.
-        let first = (halves.start * LANES).max((tile * KEYS).saturating_sub(group.position));
-        let end = group.live.min(halves.end * LANES);
-        let seen = first / P::PER..end.div_ceil(P::PER);
-        for (strip, from, to) in [
-            (&strips.weights[at], &*queries.dout_rows, &mut keys.dv[rows.clone()]),
-            (&strips.gradient[at], &*queries.rows, &mut keys.dk[rows.clone()]),
-        ] {
-            tile::outer_sum::<S, P>(s, strip, from, width, seen.clone(), to);
-        }
-    }
-    let block = tiles.start * KEYS..tiles.end * KEYS;
-    let strip = if P::PER == 2 { &*strips.gradient_by_key } else { strips.gradient.as_flattened() };
-    for slice in 0..group.live.div_ceil(SLICE) {
-        let seen = group.slice_keys(slice);
-        let (start, end) = (seen.start.max(block.start), seen.end.min(block.end));
-        if start < end {
-            let (first, start, end) = (block.start / P::PER, start / P::PER, end.div_ceil(P::PER));
-            let values = &keys.key_rows[start * width..end * width];
-            tile::weighted_sum::<S, P>(s, &strip[start - first..end - first], values, width, slice, dq);
+            let rows = s![group.first..group.first + group.live, ..];
+            pack::unpack(s, acc, pack::vectors(plan.dim), |_| plan.scale, dq.slice_mut(rows));
         }
     }
 }

@@ -21,9 +21,6 @@ const PART: usize = 4 * QUERIES;
 /// Keys in a block of the weighted sum.
 const BLOCK: usize = 256;
 
-/// Rows of the next group that are asked for with each tile of this one, so that memory is not waited for.
-const AHEAD: usize = 8;
-
 /// Some consecutive queries of one head.
 struct Part<'a, E> {
     batch: usize,
@@ -108,6 +105,10 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
         let (factor, cap) = plan.factors();
         let (mut out, mut lse) = (part.out, part.lse);
         let mut packed = from;
+        // Nobody asked for the first group's rows, and the packing of keys has time enough for them to arrive.
+        for i in first..first + count.min(QUERIES) {
+            micro::prefetch(pack::row(q, i));
+        }
         for start in (0..count).step_by(QUERIES) {
             let group = plan.group(first + start, QUERIES.min(count - start));
             let end = group.keys().end.next_multiple_of(KEYS).min(all.end);
@@ -120,8 +121,9 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
                 packed = end;
             }
             pack::transpose::<E, P>(q, group.first..group.first + group.live, factor, queries);
+            let tiles = group.keys().end.div_ceil(KEYS) - group.keys().start / KEYS;
             let ahead = |step: usize| {
-                for i in (step * AHEAD..(step + 1) * AHEAD).map(|i| start + QUERIES + i).filter(|&i| i < count) {
+                for i in pack::share_of_group(step, tiles).map(|i| start + QUERIES + i).filter(|&i| i < count) {
                     micro::prefetch(pack::row(q, first + i));
                     micro::prefetch(pack::row(k, plan.position(first + i)));
                     micro::prefetch(pack::row(v, plan.position(first + i)));
@@ -165,7 +167,9 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
 #[inline(always)]
 fn blocks_of(group: &Group) -> impl Iterator<Item = Range<usize>> {
     let keys = group.keys();
-    keys.clone().step_by(BLOCK).map(move |start| start..keys.end.min(start + BLOCK))
+    // From a tile on, so that no word of keys belongs to two blocks.
+    let first = keys.start / KEYS * KEYS;
+    (first..keys.end).step_by(BLOCK).map(move |start| start..keys.end.min(start + BLOCK))
 }
 
 /// Fills the strip with a group's scores in bits and gives each query's maximum.

@@ -28,6 +28,7 @@
 mod backward;
 mod decode;
 mod forward;
+mod gradient;
 mod group;
 mod math;
 mod micro;

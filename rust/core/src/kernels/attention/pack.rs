@@ -29,17 +29,46 @@ fn bytes<'a, E: Element>(view: ArrayView2<'a, E>, i: usize, range: &Range<usize>
     if range.contains(&i) { bytemuck::cast_slice(row(view, i)) } else { &[] }
 }
 
-/// Piece `i` of `bytes`, in pieces of `N`; what is missing is 0.
+/// The beginning of a vector whose rest is 0.
 #[inline(always)]
-fn piece<const N: usize>(bytes: &[u8], i: usize) -> [u8; N] {
-    let from = &bytes[(i * N).min(bytes.len())..];
-    match from.first_chunk() {
-        Some(whole) => *whole,
-        None => {
-            let mut padded = [0; N];
-            padded[..from.len()].copy_from_slice(from);
-            padded
-        }
+fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    out[..bytes.len()].copy_from_slice(bytes);
+    out
+}
+
+/// Writes the bytes of a row as vectors `step` apart, the last one padded; `out` ends with the row's last vector.
+#[inline(always)]
+fn spread(bytes: &[u8], out: &mut [Words], step: usize) {
+    let (whole, tail) = bytes.as_chunks::<64>();
+    let mut out = out.iter_mut().step_by(step);
+    for (bytes, out) in whole.iter().zip(&mut out) {
+        out.0 = bytemuck::must_cast(*bytes);
+    }
+    for (i, out) in out.enumerate() {
+        out.0 = if i == 0 { bytemuck::must_cast(padded::<64>(tail)) } else { [0; LANES] };
+    }
+}
+
+/// Writes two rows as pairs along the rows' index, padded.
+#[inline(always)]
+fn join(first: &[u8], second: &[u8], out: &mut [Words]) {
+    let ((low, low_tail), (high, high_tail)) = (first.as_chunks::<32>(), second.as_chunks::<32>());
+    let whole = low.len().min(high.len());
+    for ((low, high), out) in low.iter().zip(high).zip(&mut *out) {
+        pair_up(bytemuck::must_cast(*low), bytemuck::must_cast(*high), out);
+    }
+    for (i, out) in out.iter_mut().enumerate().skip(whole) {
+        let low = low.get(i).copied().unwrap_or_else(|| padded(if i == low.len() { low_tail } else { &[] }));
+        let high = high.get(i).copied().unwrap_or_else(|| padded(if i == high.len() { high_tail } else { &[] }));
+        pair_up(bytemuck::must_cast(low), bytemuck::must_cast(high), out);
+    }
+}
+
+#[inline(always)]
+fn pair_up(low: [u16; LANES], high: [u16; LANES], out: &mut Words) {
+    for j in 0..LANES {
+        out.0[j] = u32::from(low[j]) | u32::from(high[j]) << 16;
     }
 }
 
@@ -78,9 +107,7 @@ pub(super) fn blocks<E: Element>(view: ArrayView2<E>, range: Range<usize>, block
     for (tile, out) in out.chunks_exact_mut(blocks).enumerate() {
         for key in 0..KEYS {
             let bytes = bytes(view, range.start + tile * KEYS + key, &range);
-            for (i, out) in out.iter_mut().enumerate() {
-                out[key].0 = bytemuck::must_cast(piece::<64>(bytes, i));
-            }
+            spread(bytes, &mut out.as_flattened_mut()[key..], KEYS);
         }
     }
 }
@@ -90,19 +117,9 @@ pub(super) fn blocks<E: Element>(view: ArrayView2<E>, range: Range<usize>, block
 pub(super) fn rows<E: Element, P: Operand>(view: ArrayView2<E>, range: Range<usize>, width: usize, out: &mut [Words]) {
     for (at, out) in out.chunks_exact_mut(width).enumerate() {
         let first = bytes(view, range.start + at * P::PER, &range);
-        if P::PER == 1 {
-            for (i, out) in out.iter_mut().enumerate() {
-                out.0 = bytemuck::must_cast(piece::<64>(first, i));
-            }
-            continue;
-        }
-        let second = bytes(view, range.start + at * P::PER + 1, &range);
-        for (i, out) in out.iter_mut().enumerate() {
-            let low: [u16; LANES] = bytemuck::must_cast(piece::<32>(first, i));
-            let high: [u16; LANES] = bytemuck::must_cast(piece::<32>(second, i));
-            for j in 0..LANES {
-                out.0[j] = u32::from(low[j]) | u32::from(high[j]) << 16;
-            }
+        match P::PER {
+            1 => spread(first, out, 1),
+            _ => join(first, bytes(view, range.start + at * P::PER + 1, &range), out),
         }
     }
 }
@@ -118,18 +135,31 @@ pub(super) fn transpose<E: Element, P: Operand>(
 ) {
     for first in (0..QUERIES).step_by(4) {
         let rows = [0, 1, 2, 3].map(|i| bytes(view, range.start + first + i, &range));
-        for (d, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let mut block = [[0; 4]; 4];
-            for i in 0..4 {
-                block[i] = bytemuck::must_cast(piece::<16>(rows[i], d));
+        let [a, b, c, d] = rows.map(|row| row.as_chunks::<16>());
+        let mut out = out.as_chunks_mut::<4>().0.iter_mut();
+        for ((((a, b), c), d), out) in a.0.iter().zip(b.0).zip(c.0).zip(d.0).zip(&mut out) {
+            transpose_block::<P>([*a, *b, *c, *d], factor, first / 4, out);
+        }
+        let whole = rows.iter().map(|row| row.len() / 16).min().unwrap_or(0);
+        for (i, out) in out.enumerate() {
+            let mut block = [[0; 16]; 4];
+            for (to, row) in block.iter_mut().zip(rows) {
+                let from = &row[(16 * (whole + i)).min(row.len())..];
+                *to = padded(&from[..from.len().min(16)]);
             }
-            block = micro::transposed(block);
-            for i in 0..4 {
-                let out = &mut out[i].0.as_chunks_mut::<4>().0[first / 4];
-                for j in 0..4 {
-                    out[j] = P::scale_query(block[i][j], factor);
-                }
-            }
+            transpose_block::<P>(block, factor, first / 4, out);
+        }
+    }
+}
+
+/// Writes four words of four queries to the queries' place in four rows.
+#[inline(always)]
+fn transpose_block<P: Operand>(rows: [[u8; 16]; 4], factor: f32, place: usize, out: &mut [WordRow; 4]) {
+    let block = micro::transposed(bytemuck::must_cast(rows));
+    for i in 0..4 {
+        let out = &mut out[i].0.as_chunks_mut::<4>().0[place];
+        for j in 0..4 {
+            out[j] = P::scale_query(block[i][j], factor);
         }
     }
 }
@@ -153,6 +183,13 @@ pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
         quarters[i % 4] = s.add(quarters[i % 4], s.load(bytemuck::must_cast_ref(&column.0)));
     }
     s.add(s.add(quarters[0], quarters[1]), s.add(quarters[2], quarters[3]))
+}
+
+/// The rows of the next group that are asked for with tile `step` of this one's `steps`, so that memory is not waited for.
+#[inline(always)]
+pub(super) fn share_of_group(step: usize, steps: usize) -> Range<usize> {
+    let rows = QUERIES.div_ceil(steps);
+    (step * rows).min(QUERIES)..((step + 1) * rows).min(QUERIES)
 }
 
 /// Writes padded rows, each multiplied by its factor, into the rows of a view.

@@ -26,3 +26,12 @@ def learning_rate_at(
     part = min(1.0, (step - warmup_steps) / max(1, decay_steps - warmup_steps))
     shape = 1.0 - part if kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * part))
     return minimum + shape * (peak - minimum)
+
+
+def muon_over_adam(adjust_lr: str) -> float:
+    """Give the learning rate that fits Muon's matrices, in units of the one that fits AdamW.
+
+    >>> muon_over_adam("original"), muon_over_adam("match_rms_adamw")
+    (20.0, 1.0)
+    """
+    return 20.0 if adjust_lr == "original" else 1.0

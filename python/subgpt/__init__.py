@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.callbacks import Callback
     from subgpt.training.config import TrainConfig
-    from subgpt.training.optimizers import SGD, AdamW
+    from subgpt.training.optimizers import SGD, AdamW, Lion, Muon
     from subgpt.training.pretrain import pretrain
     from subgpt.training.run import Run
 
@@ -67,6 +67,8 @@ _HOMES = {
     "GPT": "subgpt.model.gpt",
     "GPTConfig": "subgpt.model.config",
     "GenerationConfig": "subgpt.generation.config",
+    "Lion": "subgpt.training.optimizers",
+    "Muon": "subgpt.training.optimizers",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
     "Tokenizer": "subgpt.tokenizer",
@@ -99,9 +101,11 @@ __all__ = [
     "GenerationConfig",
     "InternalError",
     "InvalidValueError",
+    "Lion",
     "LossError",
     "MissingExtraError",
     "MissingFileError",
+    "Muon",
     "OutOfMemoryError",
     "OutputError",
     "Run",

@@ -191,7 +191,7 @@ class Session:
 def sampling_probs(logits: F32, context: Ints | None, options: str) -> F64: ...
 
 class Optimizer:
-    """SGD or AdamW over a model's flat buffers. `config` is JSON with the field `name`."""
+    """SGD, AdamW, Lion or Muon over a model's flat buffers. `config` is JSON with the field `name`."""
 
     def __new__(cls, model: Model, config: str) -> Optimizer: ...
     @property

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from subgpt.errors import ConfigError
 from subgpt.model.dtype import resolve_dtype
 from subgpt.settings import Settings
-from subgpt.training.schedule import DecayType, learning_rate_at
+from subgpt.training.schedule import DecayType, learning_rate_at, muon_over_adam
 
 Self = TypeVar("Self", bound="TrainConfig")
 
@@ -69,7 +69,9 @@ class TrainConfig(Settings):
 
     # The update. beta2 is nanoGPT's for small batches: with some thousand tokens a step, 0.95 is a noisy
     # average.
-    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="adamw or sgd")
+    optimizer: Literal["adamw", "sgd", "lion", "muon"] = Field(
+        default="adamw", description="adamw, sgd, lion, or muon (with adamw for what is no matrix of a block)"
+    )
     learning_rate: float = Field(
         default=1e-3, gt=0, le=100, description="highest rate; finetune has 1e-4 if not given"
     )
@@ -93,11 +95,23 @@ class TrainConfig(Settings):
     min_learning_rate: float | None = Field(
         default=None, ge=0, description="lowest rate; a tenth of the highest if not given"
     )
-    weight_decay: float = Field(default=0.1, ge=0, le=100, description="on matrices only with adamw")
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    adam_beta2: float = Field(default=0.99, ge=0, lt=1)
+    weight_decay: float = Field(default=0.1, ge=0, le=100, description="on matrices only, but for sgd")
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1, description="lion's, too")
+    adam_beta2: float = Field(default=0.99, ge=0, lt=1, description="lion's, too")
     adam_epsilon: float = Field(default=1e-8, gt=0, lt=1)
     momentum: float = Field(default=0.0, ge=0, lt=1, description="for sgd")
+    muon_learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="highest rate of muon's matrices; if not given 20 x learning_rate, which is the others', or "
+        "learning_rate itself with match_rms_adamw",
+    )
+    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
+    muon_adjust_lr: Literal["original", "match_rms_adamw"] = Field(
+        default="original",
+        description="how muon's rates follow from shapes, as torch.optim.Muon's adjust_lr_fn",
+    )
     max_grad_norm: float = Field(
         default=1.0, ge=0, description="clip the global gradient norm to this; 0: never"
     )
@@ -188,6 +202,13 @@ class TrainConfig(Settings):
         return self.learning_rate / 10 if self.min_learning_rate is None else self.min_learning_rate
 
     @property
+    def muon_rate(self) -> float:
+        """`muon_learning_rate` with the default resolved."""
+        if self.muon_learning_rate is None:
+            return self.learning_rate * muon_over_adam(self.muon_adjust_lr)
+        return self.muon_learning_rate
+
+    @property
     def keeps_best(self) -> bool:
         """Whether the run ends with the weights of the best validation."""
         if self.load_best_model_at_end is None:
@@ -231,6 +252,7 @@ class TrainConfig(Settings):
             dtype=resolve_dtype(self.dtype or dtype, "TrainConfig"),
             num_decay_steps=self.decay if self.lr_scheduler_type == "warmup_stable_decay" else None,
             min_learning_rate=self.lowest_rate,
+            muon_learning_rate=self.muon_rate if self.optimizer == "muon" else self.muon_learning_rate,
             load_best_model_at_end=self.keeps_best,
             block_size=block_size if self.block_size is None else self.block_size,
         )

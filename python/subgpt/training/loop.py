@@ -53,7 +53,8 @@ def train(job: Job) -> None:
             passes = config.gradient_accumulation_steps
             batches = [job.loader.batch(state.step * passes + i) for i in range(passes)]
             rate = config.learning_rate_at(state.step)
-            result = update(job.model, job.optimizer, batches, rate, config.max_grad_norm, state.step + 1)
+            own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
+            result = update(job.model, job.optimizer, batches, own, config.max_grad_norm, state.step + 1)
             state.step += 1
             state.tokens += result.tokens
             took = time.monotonic() - begin

@@ -56,3 +56,12 @@ def _falling(part: float, shape: str) -> float:
     if shape == "linear":
         return 1.0 - part
     return 1.0 - math.sqrt(part) if shape == "1-sqrt" else 0.5 * (1.0 + math.cos(math.pi * part))
+
+
+def muon_over_adam(adjust_lr: str) -> float:
+    """Give the learning rate that fits Muon's matrices, in units of the one that fits AdamW.
+
+    >>> muon_over_adam("original"), muon_over_adam("match_rms_adamw")
+    (20.0, 1.0)
+    """
+    return 20.0 if adjust_lr == "original" else 1.0

@@ -10,7 +10,7 @@ from subgpt.errors import CheckpointError
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData
-from subgpt.training.optimizers import SGD, AdamW, Optimizer
+from subgpt.training.optimizers import SGD, AdamW, Lion, Muon, Optimizer
 from subgpt.training.resume import check_inputs, check_model, merge_settings
 
 if TYPE_CHECKING:
@@ -104,9 +104,23 @@ def prepare(model: GPT, config: TrainConfig) -> None:
 
 def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
     """Make the optimizer that `config` names, for `model`."""
-    if config.optimizer == "sgd":
-        return SGD(model, config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
+    rate, decay = config.learning_rate, config.weight_decay
     betas = (config.adam_beta1, config.adam_beta2)
-    return AdamW(
-        model, config.learning_rate, betas=betas, eps=config.adam_epsilon, weight_decay=config.weight_decay
-    )
+    match config.optimizer:
+        case "sgd":
+            return SGD(model, rate, momentum=config.momentum, weight_decay=decay)
+        case "lion":
+            return Lion(model, rate, betas=betas, weight_decay=decay)
+        case "muon":
+            return Muon(
+                model,
+                config.muon_rate,
+                adam_learning_rate=rate,
+                momentum=config.muon_momentum,
+                weight_decay=decay,
+                adjust_lr=config.muon_adjust_lr,
+                betas=betas,
+                eps=config.adam_epsilon,
+            )
+        case "adamw":
+            return AdamW(model, rate, betas=betas, eps=config.adam_epsilon, weight_decay=decay)

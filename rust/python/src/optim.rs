@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use subgpt_core::optim::{Config, Optimizer as Core};
 
-/// SGD or AdamW over a model's flat buffers.
+/// SGD, AdamW, Lion or Muon over a model's flat buffers.
 #[pyclass(frozen)]
 pub struct Optimizer {
     core: Mutex<Core>,

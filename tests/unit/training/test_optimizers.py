@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from subgpt import GPT, SGD, AdamW, ConfigError
+from subgpt import GPT, SGD, AdamW, ConfigError, Lion, Muon
 
 X, Y = [[1, 2, 3, 4]], [[2, 3, 4, 5]]
 
@@ -44,6 +44,65 @@ def test_the_first_step_of_adamw(model, decay):
         assert np.allclose(after[name], expected, atol=1e-6), name
 
 
+def test_two_steps_of_lion(model):
+    before, (first, second), after = steps(model, Lion(model, 0.01, weight_decay=0.5), 2)
+    for name, weight in before.items():
+        shrink = 1 - 0.01 * 0.5 if weight.ndim >= 2 else 1.0
+        expected = weight * shrink - 0.01 * np.sign(first[name])
+        expected = expected * shrink - 0.01 * np.sign(0.9 * 0.01 * first[name] + 0.1 * second[name])
+        assert np.allclose(after[name], expected, atol=1e-6), name
+
+
+@pytest.mark.parametrize("adjust_lr", ["original", "match_rms_adamw"])
+def test_the_first_step_of_muon(model, adjust_lr):
+    optimizer = Muon(model, 0.1, adam_learning_rate=0.01, weight_decay=0.5, adjust_lr=adjust_lr)
+    before, (grads,), after = steps(model, optimizer, 1)
+    for name, weight in before.items():
+        if weight.ndim < 2 or ".h." not in name:
+            shrink = 1 - 0.01 * 0.5 if weight.ndim >= 2 else 1.0
+            expected = weight * shrink - 0.01 * grads[name] / (np.abs(grads[name]) + 1e-8)
+            assert np.allclose(after[name], expected, atol=1e-6), name
+            continue
+        for part in np.split(np.arange(weight.shape[1]), 3 if "c_attn" in name else 1):
+            n_in, n_out = weight[:, part].shape
+            scale = max(1, n_out / n_in) ** 0.5 if adjust_lr == "original" else 0.2 * max(n_out, n_in) ** 0.5
+            change = (weight * (1 - 0.1 * 0.5) - after[name])[:, part] / (0.1 * scale)
+            u, values, vt = np.linalg.svd(grads[name][:, part].astype(np.float64), full_matrices=False)
+            along = np.einsum(
+                "ij,ij->j", u, change @ vt.T
+            )  # the change in terms of the gradient's directions
+            reached = values > 3e-3 * np.linalg.norm(values)
+            assert ((along[reached] > 0.67) & (along[reached] < 1.21)).all(), name
+            assert np.abs(change - u * along @ vt).max() < 1e-3, name
+
+
+def test_muons_rates_keep_their_proportion(model):
+    table = "transformer.wte.weight"
+    changes = {}
+    for rate in (None, 0.01):
+        before, _ = model.state_dict(), model.backward(X, Y)
+        Muon(model, 0.02, weight_decay=0.0).step(rate)
+        changes[rate] = np.abs(model.state_dict()[table] - before[table]).max()
+        model.zero_grad()
+    assert changes[None] == pytest.approx(0.001, rel=1e-2)  # a twentieth of Muon's
+    assert changes[0.01] == pytest.approx(0.0005, rel=1e-2)
+
+
+def test_clipping_waits_for_the_step_unseen(model):
+    model.backward(X, Y)
+    grads = model.grads()
+    norm = model.clip_grad_norm(0.1)
+    before = model.state_dict()
+    SGD(model, 1.0).step()
+    for name, weight in model.state_dict().items():
+        assert np.allclose(before[name] - weight, grads[name] * (0.1 / norm), atol=1e-6), name
+        assert np.allclose(model.grads()[name], grads[name] * (0.1 / norm), atol=1e-7), name
+    assert model.grad_norm() == pytest.approx(0.1, rel=1e-4)
+    model.zero_grad()
+    assert model.grad_norm() == 0.0
+    assert not any(grad.any() for grad in model.grads().values())
+
+
 def test_a_step_may_have_its_own_rate_and_steps_are_counted(model):
     optimizer = AdamW(model, 0.01)
     before = model.state_dict()
@@ -66,6 +125,14 @@ def test_a_step_may_have_its_own_rate_and_steps_are_counted(model):
         lambda m: AdamW(m, 0.1, weight_decay=-1),
         lambda m: AdamW(m, 0.1, decay="matrix"),
         lambda m: SGD(m, 0.1).step(-1),
+        lambda m: Lion(m, 0.1, betas=(0.9, 1.0)),
+        lambda m: Lion(m, 0.1, decay="none"),
+        lambda m: Muon(m, 0.0),
+        lambda m: Muon(m, float("nan")),
+        lambda m: Muon(m, 0.1, adam_learning_rate=-1.0),
+        lambda m: Muon(m, 0.1, momentum=1.0),
+        lambda m: Muon(m, 0.1, adjust_lr="matched"),
+        lambda m: Muon(m, 0.1, eps=-1.0),
     ],
 )
 def test_values_that_cannot_be_are_refused(model, make):
@@ -73,12 +140,20 @@ def test_values_that_cannot_be_are_refused(model, make):
         make(model)
 
 
-def test_a_tiny_model_memorises_a_batch(tiny):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: AdamW(m, 1e-2, weight_decay=0.0),
+        lambda m: Lion(m, 3e-3, weight_decay=0.0),
+        lambda m: Muon(m, 2e-2, adam_learning_rate=1e-2, weight_decay=0.0),
+    ],
+)
+def test_a_tiny_model_memorises_a_batch(tiny, make):
     model = GPT(tiny(), seed=3)
-    optimizer = AdamW(model, 1e-2, weight_decay=0.0)
+    optimizer = make(model)
     rng = np.random.default_rng(0)
     ids = rng.integers(0, model.config.vocab_size, (4, 17))
-    for _ in range(300):
+    for _ in range(400):
         loss = model.backward(ids[:, :-1], ids[:, 1:])
         model.clip_grad_norm(1.0)
         optimizer.step()

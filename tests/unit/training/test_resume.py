@@ -152,6 +152,18 @@ def test_a_killed_run_says_where_its_checkpoints_are_and_they_open(poems, tokeni
     assert model.config.n_embd == 16
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "lion", "muon"])
+def test_the_state_of_every_optimizer_is_kept(tiny, tokenizer, poems, tmp_path, optimizer):
+    settings = {"optimizer": optimizer, "momentum": 0.9, "learning_rate": 1e-3}
+    model, cut = GPT(tiny(), seed=1), GPT(tiny(), seed=1)
+    pretrain(model, tokenizer, poems, **settings)
+    stop = At(7, lambda: os.kill(os.getpid(), signal.SIGINT))
+    pretrain(cut, tokenizer, poems, tmp_path, callbacks=[stop], **settings)
+    cut = GPT(tiny(), seed=9)
+    pretrain(cut, tokenizer, poems, tmp_path, resume=True, **settings)
+    assert bits(cut) == bits(model)
+
+
 def test_a_run_resumed_at_its_end_changes_nothing(tiny, tokenizer, poems, whole):
     model = GPT(tiny(dropout=0.1), seed=1)
     before = course(whole[2])
@@ -186,6 +198,7 @@ def test_more_steps_may_be_asked_for_and_unset_fields_are_the_runs(tiny, tokeniz
         ({"seed": 3}, "seed was 0, is 3"),
         ({"optimizer": "sgd"}, "optimizer was 'adamw', is 'sgd'"),
         ({"dtype": "bfloat16"}, "dtype was 'float32', is 'bfloat16'"),
+        ({"muon_momentum": 0.5}, "muon_momentum was 0.95, is 0.5"),
     ],
 )
 def test_a_changed_setting_is_named(tiny, tokenizer, poems, whole, change, said):

@@ -25,22 +25,21 @@ impl Kernel for SumSquares<'_> {
         let mut total = 0.0;
         for block in self.0.chunks(BLOCK) {
             let mut sums = [s.splat(0.0); SUMS];
-            for chunk in block.chunks(SUMS * LANES) {
-                if let Some(chunk) = chunk.first_chunk::<{ SUMS * LANES }>() {
-                    let (vectors, _) = chunk.as_chunks::<LANES>();
-                    for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        let x = s.load(vector);
-                        *sum = s.fma(x, x, *sum);
-                    }
-                } else {
-                    for (sum, vector) in sums.iter_mut().zip(chunk.chunks(LANES)) {
-                        let x = s.load_tail(vector, 0.0);
-                        *sum = s.fma(x, x, *sum);
-                    }
+            let (rows, rest) = block.as_chunks::<{ SUMS * LANES }>();
+            for row in rows {
+                let (vectors, _) = row.as_chunks::<LANES>();
+                for i in 0..SUMS {
+                    let x = s.load(&vectors[i]);
+                    sums[i] = s.fma(x, x, sums[i]);
                 }
             }
             let [a, b, c, d] = sums;
-            total += f64::from(s.reduce_add(s.add(s.add(a, b), s.add(c, d))));
+            let mut sum = s.add(s.add(a, b), s.add(c, d));
+            for at in (0..rest.len()).step_by(LANES) {
+                let x = s.load_at(rest, at, 0.0);
+                sum = s.fma(x, x, sum);
+            }
+            total += f64::from(s.reduce_add(sum));
         }
         total
     }

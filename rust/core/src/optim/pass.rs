@@ -5,7 +5,6 @@
 
 use crate::parallel;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use std::array::from_fn;
 use std::ops::Range;
 
 /// Weights of one task: large enough to hide the hand-out, small enough to balance.
@@ -101,9 +100,18 @@ impl<R: Rule<N>, const N: usize> Kernel for Update<'_, '_, R, N> {
         let (rule, factor) = (*rule, s.splat(self.factor));
         let (w, w_tail) = w.as_chunks_mut::<LANES>();
         let (g, g_tail) = g.as_chunks::<LANES>();
-        let state = state.each_mut().map(|state| state.as_chunks_mut::<LANES>());
-        for i in 0..w.len() {
-            let old = from_fn(|j| s.load(&state[j].0[i]));
+        // Cut to one length, so that the compiler sees that every index is within all of them.
+        let (n, g) = (w.len(), &g[..w.len()]);
+        let state = state.each_mut().map(|state| {
+            let (chunks, tail) = state.as_chunks_mut::<LANES>();
+            (&mut chunks[..n], tail)
+        });
+        // No closures and no iterators over vectors: they would be functions of their own, without the instructions.
+        let mut old = [factor; N];
+        for i in 0..n {
+            for j in 0..N {
+                old[j] = s.load(&state[j].0[i]);
+            }
             let (new, states) = rule.update(s, s.load(&w[i]), s.mul(s.load(&g[i]), factor), old);
             s.store(&mut w[i], new);
             for j in 0..N {
@@ -111,7 +119,9 @@ impl<R: Rule<N>, const N: usize> Kernel for Update<'_, '_, R, N> {
             }
         }
         if !w_tail.is_empty() {
-            let old = from_fn(|j| s.load_tail(state[j].1, 0.0));
+            for j in 0..N {
+                old[j] = s.load_tail(state[j].1, 0.0);
+            }
             let g = s.mul(s.load_tail(g_tail, 0.0), factor);
             let (new, states) = rule.update(s, s.load_tail(w_tail, 0.0), g, old);
             s.store_tail(w_tail, new);

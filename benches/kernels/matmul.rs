@@ -1,21 +1,23 @@
-//! Matrix multiplication beside its peers: `cargo bench -p subgpt-benches --bench matmul [-- words of a name...]`.
+//! Matrix multiplication in both precisions: `cargo bench -p subgpt-benches --bench matmul [-- words of a name...]`.
 //!
 //! Not criterion: machines are shared and their speed moves within a minute, so contestants take turns, round by round,
 //! and the medians of the same rounds are compared (`ROUNDS`, `ROUND_MS`; `BEST=1` takes the best instead, for a machine
-//! that others keep busy). The peak is a loop of multiply-adds in registers, measured among them. Results are checked
-//! against each other before anything is timed.
+//! that others keep busy). The peaks are loops of multiply-adds in registers, measured among them. Contestants: float32
+//! with `b` as it lies in memory and packed ahead, the `gemm` crate, and bfloat16 both ways. Results are checked against
+//! each other before anything is timed.
 
-use ndarray::{Array2, ArrayView2, linalg::general_mat_mul};
+use ndarray::{Array2, ArrayView2};
 use std::hint::black_box;
 use std::time::Instant;
 use subgpt_benches::peak;
 use subgpt_core::kernels::Beta;
-use subgpt_core::kernels::matmul::{Epilogue, matmul};
-use subgpt_core::{parallel, simd::isa};
+use subgpt_core::kernels::matmul::{Matrix, MatrixMut, Output, Packed, Precision, Right, product};
+use subgpt_core::simd::{Element, bf16, isa};
+use subgpt_core::parallel;
 
 /// A product of a model's step: which operands are transposed, and whether the result is added.
 struct Case {
-    name: &'static str,
+    name: String,
     m: usize,
     k: usize,
     n: usize,
@@ -24,46 +26,49 @@ struct Case {
     beta: Beta,
 }
 
-const fn forward(name: &'static str, m: usize, k: usize, n: usize) -> Case {
-    Case { name, m, k, n, a_transposed: false, b_transposed: false, beta: Beta::Overwrite }
+impl Case {
+    fn new(name: String, [m, k, n]: [usize; 3]) -> Case {
+        Case { name, m, k, n, a_transposed: false, b_transposed: false, beta: Beta::Overwrite }
+    }
 }
 
-/// `dX (T, C) = dY (T, D) W^T` with `W` `(C, D)`; also the logits with tied embeddings.
-const fn by_transposed(name: &'static str, m: usize, k: usize, n: usize) -> Case {
-    Case { b_transposed: true, ..forward(name, m, k, n) }
+/// The products of a layer `y = x W` of `rows` rows: forward, `dX = dY W^T`, `dW += X^T dY`.
+fn layer(model: &str, rows: usize, n_in: usize, n_out: usize) -> [Case; 3] {
+    [
+        Case::new(format!("{model} forward"), [rows, n_in, n_out]),
+        Case { b_transposed: true, ..Case::new(format!("{model} dX"), [rows, n_out, n_in]) },
+        Case { a_transposed: true, beta: Beta::Accumulate, ..Case::new(format!("{model} dW"), [n_in, rows, n_out]) },
+    ]
 }
 
-/// `dW (C, D) += X^T dY`, over `k` tokens.
-const fn weight_gradient(name: &'static str, m: usize, k: usize, n: usize) -> Case {
-    Case { a_transposed: true, beta: Beta::Accumulate, ..forward(name, m, k, n) }
+/// The products of the output projection `y = x W^T` of `rows` rows.
+fn head(model: &str, rows: usize, n_in: usize, n_out: usize) -> [Case; 3] {
+    [
+        Case { b_transposed: true, ..Case::new(format!("{model} head"), [rows, n_in, n_out]) },
+        Case::new(format!("{model} head dX"), [rows, n_out, n_in]),
+        Case { a_transposed: true, beta: Beta::Accumulate, ..Case::new(format!("{model} head dW"), [n_out, rows, n_in]) },
+    ]
 }
 
-const CASES: [Case; 24] = [
-    forward("forward", 2048, 768, 3072),
-    forward("forward", 2048, 3072, 768),
-    forward("forward", 2048, 768, 2304),
-    forward("forward", 1024, 384, 1536),
-    forward("forward", 4096, 384, 1152),
-    forward("forward", 1024, 1024, 1024),
-    forward("forward", 768, 128, 384),
-    forward("forward", 768, 128, 512),
-    forward("forward", 768, 512, 128),
-    by_transposed("dX", 2048, 3072, 768),
-    by_transposed("dX", 2048, 768, 3072),
-    by_transposed("dX", 1024, 1536, 384),
-    by_transposed("dX", 768, 512, 128),
-    weight_gradient("dW", 768, 2048, 3072),
-    weight_gradient("dW", 3072, 2048, 768),
-    weight_gradient("dW", 384, 1024, 1536),
-    weight_gradient("dW", 128, 768, 512),
-    by_transposed("head", 256, 384, 65),
-    by_transposed("head", 256, 768, 50257),
-    forward("decode", 1, 768, 3072),
-    forward("decode", 4, 768, 3072),
-    forward("decode", 16, 768, 3072),
-    by_transposed("decode head", 1, 768, 50257),
-    by_transposed("decode head", 1, 384, 4096),
-];
+/// Models of four sizes, the products of the decode step, and one large layer.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::from(layer("large", 2048, 768, 3072));
+    for (model, rows, n) in [("A", 768, 128), ("B", 4096, 384), ("C", 1024, 768)] {
+        for (n_in, n_out) in [(n, 3 * n), (n, n), (n, 4 * n), (4 * n, n)] {
+            cases.extend(layer(model, rows, n_in, n_out));
+        }
+    }
+    for (model, n_in, n_out) in [("A", 128, 65), ("B", 384, 65), ("C", 768, 50257)] {
+        cases.extend(head(model, 256, n_in, n_out));
+    }
+    for rows in [1, 4, 16] {
+        cases.push(Case::new("decode".into(), [rows, 768, 3072]));
+    }
+    for (n_in, n_out) in [(768, 50257), (384, 4096)] {
+        cases.push(Case { b_transposed: true, ..Case::new("decode head".into(), [1, n_in, n_out]) });
+    }
+    cases
+}
 
 fn numbers(rows: usize, columns: usize) -> Array2<f32> {
     Array2::from_shape_fn((rows, columns), |(i, j)| ((i * 7919 + j * 104_729) % 2003) as f32 / 1001.5 - 1.0)
@@ -75,7 +80,7 @@ fn operand(rows: usize, columns: usize, transposed: bool) -> Array2<f32> {
     if transposed { x.t().as_standard_layout().into_owned() } else { x }
 }
 
-fn seen(x: &Array2<f32>, transposed: bool) -> ArrayView2<'_, f32> {
+fn seen<E>(x: &Array2<E>, transposed: bool) -> ArrayView2<'_, E> {
     if transposed { x.t() } else { x.view() }
 }
 
@@ -110,9 +115,8 @@ fn peer_gemm(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut Array2<f32>
     }
 }
 
-/// matrixmultiply, through ndarray; as many threads as cores, or as `MATMUL_NUM_THREADS` says.
-fn peer_matrixmultiply(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut Array2<f32>, beta: Beta) {
-    general_mat_mul(1.0, &a, &b, if beta == Beta::Accumulate { 1.0 } else { 0.0 }, c);
+fn ours(precision: Precision, a: Matrix<'_>, b: Right<'_>, c: MatrixMut<'_>, beta: Beta) {
+    product(precision, a, b, Output::Sums { c, beta, bias: None, residual: None }).expect("the shapes fit");
 }
 
 fn seconds(f: &mut dyn FnMut(), repeats: usize) -> f64 {
@@ -127,7 +131,7 @@ fn typical(x: &mut [f64]) -> f64 {
     if std::env::var_os("BEST").is_some() { x[0] } else { x[x.len() / 2] }
 }
 
-/// Times the contestants in turn; the median seconds of each.
+/// Times the contestants in turn; the typical seconds of each.
 fn race<const N: usize>(mut contestants: [&mut dyn FnMut(); N]) -> [f64; N] {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
     let (rounds, round) = (number("ROUNDS", 15.0) as usize, number("ROUND_MS", 20.0) * 1e-3);
@@ -141,58 +145,99 @@ fn race<const N: usize>(mut contestants: [&mut dyn FnMut(); N]) -> [f64; N] {
     times.each_mut().map(|t| typical(t))
 }
 
-fn expect_equal(ours: &Array2<f32>, theirs: &Array2<f32>, k: usize, name: &str) {
-    let bound = 1e-5 * (k as f32).sqrt() * 4.0;
-    let worst = ours.iter().zip(theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
-    assert!(worst <= bound.max(1e-4), "{name}: results differ by {worst}");
+/// Results must agree within the rounding of what was multiplied: `unit` of a number.
+fn expect_equal(ours: &Array2<f32>, theirs: &Array2<f32>, k: usize, unit: f32, name: &str) {
+    let bound = 4.0 * unit * (k as f32).sqrt() + 1e-4;
+    let worst = ours.iter().zip(theirs).map(|(x, y)| (x - y).abs() / (1.0 + y.abs())).fold(0.0, f32::max);
+    assert!(worst <= bound, "{name}: results differ by {worst}");
 }
 
 fn run(case: &Case, threads: usize) {
-    let a = operand(case.m, case.k, case.a_transposed);
-    let b = operand(case.k, case.n, case.b_transposed);
+    let (m, k, n, beta) = (case.m, case.k, case.n, case.beta);
+    let a = operand(m, k, case.a_transposed);
+    let b = operand(k, n, case.b_transposed);
+    let half = |x: &Array2<f32>| x.mapv(bf16::from_f32);
+    let (a_half, b_half) = (half(&a), half(&b));
     let (a, b) = (seen(&a, case.a_transposed), seen(&b, case.b_transposed));
-    let mut c = [(); 3].map(|()| Array2::<f32>::zeros((case.m, case.n)));
-    let [c0, c1, c2] = &mut c;
-    let mut ours = || matmul(a, b, c0.view_mut(), case.beta, Epilogue::default()).expect("the shapes fit");
-    let mut gemm = || peer_gemm(a, b, c1, case.beta, threads);
-    let mut matrixmultiply = || peer_matrixmultiply(a, b, c2, case.beta);
-    ours();
-    gemm();
-    matrixmultiply();
+    let a_half = Matrix::from(seen(&a_half, case.a_transposed));
+    // Weights are float32 in bfloat16 products too; the right operand of a weight's gradient is an activation's.
+    let weights = beta == Beta::Overwrite;
+    let b_mixed: Matrix<'_> = if weights { b.into() } else { seen(&b_half, case.b_transposed).into() };
+    let packed = |precision| {
+        let mut packed = Packed::new(precision, k, n).expect("there is memory");
+        packed.pack(b.into()).expect("it fits");
+        packed
+    };
+    let [packed_float, packed_half] = [Precision::Float32, Precision::Bfloat16].map(packed);
+    let [mut c0, mut c1, mut c2] = [(); 3].map(|()| Array2::<f32>::zeros((m, n)));
+    let [mut d0, mut d1] = [(); 2].map(|()| Array2::from_elem((m, n), bf16::ZERO));
+    let (mut e0, mut e1) = (c0.clone(), c0.clone());
+    let mut float = || ours(Precision::Float32, a.into(), b.into(), c0.view_mut().into(), beta);
+    let mut float_packed =
+        || ours(Precision::Float32, a.into(), (&packed_float).into(), c1.view_mut().into(), beta);
+    let mut gemm = || peer_gemm(a, b, &mut c2, beta, threads);
+    // Gradients of weights are float32, activations bfloat16.
+    let mut bfloat = || {
+        let c = if weights { MatrixMut::from(d0.view_mut()) } else { e0.view_mut().into() };
+        ours(Precision::Bfloat16, a_half, b_mixed.into(), c, beta);
+    };
+    let mut bfloat_packed = || {
+        let c = if weights { MatrixMut::from(d1.view_mut()) } else { e1.view_mut().into() };
+        ours(Precision::Bfloat16, a_half, (&packed_half).into(), c, beta);
+    };
     let mut peak = || {
         black_box(peak::multiply_adds(threads));
     };
-    let t = race([&mut ours, &mut gemm, &mut matrixmultiply, &mut peak]);
-    let flops = 2.0 * (case.m * case.k * case.n) as f64;
-    let peak = peak::FLOPS as f64 * threads as f64 / t[3];
-    let rate = flops / t[0];
+    let mut half_peak = || {
+        black_box(peak::dot_products(threads));
+    };
+    let t = race([
+        &mut float,
+        &mut float_packed,
+        &mut gemm,
+        &mut bfloat,
+        &mut bfloat_packed,
+        &mut peak,
+        &mut half_peak,
+    ]);
+    let flops = 2.0 * (m * k * n) as f64;
+    let rate = t.map(|t| flops / t * 1e-9);
+    let peak = [(peak::FLOPS, t[5]), (peak::DOT_FLOPS, t[6])].map(|(n, t)| (n * threads) as f64 / t * 1e-9);
     println!(
-        "{:12} {:>5} x {:>5} x {:>5}  {:>7.1} GFLOP/s {:>5.1} % of {:>5.1}   x{:<6.2} x{:<6.2} {:>6.1} GB/s of b",
+        "{:12} {m:>5} x {k:>5} x {n:>5}  float32 {:>6.1} {:>4.1}%  packed {:>6.1} {:>4.1}%  gemm {:>6.1} x{:<5.2} | \
+         bfloat16 {:>6.1} {:>4.1}%  packed {:>6.1} {:>4.1}% | peaks {:>5.1} {:>5.1}",
         case.name,
-        case.m,
-        case.k,
-        case.n,
-        rate * 1e-9,
-        100.0 * rate / peak,
-        peak * 1e-9,
-        t[1] / t[0],
-        t[2] / t[0],
-        4.0 * (case.k * case.n) as f64 / t[0] * 1e-9,
+        rate[0],
+        100.0 * rate[0] / peak[0],
+        rate[1],
+        100.0 * rate[1] / peak[0],
+        rate[2],
+        rate[0] / rate[2],
+        rate[3],
+        100.0 * rate[3] / peak[1],
+        rate[4],
+        100.0 * rate[4] / peak[1],
+        peak[0],
+        peak[1],
     );
-    if case.beta == Beta::Overwrite {
-        expect_equal(&c[0], &c[1], case.k, case.name);
-        expect_equal(&c[0], &c[2], case.k, case.name);
+    if weights {
+        expect_equal(&c0, &c2, k, 1e-5, &case.name);
+        expect_equal(&c1, &c2, k, 1e-5, &case.name);
+        expect_equal(&d0.mapv(Element::to_f32), &c2, k, 4e-3, &case.name);
+        expect_equal(&d1.mapv(Element::to_f32), &c2, k, 4e-3, &case.name);
     }
 }
 
 fn main() {
     let threads = parallel::num_threads();
     let words: Vec<String> = std::env::args().skip(1).filter(|w| !w.starts_with('-')).collect();
-    println!("{} with {threads} thread(s); ratios: time of gemm, of matrixmultiply, to ours", isa::current().name());
-    for case in &CASES {
-        let name = format!("{} {}x{}x{}", case.name, case.m, case.k, case.n);
-        if words.is_empty() || words.iter().any(|w| name.contains(w.as_str())) {
-            run(case, threads);
+    println!("{} with {threads} thread(s); GFLOP/s, share of the peak, speed over gemm", isa::current().name());
+    parallel::install(|| {
+        for case in &cases() {
+            let name = format!("{} {}x{}x{}", case.name, case.m, case.k, case.n);
+            if words.is_empty() || words.iter().any(|w| name.contains(w.as_str())) {
+                run(case, threads);
+            }
         }
-    }
+    });
 }

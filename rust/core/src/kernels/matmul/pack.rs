@@ -24,7 +24,7 @@ use std::ops::Range;
 pub struct Panels {
     /// Columns of a panel.
     pub width: usize,
-    /// The last panel's width is a multiple of this.
+    /// The last panel's width is a multiple of this power of two.
     pub lanes: usize,
     /// What a unit is.
     pub precision: Precision,
@@ -58,9 +58,9 @@ impl Panels {
         Panels { width: micro.nr, lanes: micro.lanes, precision: micro.precision, isa: micro.isa }
     }
 
-    /// The one panel of `rows` rows of `a` for a microkernel.
-    pub fn of_a(micro: &Micro, rows: usize) -> Panels {
-        Panels { width: rows, lanes: 1, precision: micro.precision, isa: micro.isa }
+    /// The panels of `a` for a microkernel.
+    pub fn of_a(micro: &Micro) -> Panels {
+        Panels { width: micro.mr, lanes: 1, precision: micro.precision, isa: micro.isa }
     }
 
     /// Units of the panels for a block of `units` units of depth and `columns` columns.
@@ -72,7 +72,7 @@ impl Panels {
     pub fn iter(self, columns: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..columns).step_by(self.width).map(move |j| {
             let n = self.width.min(columns - j);
-            (j, n, n.next_multiple_of(self.lanes))
+            (j, n, (n + self.lanes - 1) & !(self.lanes - 1))
         })
     }
 
@@ -86,10 +86,7 @@ impl Panels {
 
     fn pack_from<E: Packable>(self, src: &Operand<'_, E>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
         if src.has_runs() {
-            return match self.precision {
-                Precision::Float32 => rows::copy(self, src, us, js, out),
-                Precision::Bfloat16 => rows::interleave(self, src, us, js, out),
-            };
+            return rows::pack(self, src, us, js, out);
         }
         let (units, columns) = (us.len(), src.t());
         for (j, n, width) in self.iter(js.len()) {

@@ -73,22 +73,25 @@ impl<'a> Pass<'a> {
         let (micro, depth) = (self.micro, self.layout.depth);
         let columns = self.blocks.range(block);
         let stripes = columns.start / STRIPE..columns.end.div_ceil(STRIPE);
-        with_task_room(micro, depth, |panel, strip| {
+        with_task_room(micro, depth, |panels, strip| {
             for depth_block in self.layout.depth_blocks.clone() {
                 let us = depth.range(depth_block);
                 let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };
-                for panel_rows in Cuts::even(rows.len(), micro.mr, 1).iter() {
-                    let rows = rows.start + panel_rows.start..rows.start + panel_rows.end;
-                    let panel = &mut panel[..rows.len() * us.len()];
-                    Panels::of_a(micro, rows.len()).pack(&self.product.a_t, us.clone(), rows.clone(), panel);
-                    for stripe in stripes.clone() {
-                        let columns = self.layout.stripes.range(stripe);
-                        let columns = self.layout.column + columns.start..self.layout.column + columns.end;
-                        let b = self.layout.cell(self.units, stripe, depth_block);
-                        // SAFETY: every task has rows and columns of its own.
-                        unsafe {
-                            row_of_tiles(micro, &self.product.target, rows.clone(), columns, step, panel, b, strip)
-                        };
+                for group in Cuts::every(rows.len(), GROUP * micro.mr).iter() {
+                    let group = rows.start + group.start..rows.start + group.end;
+                    let panels = &mut panels[..group.len() * us.len()];
+                    Panels::of_a(micro).pack(&self.product.a_t, us.clone(), group.clone(), panels);
+                    for (i, height, _) in Panels::of_a(micro).iter(group.len()) {
+                        let rows = group.start + i..group.start + i + height;
+                        let a = &panels[i * us.len()..][..height * us.len()];
+                        for stripe in stripes.clone() {
+                            let columns = self.layout.stripes.range(stripe);
+                            let columns = self.layout.column + columns.start..self.layout.column + columns.end;
+                            let b = self.layout.cell(self.units, stripe, depth_block);
+                            let target = &self.product.target;
+                            // SAFETY: every task has rows and columns of its own.
+                            unsafe { row_of_tiles(micro, target, rows.clone(), columns, step, a, b, strip) };
+                        }
                     }
                 }
             }
@@ -96,12 +99,15 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Calls `f` with room for a panel of `a` and for a strip of sums.
-pub fn with_task_room<R>(micro: &Micro, depth: Cuts, f: impl FnOnce(&mut [u32], &mut [f32]) -> R) -> R {
+/// Panels of `a` that are packed together: their rows are one run in memory where `a` is transposed.
+const GROUP: usize = 4;
+
+/// Calls `f` with room for a group of panels of `a` and for a strip of sums.
+fn with_task_room<R>(micro: &Micro, depth: Cuts, f: impl FnOnce(&mut [u32], &mut [f32]) -> R) -> R {
     let strip = micro.mr * STRIPE;
-    buffers::with(Buffer::Task, strip + micro.mr * depth.step(), |room| {
-        let (strip, panel) = room.split_at_mut(strip);
-        f(panel, bytemuck::must_cast_slice_mut(strip))
+    buffers::with(Buffer::Task, strip + GROUP * micro.mr * depth.step(), |room| {
+        let (strip, panels) = room.split_at_mut(strip);
+        f(panels, bytemuck::must_cast_slice_mut(strip))
     })
 }
 

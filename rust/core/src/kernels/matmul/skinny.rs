@@ -24,7 +24,6 @@ pub fn run(micro: &Micro, product: &Product<'_>, b: &Source<'_>, parallel: bool)
 /// Computes the columns of one task.
 fn run_stripe(micro: &Micro, product: &Product<'_>, b: &Source<'_>, columns: Range<usize>) {
     let depth = product.depth();
-    let row_panels = Cuts::even(product.m, micro.mr, 1);
     let panels = Panels::of_b(micro);
     let (strip_len, a_len) = (micro.mr * STRIPE, depth.step() * product.m);
     buffers::with(Buffer::Task, strip_len + panels.len(depth.step(), STRIPE) + a_len, |room| {
@@ -33,15 +32,12 @@ fn run_stripe(micro: &Micro, product: &Product<'_>, b: &Source<'_>, columns: Ran
         let strip = bytemuck::must_cast_slice_mut(strip);
         for (depth_block, us) in depth.iter().enumerate() {
             let units = us.len();
-            for rows in row_panels.iter() {
-                let a = &mut a_room[rows.start * units..rows.end * units];
-                Panels::of_a(micro, rows.len()).pack(&product.a_t, us.clone(), rows, a);
-            }
+            Panels::of_a(micro).pack(&product.a_t, us.clone(), 0..product.m, &mut a_room[..product.m * units]);
             let b_room = &mut b_room[..panels.len(units, columns.len())];
             panels.pack(b, us, columns.clone(), b_room);
             let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };
-            for rows in row_panels.iter() {
-                let a = &a_room[rows.start * units..rows.end * units];
+            for (row, height, _) in Panels::of_a(micro).iter(product.m) {
+                let (rows, a) = (row..row + height, &a_room[row * units..][..height * units]);
                 // SAFETY: every task has columns of its own.
                 unsafe { row_of_tiles(micro, &product.target, rows, columns.clone(), step, a, b_room, strip) };
             }

@@ -14,19 +14,17 @@ pub static PAIRS: Micro =
 struct Pairs;
 
 impl Multiply for Pairs {
-    type Wide = __m512i;
+    type Wide = __m512bh;
 
     #[inline(always)]
-    unsafe fn widen(units: __m512i) -> __m512i {
-        units
+    unsafe fn widen(units: __m512i) -> __m512bh {
+        // SAFETY: two types of the same register.
+        unsafe { std::mem::transmute(units) }
     }
     #[inline(always)]
-    unsafe fn add(a: __m512i, b: __m512i, sum: __m512) -> __m512 {
-        // SAFETY: passed on from the caller; the types are names of the same register.
-        unsafe {
-            let [a, b] = [a, b].map(|x| std::mem::transmute::<__m512i, __m512bh>(x));
-            _mm512_dpbf16_ps(sum, a, b)
-        }
+    unsafe fn add(a: __m512bh, b: __m512bh, sum: __m512) -> __m512 {
+        // SAFETY: passed on from the caller.
+        unsafe { _mm512_dpbf16_ps(sum, a, b) }
     }
 }
 

@@ -94,7 +94,7 @@ pub fn losses_and_gradients<E: Scalar>(
         measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || match E::HALF {
             true => {
                 let gradient = view_mut(d_chunk, rows, v);
-                cross_entropy_gradient(view_mut(chunk, rows, v), ids, ignore, 0.0, scale, losses, gradient)
+                cross_entropy_gradient(view(chunk, rows, v), ids, ignore, 0.0, scale, losses, gradient)
             }
             false => cross_entropy_inplace(view_mut(chunk, rows, v), ids, ignore, 0.0, scale, losses),
         })?;

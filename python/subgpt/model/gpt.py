@@ -62,13 +62,7 @@ class GPT:
 
     @dtype.setter
     def dtype(self, dtype: str) -> None:
-        if (dtype := resolve_dtype(dtype)) == self.native.dtype:
-            return
-        old, self.native = self.native, _core.Model(self.config.to_native(), 0, dtype)
-        for name in old.tensor_names():
-            self.native.set_tensor(name, old.tensor(name, "param"))
-        self.native.dropout_state = old.dropout_state
-        self.native.set_gradient_checkpointing(old.gradient_checkpointing)
+        self.native.set_dtype(resolve_dtype(dtype))
 
     @property
     def gradient_checkpointing(self) -> bool:

@@ -130,6 +130,14 @@ impl Model {
         })
     }
 
+    fn set_dtype(&self, py: Python<'_>, dtype: &str) -> PyResult<()> {
+        let precision = precision(dtype)?;
+        door::enter(py, || {
+            self.shared.write().set_precision(precision);
+            Ok(())
+        })
+    }
+
     #[getter]
     fn gradient_checkpointing(&self, py: Python<'_>) -> PyResult<bool> {
         door::enter(py, || Ok(self.shared.read().gradient_checkpointing))

@@ -24,8 +24,10 @@ pub fn exp_below<S: Simd>(s: S, x: S::V) -> S::V {
     let r = s.fma(n, s.splat(2.121_944_4e-4), r);
     let q = polynomial(s, r, [1.381_455_9e-3, 8.368_735e-3, 4.166_839e-2, 0.166_665_21, 0.499_999_94]);
     let p = s.add(s.fma(s.mul(r, r), q, r), s.splat(1.0));
-    // Below its range all of this is nonsense; a NaN stays one, since no bits of it are whole numbers to add.
-    s.select(s.lt(x, s.splat(-87.336_54)), s.splat(0.0), s.add_exponent(p, n))
+    // Below its range all of this is nonsense that the comparison throws away. A NaN may have lost its bits by now:
+    // `x * 0` brings it back, and adds nothing to others.
+    let y = s.fma(x, s.splat(0.0), s.add_exponent(p, n));
+    s.select(s.lt(x, s.splat(-87.336_54)), s.splat(0.0), y)
 }
 
 /// `1 / sqrt x` within 1.5 ulp, as the rounded quotient of the rounded root: nothing estimated, so that every instruction
@@ -109,7 +111,7 @@ mod tests {
                 let x = s.load_at(self.1, at, 0.0);
                 let y = match self.0 {
                     Function::Exp => exp(s, x),
-                    Function::ExpBelow => exp_below(s, s.min(x, s.splat(88.0))),
+                    Function::ExpBelow => exp_below(s, s.min(s.splat(88.0), x)),
                     Function::Rsqrt => rsqrt(s, x),
                     Function::Sigmoid => sigmoid(s, x),
                     Function::Tanh => tanh(s, x),

@@ -40,10 +40,10 @@ const STEPS: usize = 5;
 const LEAST_NORM: f64 = 1e-7;
 
 /// Rows of a symmetric product that are computed at once, up to the diagonal.
-const STRIPE: usize = 96;
+const STRIPE: usize = 48;
 
 /// The size of symmetric products from which half of them is worth computing.
-const HALVED: usize = 256;
+const HALVED: usize = 96;
 
 /// The size of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

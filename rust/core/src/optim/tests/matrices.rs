@@ -7,7 +7,7 @@ use subgpt_testkit::gradcheck::{assert_close, wide};
 use subgpt_testkit::matrix::Matrix;
 
 /// Square, wide and tall; below and above the sizes at which products are halved and the form changes.
-const SIZES: [(usize, usize); 13] = [
+const SIZES: [(usize, usize); 14] = [
     (1, 1),
     (1, 9),
     (17, 1),
@@ -16,6 +16,7 @@ const SIZES: [(usize, usize); 13] = [
     (33, 31),
     (40, 81),
     (97, 13),
+    (97, 98),
     (64, 127),
     (128, 64),
     (257, 300),

@@ -12,8 +12,8 @@ use std::time::Instant;
 use subgpt_benches::peak;
 use subgpt_core::kernels::Beta;
 use subgpt_core::kernels::matmul::{Matrix, MatrixMut, Output, Packed, Precision, Right, product};
-use subgpt_core::simd::{Element, bf16, isa};
 use subgpt_core::parallel;
+use subgpt_core::simd::{Element, bf16, isa};
 
 /// A product of a model's step: which operands are transposed, and whether the result is added.
 struct Case {
@@ -46,7 +46,11 @@ fn head(model: &str, rows: usize, n_in: usize, n_out: usize) -> [Case; 3] {
     [
         Case { b_transposed: true, ..Case::new(format!("{model} head"), [rows, n_in, n_out]) },
         Case::new(format!("{model} head dX"), [rows, n_out, n_in]),
-        Case { a_transposed: true, beta: Beta::Accumulate, ..Case::new(format!("{model} head dW"), [n_out, rows, n_in]) },
+        Case {
+            a_transposed: true,
+            beta: Beta::Accumulate,
+            ..Case::new(format!("{model} head dW"), [n_out, rows, n_in])
+        },
     ]
 }
 
@@ -173,8 +177,7 @@ fn run(case: &Case, threads: usize) {
     let [mut d0, mut d1] = [(); 2].map(|()| Array2::from_elem((m, n), bf16::ZERO));
     let (mut e0, mut e1) = (c0.clone(), c0.clone());
     let mut float = || ours(Precision::Float32, a.into(), b.into(), c0.view_mut().into(), beta);
-    let mut float_packed =
-        || ours(Precision::Float32, a.into(), (&packed_float).into(), c1.view_mut().into(), beta);
+    let mut float_packed = || ours(Precision::Float32, a.into(), (&packed_float).into(), c1.view_mut().into(), beta);
     let mut gemm = || peer_gemm(a, b, &mut c2, beta, threads);
     // Gradients of weights are float32, activations bfloat16.
     let mut bfloat = || {
@@ -191,15 +194,8 @@ fn run(case: &Case, threads: usize) {
     let mut half_peak = || {
         black_box(peak::dot_products(threads));
     };
-    let t = race([
-        &mut float,
-        &mut float_packed,
-        &mut gemm,
-        &mut bfloat,
-        &mut bfloat_packed,
-        &mut peak,
-        &mut half_peak,
-    ]);
+    let t =
+        race([&mut float, &mut float_packed, &mut gemm, &mut bfloat, &mut bfloat_packed, &mut peak, &mut half_peak]);
     let flops = 2.0 * (m * k * n) as f64;
     let rate = t.map(|t| flops / t * 1e-9);
     let peak = [(peak::FLOPS, t[5]), (peak::DOT_FLOPS, t[6])].map(|(n, t)| (n * threads) as f64 / t * 1e-9);

@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|
 //! | columns and depth of `b` | [`PACKED_MAX`] | packed `b` | 16 MiB | L3 (32 MiB, shared) |
 //! | task: columns | [`NC`] | packed block of `b`, `KC x NC` | 384 x 512 x 4 = 768 KiB | L2 (1 MiB a core) |
-//! | task: rows | [`rows_per_task`] | | | |
+//! | task: rows | [`tasks`] | | | |
 //! | depth | [`KC`] | | | |
 //! | rows | `MR` = 12 | packed panel of `a`, `MR x KC` | 12 x 384 x 4 = 18 KiB | L1 (32 KiB) |
 //! | columns | `NR` = 32 | tile of `c` | 12 x 32 x 4 = 1.5 KiB | registers |
@@ -31,6 +31,9 @@ pub const STRIPE: usize = 128;
 /// Floats of packed `b` at a time.
 pub const PACKED_MAX: usize = 4 << 20;
 
+/// Units of `a` up to which it is packed before the tasks.
+pub const A_PACKED_MAX: usize = 2 << 20;
+
 /// Rows of `a` up to which `b` is not packed ahead: there would be nothing to share.
 pub const SKINNY_ROWS: usize = 48;
 
@@ -39,6 +42,12 @@ const ROW_UNIT: usize = 12;
 
 /// Tasks that a product is cut into if it is large enough: enough to balance some ten threads.
 const TASKS: usize = 64;
+
+/// Tasks below which a product is cut finer than is best for one thread, so that two can share it evenly.
+const TASKS_MIN: usize = 16;
+
+/// Multiplications of units below which a task is not cut: some five microseconds.
+const TASK_WORK: usize = 1 << 18;
 
 /// A length cut into blocks of equal size, but for the last, which may be smaller.
 #[derive(Clone, Copy, Debug)]
@@ -85,12 +94,24 @@ pub fn depth(k: usize) -> Cuts {
     Cuts::even(k, KC, 8)
 }
 
-/// Rows of a task, for `column_blocks` blocks of columns beside each other.
+/// Rows and columns of a pass by task, for a depth of `units`.
 ///
-/// A block of `b` comes into L2 once a task: more rows a task are cheaper, fewer balance better.
-pub fn rows_per_task(m: usize, column_blocks: usize) -> usize {
-    let wanted = m * column_blocks / TASKS;
-    Cuts::even(m, wanted.clamp(4 * ROW_UNIT, 20 * ROW_UNIT), ROW_UNIT).step()
+/// A block of `b` comes into L2 once a task: larger tasks are cheaper, smaller ones balance better.
+pub fn tasks(m: usize, columns: usize, units: usize) -> (Cuts, Cuts) {
+    let mut blocks = Cuts::even(columns, NC, STRIPE);
+    let wanted = m * blocks.count() / TASKS;
+    let mut rows = Cuts::even(m, wanted.clamp(4 * ROW_UNIT, 20 * ROW_UNIT), ROW_UNIT);
+    rows = Cuts::every(m, rows.step());
+    while rows.count() * blocks.count() < TASKS_MIN && rows.step() * blocks.step() * units >= 2 * TASK_WORK {
+        if blocks.step() > STRIPE {
+            blocks = Cuts::every(columns, (blocks.step() / 2).next_multiple_of(STRIPE));
+        } else if rows.step() > ROW_UNIT {
+            rows = Cuts::every(m, (rows.step() / 2).next_multiple_of(ROW_UNIT));
+        } else {
+            break;
+        }
+    }
+    (rows, blocks)
 }
 
 /// Columns of `b` that are packed together, for `k` rows of it.
@@ -119,6 +140,19 @@ mod tests {
         }
         assert_eq!((depth(0).count(), depth(0).range(0)), (1, 0..0));
         assert!((0..4000).all(|k| depth(k).step() <= KC));
+    }
+
+    #[test]
+    fn tasks_cover_a_product_and_balance() {
+        for (m, n, k) in
+            [(49, 1, 1), (768, 128, 128), (128, 512, 768), (65, 128, 256), (2048, 3072, 768), (50257, 768, 9)]
+        {
+            let (rows, blocks) = tasks(m, n, k);
+            assert!(rows.iter().flatten().eq(0..m) && blocks.iter().flatten().eq(0..n));
+            assert!(rows.step().is_multiple_of(ROW_UNIT) && blocks.step().is_multiple_of(STRIPE));
+            let tasks = rows.count() * blocks.count();
+            assert!(tasks >= TASKS_MIN || m.min(12) * n.min(128) * k < 4 * TASK_WORK, "{m} {n} {k}: {tasks}");
+        }
     }
 
     #[test]

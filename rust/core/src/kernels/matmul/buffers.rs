@@ -7,6 +7,7 @@ const LINE: usize = 16;
 
 thread_local! {
     static PASS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static LEFT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static SUMS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static TASK: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
@@ -16,6 +17,8 @@ thread_local! {
 pub enum Buffer {
     /// Packed `b` of a whole pass, filled by many threads.
     Pass,
+    /// Packed `a` of a whole pass, filled by many threads.
+    Left,
     /// Unfinished sums of a whole product, filled by many threads.
     Sums,
     /// A task's own panels.
@@ -28,6 +31,7 @@ pub enum Buffer {
 pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [u32]) -> R) -> R {
     let slot = match which {
         Buffer::Pass => &PASS,
+        Buffer::Left => &LEFT,
         Buffer::Sums => &SUMS,
         Buffer::Task => &TASK,
     };

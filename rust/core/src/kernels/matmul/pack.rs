@@ -63,6 +63,12 @@ impl Panels {
         Panels { width: micro.mr, lanes: 1, precision: micro.precision, isa: micro.isa }
     }
 
+    /// The width of a panel of `columns` columns.
+    #[inline(always)]
+    fn padded(self, columns: usize) -> usize {
+        (columns + self.lanes - 1) & !(self.lanes - 1)
+    }
+
     /// Units of the panels for a block of `units` units of depth and `columns` columns.
     pub fn len(self, units: usize, columns: usize) -> usize {
         units * columns.next_multiple_of(self.lanes)
@@ -72,7 +78,7 @@ impl Panels {
     pub fn iter(self, columns: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (0..columns).step_by(self.width).map(move |j| {
             let n = self.width.min(columns - j);
-            (j, n, (n + self.lanes - 1) & !(self.lanes - 1))
+            (j, n, self.padded(n))
         })
     }
 

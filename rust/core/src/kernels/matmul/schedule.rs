@@ -1,7 +1,8 @@
 //! Large products: `b` packed once for all tasks, the output cut into tasks.
 //!
 //! A pass takes as much of `b` as [`PACKED_MAX`](super::blocking::PACKED_MAX) allows: one parallel region packs it, one
-//! computes with it. (`b` packed ahead needs one region in all.) Tasks are tiles of the output, those of one block of
+//! computes with it. (`b` packed ahead needs one region in all.) Where several blocks of columns need the same rows of `a`,
+//! those are packed before as well; else each task packs its own, some panels at a time. Tasks are tiles of the output, those of one block of
 //! columns next to each other, so that threads work on the same part of `b` at the same time and L3 serves it once.
 
 use super::blocking::{self, Cuts, STRIPE};
@@ -12,6 +13,7 @@ use super::pack::Panels;
 use super::packed::{Layout, Packed};
 use super::target::{Step, Target};
 use super::{Product, for_each_task};
+use crate::parallel;
 use std::ops::Range;
 
 /// Computes the product with `b` as it lies in memory, in parallel if `parallel`.
@@ -57,45 +59,88 @@ impl<'a> Pass<'a> {
         columns: usize,
         units: &'a [u32],
     ) -> Pass<'a> {
-        let blocks = Cuts::even(columns, blocking::NC, STRIPE);
-        let rows = Cuts::every(product.m, blocking::rows_per_task(product.m, blocks.count()));
+        let deep = layout.depth.step() * layout.depth_blocks.len();
+        let (rows, blocks) = blocking::tasks(product.m, columns, deep);
         Pass { micro, product, layout, units, blocks, rows }
     }
 
+    /// Packs `a` too where several blocks of columns need it, and computes.
     fn run(&self, parallel: bool) {
-        for_each_task(parallel, self.rows.count() * self.blocks.count(), |task| {
-            self.run_task(task / self.rows.count(), self.rows.range(task % self.rows.count()));
+        let cell = self.rows.step() * self.layout.depth.step();
+        let len = cell * self.rows.count() * self.layout.depth_blocks.len();
+        if self.blocks.count() == 1 || len > blocking::A_PACKED_MAX {
+            return self.multiply(None, parallel);
+        }
+        buffers::with(Buffer::Left, len, |units| {
+            let pack = |i: usize, cell: &mut [u32]| {
+                let depth_block = self.layout.depth_blocks.start + i / self.rows.count();
+                let (us, rows) = (self.layout.depth.range(depth_block), self.rows.range(i % self.rows.count()));
+                let cell = &mut cell[..us.len() * rows.len()];
+                Panels::of_a(self.micro).pack(&self.product.a_t, us, rows, cell);
+            };
+            let cells = cell.max(1);
+            if parallel {
+                parallel::for_each_chunk(units, cells, pack);
+            } else {
+                units.chunks_mut(cells).enumerate().for_each(|(i, cell)| pack(i, cell));
+            }
+            self.multiply(Some(units), parallel);
         });
     }
 
-    /// Computes some rows of a block of columns over the pass's depth.
-    fn run_task(&self, block: usize, rows: Range<usize>) {
-        let (micro, depth) = (self.micro, self.layout.depth);
-        let columns = self.blocks.range(block);
-        let stripes = columns.start / STRIPE..columns.end.div_ceil(STRIPE);
-        with_task_room(micro, depth, |panels, strip| {
+    /// Runs the tasks, with `a` packed or to be packed by them.
+    fn multiply(&self, a: Option<&[u32]>, parallel: bool) {
+        for_each_task(parallel, self.rows.count() * self.blocks.count(), |task| {
+            self.run_task(task / self.rows.count(), task % self.rows.count(), a);
+        });
+    }
+
+    /// Computes a block of rows and columns over the pass's depth.
+    fn run_task(&self, column_block: usize, row_block: usize, a: Option<&[u32]>) {
+        let (micro, depth, rows) = (self.micro, self.layout.depth, self.rows.range(row_block));
+        with_task_room(micro, depth, |room, strip| {
             for depth_block in self.layout.depth_blocks.clone() {
                 let us = depth.range(depth_block);
-                let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };
+                if let Some(a) = a {
+                    let cell = (depth_block - self.layout.depth_blocks.start) * self.rows.count() + row_block;
+                    let a = &a[cell * self.rows.step() * depth.step()..][..rows.len() * us.len()];
+                    self.run_panels(column_block, rows.clone(), depth_block, a, strip);
+                    continue;
+                }
                 for group in Cuts::every(rows.len(), GROUP * micro.mr).iter() {
                     let group = rows.start + group.start..rows.start + group.end;
-                    let panels = &mut panels[..group.len() * us.len()];
-                    Panels::of_a(micro).pack(&self.product.a_t, us.clone(), group.clone(), panels);
-                    for (i, height, _) in Panels::of_a(micro).iter(group.len()) {
-                        let rows = group.start + i..group.start + i + height;
-                        let a = &panels[i * us.len()..][..height * us.len()];
-                        for stripe in stripes.clone() {
-                            let columns = self.layout.stripes.range(stripe);
-                            let columns = self.layout.column + columns.start..self.layout.column + columns.end;
-                            let b = self.layout.cell(self.units, stripe, depth_block);
-                            let target = &self.product.target;
-                            // SAFETY: every task has rows and columns of its own.
-                            unsafe { row_of_tiles(micro, target, rows.clone(), columns, step, a, b, strip) };
-                        }
-                    }
+                    let a = &mut room[..group.len() * us.len()];
+                    Panels::of_a(micro).pack(&self.product.a_t, us.clone(), group.clone(), a);
+                    self.run_panels(column_block, group, depth_block, a, strip);
                 }
             }
         });
+    }
+
+    /// Multiplies packed panels of `a` with a block of depth and columns of `b`.
+    fn run_panels(
+        &self,
+        column_block: usize,
+        rows: Range<usize>,
+        depth_block: usize,
+        panels: &[u32],
+        strip: &mut [f32],
+    ) {
+        let (depth, columns) = (self.layout.depth, self.blocks.range(column_block));
+        let (units, stripes) = (depth.range(depth_block).len(), self.layout.stripes);
+        let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };
+        for (i, height, _) in Panels::of_a(self.micro).iter(rows.len()) {
+            let rows = rows.start + i..rows.start + i + height;
+            let a = &panels[i * units..][..height * units];
+            for stripe in columns.start / STRIPE..columns.end.div_ceil(STRIPE) {
+                let columns = stripes.range(stripe);
+                let columns = self.layout.column + columns.start..self.layout.column + columns.end;
+                let b = self.layout.cell(self.units, stripe, depth_block);
+                let target = &self.product.target;
+                // SAFETY: every task has rows and columns of its own.
+                unsafe { row_of_tiles(self.micro, target, rows.clone(), columns, step, a, b, strip) };
+            }
+        }
     }
 }
 
@@ -139,6 +184,6 @@ pub unsafe fn row_of_tiles(
     }
     if finishes {
         // SAFETY: passed on from the caller.
-        unsafe { target.finish(micro.isa, rows, columns, step, strip) };
+        unsafe { target.finish(micro.isa, rows, columns, step, strip, STRIPE) };
     }
 }

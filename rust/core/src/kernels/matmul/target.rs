@@ -5,7 +5,6 @@
 //! there ([`Target::finish`]); those of earlier blocks wait in the first float32 output, or in a buffer of the product
 //! where there is none.
 
-use super::blocking::STRIPE;
 use super::grid::Grid;
 use super::matrix::{Matrix, MatrixMut};
 use super::micro::Tile;
@@ -154,15 +153,33 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Finishes the last block's sums of `rows` and `columns` (at most [`STRIPE`]): those of a row are in `strip`,
-    /// [`STRIPE`] from one row to the next, and are changed.
+    /// Finishes the last block's sums of `rows` and `columns`: those of a row are in `strip`, `width` from one row to the
+    /// next, and are changed.
     ///
     /// # Safety
     /// While the call runs nobody else may use these elements of the output.
-    pub unsafe fn finish(&self, isa: Isa, rows: Range<usize>, columns: Range<usize>, step: Step, strip: &mut [f32]) {
-        for (i, sums) in rows.zip(strip.chunks_mut(STRIPE)) {
-            // SAFETY: passed on from the caller.
-            unsafe { self.finish_row(isa, i, columns.clone(), step, &mut sums[..columns.len()]) };
+    pub unsafe fn finish(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        step: Step,
+        strip: &mut [f32],
+        width: usize,
+    ) {
+        for (i, sums) in rows.clone().zip(strip.chunks_mut(width)) {
+            let sums = &mut sums[..columns.len()];
+            if !step.first {
+                // SAFETY: passed on from the caller; the slice is gone before the same elements may be written below.
+                let earlier = unsafe { self.sums().run_mut(i, columns.clone()) };
+                sums.iter_mut().zip(earlier).for_each(|(x, earlier)| *x = *earlier + *x);
+            }
+            self.add_terms(i, columns.clone(), sums);
+        }
+        match self.finish.as_ref().expect("asked before") {
+            Finish::Round(c) => dispatch(isa, Round { c, rows, columns, sums: strip, width }),
+            Finish::Float(activated) => dispatch(isa, Finishing { activated, rows, columns, sums: strip, width }),
+            Finish::Half(activated) => dispatch(isa, Finishing { activated, rows, columns, sums: strip, width }),
         }
     }
 
@@ -174,7 +191,7 @@ impl<'a> Target<'a> {
         let columns = j..j + sums.len();
         if step.last && self.is_finished() {
             // SAFETY: passed on from the caller.
-            return unsafe { self.finish_row(isa, i, columns, step, sums) };
+            return unsafe { self.finish(isa, i..i + 1, columns, step, sums, sums.len()) };
         }
         // SAFETY: passed on from the caller.
         let c = unsafe { self.sums().run_mut(i, columns.clone()) };
@@ -197,45 +214,15 @@ impl<'a> Target<'a> {
             sums.iter_mut().zip(residual.run(i, columns)).for_each(|(x, residual)| *x += residual);
         }
     }
-
-    /// # Safety
-    /// As for [`Target::finish`].
-    unsafe fn finish_row(&self, isa: Isa, i: usize, columns: Range<usize>, step: Step, sums: &mut [f32]) {
-        if !step.first {
-            // SAFETY: passed on from the caller; the slice is gone before the same elements may be written below.
-            let earlier = unsafe { self.sums().run_mut(i, columns.clone()) };
-            sums.iter_mut().zip(earlier).for_each(|(x, earlier)| *x = *earlier + *x);
-        }
-        self.add_terms(i, columns.clone(), sums);
-        // SAFETY: passed on from the caller.
-        unsafe {
-            match self.finish.as_ref().expect("asked before") {
-                Finish::Round(c) => dispatch(isa, Round { sums, c: c.run_mut(i, columns) }),
-                Finish::Float(activated) => activated.finish_row(isa, i, columns, sums),
-                Finish::Half(activated) => activated.finish_row(isa, i, columns, sums),
-            }
-        }
-    }
 }
 
-impl<E: Element> Activated<'_, E> {
-    /// # Safety
-    /// As for [`Target::finish`].
-    unsafe fn finish_row(&self, isa: Isa, i: usize, columns: Range<usize>, sums: &[f32]) {
-        let activation = self.activation;
-        // SAFETY: passed on from the caller; the two are different matrices.
-        let (pre, act) = unsafe { (self.pre.run_mut(i, columns.clone()), self.act.run_mut(i, columns.clone())) };
-        match &self.input {
-            None => dispatch(isa, Forward { activation, sums, pre, act }),
-            Some(input) => dispatch(isa, Backward { activation, sums, input: input.run(i, columns), d_pre: pre, act }),
-        }
-    }
-}
-
-/// `c = sums`, rounded.
+/// `c = sums`, rounded; made by [`Target::finish`], whose caller alone uses these elements.
 struct Round<'a> {
+    c: &'a Grid<'a, bf16>,
+    rows: Range<usize>,
+    columns: Range<usize>,
     sums: &'a [f32],
-    c: &'a mut [bf16],
+    width: usize,
 }
 
 impl Kernel for Round<'_> {
@@ -244,53 +231,50 @@ impl Kernel for Round<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.sums.len()).step_by(LANES) {
-            bf16::store_at(s, self.c, at, s.load_at(self.sums, at, 0.0));
+        for (i, sums) in self.rows.zip(self.sums.chunks(self.width)) {
+            // SAFETY: whoever made this promises that nobody else uses these elements.
+            let c = unsafe { self.c.run_mut(i, self.columns.clone()) };
+            for at in (0..c.len()).step_by(LANES) {
+                bf16::store_at(s, c, at, s.load_at(sums, at, 0.0));
+            }
         }
     }
 }
 
-/// `pre = sums`, `act = f(sums)`
-struct Forward<'a, E> {
-    activation: Activation,
+/// An activation, forward or backward; made by [`Target::finish`], whose caller alone uses these elements.
+struct Finishing<'a, E> {
+    activated: &'a Activated<'a, E>,
+    rows: Range<usize>,
+    columns: Range<usize>,
     sums: &'a [f32],
-    pre: &'a mut [E],
-    act: &'a mut [E],
+    width: usize,
 }
 
-impl<E: Element> Kernel for Forward<'_, E> {
+impl<E: Element> Kernel for Finishing<'_, E> {
     type Output = ();
     const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.sums.len()).step_by(LANES) {
-            let x = s.load_at(self.sums, at, 0.0);
-            E::store_at(s, self.pre, at, x);
-            E::store_at(s, self.act, at, self.activation.value(s, x));
-        }
-    }
-}
-
-/// `d_pre = sums * f'(input)`, `act = f(input)`
-struct Backward<'a, E> {
-    activation: Activation,
-    sums: &'a [f32],
-    input: &'a [E],
-    d_pre: &'a mut [E],
-    act: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Backward<'_, E> {
-    type Output = ();
-    const BF16: bool = E::HALF;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for at in (0..self.sums.len()).step_by(LANES) {
-            let (value, slope) = self.activation.value_and_slope(s, E::load_at(s, self.input, at, 0.0));
-            E::store_at(s, self.d_pre, at, s.mul(s.load_at(self.sums, at, 0.0), slope));
-            E::store_at(s, self.act, at, value);
+        let Activated { activation, input, pre, act } = self.activated;
+        for (i, sums) in self.rows.zip(self.sums.chunks(self.width)) {
+            // SAFETY: whoever made this promises that nobody else uses these elements; the two are different matrices.
+            let (pre, act) = unsafe { (pre.run_mut(i, self.columns.clone()), act.run_mut(i, self.columns.clone())) };
+            let input = input.as_ref().map(|input| input.run(i, self.columns.clone()));
+            for at in (0..pre.len()).step_by(LANES) {
+                let x = s.load_at(sums, at, 0.0);
+                match input {
+                    None => {
+                        E::store_at(s, pre, at, x);
+                        E::store_at(s, act, at, activation.value(s, x));
+                    }
+                    Some(input) => {
+                        let (value, slope) = activation.value_and_slope(s, E::load_at(s, input, at, 0.0));
+                        E::store_at(s, pre, at, s.mul(x, slope));
+                        E::store_at(s, act, at, value);
+                    }
+                }
+            }
         }
     }
 }

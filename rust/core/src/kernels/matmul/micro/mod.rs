@@ -80,6 +80,20 @@ pub fn has_transpose(isa: Isa) -> bool {
     isa != Isa::Portable && Isa::Avx2.is_available()
 }
 
+/// Asks for the cache lines of `data`, where the processor can be asked.
+#[inline(always)]
+pub fn prefetch<E>(data: &[E]) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..size_of_val(data)).step_by(64) {
+        // SAFETY: SSE is part of the baseline, and a prefetch never faults.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast::<i8>().wrapping_add(at));
+        }
+    }
+    let _ = data;
+}
+
 /// Writes unit `u` of the eight runs next to each other at `out[u * width..]`: of float32 numbers each is a unit, of
 /// bfloat16 numbers, whose count must be even, two are.
 pub fn transpose<E: Element>(isa: Isa, runs: &[&[E]; BLOCK], width: usize, out: &mut [u32]) {

@@ -1,9 +1,7 @@
 //! Packing from rows that are runs in memory: a run of all columns at a time, so that memory is read in long pieces.
-//!
-//! Sixteen units are written at a time also where a panel is narrower: what is too much lies in the panel's next rows,
-//! which are written later. (Copies of twelve would be two moves of odd lengths each.)
 
 use super::super::matrix::Precision;
+use super::super::micro;
 use super::super::operand::Operand;
 use super::{Packable, Panels};
 use crate::simd::{Kernel, LANES, Simd, dispatch, pair_of};
@@ -11,14 +9,13 @@ use std::ops::Range;
 
 /// Packs units `us` of depth and columns `js` of `src`, whose rows are runs, into `out`.
 pub fn pack<E: Packable>(panels: Panels, src: &Operand<'_, E>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
-    match panels.precision {
-        Precision::Float32 => dispatch(panels.isa, Copy { panels, src, us, js, out }),
-        Precision::Bfloat16 => dispatch(panels.isa, Interleave { panels, src, us, js, out }),
-    }
+    dispatch(panels.isa, Pack { panels, src, us, js, out });
 }
 
-/// A unit is a number.
-struct Copy<'a, E> {
+/// Units of depth from what is packed to what is fetched: the processor does not foresee where the next run begins.
+const AHEAD: usize = 8;
+
+struct Pack<'a, E> {
     panels: Panels,
     src: &'a Operand<'a, E>,
     us: Range<usize>,
@@ -26,90 +23,145 @@ struct Copy<'a, E> {
     out: &'a mut [u32],
 }
 
-impl<E: Packable> Kernel for Copy<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (panels, units) = (self.panels, self.us.len());
-        for (i, u) in self.us.enumerate() {
-            let run = self.src.run(u, self.js.clone());
-            for (j, n, width) in panels.iter(self.js.len()) {
-                let panel = &mut self.out[j * units..][..units * width];
-                for at in (0..width).step_by(LANES) {
-                    let to = &mut panel[i * width + at..];
-                    match (run[j + at..].first_chunk(), to.first_chunk_mut()) {
-                        (Some(from), Some(to)) if at + LANES <= n || n == width => {
-                            let to: &mut [u32; LANES] = to;
-                            s.store(bytemuck::must_cast_mut(to), E::load(s, from));
-                        }
-                        _ => {
-                            let from = E::load_tail(s, &run[j + at..j + n], 0.0);
-                            let most = (width - at).min(LANES);
-                            s.store_tail(bytemuck::must_cast_slice_mut(&mut to[..most]), from);
-                        }
-                    }
-                }
-            }
-        }
-    }
+/// What a row of units is made of: a row of numbers, or two of them of which the second may be missing.
+#[derive(Clone, Copy)]
+enum Rows<'a, E> {
+    One(&'a [E]),
+    Two(&'a [E], Option<&'a [E]>),
 }
 
-/// A unit is a pair: each row of a panel comes from two rows.
-struct Interleave<'a, E> {
-    panels: Panels,
-    src: &'a Operand<'a, E>,
-    us: Range<usize>,
-    js: Range<usize>,
-    out: &'a mut [u32],
-}
-
-impl<E: Packable> Kernel for Interleave<'_, E> {
+impl<E: Packable> Kernel for Pack<'_, E> {
     type Output = ();
     const BF16: bool = !E::HALF;
 
+    /// Whole panels are packed by moves of a length that the compiler knows, for the widths that microkernels have.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (panels, units) = (self.panels, self.us.len());
+        match self.panels.width {
+            32 => self.pack::<S, 32>(s),
+            16 => self.pack::<S, 16>(s),
+            12 => self.pack::<S, 12>(s),
+            8 => self.pack::<S, 8>(s),
+            6 => self.pack::<S, 6>(s),
+            4 => self.pack::<S, 4>(s),
+            _ => self.pack::<S, 1>(s),
+        }
+    }
+}
+
+impl<E: Packable> Pack<'_, E> {
+    #[inline(always)]
+    fn pack<S: Simd, const W: usize>(self, s: S) {
+        let units = self.us.len();
+        let whole = if self.panels.width == W { self.js.len() / W } else { 0 };
+        let (panels, last) = self.out.split_at_mut(whole * W * units);
+        let rest = self.js.len() - whole * W;
+        let width = self.panels.padded(rest);
         for (i, u) in self.us.enumerate() {
-            let first = self.src.run(2 * u, self.js.clone());
-            let is_pair = 2 * u + 1 < self.src.rows();
-            let second = if is_pair { self.src.run(2 * u + 1, self.js.clone()) } else { &[] };
-            for (j, n, width) in panels.iter(self.js.len()) {
-                let panel = &mut self.out[j * units..][..units * width];
-                for at in (0..width).step_by(LANES) {
-                    let to = &mut panel[i * width + at..];
-                    let from = (
-                        first[j + at..].first_chunk(),
-                        second.get(j + at..).and_then(|second| second.first_chunk()),
-                    );
-                    match (from, to.first_chunk_mut()) {
-                        ((Some(first), Some(second)), Some(to)) if at + LANES <= n || n == width => {
-                            pairs(s, first, second, to);
-                        }
-                        _ => {
-                            let mut lanes = [[E::zeroed(); LANES]; 2];
-                            for (lanes, run) in lanes.iter_mut().zip([first, second]) {
-                                let run = run.get(j + at..run.len().min(j + n)).unwrap_or_default();
-                                lanes.iter_mut().zip(run).for_each(|(lane, x)| *lane = *x);
-                            }
-                            let mut out = [0; LANES];
-                            pairs(s, &lanes[0], &lanes[1], &mut out);
-                            to.iter_mut().zip(out).take(width - at).for_each(|(to, x)| *to = x);
-                        }
-                    }
+            let run = |row| self.src.run(row, self.js.clone());
+            let step = self.panels.precision.per_unit();
+            for row in (u + AHEAD) * step..(u + AHEAD + 1) * step {
+                if row < self.src.rows() {
+                    micro::prefetch(run(row));
                 }
+            }
+            let rows = match self.panels.precision {
+                Precision::Float32 => Rows::One(run(u)),
+                Precision::Bfloat16 => Rows::Two(run(2 * u), (2 * u + 1 < self.src.rows()).then(|| run(2 * u + 1))),
+            };
+            for p in 0..whole {
+                let out = first_of(panels, (p * units + i) * W);
+                match rows {
+                    Rows::One(row) => copy(s, at(row, p * W), out),
+                    Rows::Two(first, Some(second)) => pairs(s, at(first, p * W), at(second, p * W), out),
+                    Rows::Two(first, None) => pairs(s, at(first, p * W), &[E::zeroed(); W], out),
+                }
+            }
+            if rest > 0 {
+                tail(s, rows, whole * W, &mut last[i * width..][..width]);
             }
         }
     }
 }
 
-/// Sixteen pairs: of numbers that are bfloat16 already by moving bits, of others by rounding.
+/// `N` numbers from `i` on.
 #[inline(always)]
-fn pairs<E: Packable, S: Simd>(s: S, first: &[E; LANES], second: &[E; LANES], out: &mut [u32; LANES]) {
-    if E::HALF {
-        *out = std::array::from_fn(|i| pair_of(first[i].to_half(), second[i].to_half()));
+fn at<E, const N: usize>(row: &[E], i: usize) -> &[E; N] {
+    row[i..].first_chunk().expect("columns of a whole panel")
+}
+
+/// `N` units from `i` on.
+#[inline(always)]
+fn first_of<const N: usize>(out: &mut [u32], i: usize) -> &mut [u32; N] {
+    out[i..].first_chunk_mut().expect("a row of a whole panel")
+}
+
+/// A row of a panel that is not whole: the numbers from `at` on, then zeros.
+#[inline(always)]
+fn tail<E: Packable, S: Simd>(s: S, rows: Rows<'_, E>, at: usize, out: &mut [u32]) {
+    for (i, out) in out.chunks_mut(LANES).enumerate() {
+        let part = |row: &[E]| {
+            let mut lanes = [E::zeroed(); LANES];
+            let numbers = row.get(at + i * LANES..).unwrap_or_default();
+            lanes.iter_mut().zip(numbers).for_each(|(lane, x)| *lane = *x);
+            lanes
+        };
+        let mut units = [0; LANES];
+        match rows {
+            Rows::One(row) => copy(s, &part(row), &mut units),
+            Rows::Two(first, second) => pairs(s, &part(first), &part(second.unwrap_or_default()), &mut units),
+        }
+        out.copy_from_slice(&units[..out.len()]);
+    }
+}
+
+/// Units of one number each.
+#[inline(always)]
+fn copy<E: Packable, S: Simd, const W: usize>(s: S, row: &[E; W], out: &mut [u32; W]) {
+    if W.is_multiple_of(LANES) {
+        for i in (0..W).step_by(LANES) {
+            s.store(bytemuck::must_cast_mut(first_of::<LANES>(out, i)), E::load(s, at(row, i)));
+        }
     } else {
-        s.store_pairs(out, s.round_pairs(E::load(s, first), E::load(s, second)));
+        by_parts(row, row, out, |x, _| x.to_f32().to_bits());
+    }
+}
+
+/// Units of two numbers each: of bfloat16 numbers by moving bits, of others by rounding.
+#[inline(always)]
+fn pairs<E: Packable, S: Simd, const W: usize>(s: S, first: &[E; W], second: &[E; W], out: &mut [u32; W]) {
+    if E::HALF || !W.is_multiple_of(LANES) {
+        // LLVM makes widening loads, shifts and ors of this.
+        by_parts(first, second, out, |x, y| pair_of(x.to_half(), y.to_half()));
+    } else {
+        for i in (0..W).step_by(LANES) {
+            s.store_pairs(first_of(out, i), s.round_pairs(E::load(s, at(first, i)), E::load(s, at(second, i))));
+        }
+    }
+}
+
+/// Units made one by one, but written so that twelve become vectors of eight and four, not a masked one of sixteen.
+#[inline(always)]
+fn by_parts<E: Copy, const W: usize>(
+    first: &[E; W],
+    second: &[E; W],
+    out: &mut [u32; W],
+    unit: impl Fn(E, E) -> u32 + Copy,
+) {
+    let mut at = 0;
+    while at + 8 <= W {
+        for i in at..at + 8 {
+            out[i] = unit(first[i], second[i]);
+        }
+        at += 8;
+    }
+    while at + 4 <= W {
+        for i in at..at + 4 {
+            out[i] = unit(first[i], second[i]);
+        }
+        at += 4;
+    }
+    for i in at..W {
+        out[i] = unit(first[i], second[i]);
     }
 }

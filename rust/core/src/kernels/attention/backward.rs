@@ -180,6 +180,7 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
             dv: pack::reserve(&mut scratch.dv, tiles * KEYS * width, Lanes::ZERO),
         };
         let mut queries = Queries {
+            words: pack::reserve(&mut scratch.words, QUERIES * blocks, Words::ZERO),
             rows: pack::reserve(&mut scratch.query_rows, QUERIES / P::PER * width, Words::ZERO),
             dout_rows: pack::reserve(&mut scratch.dout_rows, QUERIES / P::PER * width, Words::ZERO),
             queries: pack::reserve(&mut scratch.queries, blocks * LANES, WordRow::ZERO),
@@ -215,14 +216,7 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
             for shared in 0..plan.sharing() {
                 let head = kv_head * plan.sharing() + shared;
                 let [q, dout, out] = [&inputs.q, &inputs.dout, &inputs.out].map(|view| head_of(view, batch, head));
-                let start = first_group(plan, &chunk);
-                // Nobody asked for the first group's rows, and the packing of keys has time enough for them to arrive.
-                for i in start * QUERIES..plan.queries.min((start + 1) * QUERIES) {
-                    micro::prefetch(pack::row(q, i));
-                    micro::prefetch(pack::row(dout, i));
-                    micro::prefetch(pack::row(out, i));
-                }
-                for (number, group) in groups(plan).enumerate().skip(start) {
+                for (number, group) in groups(plan).enumerate().skip(first_group(plan, &chunk)) {
                     let seen = common(&group.keys(), &chunk);
                     if seen.is_empty() {
                         continue;
@@ -256,7 +250,7 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
                             }
                         }
                     };
-                    queries.load::<S, E, P>(s, plan, inputs, batch, head, &group, width);
+                    queries.load::<S, E, P>(s, plan, inputs, batch, head, &group, width, blocks);
                     let slot = shared * slots + if slots > 1 { number - first } else { 0 };
                     let acc = &mut sums[slot * QUERIES * width..(slot + 1) * QUERIES * width];
                     if common(&group.keys(), &all).start >= chunk.start {

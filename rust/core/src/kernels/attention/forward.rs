@@ -100,15 +100,12 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
         let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * blocks, [Words::ZERO; KEYS]);
         let values = pack::reserve(&mut scratch.key_rows, tiles * KEYS / P::PER * width, Words::ZERO);
         let strip = pack::reserve(&mut scratch.strip, tiles, [Row::ZERO; KEYS]);
+        let words = pack::reserve(&mut scratch.words, QUERIES * blocks, Words::ZERO);
         let queries = pack::reserve(&mut scratch.queries, blocks * LANES, WordRow::ZERO);
         let acc = pack::reserve(&mut scratch.out, QUERIES * width, Lanes::ZERO);
         let (factor, cap) = plan.factors();
         let (mut out, mut lse) = (part.out, part.lse);
         let mut packed = from;
-        // Nobody asked for the first group's rows, and the packing of keys has time enough for them to arrive.
-        for i in first..first + count.min(QUERIES) {
-            micro::prefetch(pack::row(q, i));
-        }
         for start in (0..count).step_by(QUERIES) {
             let group = plan.group(first + start, QUERIES.min(count - start));
             let end = group.keys().end.next_multiple_of(KEYS).min(all.end);
@@ -120,7 +117,8 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
                 pack::rows::<E, P>(v, packed..end, width, &mut values[at * words..to * words]);
                 packed = end;
             }
-            pack::transpose::<E, P>(q, group.first..group.first + group.live, factor, queries);
+            pack::words(q, group.first..group.first + group.live, blocks, words);
+            pack::transpose::<P>(words, blocks, factor, queries);
             let tiles = group.keys().end.div_ceil(KEYS) - group.keys().start / KEYS;
             let ahead = |step: usize| {
                 for i in pack::share_of_group(step, tiles).map(|i| start + QUERIES + i).filter(|&i| i < count) {

@@ -26,6 +26,8 @@ pub(super) struct Keys<'a> {
 
 /// A group of queries as packed, with a row of numbers for each: log-sum-exp in bits and `D`.
 pub(super) struct Queries<'a> {
+    /// A place for rows that are about to be transposed.
+    pub words: &'a mut [Words],
     pub rows: &'a mut [Words],
     pub dout_rows: &'a mut [Words],
     pub queries: &'a mut [WordRow],
@@ -75,13 +77,22 @@ impl Queries<'_> {
         head: usize,
         group: &Group,
         width: usize,
+        blocks: usize,
     ) {
         let range = group.first..group.first + group.live;
         let [q, dout, out] = [&inputs.q, &inputs.dout, &inputs.out].map(|view| head_of(view, batch, head));
-        pack::rows::<E, P>(q, range.clone(), width, self.rows);
-        pack::rows::<E, P>(dout, range.clone(), width, self.dout_rows);
-        pack::transpose::<E, P>(q, range.clone(), plan.factors().0, self.queries);
-        pack::transpose::<E, P>(dout, range, 1.0, self.douts);
+        for (view, factor, rows, transposed) in [
+            (q, plan.factors().0, &mut *self.rows, &mut *self.queries),
+            (dout, 1.0, &mut *self.dout_rows, &mut *self.douts),
+        ] {
+            pack::rows::<E, P>(view, range.clone(), width, rows);
+            if P::PER == 1 {
+                pack::transpose::<P>(rows, blocks, factor, transposed);
+            } else {
+                pack::words(view, range.clone(), blocks, self.words);
+                pack::transpose::<P>(self.words, blocks, factor, transposed);
+            }
+        }
         let lse: ArrayView1<f32> = inputs.lse.index_axis(Axis(0), batch).index_axis_move(Axis(0), head);
         (self.lse, self.delta) = (Row::ZERO, Row::ZERO);
         for query in 0..group.live {

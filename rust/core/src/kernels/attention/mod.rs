@@ -12,18 +12,26 @@
 //! probabilities from the log-sum-exp and for `D = rowsum(dO * O)` in the backward pass; Rabe and Staats,
 //! "Self-attention does not need O(n^2) memory" (2021).
 //!
+//! # Precisions
+//!
+//! Inputs and outputs are float32 or bfloat16. With bfloat16 the products multiply pairs as they are ([`operand`]), sums,
+//! softmax and log-sum-exp are float32, probabilities and gradients of the scores are rounded where they enter a product,
+//! and every result is rounded once at its end. The weights of a row are summed before they are rounded: the log-sum-exp,
+//! from which the backward pass recomputes them, is then that of the exact scores.
+//!
 //! # Which path runs when
 //!
 //! - Up to [`decode::MAX_QUERIES`] queries (a decoding step): [`decode`], vectors along the head dimension, keys and
-//!   values read once and where they lie.
-//! - More queries: [`forward`], groups of 32 queries against tiles of 12 keys, in one exact pass (scores, maximum,
+//!   values read once and where they lie, in float32 arithmetic for both precisions.
+//! - More queries: [`forward`], groups of 32 queries against tiles of 8 keys, in one exact pass (scores, maximum,
 //!   exponential and sum, weighted sum) instead of the rescaling of an online softmax. A group's strip of scores takes
-//!   `128 Tk` bytes: 32 KiB at 256 keys, 512 KiB at 4096, where Zen 4 still does 90 GFLOP/s a core against 97 at 1024
-//!   (peak 115), so that nothing is left for rescaling to win.
-//! - [`backward`] needs no maximum, so it goes through the keys in blocks and keeps two strips of a block each.
+//!   `128 Tk` bytes: 32 KiB at 256 keys, 512 KiB at 4096, where the rate is no lower than at 1024, so that nothing is
+//!   left for rescaling to win.
+//! - [`backward`] needs no maximum, so it goes through the keys in blocks and keeps the strips of a block ([`gradient`]).
 //!
 //! Work is cut by shape alone (see [`crate::parallel`]) and every sum has a fixed order: the same bits for any number of
-//! threads, and for AVX2 and AVX-512. Buffers belong to the threads and are reused.
+//! threads, and for AVX2 and AVX-512. Buffers belong to the threads and are reused; a call allocates only the list of its
+//! tasks.
 
 mod backward;
 mod decode;
@@ -257,6 +265,7 @@ struct Scratch {
     key_blocks: Vec<[Words; KEYS]>,
     value_blocks: Vec<[Words; KEYS]>,
     key_rows: Vec<Words>,
+    words: Vec<Words>,
     query_rows: Vec<Words>,
     dout_rows: Vec<Words>,
     queries: Vec<WordRow>,

@@ -41,12 +41,13 @@ fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
 #[inline(always)]
 fn spread(bytes: &[u8], out: &mut [Words], step: usize) {
     let (whole, tail) = bytes.as_chunks::<64>();
-    let mut out = out.iter_mut().step_by(step);
-    for (bytes, out) in whole.iter().zip(&mut out) {
+    for (bytes, out) in whole.iter().zip(out.iter_mut().step_by(step)) {
         out.0 = bytemuck::must_cast(*bytes);
     }
-    for (i, out) in out.enumerate() {
-        out.0 = if i == 0 { bytemuck::must_cast(padded::<64>(tail)) } else { [0; LANES] };
+    if whole.len() < out.len().div_ceil(step) {
+        let rest = &mut out[whole.len() * step..];
+        rest.iter_mut().step_by(step).for_each(|out| *out = Words::ZERO);
+        rest[0].0 = bytemuck::must_cast(padded::<64>(tail));
     }
 }
 
@@ -112,54 +113,42 @@ pub(super) fn blocks<E: Element>(view: ArrayView2<E>, range: Range<usize>, block
     }
 }
 
+/// The rows `range`, each as `blocks` vectors of words along the row; rows that `out` has beyond them are zero.
+#[inline(always)]
+pub(super) fn words<E: Element>(view: ArrayView2<E>, range: Range<usize>, blocks: usize, out: &mut [Words]) {
+    for (i, out) in out.chunks_exact_mut(blocks).enumerate() {
+        spread(bytes(view, range.start + i, &range), out, 1);
+    }
+}
+
 /// The rows `range` as words along the rows' index: `PER` rows become one row of `width` vectors. Missing rows are zero.
 #[inline(always)]
 pub(super) fn rows<E: Element, P: Operand>(view: ArrayView2<E>, range: Range<usize>, width: usize, out: &mut [Words]) {
+    if P::PER == 1 {
+        return words(view, range, width, out);
+    }
     for (at, out) in out.chunks_exact_mut(width).enumerate() {
-        let first = bytes(view, range.start + at * P::PER, &range);
-        match P::PER {
-            1 => spread(first, out, 1),
-            _ => join(first, bytes(view, range.start + at * P::PER + 1, &range), out),
-        }
+        let first = range.start + 2 * at;
+        join(bytes(view, first, &range), bytes(view, first + 1, &range), out);
     }
 }
 
-/// The rows `range`, at most a group, transposed: a row of `out` is one word along the rows for each query, multiplied by
-/// the scores' `factor` where the precision does that here. Missing rows are zero.
+/// A group's rows (as packed by [`words`]) transposed: a row of `out` is one word along the rows for each query, multiplied
+/// by the scores' `factor` where the precision does that here.
 #[inline(always)]
-pub(super) fn transpose<E: Element, P: Operand>(
-    view: ArrayView2<E>,
-    range: Range<usize>,
-    factor: f32,
-    out: &mut [WordRow],
-) {
-    for first in (0..QUERIES).step_by(4) {
-        let rows = [0, 1, 2, 3].map(|i| bytes(view, range.start + first + i, &range));
-        let [a, b, c, d] = rows.map(|row| row.as_chunks::<16>());
-        let mut out = out.as_chunks_mut::<4>().0.iter_mut();
-        for ((((a, b), c), d), out) in a.0.iter().zip(b.0).zip(c.0).zip(d.0).zip(&mut out) {
-            transpose_block::<P>([*a, *b, *c, *d], factor, first / 4, out);
-        }
-        let whole = rows.iter().map(|row| row.len() / 16).min().unwrap_or(0);
-        for (i, out) in out.enumerate() {
-            let mut block = [[0; 16]; 4];
-            for (to, row) in block.iter_mut().zip(rows) {
-                let from = &row[(16 * (whole + i)).min(row.len())..];
-                *to = padded(&from[..from.len().min(16)]);
+pub(super) fn transpose<P: Operand>(rows: &[Words], blocks: usize, factor: f32, out: &mut [WordRow]) {
+    for (column, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        for first in (0..QUERIES).step_by(4) {
+            let from: [&[[u32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[(first + i) * blocks + column].0.as_chunks::<4>().0);
+            for d in 0..LANES / 4 {
+                let block = micro::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
+                for i in 0..4 {
+                    let out = &mut out[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4];
+                    for j in 0..4 {
+                        out[j] = P::scale_query(block[i][j], factor);
+                    }
+                }
             }
-            transpose_block::<P>(block, factor, first / 4, out);
-        }
-    }
-}
-
-/// Writes four words of four queries to the queries' place in four rows.
-#[inline(always)]
-fn transpose_block<P: Operand>(rows: [[u8; 16]; 4], factor: f32, place: usize, out: &mut [WordRow; 4]) {
-    let block = micro::transposed(bytemuck::must_cast(rows));
-    for i in 0..4 {
-        let out = &mut out[i].0.as_chunks_mut::<4>().0[place];
-        for j in 0..4 {
-            out[j] = P::scale_query(block[i][j], factor);
         }
     }
 }

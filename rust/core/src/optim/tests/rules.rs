@@ -91,11 +91,13 @@ fn a_weight_without_gradient_rests_under_lion_and_a_nan_is_not_hidden() {
 #[test]
 fn bits_do_not_depend_on_threads_nor_on_the_width_of_vectors() {
     // Tensors of more than one task, of a part of one, and of odd lengths.
-    let large = Shape { vocab_size: 257, n_embd: 134, n_layer: 3, ..shape() };
-    for config in [SGD, ADAMW, LION, MUON, Config::Sgd { momentum: 0.9, weight_decay: 0.1 }] {
+    let large = Shape { vocab_size: 257, n_embd: 134, ..shape() };
+    // Of one block Muon computes matrix after matrix, of three some side by side.
+    let momentum = Config::Sgd { momentum: 0.9, weight_decay: 0.1 };
+    for (config, n_layer) in [(SGD, 3), (ADAMW, 3), (LION, 3), (MUON, 3), (MUON, 1), (momentum, 3)] {
         let run = |isa, threads| {
             crate::parallel::set_num_threads(threads);
-            let mut model = model_of(large.clone());
+            let mut model = model_of(Shape { n_layer, ..large.clone() });
             let mut optimizer = Optimizer::new(&model, config.clone()).unwrap();
             isa::with(isa, || {
                 for t in 1..=2 {

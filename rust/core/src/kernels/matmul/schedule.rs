@@ -171,7 +171,7 @@ pub unsafe fn row_of_tiles(
     strip: &mut [f32],
 ) {
     let units = a.len() / rows.len();
-    let finishes = step.last && target.is_finished();
+    let finishes = step.last && target.is_finished(micro);
     for (j, n, width) in Panels::of_b(micro).iter(columns.len()) {
         let b = &b[j * units..][..width * units];
         let tile = if finishes {

@@ -7,7 +7,7 @@
 
 use super::grid::Grid;
 use super::matrix::{Matrix, MatrixMut};
-use super::micro::Tile;
+use super::micro::{HalfTile, Micro, Tile};
 use super::operand::Operand;
 use super::output::Output;
 use crate::kernels::Beta;
@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// The output of a product, shared by its tasks.
 pub struct Target<'a> {
-    /// Where sums of several blocks of depth add up; may be absent for [`Target::is_finished`] outputs of one block.
+    /// Where sums of several blocks of depth add up; may be absent for outputs of one block that are finished.
     sums: Option<Grid<'a, f32>>,
     /// Whether the first block's sums are added to what `sums` holds; if not, it must not be read before.
     adds: bool,
@@ -109,9 +109,13 @@ impl<'a> Target<'a> {
         Target { sums: Some(sums), ..self }
     }
 
-    /// Whether the last block's sums go through a strip to [`Target::finish`].
-    pub fn is_finished(&self) -> bool {
-        self.finish.is_some()
+    /// Whether the last block's sums go through a strip to [`Target::finish`], for a microkernel.
+    pub fn is_finished(&self, micro: &Micro) -> bool {
+        match &self.finish {
+            None => false,
+            Some(Finish::Round(_)) => !micro.rounds,
+            Some(_) => true,
+        }
     }
 
     /// Whether a block's sums are added to what `sums` holds; if not, it must not be read.
@@ -136,15 +140,26 @@ impl<'a> Target<'a> {
         a: &'t [u32],
         b: &'t [u32],
     ) -> Tile<'t> {
-        let sums = self.sums();
+        // Sums that are rounded at once may have no place of their own.
+        let (c, c_stride) = match &self.sums {
+            Some(sums) => (sums.start(&rows, &columns), sums.row_stride()),
+            None => (std::ptr::null_mut(), 0),
+        };
+        let half = match &self.finish {
+            Some(Finish::Round(half)) if step.last => {
+                Some(HalfTile { start: half.start(&rows, &columns), stride: half.row_stride() })
+            }
+            _ => None,
+        };
         Tile {
             units,
             rows: rows.len(),
             columns: columns.len(),
             a,
             b,
-            c: sums.start(&rows, &columns),
-            c_stride: sums.row_stride(),
+            c,
+            c_stride,
+            half,
             add: self.adds(step),
             bias: self.bias.filter(|_| step.last).map(|bias| &bias[columns.clone()]),
             residual: self.residual.as_ref().filter(|_| step.last),
@@ -189,7 +204,7 @@ impl<'a> Target<'a> {
     /// While the call runs nobody else may use these elements of the output.
     pub unsafe fn write(&self, isa: Isa, i: usize, j: usize, step: Step, sums: &mut [f32]) {
         let columns = j..j + sums.len();
-        if step.last && self.is_finished() {
+        if step.last && self.finish.is_some() {
             // SAFETY: passed on from the caller.
             return unsafe { self.finish(isa, i..i + 1, columns, step, sums, sums.len()) };
         }

@@ -10,12 +10,26 @@ use crate::simd::Isa;
 use core::arch::x86_64::*;
 
 /// Float32 units with AVX2 and FMA.
-pub static FLOATS: Micro =
-    Micro { isa: Isa::Avx2, precision: Precision::Float32, mr: 6, nr: 16, lanes: 8, tile: tile::<Floats> };
+pub static FLOATS: Micro = Micro {
+    isa: Isa::Avx2,
+    precision: Precision::Float32,
+    mr: 6,
+    nr: 16,
+    lanes: 8,
+    rounds: false,
+    tile: tile::<Floats>,
+};
 
 /// Pairs of bfloat16 numbers with AVX2 and FMA.
-pub static PAIRS: Micro =
-    Micro { isa: Isa::Avx2, precision: Precision::Bfloat16, mr: 6, nr: 16, lanes: 8, tile: tile::<Pairs> };
+pub static PAIRS: Micro = Micro {
+    isa: Isa::Avx2,
+    precision: Precision::Bfloat16,
+    mr: 6,
+    nr: 16,
+    lanes: 8,
+    rounds: false,
+    tile: tile::<Pairs>,
+};
 
 /// What is done with a unit of `a` and eight of `b`. The functions are `unsafe` for their instructions alone, AVX2 and
 /// FMA, which the processor must have.

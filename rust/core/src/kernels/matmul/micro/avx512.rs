@@ -5,16 +5,16 @@
 
 use super::{Micro, Tile};
 use crate::kernels::matmul::matrix::Precision;
-use crate::simd::Isa;
+use crate::simd::{Isa, bf16};
 use core::arch::x86_64::*;
 
 /// Float32 units with AVX-512 F.
 pub static FLOATS: Micro =
-    Micro { isa: Isa::Avx512, precision: Precision::Float32, mr: 12, nr: 32, lanes: 16, tile: floats };
+    Micro { isa: Isa::Avx512, precision: Precision::Float32, mr: 12, nr: 32, lanes: 16, rounds: false, tile: floats };
 
 /// Pairs of bfloat16 numbers with AVX-512 F: widened on the way, their products are exact in float32.
 pub static PAIRS: Micro =
-    Micro { isa: Isa::Avx512, precision: Precision::Bfloat16, mr: 12, nr: 32, lanes: 16, tile: pairs };
+    Micro { isa: Isa::Avx512, precision: Precision::Bfloat16, mr: 12, nr: 32, lanes: 16, rounds: false, tile: pairs };
 
 /// What is done with a unit of `a` and sixteen of `b`. The functions are `unsafe` for their instructions alone, which
 /// the processor must have.
@@ -25,6 +25,10 @@ pub(super) trait Multiply {
     unsafe fn widen(units: __m512i) -> Self::Wide;
     /// `sum + a * b`
     unsafe fn add(a: Self::Wide, b: Self::Wide, sum: __m512) -> __m512;
+    /// Rounds to bfloat16 and writes the lanes of the mask; for microkernels that say that they can.
+    unsafe fn store_half(to: *mut bf16, lanes: __mmask16, sums: __m512) {
+        let _ = (to, lanes, sums);
+    }
 }
 
 struct Floats;
@@ -130,10 +134,15 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
     assert!(tile.operands_fit(M, 16 * V));
     // SAFETY: the caller's processor has the instructions. Prefetches never fault; everything else says why below.
     unsafe {
+        // The rows of the tile are far apart, so nothing else brings them in time.
         for i in 0..M {
-            // The rows of the tile are far apart, so nothing else brings them in time.
-            for v in 0..V {
-                _mm_prefetch::<_MM_HINT_T0>(tile.c_row(i).wrapping_add(16 * v).cast::<i8>());
+            match tile.half {
+                Some(half) => _mm_prefetch::<_MM_HINT_T0>(half.row(i).cast::<i8>()),
+                None => {
+                    for v in 0..V {
+                        _mm_prefetch::<_MM_HINT_T0>(tile.c_row(i).wrapping_add(16 * v).cast::<i8>());
+                    }
+                }
             }
         }
         let mut sums = [[_mm512_setzero_ps(); V]; M];
@@ -153,6 +162,7 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
             a = a.add(M);
             b = b.add(16 * V);
         }
+        // (The sums are only read from here on: written to, they would not stay in registers.)
         for i in 0..M {
             let residual = tile.residual_row(i);
             for v in 0..V {
@@ -169,7 +179,10 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
                 if let Some(residual) = residual {
                     x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(lanes, residual.as_ptr().wrapping_add(16 * v)));
                 }
-                _mm512_mask_storeu_ps(c, lanes, x);
+                match tile.half {
+                    Some(half) => O::store_half(half.row(i).wrapping_add(16 * v), lanes, x),
+                    None => _mm512_mask_storeu_ps(c, lanes, x),
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ mod transpose;
 use super::blocking::STRIPE;
 use super::matrix::Precision;
 use super::operand::Operand;
-use crate::simd::{Element, Isa};
+use crate::simd::{Element, Isa, bf16};
 
 /// Rows and columns of a block that [`transpose()`] turns at a time.
 pub const BLOCK: usize = 8;
@@ -37,6 +37,8 @@ pub struct Micro {
     pub nr: usize,
     /// Columns of a vector.
     pub lanes: usize,
+    /// Whether it writes tiles of bfloat16 numbers ([`Tile::half`]).
+    pub rounds: bool,
     /// Computes a tile; [`Micro::run`] says what it asks for.
     tile: unsafe fn(&Tile<'_>),
 }
@@ -66,7 +68,7 @@ impl Micro {
     ///
     /// # Safety
     /// `tile.c` must be valid for reads and writes of `rows` rows of `columns` floats, `c_stride` apart, which nobody
-    /// else uses during the call.
+    /// else uses during the call; where there is a `tile.half`, that must be, and `tile.c` only if `tile.add`.
     #[inline(always)]
     pub unsafe fn run(&self, tile: &Tile<'_>) {
         // SAFETY: passed on from the caller; `of` has asked the processor for the instruction set.
@@ -139,10 +141,29 @@ pub struct Tile<'a> {
     pub bias: Option<&'a [f32]>,
     /// Added element by element: the whole matrix, the tile's part of it begins at `(row, column)`.
     pub residual: Option<&'a Operand<'a, f32>>,
+    /// Where the finished sums go instead of `c`, rounded; only for microkernels that round.
+    pub half: Option<HalfTile>,
     /// The tile's first row in the output.
     pub row: usize,
     /// The tile's first column in the output.
     pub column: usize,
+}
+
+/// A tile of bfloat16 numbers.
+#[derive(Clone, Copy)]
+pub struct HalfTile {
+    /// The first element.
+    pub start: *mut bf16,
+    /// From one row to the next.
+    pub stride: isize,
+}
+
+impl HalfTile {
+    /// The first element of row `i`.
+    #[inline(always)]
+    fn row(&self, i: usize) -> *mut bf16 {
+        self.start.wrapping_offset(i as isize * self.stride)
+    }
 }
 
 impl<'a> Tile<'a> {
@@ -159,7 +180,21 @@ impl<'a> Tile<'a> {
     ) -> Tile<'a> {
         assert!(j + columns <= STRIPE && strip.len() >= rows * STRIPE);
         let (c, c_stride) = (strip[j..].as_mut_ptr(), STRIPE as isize);
-        Tile { units, rows, columns, a, b, c, c_stride, add: false, bias: None, residual: None, row: 0, column: 0 }
+        Tile {
+            units,
+            rows,
+            columns,
+            a,
+            b,
+            c,
+            c_stride,
+            add: false,
+            bias: None,
+            residual: None,
+            half: None,
+            row: 0,
+            column: 0,
+        }
     }
 }
 

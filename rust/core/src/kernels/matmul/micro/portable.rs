@@ -7,12 +7,26 @@ use crate::simd::Isa;
 const NR: usize = 8;
 
 /// Float32 units in plain Rust. Multiplication and addition round separately: a fused operation would be a call into libm.
-pub static FLOATS: Micro =
-    Micro { isa: Isa::Portable, precision: Precision::Float32, mr: 4, nr: NR, lanes: NR, tile: tile::<Floats> };
+pub static FLOATS: Micro = Micro {
+    isa: Isa::Portable,
+    precision: Precision::Float32,
+    mr: 4,
+    nr: NR,
+    lanes: NR,
+    rounds: false,
+    tile: tile::<Floats>,
+};
 
 /// Pairs of bfloat16 numbers in plain Rust; their products are exact in float32.
-pub static PAIRS: Micro =
-    Micro { isa: Isa::Portable, precision: Precision::Bfloat16, mr: 4, nr: NR, lanes: NR, tile: tile::<Pairs> };
+pub static PAIRS: Micro = Micro {
+    isa: Isa::Portable,
+    precision: Precision::Bfloat16,
+    mr: 4,
+    nr: NR,
+    lanes: NR,
+    rounds: false,
+    tile: tile::<Pairs>,
+};
 
 /// What is done with two units.
 trait Multiply {

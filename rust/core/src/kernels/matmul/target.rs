@@ -281,10 +281,10 @@ impl<E: Element> Kernel for Finishing<'_, E> {
                 match input {
                     None => {
                         E::store_at(s, pre, at, x);
-                        E::store_at(s, act, at, activation.value(s, x));
+                        E::store_at(s, act, at, activation.value::<E, S>(s, x));
                     }
                     Some(input) => {
-                        let (value, slope) = activation.value_and_slope(s, E::load_at(s, input, at, 0.0));
+                        let (value, slope) = activation.value_and_slope::<E, S>(s, E::load_at(s, input, at, 0.0));
                         E::store_at(s, pre, at, s.mul(x, slope));
                         E::store_at(s, act, at, value);
                     }

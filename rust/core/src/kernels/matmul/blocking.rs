@@ -23,10 +23,10 @@ use std::ops::Range;
 pub const KC: usize = 384;
 
 /// Columns of a task's block of `b`.
-pub const NC: usize = 4 * STRIPE;
+pub const NC: usize = 8 * STRIPE;
 
-/// Columns that are packed as one piece of work; every `NR` divides it.
-pub const STRIPE: usize = 128;
+/// Columns that are packed as one piece of work, and finished as one strip; every `NR` divides it.
+pub const STRIPE: usize = 64;
 
 /// Floats of packed `b` at a time.
 pub const PACKED_MAX: usize = 4 << 20;

@@ -1,7 +1,7 @@
 //! Few rows of `a`: every task packs the part of `b` it needs and uses it at once.
 //!
 //! With few rows, packing `b` ahead would send it through memory three times (read, write, read). Here a stripe
-//! of `b` (128 columns of a depth block, 192 KiB) is packed into L2 and multiplied from there; `b` passes through memory
+//! of `b` (64 columns of a depth block, 96 KiB) is packed into L2 and multiplied from there; `b` passes through memory
 //! once. Serves transposed `b` at any number of rows up to [`SKINNY_ROWS`](super::blocking::SKINNY_ROWS) (the logits of a
 //! decode step against tied embeddings), and `b` in rows where [`super::gemv`] does not.
 

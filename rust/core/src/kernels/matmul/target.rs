@@ -187,7 +187,7 @@ impl<'a> Target<'a> {
             if !step.first {
                 // SAFETY: passed on from the caller; the slice is gone before the same elements may be written below.
                 let earlier = unsafe { self.sums().run_mut(i, columns.clone()) };
-                sums.iter_mut().zip(earlier).for_each(|(x, earlier)| *x = *earlier + *x);
+                sums.iter_mut().zip(earlier).for_each(|(x, earlier)| *x += *earlier);
             }
             self.add_terms(i, columns.clone(), sums);
         }

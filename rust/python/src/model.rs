@@ -151,13 +151,7 @@ impl Model {
     }
 
     /// Bytes that passes over `batch` sequences of `block` tokens take.
-    fn memory<'py>(
-        &self,
-        py: Python<'py>,
-        batch: usize,
-        block: usize,
-        training: bool,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    fn memory<'py>(&self, py: Python<'py>, batch: usize, block: usize, training: bool) -> PyResult<Bound<'py, PyDict>> {
         let memory = door::enter(py, || Ok(self.shared.read().memory(batch, block, training)))?;
         let bytes = PyDict::new(py);
         bytes.set_item("parameters", memory.parameters)?;

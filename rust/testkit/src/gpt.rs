@@ -138,8 +138,7 @@ impl Gpt<'_> {
             let (x, row, head, sequence) = (i % d, i / d % t, i / d / t % heads, i / d / t / heads);
             ((sequence * t + row) * heads + head) * d + x
         };
-        let part =
-            |x: &[f64], heads: usize| -> Vec<f64> { (0..x.len()).map(|i| x[place(i, heads)]).collect() };
+        let part = |x: &[f64], heads: usize| -> Vec<f64> { (0..x.len()).map(|i| x[place(i, heads)]).collect() };
         let factors = factors.cloned();
         let naive = Attention {
             batch: b,

@@ -23,9 +23,11 @@ impl<E: Element> Kernel for Convert<'_, E> {
     const BF16: bool = E::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.x.len()).step_by(LANES) {
-            E::store_at(s, self.y, at, s.load_at(self.x, at, 0.0));
+        let ((x, x_tail), (y, y_tail)) = (self.x.as_chunks::<LANES>(), self.y.as_chunks_mut::<LANES>());
+        for (x, y) in x.iter().zip(y) {
+            E::store(s, y, s.load(x));
         }
+        E::store_tail(s, y_tail, s.load_tail(x_tail, 0.0));
     }
 }
 

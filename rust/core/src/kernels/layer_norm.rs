@@ -156,14 +156,24 @@ fn normalize<S: Simd, Y: Element>(
     y: &mut [Y],
 ) {
     let (mean, rstd) = (s.splat(mean), s.splat(rstd));
-    for at in (0..x.len()).step_by(LANES) {
-        let n = s.mul(s.sub(s.load_at(x, at, 0.0), mean), rstd);
-        let weight = s.load_at(weight, at, 0.0);
-        let v = match bias {
-            Some(bias) => s.fma(n, weight, s.load_at(bias, at, 0.0)),
-            None => s.mul(n, weight),
-        };
-        Y::store_at(s, y, at, v);
+    let ((x, x_tail), (weight, weight_tail)) = (x.as_chunks::<LANES>(), weight.as_chunks::<LANES>());
+    let (y, y_tail) = y.as_chunks_mut::<LANES>();
+    let n_tail = s.mul(s.sub(s.load_tail(x_tail, 0.0), mean), rstd);
+    let weight_tail = s.load_tail(weight_tail, 0.0);
+    match bias {
+        None => {
+            for ((x, weight), y) in x.iter().zip(weight).zip(y) {
+                Y::store(s, y, s.mul(s.mul(s.sub(s.load(x), mean), rstd), s.load(weight)));
+            }
+            Y::store_tail(s, y_tail, s.mul(n_tail, weight_tail));
+        }
+        Some(bias) => {
+            let (bias, bias_tail) = bias.as_chunks::<LANES>();
+            for (((x, weight), bias), y) in x.iter().zip(weight).zip(bias).zip(y) {
+                Y::store(s, y, s.fma(s.mul(s.sub(s.load(x), mean), rstd), s.load(weight), s.load(bias)));
+            }
+            Y::store_tail(s, y_tail, s.fma(n_tail, weight_tail, s.load_tail(bias_tail, 0.0)));
+        }
     }
 }
 
@@ -267,16 +277,26 @@ fn write_dx<S: Simd, D: Element>(
     dx: &mut [f32],
 ) {
     let (mean, rstd, mean_g, minus_gn) = (s.splat(mean), s.splat(rstd), s.splat(mean_g), s.splat(-mean_gn));
-    for at in (0..x.len()).step_by(LANES) {
-        let n = s.mul(s.sub(s.load_at(x, at, 0.0), mean), rstd);
-        let g = s.mul(D::load_at(s, dy, at, 0.0), s.load_at(weight, at, 0.0));
+    let ((x, x_tail), (dy, dy_tail)) = (x.as_chunks::<LANES>(), dy.as_chunks::<LANES>());
+    let ((weight, weight_tail), (dx, dx_tail)) = (weight.as_chunks::<LANES>(), dx.as_chunks_mut::<LANES>());
+    for (((x, dy), weight), dx) in x.iter().zip(dy).zip(weight).zip(dx) {
+        let n = s.mul(s.sub(s.load(x), mean), rstd);
+        let g = s.mul(D::load(s, dy), s.load(weight));
         let d = s.fma(n, minus_gn, s.sub(g, mean_g));
         let d = match beta {
             Beta::Overwrite => s.mul(d, rstd),
-            Beta::Accumulate => s.fma(d, rstd, s.load_at(dx, at, 0.0)),
+            Beta::Accumulate => s.fma(d, rstd, s.load(dx)),
         };
-        s.store_at(dx, at, d);
+        s.store(dx, d);
     }
+    let n = s.mul(s.sub(s.load_tail(x_tail, 0.0), mean), rstd);
+    let g = s.mul(D::load_tail(s, dy_tail, 0.0), s.load_tail(weight_tail, 0.0));
+    let d = s.fma(n, minus_gn, s.sub(g, mean_g));
+    let d = match beta {
+        Beta::Overwrite => s.mul(d, rstd),
+        Beta::Accumulate => s.fma(d, rstd, s.load_tail(dx_tail, 0.0)),
+    };
+    s.store_tail(dx_tail, d);
 }
 
 #[cfg(test)]

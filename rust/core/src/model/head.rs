@@ -40,13 +40,7 @@ impl<'a> Targets<'a> {
 }
 
 /// `logits` (N, V) of `normed` (N, C).
-pub fn logits<E: Scalar>(
-    model: &Gpt,
-    weights: Weights<'_>,
-    n: usize,
-    normed: &[E],
-    logits: &mut [f32],
-) -> Result<()> {
+pub fn logits<E: Scalar>(model: &Gpt, weights: Weights<'_>, n: usize, normed: &[E], logits: &mut [f32]) -> Result<()> {
     let output = sums(logits, n, model.config.vocab_size, None, None);
     model.layout.head.forward("head", weights, n, normed, output)
 }

@@ -22,8 +22,8 @@ pub mod weights;
 
 use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
-use crate::kernels::check;
 use crate::kernels::Beta;
+use crate::kernels::check;
 use crate::kernels::matmul::{Precision, Scalar};
 use crate::parallel;
 use crate::simd::bf16;
@@ -308,8 +308,7 @@ impl Gpt {
             let weights = Weights { params: &self.params, packs: packs.as_ref() };
             let shape = Shape { b, t, keep: self.keep() };
             let rope = forward::rope(&self.config, 0, t)?;
-            let pass =
-                Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: self.masks() };
+            let pass = Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             let (data, fresh) = grads.begin();

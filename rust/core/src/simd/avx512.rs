@@ -25,6 +25,27 @@ fn round_high(v: __m512) -> __m512i {
     _mm512_mask_and_epi32(rounded, small, bits, _mm512_set1_epi32(i32::MIN))
 }
 
+/// The first `len` lanes.
+#[inline(always)]
+fn tail_mask(len: usize) -> __mmask16 {
+    ((1u32 << len.min(LANES)) - 1) as __mmask16
+}
+
+impl<const BF16: bool> Avx512<BF16> {
+    /// The lanes rounded to bfloat16.
+    #[inline(always)]
+    fn half(self, v: __m512) -> __m256i {
+        // SAFETY: `self` proves AVX-512, and AVX512-BF16 where it is used.
+        unsafe {
+            if BF16 {
+                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
+            } else {
+                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(round_high(v)))
+            }
+        }
+    }
+}
+
 impl<const BF16: bool> Simd for Avx512<BF16> {
     type V = __m512;
     type M = __mmask16;
@@ -48,16 +69,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn load_tail(self, x: &[f32], fill: f32) -> __m512 {
-        let n = x.len().min(LANES);
-        let mask = ((1u32 << n) - 1) as __mmask16;
-        // SAFETY: `self` proves AVX-512; only the `n` floats under the mask are read.
+        let mask = tail_mask(x.len());
+        // SAFETY: `self` proves AVX-512; only the floats under the mask are read.
         unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, x.as_ptr()) }
     }
     #[inline(always)]
     fn store_tail(self, out: &mut [f32], v: __m512) {
-        let n = out.len().min(LANES);
-        let mask = ((1u32 << n) - 1) as __mmask16;
-        // SAFETY: `self` proves AVX-512; only the `n` floats under the mask are written.
+        let mask = tail_mask(out.len());
+        // SAFETY: `self` proves AVX-512; only the floats under the mask are written.
         unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask, v) }
     }
     #[inline(always)]
@@ -70,15 +89,24 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     fn store_half(self, out: &mut [bf16; LANES], v: __m512) {
-        // SAFETY: `self` proves AVX-512, and AVX512-BF16 where it is used; the array is 32 bytes long.
+        // SAFETY: `self` proves AVX-512; the array is 32 bytes long.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), self.half(v)) }
+    }
+    #[inline(always)]
+    fn load_half_tail(self, x: &[bf16], fill: bf16) -> __m512 {
+        let mask = tail_mask(x.len());
+        // SAFETY: `self` proves AVX-512; only the numbers under the mask are read.
         unsafe {
-            let half = if BF16 {
-                std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
-            } else {
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(round_high(v)))
-            };
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), half);
+            let fill = _mm256_set1_epi16(fill.to_bits() as i16);
+            let half = _mm256_mask_loadu_epi16(fill, mask, x.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)))
         }
+    }
+    #[inline(always)]
+    fn store_half_tail(self, out: &mut [bf16], v: __m512) {
+        let mask = tail_mask(out.len());
+        // SAFETY: `self` proves AVX-512; only the numbers under the mask are written.
+        unsafe { _mm256_mask_storeu_epi16(out.as_mut_ptr().cast(), mask, self.half(v)) }
     }
     #[inline(always)]
     fn load_pairs(self, x: &[u32; LANES]) -> __m512i {

@@ -20,22 +20,9 @@ pub trait Element: Pod + PartialEq + Debug + Send + Sync {
     fn store<S: Simd>(s: S, out: &mut [Self; LANES], v: S::V);
 
     /// Those of `x` (at most sixteen of them are read), the rest of the lanes `fill`.
-    #[inline(always)]
-    fn load_tail<S: Simd>(s: S, x: &[Self], fill: f32) -> S::V {
-        let mut lanes = [Self::from_f32(fill); LANES];
-        let n = x.len().min(LANES);
-        lanes[..n].copy_from_slice(&x[..n]);
-        Self::load(s, &lanes)
-    }
-
+    fn load_tail<S: Simd>(s: S, x: &[Self], fill: f32) -> S::V;
     /// Writes as many lanes as `out` has room for.
-    #[inline(always)]
-    fn store_tail<S: Simd>(s: S, out: &mut [Self], v: S::V) {
-        let mut lanes = [Self::zeroed(); LANES];
-        Self::store(s, &mut lanes, v);
-        let n = out.len().min(LANES);
-        out[..n].copy_from_slice(&lanes[..n]);
-    }
+    fn store_tail<S: Simd>(s: S, out: &mut [Self], v: S::V);
 
     /// The sixteen from `x[at]` on; the lanes behind the end are `fill`. `at` must be within `x`.
     #[inline(always)]
@@ -103,6 +90,14 @@ impl Element for bf16 {
     #[inline(always)]
     fn store<S: Simd>(s: S, out: &mut [Self; LANES], v: S::V) {
         s.store_half(out, v);
+    }
+    #[inline(always)]
+    fn load_tail<S: Simd>(s: S, x: &[Self], fill: f32) -> S::V {
+        s.load_half_tail(x, round_to_bf16(fill))
+    }
+    #[inline(always)]
+    fn store_tail<S: Simd>(s: S, out: &mut [Self], v: S::V) {
+        s.store_half_tail(out, v);
     }
 }
 

@@ -109,6 +109,24 @@ pub trait Simd: Copy + Send + Sync {
         self.load(&lanes)
     }
 
+    /// The bfloat16 numbers of `x` (at most sixteen of them are read), the rest of the lanes `fill`, which is one too.
+    #[inline(always)]
+    fn load_half_tail(self, x: &[bf16], fill: bf16) -> Self::V {
+        let mut lanes = [fill; LANES];
+        let n = x.len().min(LANES);
+        lanes[..n].copy_from_slice(&x[..n]);
+        self.load_half(&lanes)
+    }
+
+    /// Writes as many lanes as `out` has room for, rounded to bfloat16.
+    #[inline(always)]
+    fn store_half_tail(self, out: &mut [bf16], v: Self::V) {
+        let mut lanes = [bf16::ZERO; LANES];
+        self.store_half(&mut lanes, v);
+        let n = out.len().min(LANES);
+        out[..n].copy_from_slice(&lanes[..n]);
+    }
+
     /// Writes as many lanes as `out` has room for.
     #[inline(always)]
     fn store_tail(self, out: &mut [f32], v: Self::V) {

@@ -6,8 +6,8 @@ use crate::door;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use pyo3::prelude::*;
 use subgpt_core::kernels;
-use subgpt_core::kernels::dropout::Dropout;
 use subgpt_core::kernels::activation::{Activation, activation, activation_backward};
+use subgpt_core::kernels::dropout::Dropout;
 
 fn gelu_kind(tanh: bool) -> Activation {
     if tanh { Activation::GeluTanh } else { Activation::Gelu }

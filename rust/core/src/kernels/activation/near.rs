@@ -67,5 +67,8 @@ pub(super) fn sigmoid_2u<S: Simd>(s: S, x: S::V) -> S::V {
 pub(super) fn bend<S: Simd>(s: S, x: S::V) -> S::V {
     // Beyond 12 the density is below 1e-32.
     let t = s.max(s.splat(-12.0), s.min(s.splat(12.0), x));
-    s.mul(s.mul(t, s.splat(DENSITY)), math::exp2_rounded(s, s.mul(s.mul(t, t), s.splat(-0.5 * std::f32::consts::LOG2_E))))
+    s.mul(
+        s.mul(t, s.splat(DENSITY)),
+        math::exp2_rounded(s, s.mul(s.mul(t, t), s.splat(-0.5 * std::f32::consts::LOG2_E))),
+    )
 }

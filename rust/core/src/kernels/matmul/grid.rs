@@ -1,5 +1,6 @@
 //! A matrix that many tasks write, each to elements of its own.
 
+use super::micro::prefetch_at;
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -46,6 +47,13 @@ impl<'a, E> Grid<'a, E> {
     pub fn start(&self, rows: &Range<usize>, columns: &Range<usize>) -> *mut E {
         assert!(rows.end <= self.rows && columns.end <= self.columns);
         self.start.wrapping_offset(rows.start as isize * self.row_stride).wrapping_add(columns.start)
+    }
+
+    /// Asks for the elements in `rows` and `columns` to come into the cache.
+    pub fn fetch(&self, rows: &Range<usize>, columns: &Range<usize>) {
+        for i in rows.clone() {
+            prefetch_at(self.start(&(i..i + 1), columns).cast_const(), columns.len());
+        }
     }
 
     /// The elements of row `i` in `columns`.

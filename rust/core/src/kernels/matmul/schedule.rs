@@ -172,6 +172,9 @@ pub unsafe fn row_of_tiles(
 ) {
     let units = a.len() / rows.len();
     let finishes = step.last && target.is_finished(micro);
+    if finishes {
+        target.fetch(&rows, &columns);
+    }
     for (j, n, width) in Panels::of_b(micro).iter(columns.len()) {
         let b = &b[j * units..][..width * units];
         let tile = if finishes {

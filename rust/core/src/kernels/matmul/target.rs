@@ -7,7 +7,7 @@
 
 use super::grid::Grid;
 use super::matrix::{Matrix, MatrixMut};
-use super::micro::{HalfTile, Micro, Tile};
+use super::micro::{HalfTile, Micro, Tile, prefetch};
 use super::operand::Operand;
 use super::output::Output;
 use crate::kernels::Beta;
@@ -41,6 +41,16 @@ struct Activated<'a, E> {
     /// Forward: what goes into the activation; backward: its gradient.
     pre: Grid<'a, E>,
     act: Grid<'a, E>,
+}
+
+impl<E: Element> Activated<'_, E> {
+    fn fetch(&self, rows: &Range<usize>, columns: &Range<usize>) {
+        if let Some(input) = &self.input {
+            rows.clone().for_each(|i| prefetch(input.run(i, columns.clone())));
+        }
+        self.pre.fetch(rows, columns);
+        self.act.fetch(rows, columns);
+    }
 }
 
 /// A block of depth: whether it is the first of a product, and whether it is the last.
@@ -168,6 +178,17 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Asks for what [`Target::finish`] will read and write to come into the cache: rows are far apart, so nothing else
+    /// brings them in time.
+    pub fn fetch(&self, rows: &Range<usize>, columns: &Range<usize>) {
+        match &self.finish {
+            Some(Finish::Float(activated)) => activated.fetch(rows, columns),
+            Some(Finish::Half(activated)) => activated.fetch(rows, columns),
+            Some(Finish::Round(c)) => c.fetch(rows, columns),
+            None => {}
+        }
+    }
+
     /// Finishes the last block's sums of `rows` and `columns`: those of a row are in `strip`, `width` from one row to the
     /// next, and are changed.
     ///
@@ -276,17 +297,32 @@ impl<E: Element> Kernel for Finishing<'_, E> {
             // SAFETY: whoever made this promises that nobody else uses these elements; the two are different matrices.
             let (pre, act) = unsafe { (pre.run_mut(i, self.columns.clone()), act.run_mut(i, self.columns.clone())) };
             let input = input.as_ref().map(|input| input.run(i, self.columns.clone()));
-            for at in (0..pre.len()).step_by(LANES) {
-                let x = s.load_at(sums, at, 0.0);
-                match input {
-                    None => {
-                        E::store_at(s, pre, at, x);
-                        E::store_at(s, act, at, activation.value::<E, S>(s, x));
+            let ((pre, pre_tail), (act, act_tail)) = (pre.as_chunks_mut(), act.as_chunks_mut());
+            let (sums, sums_tail) = sums[..self.columns.len()].as_chunks();
+            let tail = s.load_tail(sums_tail, 0.0);
+            match input {
+                None => {
+                    for ((pre, act), x) in pre.iter_mut().zip(act).zip(sums) {
+                        let x = s.load(x);
+                        E::store(s, pre, x);
+                        E::store(s, act, activation.value::<E, S>(s, x));
                     }
-                    Some(input) => {
-                        let (value, slope) = activation.value_and_slope::<E, S>(s, E::load_at(s, input, at, 0.0));
-                        E::store_at(s, pre, at, s.mul(x, slope));
-                        E::store_at(s, act, at, value);
+                    if !sums_tail.is_empty() {
+                        E::store_tail(s, pre_tail, tail);
+                        E::store_tail(s, act_tail, activation.value::<E, S>(s, tail));
+                    }
+                }
+                Some(input) => {
+                    let (input, input_tail) = input.as_chunks();
+                    for (((pre, act), x), input) in pre.iter_mut().zip(act).zip(sums).zip(input) {
+                        let (value, slope) = activation.value_and_slope::<E, S>(s, E::load(s, input));
+                        E::store(s, pre, s.mul(s.load(x), slope));
+                        E::store(s, act, value);
+                    }
+                    if !sums_tail.is_empty() {
+                        let (value, slope) = activation.value_and_slope::<E, S>(s, E::load_tail(s, input_tail, 0.0));
+                        E::store_tail(s, pre_tail, s.mul(tail, slope));
+                        E::store_tail(s, act_tail, value);
                     }
                 }
             }

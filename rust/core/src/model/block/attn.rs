@@ -77,9 +77,7 @@ pub fn forward<E: Scalar>(
         Some(mut cache) => {
             cache.append(k, v);
             let (k, v) = (cache.keys(), cache.values());
-            measure("attention", work(&cx, k.len_of(Axis(2)), 2), || {
-                attention(q, k, v, &options(&cx), att, lse)
-            })?;
+            measure("attention", work(&cx, k.len_of(Axis(2)), 2), || attention(q, k, v, &options(&cx), att, lse))?;
         }
     }
     let bias = block.out.bias(params);

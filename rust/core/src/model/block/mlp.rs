@@ -43,12 +43,7 @@ pub fn up<E: Scalar>(
 }
 
 /// From the activated rows to the block's output `out` (N, C).
-pub fn down<E: Scalar>(
-    cx: Context<'_>,
-    middle: &[f32],
-    scratch: &mut Scratch<'_, E>,
-    out: &mut [f32],
-) -> Result<()> {
+pub fn down<E: Scalar>(cx: Context<'_>, middle: &[f32], scratch: &mut Scratch<'_, E>, out: &mut [f32]) -> Result<()> {
     let (n, block, c) = (cx.n(), cx.block, cx.config.n_embd);
     let bias = block.down.bias(cx.weights.params);
     let residual = cx.dropout.is_none().then_some(middle);

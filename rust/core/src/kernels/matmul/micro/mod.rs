@@ -85,15 +85,20 @@ pub fn has_transpose(isa: Isa) -> bool {
 /// Asks for the cache lines of `data`, where the processor can be asked.
 #[inline(always)]
 pub fn prefetch<E>(data: &[E]) {
+    prefetch_at(data.as_ptr(), data.len());
+}
+
+/// The same of `len` elements from `start` on, which need not be there.
+#[inline(always)]
+pub fn prefetch_at<E>(start: *const E, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..size_of_val(data)).step_by(64) {
-        // SAFETY: SSE is part of the baseline, and a prefetch never faults.
-        unsafe {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(data.as_ptr().cast::<i8>().wrapping_add(at));
-        }
+    for at in (0..len * size_of::<E>()).step_by(64) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE is part of every x86-64 processor, and a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(at)) };
     }
-    let _ = data;
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
 }
 
 /// Writes unit `u` of the eight runs next to each other at `out[u * width..]`: of float32 numbers each is a unit, of

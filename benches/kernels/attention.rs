@@ -7,10 +7,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ndarray::{Array3, Array4, Array5, ArrayView4, Axis, s};
 use std::hint::black_box;
 use std::time::Instant;
-use subgpt_benches::peak;
 use subgpt_core::kernels::attention::{Options, attention, attention_backward};
 use subgpt_core::parallel;
-use subgpt_core::simd::{Element, Kernel, LANES, Simd, bf16, dispatch, isa};
+use subgpt_core::peaks::{Floats, Halves, products};
+use subgpt_core::simd::{Element, bf16};
 
 /// Batch, heads, tokens, head dim: the settings A to D of the training benches, and longer contexts.
 const SHAPES: [(&str, [usize; 4]); 6] = [
@@ -25,49 +25,16 @@ const SHAPES: [(&str, [usize; 4]); 6] = [
 /// Calls of a measurement that is printed in the table.
 const ROUNDS: usize = 15;
 
-/// The processor's bfloat16 peak: independent dot products in registers and nothing else.
-struct Dots(u32);
-
-impl Dots {
-    const CHAINS: usize = 12;
-    const STEPS: usize = 1 << 16;
-    const FLOPS: usize = 4 * LANES * Dots::CHAINS * Dots::STEPS;
-}
-
-impl Kernel for Dots {
-    type Output = f32;
-    const BF16: bool = true;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (pair, mut sums) = (s.splat_pair(self.0), [s.splat(0.5); Dots::CHAINS]);
-        for _ in 0..Dots::STEPS {
-            for sum in &mut sums {
-                *sum = s.dot(pair, pair, *sum);
-            }
-        }
-        sums.iter().map(|&sum| s.reduce_add(sum)).sum()
-    }
-}
-
-/// The best rate of `work` in operations a second, of some calls.
-fn rate(flops: usize, mut work: impl FnMut() -> f32) -> f64 {
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        let start = Instant::now();
-        black_box(work());
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    flops as f64 / best
-}
-
-/// Operations a second that the threads can do in float32 and in bfloat16.
+/// The best of some measurements of operations a second that the threads can do, in float32 and in bfloat16.
 fn peaks() -> [f64; 2] {
-    let threads = parallel::num_threads();
-    let single = rate(peak::FLOPS * threads, || peak::multiply_adds(threads));
-    let half = rate(Dots::FLOPS * threads, || {
-        parallel::collect(threads, |i| dispatch(isa::current(), Dots(0x3E80_3E80 + i as u32))).iter().sum()
-    });
-    [single, half]
+    let best = |work: fn() -> f64| {
+        let rate = |_| {
+            let start = Instant::now();
+            work() / start.elapsed().as_secs_f64()
+        };
+        (0..5).map(rate).fold(0.0, f64::max)
+    };
+    [best(products::<Floats>), best(products::<Halves>)]
 }
 
 /// Everything that a layer keeps: fused `(B, T, 3, H, D)` queries, keys and values and their gradient, and the output.

@@ -9,10 +9,10 @@
 use ndarray::{Array2, ArrayView2};
 use std::hint::black_box;
 use std::time::Instant;
-use subgpt_benches::peak;
 use subgpt_core::kernels::Beta;
 use subgpt_core::kernels::matmul::{Matrix, MatrixMut, Output, Packed, Precision, Right, product};
 use subgpt_core::parallel;
+use subgpt_core::peaks::{Floats, Halves, operations, products};
 use subgpt_core::simd::{Element, bf16, isa};
 
 /// A product of a model's step: which operands are transposed, and whether the result is added.
@@ -204,10 +204,10 @@ fn run(case: &Case, threads: usize) {
         ours(Precision::Bfloat16, a_half, (&packed_half).into(), c, beta);
     };
     let mut peak = || {
-        black_box(peak::multiply_adds(threads));
+        black_box(products::<Floats>());
     };
     let mut half_peak = || {
-        black_box(peak::dot_products(threads));
+        black_box(products::<Halves>());
     };
     let t = race([
         (Threads::Held, &mut float),
@@ -220,7 +220,8 @@ fn run(case: &Case, threads: usize) {
     ]);
     let flops = 2.0 * (m * k * n) as f64;
     let rate = t.map(|t| flops / t * 1e-9);
-    let peak = [(peak::FLOPS, t[5]), (peak::DOT_FLOPS, t[6])].map(|(n, t)| (n * threads) as f64 / t * 1e-9);
+    let peak =
+        [(operations::<Floats>(threads), t[5]), (operations::<Halves>(threads), t[6])].map(|(n, t)| n / t * 1e-9);
     println!(
         "{:12} {m:>5} x {k:>5} x {n:>5}  float32 {:>6.1} {:>4.1}%  packed {:>6.1} {:>4.1}%  gemm {:>6.1} x{:<5.2} | \
          bfloat16 {:>6.1} {:>4.1}%  packed {:>6.1} {:>4.1}% | peaks {:>5.1} {:>5.1}",

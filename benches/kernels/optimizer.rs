@@ -6,7 +6,7 @@
 use std::time::Instant;
 use subgpt_core::buffer::Buffer;
 use subgpt_core::model::Gpt;
-use subgpt_core::model::config::{Activation, Config as Shape};
+use subgpt_core::model::config::Config as Shape;
 use subgpt_core::optim::config::{AdjustLr, Decay};
 use subgpt_core::optim::{Config, Optimizer, clip};
 use subgpt_core::parallel;
@@ -20,19 +20,13 @@ const MODELS: [([usize; 4], usize); 3] =
 const RUNS: usize = 3;
 
 fn model([n_embd, n_layer, vocab_size, block_size]: [usize; 4]) -> Gpt {
-    let shape = Shape {
-        vocab_size,
-        block_size,
-        n_layer,
-        n_head: n_embd / 64,
-        n_embd,
-        n_inner: None,
-        bias: true,
-        dropout: 0.0,
-        activation: Activation::GeluNew,
-        norm_eps: 1e-5,
-        tie_embeddings: true,
-    };
+    let n_head = n_embd / 64;
+    let shape = format!(
+        r#"{{"vocab_size": {vocab_size}, "block_size": {block_size}, "n_layer": {n_layer}, "n_head": {n_head},
+            "n_embd": {n_embd}, "n_inner": null, "bias": true, "dropout": 0.0, "activation": "gelu_new",
+            "norm_eps": 1e-5, "tie_embeddings": true}}"#
+    );
+    let shape = Shape::from_json(&shape).expect("a configuration");
     let mut model = Gpt::new(shape, 1).expect("a model that fits memory");
     model.backward(&[1, 2, 3], &[2, 3, 4], 1, 3, -100, 1.0).expect("a batch that fits the model");
     model

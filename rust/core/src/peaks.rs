@@ -57,12 +57,17 @@ fn rate(work: impl FnOnce() -> f64) -> f64 {
     done / begin.elapsed().as_secs_f64()
 }
 
+/// Operations of [`products`] on so many threads.
+pub fn operations<K: Chains>(threads: usize) -> f64 {
+    (threads * 2 * K::PRODUCTS * LANES * CHAINS * STEPS) as f64
+}
+
 /// Chains of multiply-adds of one kind on every thread; their number of operations.
 pub fn products<K: Chains>() -> f64 {
     let (isa, threads) = (isa::current(), parallel::num_threads());
     let sums = parallel::collect(threads, |i| K::run(isa, 0.25 + i as f32 * 1e-3));
     std::hint::black_box(sums);
-    (threads * 2 * K::PRODUCTS * LANES * CHAINS * STEPS) as f64
+    operations::<K>(threads)
 }
 
 /// A kind of multiply-add.

@@ -1,3 +1,0 @@
-//! Shared set-up of the kernel benches.
-
-pub mod peak;

@@ -191,6 +191,29 @@ mod tests {
         }
     }
 
+    struct Tails<'a>(&'a [bf16; LANES], usize);
+    impl Kernel for Tails<'_> {
+        type Output = [bf16; LANES];
+        const BF16: bool = true;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [bf16; LANES] {
+            let mut out = [bf16::NAN; LANES];
+            bf16::store_tail(s, &mut out[..self.1], bf16::load_tail(s, &self.0[..self.1], 7.0));
+            out
+        }
+    }
+
+    #[test]
+    fn tails_are_written_up_to_their_end() {
+        let x: [bf16; LANES] = std::array::from_fn(|i| bf16::from_f32(i as f32 - 3.5));
+        for isa in isa::available() {
+            for n in 0..=LANES {
+                let out = dispatch(isa, Tails(&x, n));
+                assert!(out[..n] == x[..n] && out[n..].iter().all(|x| x.is_nan()), "{} of {n}", isa.name());
+            }
+        }
+    }
+
     #[test]
     fn dot_products_are_within_two_roundings() {
         let mut noise = Noise::new(1);

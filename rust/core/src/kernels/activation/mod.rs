@@ -293,7 +293,8 @@ mod tests {
                 activation_backward(kind, &x, &[bf16::ONE; 7], &mut slope).unwrap();
                 let [y, slope] = [y, slope].map(|x| x.map(|x| x.to_f32()));
                 assert_eq!(y[..6], [0.0, 5.0, 0.0, 1e30, 0.0, f32::INFINITY].map(|x| round_to_bf16(x).to_f32()));
-                assert!(slope[0] == 0.5 && slope[1] == 1.0 && slope[2].abs() < 1e-4 && slope[3..6] == [1.0, 0.0, 1.0]);
+                assert!(slope[0] == 0.5 && slope[2].abs() < 1e-4 && slope[4].abs() < 1e-30);
+                assert!([1, 3, 5].iter().all(|&i| slope[i] == 1.0));
                 assert!(y[6].is_nan() && slope[6].is_nan());
             });
         }
@@ -326,11 +327,13 @@ mod tests {
                 let (exact, slopes) = (forward(kind, &wide(&x)), backward(kind, &wide(&x), &wide(&dy)));
                 for i in 0..x.len() {
                     // Half of the last place, and 1.5e-5 of a probability.
-                    let near = |got: bf16, want: f32, size: f32| {
-                        (got.to_f32() - want).abs() <= want.abs() / 255.0 + 3e-5 * size.abs() + 1e-30
+                    let near = |got: bf16, want: f32, slack: f32| {
+                        (got.to_f32() - want).abs() <= want.abs() / 255.0 + slack.abs() + 1e-30
                     };
-                    assert!(near(y[i], exact[i], x[i].to_f32()), "{kind:?} of {}: {} {}", x[i], y[i], exact[i]);
-                    assert!(near(dx[i], slopes[i], dy[i].to_f32()), "slope at {}: {} {}", x[i], dx[i], slopes[i]);
+                    let (size, dy) = (x[i].to_f32(), dy[i].to_f32());
+                    assert!(near(y[i], exact[i], 3e-5 * size), "{kind:?} of {size}: {} {}", y[i], exact[i]);
+                    // The tanh form multiplies its part by x u', some 25 where the polynomial ends.
+                    assert!(near(dx[i], slopes[i], 4e-4 * dy), "slope at {size}: {} {}", dx[i], slopes[i]);
                 }
             });
         }

@@ -312,8 +312,12 @@ impl Gpt {
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             let (data, fresh) = grads.begin();
-            let mut grads = Gradients { data, beta: if fresh { Beta::Overwrite } else { Beta::Accumulate } };
-            pass.backward(&mut grads, ids, targets, scale, &mut acts)
+            let mut added = Gradients { data, beta: if fresh { Beta::Overwrite } else { Beta::Accumulate } };
+            let loss = pass.backward(&mut added, ids, targets, scale, &mut acts);
+            if loss.is_err() {
+                grads.zero(); // none rather than half-made ones
+            }
+            loss
         });
         (self.arena, self.packs) = (arena, packs);
         self.grads = Some(grads);

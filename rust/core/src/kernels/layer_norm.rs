@@ -235,26 +235,37 @@ impl<D: Element> Backward<'_, D> {
         stats: [(f32, f32); N],
     ) -> [(f32, f32); N] {
         let (mut sum_g, mut sum_gn) = ([s.splat(0.0); N], [s.splat(0.0); N]);
-        for at in (0..self.weight.len()).step_by(LANES) {
-            let (weight, mut dweight) = (s.load_at(self.weight, at, 0.0), s.load_at(self.dweight, at, 0.0));
-            let mut sum_dy = s.splat(0.0);
-            if !self.dbias.is_empty() {
-                sum_dy = s.load_at(self.dbias, at, 0.0);
-            }
+        let stats: [_; N] = stats.map(|(mean, rstd)| (s.splat(mean), s.splat(rstd)));
+        let has_bias = !self.dbias.is_empty();
+        let ((weight, weight_tail), (dweight, dweight_tail)) = (self.weight.as_chunks(), self.dweight.as_chunks_mut());
+        let (dbias, dbias_tail) = self.dbias.as_chunks_mut();
+        let (x, dy) = (x.map(|x| x.as_chunks::<LANES>()), dy.map(|dy| dy.as_chunks::<LANES>()));
+        let chunks = weight.len();
+        assert!(dweight.len() == chunks && (!has_bias || dbias.len() == chunks));
+        assert!(x.iter().all(|x| x.0.len() == chunks) && dy.iter().all(|dy| dy.0.len() == chunks));
+        for i in 0..chunks {
+            let (mut xs, mut dys) = ([s.splat(0.0); N], [s.splat(0.0); N]);
             for k in 0..N {
-                let (mean, rstd) = (s.splat(stats[k].0), s.splat(stats[k].1));
-                let n = s.mul(s.sub(s.load_at(x[k], at, 0.0), mean), rstd);
-                let dy = D::load_at(s, dy[k], at, 0.0);
-                let g = s.mul(dy, weight);
-                sum_g[k] = s.add(sum_g[k], g);
-                sum_gn[k] = s.fma(g, n, sum_gn[k]);
-                dweight = s.fma(dy, n, dweight);
-                sum_dy = s.add(sum_dy, dy);
+                (xs[k], dys[k]) = (s.load(&x[k].0[i]), D::load(s, &dy[k].0[i]));
             }
-            s.store_at(self.dweight, at, dweight);
-            if !self.dbias.is_empty() {
-                s.store_at(self.dbias, at, sum_dy);
+            let sums = [s.load(&dweight[i]), if has_bias { s.load(&dbias[i]) } else { s.splat(0.0) }];
+            let sums = add_chunk(s, s.load(&weight[i]), sums, xs, dys, stats, &mut sum_g, &mut sum_gn);
+            s.store(&mut dweight[i], sums[0]);
+            if has_bias {
+                s.store(&mut dbias[i], sums[1]);
             }
+        }
+        if !weight_tail.is_empty() {
+            // What lies beyond the row counts for nothing, because weight and dy are 0 there.
+            let (mut xs, mut dys) = ([s.splat(0.0); N], [s.splat(0.0); N]);
+            for k in 0..N {
+                (xs[k], dys[k]) = (s.load_tail(x[k].1, 0.0), D::load_tail(s, dy[k].1, 0.0));
+            }
+            let sums = [s.load_tail(dweight_tail, 0.0), s.load_tail(dbias_tail, 0.0)];
+            let weight = s.load_tail(weight_tail, 0.0);
+            let sums = add_chunk(s, weight, sums, xs, dys, stats, &mut sum_g, &mut sum_gn);
+            s.store_tail(dweight_tail, sums[0]);
+            s.store_tail(dbias_tail, sums[1]);
         }
         let (n, mut means) = (self.weight.len() as f32, [(0.0, 0.0); N]);
         for k in 0..N {
@@ -262,6 +273,30 @@ impl<D: Element> Backward<'_, D> {
         }
         means
     }
+}
+
+/// Adds sixteen columns of `N` rows to the sums of `g` and `g * n`, and to those for `dweight` and `dbias`, which it
+/// gives back.
+#[inline(always)]
+fn add_chunk<S: Simd, const N: usize>(
+    s: S,
+    weight: S::V,
+    [mut dweight, mut dbias]: [S::V; 2],
+    x: [S::V; N],
+    dy: [S::V; N],
+    stats: [(S::V, S::V); N],
+    sum_g: &mut [S::V; N],
+    sum_gn: &mut [S::V; N],
+) -> [S::V; 2] {
+    for k in 0..N {
+        let n = s.mul(s.sub(x[k], stats[k].0), stats[k].1);
+        let g = s.mul(dy[k], weight);
+        sum_g[k] = s.add(sum_g[k], g);
+        sum_gn[k] = s.fma(g, n, sum_gn[k]);
+        dweight = s.fma(dy[k], n, dweight);
+        dbias = s.add(dbias, dy[k]);
+    }
+    [dweight, dbias]
 }
 
 /// `dx = rstd * (g - mean(g) - n * mean(g * n))` of a row.

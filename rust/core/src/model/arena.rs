@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::simd::Element;
 
 /// Rows of logits in one chunk of the loss: enough for the products to run at full speed, few enough for the cache.
-pub const LOSS_ROWS: usize = 256;
+pub const LOSS_ROWS: usize = 512;
 
 /// What a pass keeps for a backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

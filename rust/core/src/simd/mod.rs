@@ -43,11 +43,13 @@ pub mod isa;
 mod lane;
 pub mod math;
 mod portable;
+mod prefetch;
 
 pub use element::{Element, pair_of, round_to_bf16};
 pub use half::bf16;
 pub use isa::Isa;
 pub use lane::{LANES, Simd};
+pub use prefetch::{prefetch, prefetch_at};
 
 /// A piece of work that is compiled once for each instruction set.
 pub trait Kernel {

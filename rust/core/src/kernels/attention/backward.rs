@@ -17,8 +17,8 @@ use super::gradient::{self, BLOCK, Keys, Queries, Strips};
 use super::group::Group;
 use super::operand::Operand;
 use super::tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
-use super::{Plan, SERIAL_WORK, Scratch, for_each, head_of, micro, pack, split};
-use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
+use super::{Plan, SERIAL_WORK, Scratch, for_each, head_of, pack, split};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa, prefetch};
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis, s};
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -232,21 +232,21 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
                         let rows = pack::share_of_group(step, tiles.len());
                         for i in rows.clone().map(|i| group.first + i).filter(|&i| i < plan.queries) {
                             if let Some(dq) = &whole {
-                                micro::prefetch(pack::row(dq.index_axis(Axis(0), shared), i));
+                                prefetch(pack::row(dq.index_axis(Axis(0), shared), i));
                             }
                             let at = plan.position(i);
                             if shared == 0 && chunk.contains(&at) {
-                                micro::prefetch(pack::row(dk.view(), at - all.start));
-                                micro::prefetch(pack::row(dv.view(), at - all.start));
+                                prefetch(pack::row(dk.view(), at - all.start));
+                                prefetch(pack::row(dv.view(), at - all.start));
                             }
                         }
                         for i in rows.map(|i| group.first + QUERIES + i).filter(|&i| i < plan.queries) {
-                            micro::prefetch(pack::row(q, i));
-                            micro::prefetch(pack::row(dout, i));
-                            micro::prefetch(pack::row(out, i));
+                            prefetch(pack::row(q, i));
+                            prefetch(pack::row(dout, i));
+                            prefetch(pack::row(out, i));
                             if packed < chunk.end {
-                                micro::prefetch(pack::row(k, plan.position(i)));
-                                micro::prefetch(pack::row(v, plan.position(i)));
+                                prefetch(pack::row(k, plan.position(i)));
+                                prefetch(pack::row(v, plan.position(i)));
                             }
                         }
                     };

@@ -6,8 +6,8 @@
 use super::group::Group;
 use super::operand::Operand;
 use super::tile::{self, HALVES, KEYS, Lanes, QUERIES, Row, SLICE, WordRow, Words};
-use super::{Plan, Scratch, for_each, head_of, math, micro, pack, split};
-use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
+use super::{Plan, Scratch, for_each, head_of, math, pack, split};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa, prefetch};
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
 use std::marker::PhantomData;
@@ -122,10 +122,10 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
             let tiles = group.keys().end.div_ceil(KEYS) - group.keys().start / KEYS;
             let ahead = |step: usize| {
                 for i in pack::share_of_group(step, tiles).map(|i| start + QUERIES + i).filter(|&i| i < count) {
-                    micro::prefetch(pack::row(q, first + i));
-                    micro::prefetch(pack::row(k, plan.position(first + i)));
-                    micro::prefetch(pack::row(v, plan.position(first + i)));
-                    micro::prefetch(pack::row(out.view(), i));
+                    prefetch(pack::row(q, first + i));
+                    prefetch(pack::row(k, plan.position(first + i)));
+                    prefetch(pack::row(v, plan.position(first + i)));
+                    prefetch(pack::row(out.view(), i));
                 }
             };
             let max = score_strip::<S, P>(s, &group, base, key_blocks, blocks, queries, (factor, cap), ahead, strip);

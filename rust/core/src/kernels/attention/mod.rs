@@ -39,12 +39,12 @@ mod forward;
 mod gradient;
 mod group;
 mod math;
-mod micro;
 mod operand;
 mod pack;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod transpose;
 
 use crate::error::{Error, Result};
 use crate::kernels::check;

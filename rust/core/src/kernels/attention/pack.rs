@@ -3,7 +3,7 @@
 use super::group::Group;
 use super::operand::Operand;
 use super::tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
-use super::{Plan, micro};
+use super::{Plan, transpose};
 use crate::kernels::dropout::Dropout;
 use crate::simd::{Element, LANES, Simd};
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
@@ -141,7 +141,7 @@ pub(super) fn transpose<P: Operand>(rows: &[Words], blocks: usize, factor: f32, 
         for first in (0..QUERIES).step_by(4) {
             let from: [&[[u32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[(first + i) * blocks + column].0.as_chunks::<4>().0);
             for d in 0..LANES / 4 {
-                let block = micro::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
+                let block = transpose::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
                 for i in 0..4 {
                     let out = &mut out[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4];
                     for j in 0..4 {
@@ -161,7 +161,7 @@ pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
     for first in (0..LANES).step_by(4) {
         let from: [&[[u32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[first + i].0.as_chunks::<4>().0);
         for d in 0..LANES / 4 {
-            let block = micro::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
+            let block = transpose::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
             for i in 0..4 {
                 columns[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
             }

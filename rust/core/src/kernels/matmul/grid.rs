@@ -1,6 +1,6 @@
 //! A matrix that many tasks write, each to elements of its own.
 
-use super::micro::prefetch_at;
+use crate::simd::prefetch_at;
 use ndarray::ArrayViewMut2;
 use std::marker::PhantomData;
 use std::ops::Range;

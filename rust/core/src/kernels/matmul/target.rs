@@ -7,12 +7,12 @@
 
 use super::grid::Grid;
 use super::matrix::{Matrix, MatrixMut};
-use super::micro::{HalfTile, Micro, Tile, prefetch};
+use super::micro::{HalfTile, Micro, Tile};
 use super::operand::Operand;
 use super::output::Output;
 use crate::kernels::Beta;
 use crate::kernels::activation::Activation;
-use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch};
+use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch, prefetch};
 use std::ops::Range;
 
 /// The output of a product, shared by its tasks.

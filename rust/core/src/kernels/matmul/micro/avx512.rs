@@ -162,26 +162,86 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
             a = a.add(M);
             b = b.add(16 * V);
         }
-        // (The sums are only read from here on: written to, they would not stay in registers.)
+        // The mask keeps every load and store within the tile's columns; bias and residual row have as many.
+        let lanes: [__mmask16; V] = std::array::from_fn(|v| lanes(tile.columns, v));
+        // The four outputs that products have most often are loops short enough to be unrolled: only then do the sums
+        // stay in registers from beginning to end. (A loop that picks them by number would put them all into memory, the
+        // zeros of the beginning too.)
+        match (tile.bias.is_some() || tile.residual.is_some(), tile.half, tile.add) {
+            (false, None, false) => {
+                for i in 0..M {
+                    for v in 0..V {
+                        _mm512_mask_storeu_ps(tile.c_row(i).wrapping_add(16 * v), lanes[v], sums[i][v]);
+                    }
+                }
+            }
+            (false, None, true) => {
+                for i in 0..M {
+                    for v in 0..V {
+                        let c = tile.c_row(i).wrapping_add(16 * v);
+                        let x = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes[v], c), sums[i][v]);
+                        _mm512_mask_storeu_ps(c, lanes[v], x);
+                    }
+                }
+            }
+            (false, Some(half), false) => {
+                for i in 0..M {
+                    for v in 0..V {
+                        O::store_half(half.row(i).wrapping_add(16 * v), lanes[v], sums[i][v]);
+                    }
+                }
+            }
+            (false, Some(half), true) => {
+                for i in 0..M {
+                    for v in 0..V {
+                        let c = tile.c_row(i).wrapping_add(16 * v);
+                        let x = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes[v], c), sums[i][v]);
+                        O::store_half(half.row(i).wrapping_add(16 * v), lanes[v], x);
+                    }
+                }
+            }
+            _ => {
+                let mut kept = [[_mm512_setzero_ps(); V]; M];
+                for i in 0..M {
+                    for v in 0..V {
+                        kept[i][v] = sums[i][v];
+                    }
+                }
+                write::<O, M, V>(tile, &kept, lanes);
+            }
+        }
+    }
+}
+
+/// Writes sums to which anything may be added, from memory.
+///
+/// # Safety
+/// As for [`tile_of`].
+#[inline(always)]
+unsafe fn write<O: Multiply, const M: usize, const V: usize>(
+    tile: &Tile<'_>,
+    sums: &[[__m512; V]; M],
+    lanes: [__mmask16; V],
+) {
+    // SAFETY: as in [`tile_of`].
+    unsafe {
         for i in 0..M {
             let residual = tile.residual_row(i);
             for v in 0..V {
-                // The mask keeps every load and store within the tile's columns; bias and residual row have as many.
-                let lanes = lanes(tile.columns, v);
                 let c = tile.c_row(i).wrapping_add(16 * v);
                 let mut x = sums[i][v];
                 if tile.add {
-                    x = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, c), x);
+                    x = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes[v], c), x);
                 }
                 if let Some(bias) = tile.bias {
-                    x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(lanes, bias.as_ptr().wrapping_add(16 * v)));
+                    x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(lanes[v], bias.as_ptr().wrapping_add(16 * v)));
                 }
                 if let Some(residual) = residual {
-                    x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(lanes, residual.as_ptr().wrapping_add(16 * v)));
+                    x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(lanes[v], residual.as_ptr().wrapping_add(16 * v)));
                 }
                 match tile.half {
-                    Some(half) => O::store_half(half.row(i).wrapping_add(16 * v), lanes, x),
-                    None => _mm512_mask_storeu_ps(c, lanes, x),
+                    Some(half) => O::store_half(half.row(i).wrapping_add(16 * v), lanes[v], x),
+                    None => _mm512_mask_storeu_ps(c, lanes[v], x),
                 }
             }
         }

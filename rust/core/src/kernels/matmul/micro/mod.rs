@@ -13,6 +13,7 @@ mod avx512;
 mod avx512bf16;
 #[cfg(target_arch = "x86_64")]
 pub mod dot;
+mod interleave;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
@@ -21,6 +22,7 @@ use super::blocking::STRIPE;
 use super::matrix::Precision;
 use super::operand::Operand;
 use crate::simd::{Element, Isa, bf16};
+pub use interleave::interleave;
 
 /// Rows and columns of a block that [`transpose()`] turns at a time.
 pub const BLOCK: usize = 8;
@@ -80,25 +82,6 @@ impl Micro {
 #[cfg(target_arch = "x86_64")]
 pub fn has_transpose(isa: Isa) -> bool {
     isa != Isa::Portable && Isa::Avx2.is_available()
-}
-
-/// Asks for the cache lines of `data`, where the processor can be asked.
-#[inline(always)]
-pub fn prefetch<E>(data: &[E]) {
-    prefetch_at(data.as_ptr(), data.len());
-}
-
-/// The same of `len` elements from `start` on, which need not be there.
-#[inline(always)]
-pub fn prefetch_at<E>(start: *const E, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for at in (0..len * size_of::<E>()).step_by(64) {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: SSE is part of every x86-64 processor, and a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(at)) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
 }
 
 /// Writes unit `u` of the eight runs next to each other at `out[u * width..]`: of float32 numbers each is a unit, of

@@ -4,7 +4,7 @@ use super::super::matrix::Precision;
 use super::super::micro;
 use super::super::operand::Operand;
 use super::{Packable, Panels};
-use crate::simd::{Kernel, LANES, Simd, dispatch, pair_of};
+use crate::simd::{Kernel, LANES, Simd, dispatch, pair_of, prefetch};
 use std::ops::Range;
 
 /// Packs units `us` of depth and columns `js` of `src`, whose rows are runs, into `out`.
@@ -62,7 +62,7 @@ impl<E: Packable> Pack<'_, E> {
             let step = self.panels.precision.per_unit();
             for row in (u + AHEAD) * step..(u + AHEAD + 1) * step {
                 if row < self.src.rows() {
-                    micro::prefetch(run(row));
+                    prefetch(run(row));
                 }
             }
             let rows = match self.panels.precision {
@@ -130,13 +130,15 @@ fn copy<E: Packable, S: Simd, const W: usize>(s: S, row: &[E; W], out: &mut [u32
 /// Units of two numbers each: of bfloat16 numbers by moving bits, of others by rounding.
 #[inline(always)]
 fn pairs<E: Packable, S: Simd, const W: usize>(s: S, first: &[E; W], second: &[E; W], out: &mut [u32; W]) {
-    if E::HALF || !W.is_multiple_of(LANES) {
-        // LLVM makes widening loads, shifts and ors of this.
-        by_parts(first, second, out, |x, y| pair_of(x.to_half(), y.to_half()));
-    } else {
+    if !E::HALF && W.is_multiple_of(LANES) {
         for i in (0..W).step_by(LANES) {
             s.store_pairs(first_of(out, i), s.round_pairs(E::load(s, at(first, i)), E::load(s, at(second, i))));
         }
+    } else if E::HALF && W == 12 {
+        micro::interleave(first, second, out);
+    } else {
+        // LLVM makes widening loads, shifts and ors of this.
+        by_parts(first, second, out, |x, y| pair_of(x.to_half(), y.to_half()));
     }
 }
 

@@ -1,8 +1,4 @@
-//! The two things that take a word of the processor's own language: a transposed block, and a hint of what is read next.
-
-/// Bytes of a cache line.
-#[cfg(target_arch = "x86_64")]
-const LINE: usize = 64;
+//! A block transposed in registers, in the processor's own words.
 
 /// A block of 4 x 4 words transposed. In shuffles that every x86-64 has: left to itself the compiler makes scatters of the
 /// loop, which take a cycle or more an element.
@@ -26,23 +22,4 @@ pub(super) fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
     }
     #[cfg(not(target_arch = "x86_64"))]
     std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
-}
-
-/// Asks for the cache lines of `data` to be fetched, where the processor takes such hints.
-#[inline(always)]
-pub(super) fn prefetch<T>(data: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let range = data.as_ptr_range();
-        let (mut line, end) = (range.start.cast::<i8>(), range.end.cast::<i8>());
-        line = line.wrapping_sub(line as usize % LINE);
-        while line < end {
-            // SAFETY: SSE is part of every x86-64 processor, and a prefetch never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
-            line = line.wrapping_add(LINE);
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = data;
 }

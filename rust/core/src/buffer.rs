@@ -1,38 +1,41 @@
 //! Flat float buffers that start on a cache line: parameters, gradients, moments, activations.
 
 use crate::error::{Error, Result};
-use bytemuck::{Pod, Zeroable};
+use crate::pages;
+use bytemuck::Pod;
 use std::ops::{Deref, DerefMut};
 
 /// Floats in a cache line; tensors inside a flat buffer start at multiples of it.
 pub const LINE: usize = 16;
 
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Line([f32; LINE]);
-
 /// A zeroed `f32` buffer, 64-byte aligned, that reports a failed allocation instead of ending the process.
+///
+/// Its pages come when they are first written, so the threads that fill it share that work; large ones are huge pages.
 pub struct Buffer {
-    lines: Vec<Line>,
+    /// Room for one cache line more than asked for.
+    floats: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros. `what` names the buffer's purpose in the error when the system has not enough memory.
     pub fn zeros(len: usize, what: &'static str) -> Result<Self> {
-        let count = len.div_ceil(LINE);
-        let mut lines = Vec::new();
-        let refused = |_| Error::OutOfMemory { what, bytes: len.saturating_mul(4) };
-        lines.try_reserve_exact(count).map_err(refused)?;
-        lines.resize(count, Line([0.0; LINE]));
-        Ok(Buffer { lines, len })
+        if len == 0 {
+            return Ok(Buffer { floats: Vec::new(), start: 0, len });
+        }
+        let refused = || Error::OutOfMemory { what, bytes: len.saturating_mul(4) };
+        let room = len.checked_add(LINE).ok_or_else(refused)?;
+        let mut floats: Vec<f32> = bytemuck::allocation::try_zeroed_vec(room).map_err(|()| refused())?;
+        pages::prefer_huge(&mut floats);
+        let start = floats.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Ok(Buffer { floats, start, len })
     }
 
     /// Grows to at least `len` floats; what was inside is lost. Never shrinks, so that a steady state allocates nothing.
     pub fn ensure(&mut self, len: usize, what: &'static str) -> Result<()> {
         if self.len < len {
-            self.lines = Vec::new(); // freed before the larger one is asked for
-            self.len = 0;
+            *self = Buffer::zeros(0, what)?; // freed before the larger one is asked for
             *self = Buffer::zeros(len, what)?;
         }
         Ok(())
@@ -42,13 +45,13 @@ impl Buffer {
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.floats[self.start..self.start + self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.floats[self.start..self.start + self.len]
     }
 }
 

@@ -1,5 +1,6 @@
 //! Scratch memory that is kept from call to call, so that a product allocates nothing in the steady state.
 
+use crate::pages;
 use std::cell::Cell;
 
 /// Units of four bytes in a cache line: where a buffer starts.
@@ -39,6 +40,7 @@ pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [u32]) -> R) -> R 
     if memory.len() < len + LINE {
         // A new one, not a longer one: there is nothing to be copied.
         memory = vec![0; len + LINE];
+        pages::prefer_huge(&mut memory);
     }
     let start = memory.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE);
     let result = f(&mut memory[start..start + len]);

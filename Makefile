@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo test test-python test-rust lint format dist clean
+.PHONY: help demo test test-python test-rust asan lint format dist clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -44,6 +44,12 @@ test-rust: $(BIN)/python
 		PYO3_PYTHON=$(abspath $(BIN)/python) LD_LIBRARY_PATH="$(LIBPYTHON):$$LD_LIBRARY_PATH" \
 			cargo test --quiet -p subgpt-python; \
 	else echo "skipped: cargo test -p subgpt-python needs a Python with a shared libpython"; fi
+
+# The sanitizer's runtime comes with the stable compiler, its flag only with this variable. Tests ask for more memory
+# than there is.
+asan: ## Run the Rust tests on every instruction set under AddressSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 cargo test --quiet --target x86_64-unknown-linux-gnu \
+		--target-dir target/asan -p subgpt-core --lib
 
 lint: $(VENV)/.lint $(VENV)/.test ## Formatting, lints and types, all denied
 	$(BIN)/ruff format --check .

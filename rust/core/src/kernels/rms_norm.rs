@@ -74,12 +74,27 @@ struct Gain<'a> {
     offset: f32,
 }
 
-impl Gain<'_> {
-    /// `v` times the gains from `at` on.
+impl<'a> Gain<'a> {
+    /// The gains of whole chunks of columns, and of what is left of them; nothing where there are no gains.
     #[inline(always)]
-    fn times<S: Simd>(self, s: S, v: S::V, at: usize) -> S::V {
+    fn chunks(self) -> (&'a [[f32; LANES]], &'a [f32]) {
+        self.weight.map_or((&[], &[]), |weight| weight.as_chunks())
+    }
+
+    /// `v` times a chunk's gains.
+    #[inline(always)]
+    fn times<S: Simd>(self, s: S, v: S::V, weight: Option<&[f32; LANES]>) -> S::V {
+        match weight {
+            Some(weight) => s.mul(v, s.add(s.splat(self.offset), s.load(weight))),
+            None => v,
+        }
+    }
+
+    /// `v` times the gains of what is left.
+    #[inline(always)]
+    fn times_tail<S: Simd>(self, s: S, v: S::V, weight: &[f32]) -> S::V {
         match self.weight {
-            Some(weight) => s.mul(v, s.add(s.splat(self.offset), s.load_at(weight, at, 0.0))),
+            Some(_) => s.mul(v, s.add(s.splat(self.offset), s.load_tail(weight, 0.0))),
             None => v,
         }
     }
@@ -103,11 +118,23 @@ impl<Y: Element> Kernel for Forward<'_, Y> {
             let x = rows::row(&self.x, self.first + i);
             let rstd = 1.0 / (sum_of_squares(s, x) / x.len() as f32 + self.eps).sqrt();
             self.rstd[i] = rstd;
-            let y = rows::row_mut(&mut self.y, i);
-            for at in (0..x.len()).step_by(LANES) {
-                let n = s.mul(s.load_at(x, at, 0.0), s.splat(rstd));
-                Y::store_at(s, y, at, self.gain.times(s, n, at));
-            }
+            self.normalize(s, x, i);
+        }
+    }
+}
+
+impl<Y: Element> Forward<'_, Y> {
+    /// `y = x * rstd * gain` of row `i`.
+    #[inline(always)]
+    fn normalize<S: Simd>(&mut self, s: S, x: &[f32], i: usize) {
+        let (gain, rstd, (weight, weight_tail)) = (self.gain, s.splat(self.rstd[i]), self.gain.chunks());
+        let ((x, x_tail), (y, y_tail)) = (x.as_chunks(), rows::row_mut(&mut self.y, i).as_chunks_mut());
+        for (at, (x, y)) in x.iter().zip(y).enumerate() {
+            Y::store(s, y, gain.times(s, s.mul(s.load(x), rstd), weight.get(at)));
+        }
+        if !x_tail.is_empty() {
+            let n = s.mul(s.load_tail(x_tail, 0.0), rstd);
+            Y::store_tail(s, y_tail, gain.times_tail(s, n, weight_tail));
         }
     }
 }
@@ -156,33 +183,47 @@ impl<D: Element> Backward<'_, D> {
     /// Adds a row to `dweight`; gives `mean(g * n)`.
     #[inline(always)]
     fn add_to_weight<S: Simd>(&mut self, s: S, x: &[f32], dy: &[D], rstd: f32) -> f32 {
-        let (rstd, mut sum) = (s.splat(rstd), s.splat(0.0));
-        for at in (0..x.len()).step_by(LANES) {
-            let n = s.mul(s.load_at(x, at, 0.0), rstd);
-            let dy = D::load_at(s, dy, at, 0.0);
-            sum = s.fma(self.gain.times(s, dy, at), n, sum);
-            if !self.dweight.is_empty() {
-                let dweight = s.fma(dy, n, s.load_at(self.dweight, at, 0.0));
-                s.store_at(self.dweight, at, dweight);
+        let (gain, rstd, columns, mut sum) = (self.gain, s.splat(rstd), x.len(), s.splat(0.0));
+        let ((x, x_tail), (dy, dy_tail), (weight, weight_tail)) = (x.as_chunks(), dy.as_chunks(), gain.chunks());
+        let (dweight, dweight_tail) = self.dweight.as_chunks_mut();
+        for (at, (x, dy)) in x.iter().zip(dy).enumerate() {
+            let (n, dy) = (s.mul(s.load(x), rstd), D::load(s, dy));
+            sum = s.fma(gain.times(s, dy, weight.get(at)), n, sum);
+            if let Some(dweight) = dweight.get_mut(at) {
+                s.store(dweight, s.fma(dy, n, s.load(dweight)));
             }
         }
-        s.reduce_add(sum) / x.len() as f32
+        if !x_tail.is_empty() {
+            let (n, dy) = (s.mul(s.load_tail(x_tail, 0.0), rstd), D::load_tail(s, dy_tail, 0.0));
+            sum = s.fma(gain.times_tail(s, dy, weight_tail), n, sum);
+            s.store_tail(dweight_tail, s.fma(dy, n, s.load_tail(dweight_tail, 0.0)));
+        }
+        s.reduce_add(sum) / columns as f32
     }
 
     /// `dx = rstd * (g - n * mean(g * n))` of row `i` of the block.
     #[inline(always)]
     fn write_dx<S: Simd>(&mut self, s: S, x: &[f32], dy: &[D], rstd: f32, mean_gn: f32, i: usize) {
-        let (rstd, minus_gn) = (s.splat(rstd), s.splat(-mean_gn));
-        let dx = rows::row_mut(&mut self.dx, i);
-        for at in (0..x.len()).step_by(LANES) {
-            let n = s.mul(s.load_at(x, at, 0.0), rstd);
-            let g = self.gain.times(s, D::load_at(s, dy, at, 0.0), at);
-            let d = s.fma(n, minus_gn, g);
-            let d = match self.beta {
+        let (gain, beta, rstd, minus_gn) = (self.gain, self.beta, s.splat(rstd), s.splat(-mean_gn));
+        let ((x, x_tail), (dy, dy_tail), (weight, weight_tail)) = (x.as_chunks(), dy.as_chunks(), gain.chunks());
+        let (dx, dx_tail) = rows::row_mut(&mut self.dx, i).as_chunks_mut();
+        for (at, ((x, dy), dx)) in x.iter().zip(dy).zip(dx).enumerate() {
+            let g = gain.times(s, D::load(s, dy), weight.get(at));
+            let d = s.fma(s.mul(s.load(x), rstd), minus_gn, g);
+            let d = match beta {
                 Beta::Overwrite => s.mul(d, rstd),
-                Beta::Accumulate => s.fma(d, rstd, s.load_at(dx, at, 0.0)),
+                Beta::Accumulate => s.fma(d, rstd, s.load(dx)),
             };
-            s.store_at(dx, at, d);
+            s.store(dx, d);
+        }
+        if !x_tail.is_empty() {
+            let g = gain.times_tail(s, D::load_tail(s, dy_tail, 0.0), weight_tail);
+            let d = s.fma(s.mul(s.load_tail(x_tail, 0.0), rstd), minus_gn, g);
+            let d = match beta {
+                Beta::Overwrite => s.mul(d, rstd),
+                Beta::Accumulate => s.fma(d, rstd, s.load_tail(dx_tail, 0.0)),
+            };
+            s.store_tail(dx_tail, d);
         }
     }
 }

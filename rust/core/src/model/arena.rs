@@ -13,7 +13,7 @@ use crate::buffer::{Buffer, Carver, padded};
 use crate::error::Result;
 use crate::simd::Element;
 
-/// Rows of logits in one chunk of the loss: enough for the products to run at full speed, few enough for the cache.
+/// Rows of logits in one chunk of the loss: enough for the products to run at full speed, few enough for memory.
 pub const LOSS_ROWS: usize = 512;
 
 /// What a pass keeps for a backward pass.

@@ -9,8 +9,8 @@
 //! a gradient of zeros, whatever they hold. The loss is put together in f64 from differences to `m`, so that logits far
 //! from zero cost no digits. Taking the mean is the caller's: `scale` is 1 / (number of rows that count).
 //!
-//! [`cross_entropy_gradient`] makes loss and gradient in one visit of a row: logits are read once, and the exponentials,
-//! which are computed once, stay in the second cache. [`cross_entropy_inplace`] lays the gradient over the logits (Hsu et
+//! [`cross_entropy_inplace`] makes loss and gradient in one visit of a row: logits are read once, and the exponentials,
+//! which are computed once, stay in the second cache; the gradient, float32 or bfloat16, is laid over the logits (Hsu et
 //! al.: "Liger kernel", 2024). `torch.nn.functional.cross_entropy` with `reduction="none"`.
 
 use super::check;
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::cell::Cell;
+use std::marker::PhantomData;
 
 /// The loss of each row.
 pub fn cross_entropy(
@@ -58,13 +59,14 @@ pub fn cross_entropy_backward(
     let (isa, size) = (isa::current(), rows::task_rows(v));
     let parts = rows::blocks_mut(dlogits, size).into_iter().zip(targets.chunks(size));
     rows::each(n * v, parts, |i, (out, targets)| {
-        dispatch(isa, Gradient { logits: Some(logits), first: i * size, targets, rule, scale, losses: &mut [], out });
+        dispatch(isa, Gradient { logits, first: i * size, targets, rule, scale, out });
     });
     Ok(())
 }
 
-/// The loss of each row, and its gradient times `scale` in the place of the logits.
-pub fn cross_entropy_inplace(
+/// The loss of each row, and its gradient times `scale` in the place of the logits: numbers of type `G`, in each row from
+/// where its logits began.
+pub fn cross_entropy_inplace<G: Element>(
     logits: ArrayViewMut2<f32>,
     targets: &[i64],
     ignore_index: i64,
@@ -79,31 +81,8 @@ pub fn cross_entropy_inplace(
     let rule = Rule::new(OP, targets, [n, v], ignore_index, label_smoothing)?;
     let (isa, size) = (isa::current(), rows::task_rows(v));
     let parts = rows::blocks_mut(logits, size).into_iter().zip(targets.chunks(size)).zip(losses.chunks_mut(size));
-    rows::each(n * v, parts, |i, ((out, targets), losses)| {
-        dispatch(isa, Gradient::<f32, f32> { logits: None, first: i * size, targets, rule, scale, losses, out });
-    });
-    Ok(())
-}
-
-/// The loss of each row, and its gradient times `scale` in a matrix of its own.
-pub fn cross_entropy_gradient<X: Element, G: Element>(
-    logits: ArrayView2<X>,
-    targets: &[i64],
-    ignore_index: i64,
-    label_smoothing: f32,
-    scale: f32,
-    losses: &mut [f32],
-    gradient: ArrayViewMut2<G>,
-) -> Result<()> {
-    const OP: &str = "cross_entropy_gradient";
-    let (n, v) = logits.dim();
-    check_rows!(OP, [n, v], logits, gradient);
-    check::len(OP, "losses", losses.len(), n)?;
-    let rule = Rule::new(OP, targets, [n, v], ignore_index, label_smoothing)?;
-    let (isa, size) = (isa::current(), rows::task_rows(v));
-    let parts = rows::blocks_mut(gradient, size).into_iter().zip(targets.chunks(size)).zip(losses.chunks_mut(size));
-    rows::each(n * v, parts, |i, ((out, targets), losses)| {
-        dispatch(isa, Gradient { logits: Some(logits), first: i * size, targets, rule, scale, losses, out });
+    rows::each(n * v, parts, |_, ((logits, targets), losses)| {
+        dispatch(isa, InPlace::<G> { logits, targets, rule, scale, losses, gradient: PhantomData });
     });
     Ok(())
 }
@@ -155,7 +134,7 @@ impl Running {
     /// Takes in the maximum of a segment and gives what its exponentials are relative to: the largest element by now, or
     /// 0 where all were `-inf`.
     #[inline(always)]
-    fn meet<S: Simd, X: Element>(&mut self, s: S, x: &[X], rule: Rule) -> f32 {
+    fn meet<S: Simd>(&mut self, s: S, x: &[f32], rule: Rule) -> f32 {
         let top = softmax::top(s, x);
         if top > self.max {
             if self.seen > 0 {
@@ -169,7 +148,7 @@ impl Running {
         if rule.smoothing > 0.0 {
             let mut sum = s.splat(0.0);
             for at in (0..x.len()).step_by(LANES) {
-                sum = s.add(sum, s.sub(s.splat(base), X::load_at(s, x, at, base)));
+                sum = s.add(sum, s.sub(s.splat(base), s.load_at(x, at, base)));
             }
             self.below += f64::from(s.reduce_add(sum));
         }
@@ -215,48 +194,73 @@ thread_local! {
     static ROW: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// Loss and gradient; without `logits` these are what `out` holds. `losses` is empty where only the gradient is asked for.
-struct Gradient<'a, X, G> {
-    logits: Option<ArrayView2<'a, X>>,
+/// This thread's room for the exponentials of a row of `v` logits, and for the bases of its segments; to be set back.
+fn take_row(v: usize) -> (Vec<f32>, Vec<f32>) {
+    let (mut exps, bases) = ROW.take();
+    if exps.len() < v {
+        exps.resize(v, 0.0);
+    }
+    (exps, bases)
+}
+
+/// The gradient, beside the logits.
+struct Gradient<'a> {
+    logits: ArrayView2<'a, f32>,
     first: usize,
     targets: &'a [i64],
     rule: Rule,
     scale: f32,
-    losses: &'a mut [f32],
-    out: ArrayViewMut2<'a, G>,
+    out: ArrayViewMut2<'a, f32>,
 }
 
-impl<X: Element, G: Element> Kernel for Gradient<'_, X, G> {
+impl Kernel for Gradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (mut exps, mut bases) = take_row(self.out.ncols());
+        for (i, &target) in self.targets.iter().enumerate() {
+            let out = rows::row_mut(&mut self.out, i);
+            if target == self.rule.ignore_index {
+                out.fill(0.0);
+                continue;
+            }
+            let exps = &mut exps[..out.len()];
+            let row = read(s, rows::row(&self.logits, self.first + i), self.rule, exps, &mut bases);
+            write(s, &row, exps, &bases, target as usize, self.rule, self.scale, out);
+        }
+        ROW.set((exps, bases));
+    }
+}
+
+/// Loss and gradient; the gradient's numbers are laid over the logits.
+struct InPlace<'a, G> {
+    logits: ArrayViewMut2<'a, f32>,
+    targets: &'a [i64],
+    rule: Rule,
+    scale: f32,
+    losses: &'a mut [f32],
+    gradient: PhantomData<G>,
+}
+
+impl<G: Element> Kernel for InPlace<'_, G> {
     type Output = ();
     const BF16: bool = G::HALF;
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (mut exps, mut bases) = ROW.take();
-        if exps.len() < self.out.ncols() {
-            exps.resize(self.out.ncols(), 0.0);
-        }
-        let exps_of_row = &mut exps[..self.out.ncols()];
-        for (i, &target) in self.targets.iter().enumerate() {
-            let out = rows::row_mut(&mut self.out, i);
-            let mut loss = 0.0;
+        let (mut exps, mut bases) = take_row(self.logits.ncols());
+        for (i, (&target, loss)) in self.targets.iter().zip(self.losses).enumerate() {
+            let logits = rows::row_mut(&mut self.logits, i);
+            let v = logits.len();
+            *loss = 0.0;
             if target == self.rule.ignore_index {
-                out.fill(G::zeroed());
-            } else {
-                let target = target as usize;
-                let (row, x) = match &self.logits {
-                    Some(logits) => {
-                        let x = rows::row(logits, self.first + i);
-                        (read(s, x, self.rule, exps_of_row, &mut bases), x[target].to_f32())
-                    }
-                    None => (read(s, out, self.rule, exps_of_row, &mut bases), out[target].to_f32()),
-                };
-                // In this order: where logits and gradient share a place, the logit of the target is gone afterwards.
-                loss = row.loss(self.rule, x);
-                write(s, &row, exps_of_row, &bases, target, self.rule, self.scale, out);
+                bytemuck::cast_slice_mut(logits)[..v].fill(G::zeroed());
+                continue;
             }
-            if let Some(out) = self.losses.get_mut(i) {
-                *out = loss;
-            }
+            let (exps, target) = (&mut exps[..v], target as usize);
+            let row = read(s, logits, self.rule, exps, &mut bases);
+            *loss = row.loss(self.rule, logits[target]);
+            let out: &mut [G] = &mut bytemuck::cast_slice_mut(logits)[..v];
+            write(s, &row, exps, &bases, target, self.rule, self.scale, out);
         }
         ROW.set((exps, bases));
     }
@@ -264,7 +268,7 @@ impl<X: Element, G: Element> Kernel for Gradient<'_, X, G> {
 
 /// Writes the exponentials of a row, those of each segment relative to its entry of `bases`.
 #[inline(always)]
-fn read<S: Simd, X: Element>(s: S, x: &[X], rule: Rule, exps: &mut [f32], bases: &mut Vec<f32>) -> Running {
+fn read<S: Simd>(s: S, x: &[f32], rule: Rule, exps: &mut [f32], bases: &mut Vec<f32>) -> Running {
     let mut row = Running::START;
     bases.clear();
     for (x, exps) in x.chunks(SEGMENT).zip(exps.chunks_mut(SEGMENT)) {
@@ -326,18 +330,19 @@ mod tests {
         cross_entropy(inner(&place), targets, IGNORED, smoothing, &mut losses).unwrap();
         cross_entropy_backward(inner(&place), targets, IGNORED, smoothing, scale, dx.view_mut()).unwrap();
         let inside = place.slice_mut(s![.., 2..v + 2]);
-        cross_entropy_inplace(inside, targets, IGNORED, smoothing, scale, &mut again).unwrap();
+        cross_entropy_inplace::<f32>(inside, targets, IGNORED, smoothing, scale, &mut again).unwrap();
         let same = |a: &f32, b: &f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
         assert!(losses.iter().zip(&again).all(|(a, b)| same(a, b)));
         assert!(dx.iter().zip(inner(&place)).all(|(a, b)| same(a, b)));
-        let (mut losses2, mut apart) = (vec![f32::NAN; n], nan(n, v));
-        cross_entropy_gradient(inner(&within(x)), targets, IGNORED, smoothing, scale, &mut losses2, apart.view_mut())
-            .unwrap();
-        assert!(losses.iter().zip(&losses2).chain(dx.iter().zip(&apart)).all(|(a, b)| same(a, b)));
-        let mut half = apart.map(|_| bf16::NAN);
-        cross_entropy_gradient(x.view(), targets, IGNORED, smoothing, scale, &mut losses2, half.view_mut()).unwrap();
-        assert!(losses.iter().zip(&losses2).all(|(a, b)| same(a, b)));
-        assert!(dx.iter().zip(&half).all(|(d, h)| round_to_bf16(*d).to_bits() == h.to_bits()));
+        let mut narrow = within(x);
+        let inside = narrow.slice_mut(s![.., 2..v + 2]);
+        cross_entropy_inplace::<bf16>(inside, targets, IGNORED, smoothing, scale, &mut again).unwrap();
+        assert!(losses.iter().zip(&again).all(|(a, b)| same(a, b)));
+        for (row, dx) in narrow.rows().into_iter().zip(dx.rows()) {
+            let half: &[bf16] = bytemuck::cast_slice(&row.to_slice().unwrap()[2..v + 2]);
+            assert!(dx.iter().zip(half).all(|(d, h)| round_to_bf16(*d).to_bits() == h.to_bits()));
+        }
+        assert!(narrow.column(1).iter().chain(narrow.column(v + 2)).all(|v| v.is_nan()), "wrote beside the row");
         assert!(place.column(1).iter().chain(place.column(v + 2)).all(|v| v.is_nan()), "wrote beside the row");
         (losses, dx.into_raw_vec_and_offset().0)
     }
@@ -446,7 +451,8 @@ mod tests {
         {
             assert!(call(targets, smoothing).is_err());
             assert!(
-                cross_entropy_inplace(nan(2, 3).view_mut(), targets, IGNORED, smoothing, 1.0, &mut [0.0; 2]).is_err()
+                cross_entropy_inplace::<f32>(nan(2, 3).view_mut(), targets, IGNORED, smoothing, 1.0, &mut [0.0; 2])
+                    .is_err()
             );
         }
         assert!(cross_entropy(x.view(), &[0, 1], IGNORED, 0.0, &mut [0.0; 3]).is_err());

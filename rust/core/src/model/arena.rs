@@ -113,10 +113,8 @@ pub struct Scratch<'a, E> {
     pub d_up: &'a mut [E],
     /// Gradient of queries, keys and values `(N, C + 2 KV)`.
     pub d_qkv: &'a mut [E],
-    /// One chunk of logits `(LOSS_ROWS, V)`.
+    /// One chunk of logits, then of their gradient `(LOSS_ROWS, V)`.
     pub logits: &'a mut [f32],
-    /// Their gradient, where it does not take their place `(LOSS_ROWS, V)`.
-    pub d_logits: &'a mut [E],
     /// Loss of each position `(N,)`.
     pub losses: &'a mut [f32],
 }
@@ -185,7 +183,6 @@ struct Sizes {
     d_up: usize,
     d_qkv: usize,
     logits: usize,
-    d_logits: usize,
 }
 
 impl Sizes {
@@ -217,7 +214,6 @@ impl Sizes {
             d_up: back(true, up),
             d_qkv: back(true, qkv),
             logits,
-            d_logits: back(E::HALF, logits),
         }
     }
 
@@ -233,7 +229,6 @@ impl Sizes {
             + scratch.map(rows).iter().sum::<usize>()
             + 2 * padded(self.d_stream)
             + padded(self.logits)
-            + rows(self.d_logits)
     }
 
     fn carve<'a, E: Element>(&self, buffer: &'a mut [f32]) -> Activations<'a, E> {
@@ -263,7 +258,6 @@ impl Sizes {
             d_up: carver.take_as(self.d_up),
             d_qkv: carver.take_as(self.d_qkv),
             logits: carver.take(self.logits),
-            d_logits: carver.take_as(self.d_logits),
             losses: carver.take(self.n),
         };
         Activations { stream, saved, last_norm, scratch }

@@ -8,9 +8,10 @@ use super::arena::{LOSS_ROWS, Scratch};
 use super::linear::{Gradients, Weights, sums, view, view_mut};
 use crate::error::{Error, Result};
 use crate::kernels::Beta;
-use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_gradient, cross_entropy_inplace};
+use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_inplace};
 use crate::kernels::matmul::Scalar;
 use crate::profile::{Work, measure};
+use ndarray::{ArrayView2, ShapeBuilder};
 
 /// Targets of a pass, with how many of them count.
 #[derive(Clone, Copy)]
@@ -84,21 +85,23 @@ pub fn losses_and_gradients<E: Scalar>(
         logits(model, weights, rows, hidden, scratch.logits)?;
         let losses = &mut scratch.losses[first..first + rows];
         let (ids, ignore) = (targets.chunk(first, rows), targets.ignore_index);
-        let (chunk, d_chunk) = (&mut *scratch.logits, &mut *scratch.d_logits);
-        measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || match E::HALF {
-            true => {
-                let gradient = view_mut(d_chunk, rows, v);
-                cross_entropy_gradient(view(chunk, rows, v), ids, ignore, 0.0, scale, losses, gradient)
-            }
-            false => cross_entropy_inplace(view_mut(chunk, rows, v), ids, ignore, 0.0, scale, losses),
+        let chunk = view_mut(scratch.logits, rows, v);
+        measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || {
+            cross_entropy_inplace::<E>(chunk, ids, ignore, 0.0, scale, losses)
         })?;
-        let d_logits: &[E] = if E::HALF { d_chunk } else { bytemuck::cast_slice(chunk) };
+        let d_logits = narrowed(&scratch.logits[..rows * v], rows, v);
         let d_hidden = sums(&mut scratch.d_normed[first * c..], rows, c, None, None);
-        head.backward_input("head, dX", weights, rows, d_logits, d_hidden)?;
-        head.backward_weights("head, dW", &mut grads, rows, hidden, d_logits)?;
+        head.backward_input("head, dX", weights, d_logits, d_hidden)?;
+        head.backward_weights("head, dW", &mut grads, hidden, d_logits)?;
         grads.beta = Beta::Accumulate; // of the chunks that follow
     }
     Ok(())
+}
+
+/// The gradient `(rows, V)` that lies over `logits`: each row begins where its logits did.
+fn narrowed<E: Scalar>(logits: &[f32], rows: usize, v: usize) -> ArrayView2<'_, E> {
+    let stride = v * (size_of::<f32>() / size_of::<E>());
+    ArrayView2::from_shape((rows, v).strides((stride, 1)), bytemuck::cast_slice(logits)).expect("rows of the logits")
 }
 
 /// The mean over the rows that count, added up in f64 in row order.

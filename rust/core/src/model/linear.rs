@@ -96,13 +96,11 @@ impl Linear {
         &self,
         name: &'static str,
         weights: Weights<'_>,
-        n: usize,
-        dy: &[E],
+        dy: ArrayView2<'_, E>,
         output: Output<'_>,
     ) -> Result<()> {
-        let dy = E::matrix(view(dy, n, self.n_out));
         let right = self.right(weights, Direction::Backward);
-        profile::measure(name, self.work(n), || product(E::PRECISION, dy, right, output))
+        profile::measure(name, self.work(dy.nrows()), || product(E::PRECISION, E::matrix(dy), right, output))
     }
 
     /// The gradients of W (as `grads` says) and of b (added).
@@ -110,11 +108,11 @@ impl Linear {
         &self,
         name: &'static str,
         grads: &mut Gradients<'_>,
-        n: usize,
         x: &[E],
-        dy: &[E],
+        dy: ArrayView2<'_, E>,
     ) -> Result<()> {
-        let (x, dy) = (view(x, n, self.n_in), view(dy, n, self.n_out));
+        let n = dy.nrows();
+        let x = view(x, n, self.n_in);
         let dw = &mut grads.data[self.weight.clone()];
         let (left, right, dw) = match self.transposed {
             true => (dy, x, view_mut(dw, self.n_out, self.n_in)),

@@ -9,7 +9,7 @@ use crate::kernels::matmul::Scalar;
 use crate::kernels::residual::add_assign;
 use crate::model::arena::{Saved, Scratch};
 use crate::model::kv_cache::LayerCache;
-use crate::model::linear::{Gradients, sums};
+use crate::model::linear::{Gradients, sums, view};
 use crate::profile::{Work, measure};
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape};
 
@@ -103,10 +103,10 @@ pub fn backward<E: Scalar>(
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
     let (c, h, hkv, width) = (config.n_embd, config.n_head, config.kv_heads(), config.qkv_width());
     let mask = cx.dropout.map(|masks| masks.at(Place::Attention(cx.layer)));
-    let d_middle = operand(scratch.dx, mask, scratch.d_out)?;
+    let d_middle = view(operand(scratch.dx, mask, scratch.d_out)?, n, c);
     let output = sums(scratch.d_att, n, c, None, None);
-    block.out.backward_input("attention out, dX", cx.weights, n, d_middle, output)?;
-    block.out.backward_weights("attention out, dW", grads, n, saved.att, d_middle)?;
+    block.out.backward_input("attention out, dX", cx.weights, d_middle, output)?;
+    block.out.backward_weights("attention out, dW", grads, saved.att, d_middle)?;
     turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?; // recomputed
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk);
     let lse = ArrayView3::from_shape((cx.b, h, cx.t), &*saved.lse).expect("(B, H, T) floats");
@@ -119,9 +119,10 @@ pub fn backward<E: Scalar>(
     })?;
     turn::backward(&cx, grads, saved.qkv, &saved.qk_rstd, scratch.d_qkv)?;
     norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // recomputed
-    block.qkv.backward_weights("qkv, dW", grads, n, scratch.normed, scratch.d_qkv)?;
+    let d_qkv = view(scratch.d_qkv, n, width);
+    block.qkv.backward_weights("qkv, dW", grads, scratch.normed, d_qkv)?;
     let output = sums(scratch.d_normed, n, c, None, None);
-    block.qkv.backward_input("qkv, dX", cx.weights, n, scratch.d_qkv, output)?;
+    block.qkv.backward_input("qkv, dX", cx.weights, d_qkv, output)?;
     let (stats, dy, dx) = (&saved.norm_1, &*scratch.d_normed, &mut *scratch.dx);
     norm_backward(&block.norm_1, config, params, grads, n, x, stats, dy, dx, Beta::Accumulate)
 }

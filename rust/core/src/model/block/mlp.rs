@@ -68,7 +68,7 @@ pub fn backward<E: Scalar>(
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
     let (c, f) = (config.n_embd, config.inner());
     let mask = cx.dropout.map(|masks| masks.at(Place::Mlp(cx.layer)));
-    let d_out = operand(scratch.dx, mask, scratch.d_out)?;
+    let d_out = view(operand(scratch.dx, mask, scratch.d_out)?, n, c);
     match config.mlp {
         Mlp::Plain => {
             // Activated rows are recomputed with the slopes: cheaper than keeping (N, F) for every block.
@@ -78,11 +78,11 @@ pub fn backward<E: Scalar>(
                 act: E::matrix_mut(view_mut(scratch.act, n, f)),
                 activation: config.activation.kernel(),
             };
-            block.down.backward_input("mlp down, dX", cx.weights, n, d_out, output)?;
+            block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
         }
         Mlp::Gated => {
             let output = sums(scratch.d_act, n, f, None, None);
-            block.down.backward_input("mlp down, dX", cx.weights, n, d_out, output)?;
+            block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
             let rows = view(saved.up, n, 2 * f);
             let (gate, up) = (rows.slice(s![.., ..f]), rows.slice(s![.., f..]));
             let (d_gate, d_up) = view_mut(scratch.d_up, n, 2 * f).split_at(ndarray::Axis(1), f);
@@ -92,11 +92,12 @@ pub fn backward<E: Scalar>(
             })?;
         }
     }
-    block.down.backward_weights("mlp down, dW", grads, n, scratch.act, d_out)?;
+    block.down.backward_weights("mlp down, dW", grads, scratch.act, d_out)?;
     norm_forward(&block.norm_2, config, params, n, middle, &mut saved.norm_2, scratch.normed)?; // recomputed
-    block.up.backward_weights("mlp up, dW", grads, n, scratch.normed, scratch.d_up)?;
+    let d_up = view(scratch.d_up, n, config.up_width());
+    block.up.backward_weights("mlp up, dW", grads, scratch.normed, d_up)?;
     let output = sums(scratch.d_normed, n, c, None, None);
-    block.up.backward_input("mlp up, dX", cx.weights, n, scratch.d_up, output)?;
+    block.up.backward_input("mlp up, dX", cx.weights, d_up, output)?;
     let (stats, dy, dx) = (&saved.norm_2, &*scratch.d_normed, &mut *scratch.dx);
     norm_backward(&block.norm_2, config, params, grads, n, middle, stats, dy, dx, Beta::Accumulate)
 }

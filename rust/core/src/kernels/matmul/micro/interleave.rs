@@ -57,6 +57,12 @@ mod tests {
                 assert_eq!(out[i], pair_of(first[i], second[i]), "{i} of {W}");
             }
         }
-        (check::<1>(), check::<4>(), check::<6>(), check::<8>(), check::<12>(), check::<15>(), check::<32>());
+        check::<1>();
+        check::<4>();
+        check::<6>();
+        check::<8>();
+        check::<12>();
+        check::<15>();
+        check::<32>();
     }
 }

@@ -80,7 +80,7 @@ ROWS = [
     Row("gated silu, muon, rate 0.04", "gated silu, muon", training={"muon_learning_rate": 0.04}),
     Row("gated silu, muon, rate 0.01", "gated silu, muon", training={"muon_learning_rate": 0.01}),
     Row("gated silu, muon, decay over two fifths", "gated silu, muon", training=WSD),
-    Row("nano-modern", None, {"preset": "nano-modern"}),
+    Row("nano-modern", None, {"preset": "nano-modern"}, MUON),
 ]
 BY_NAME = {row.name: row for row in ROWS}
 
@@ -201,6 +201,7 @@ def summary(table: Table, steps: int, dtype: str) -> str:
 def draw(table: Table, steps: int, dtype: str, path: Path) -> None:
     """Draw the mean curves, the best row last and boldest."""
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError:
         print("no ablation.png: pip install 'subgpt[plot]' brings matplotlib")
@@ -214,6 +215,7 @@ def draw(table: Table, steps: int, dtype: str, path: Path) -> None:
     order = sorted(means, key=lambda row: -list(means[row].values())[-1])
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)
     for row in order:
         curve = {s: loss for s, loss in means[row].items() if s >= steps // 8}
         best = row == order[-1]

@@ -49,19 +49,11 @@ fn transpose_runs<E: Packable>(panels: Panels, runs: [&[E]; BLOCK], width: usize
     {
         return micro::transpose(panels.isa, &runs, width, out);
     }
-    match panels.precision {
-        Precision::Float32 => {
-            let wide: [[f32; DEEP]; BLOCK] =
-                runs.map(|run| std::array::from_fn(|k| run.get(k).map_or(0.0, |x| x.to_f32())));
-            micro::transpose(panels.isa, &std::array::from_fn(|i| &wide[i][..runs[i].len()]), width, out);
-        }
-        Precision::Bfloat16 => {
-            let mut half = [[bf16::ZERO; 2 * DEEP]; BLOCK];
-            dispatch(panels.isa, Convert { runs, half: &mut half });
-            let len = runs[0].len().next_multiple_of(2);
-            micro::transpose(panels.isa, &half.each_ref().map(|run| &run[..len]), width, out);
-        }
-    }
+    assert!(panels.precision == Precision::Bfloat16, "products in float32 have float32 operands alone");
+    let mut half = [[bf16::ZERO; 2 * DEEP]; BLOCK];
+    dispatch(panels.isa, Convert { runs, half: &mut half });
+    let len = runs[0].len().next_multiple_of(2);
+    micro::transpose(panels.isa, &half.each_ref().map(|run| &run[..len]), width, out);
 }
 
 /// Eight runs as bfloat16.

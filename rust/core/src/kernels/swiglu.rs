@@ -1,40 +1,19 @@
-//! SiLU, and the gated SwiGLU of the Llama family.
+//! SwiGLU, the gated SiLU of the Llama family.
 //!
 //! ```text
-//! silu:   y = x * S,  S = sigmoid x        dy/dx = S * (1 + x * (1 - S))
-//! swiglu: y = silu(gate) * up              dgate = dy * up * silu'(gate),  dup = dy * silu(gate)
+//! y = silu(gate) * up        dgate = dy * up * silu'(gate),  dup = dy * silu(gate)
 //! ```
 //!
-//! SiLU takes slices of any length; SwiGLU takes `gate`, `up` and `y` `(rows, F)`, whose rows may lie apart: the two
-//! halves of the rows `[gate | up]` of one fused projection.
+//! `gate`, `up` and `y` are `(rows, F)`, and their rows may lie apart: the two halves of the rows `[gate | up]` of one
+//! fused projection. SiLU alone is one of the [`activation`](super::activation)s.
 //!
 //! Shazeer: "GLU variants improve transformer", 2020; `torch.nn.functional.silu`.
 
-use super::check;
 use super::rows::{self, check_rows};
 use crate::error::Result;
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, math};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rows::Tile;
-
-/// `y = silu(x)`
-pub fn silu<E: Element>(x: &[E], y: &mut [E]) -> Result<()> {
-    check::len("silu", "y", y.len(), x.len())?;
-    let isa = isa::current();
-    let parts = y.chunks_mut(rows::TASK).zip(x.chunks(rows::TASK));
-    rows::each(x.len(), parts, |_, (y, x)| dispatch(isa, Silu { x, y }));
-    Ok(())
-}
-
-/// `dx = dy * silu'(x)`
-pub fn silu_backward<E: Element>(x: &[E], dy: &[E], dx: &mut [E]) -> Result<()> {
-    check::len("silu_backward", "dy", dy.len(), x.len())?;
-    check::len("silu_backward", "dx", dx.len(), x.len())?;
-    let isa = isa::current();
-    let parts = dx.chunks_mut(rows::TASK).zip(x.chunks(rows::TASK)).zip(dy.chunks(rows::TASK));
-    rows::each(x.len(), parts, |_, ((dx, x), dy)| dispatch(isa, SiluBackward { x, dy, dx }));
-    Ok(())
-}
 
 /// `y = silu(gate) * up`
 pub fn swiglu<E: Element>(gate: ArrayView2<E>, up: ArrayView2<E>, y: ArrayViewMut2<E>) -> Result<()> {
@@ -61,41 +40,6 @@ pub fn swiglu_backward<E: Element>(
         dispatch(isa, Backward { tile, gate, up, dy, dgate, dup });
     });
     Ok(())
-}
-
-struct Silu<'a, E> {
-    x: &'a [E],
-    y: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Silu<'_, E> {
-    type Output = ();
-    const BF16: bool = E::HALF;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for at in (0..self.x.len()).step_by(LANES) {
-            let x = E::load_at(s, self.x, at, 0.0);
-            E::store_at(s, self.y, at, s.mul(x, math::sigmoid(s, x)));
-        }
-    }
-}
-
-struct SiluBackward<'a, E> {
-    x: &'a [E],
-    dy: &'a [E],
-    dx: &'a mut [E],
-}
-
-impl<E: Element> Kernel for SiluBackward<'_, E> {
-    type Output = ();
-    const BF16: bool = E::HALF;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for at in (0..self.x.len()).step_by(LANES) {
-            let (_, slope) = value_and_slope(s, E::load_at(s, self.x, at, 0.0));
-            E::store_at(s, self.dx, at, s.mul(E::load_at(s, self.dy, at, 0.0), slope));
-        }
-    }
 }
 
 struct Forward<'a, E> {
@@ -201,18 +145,11 @@ mod tests {
             let (g, u) = (wide(&gate), wide(&up));
             let dgate = gradient(&g, |g| weighted(&exact(g, &u), &dy));
             let dup = gradient(&u, |u| weighted(&exact(&g, u), &dy));
-            let ones = vec![1.0; n];
-            let dx = gradient(&g, |g| weighted(&exact(g, &wide(&ones)), &dy));
             on_each_isa(|| {
                 assert_close("y", &forward(&gate, &up), &exact(&g, &u), 1e-6);
                 let [got_gate, got_up] = backward(&gate, &up, &dy);
                 assert_close("dgate", &got_gate, &dgate, 2e-6);
                 assert_close("dup", &got_up, &dup, 1e-6);
-                let (mut y, mut got) = (vec![f32::NAN; n], vec![f32::NAN; n]);
-                silu(&gate, &mut y).unwrap();
-                silu_backward(&gate, &dy, &mut got).unwrap();
-                assert_eq!(y, forward(&gate, &ones));
-                assert_close("dx", &got, &dx, 2e-6);
             });
         }
     }
@@ -269,8 +206,6 @@ mod tests {
     #[test]
     fn wrong_lengths_are_errors() {
         let [a, b] = [[0.0; 3], [1.0; 3]];
-        assert!(silu(&a, &mut [0.0; 2]).is_err());
-        assert!(silu_backward(&a, &b[..2], &mut [0.0; 3]).is_err());
         let (a, b) = (line(&a), line(&b));
         assert!(swiglu(a, line(&[1.0; 2]), line_mut(&mut [0.0; 3])).is_err());
         assert!(swiglu(a, b, line_mut(&mut [0.0; 4])).is_err());

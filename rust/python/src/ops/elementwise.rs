@@ -53,7 +53,7 @@ fn silu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let x = Floats::new(x, "x")?;
     let x = x.slice()?;
     let mut y = floats(x.len())?;
-    door::enter(py, || kernels::swiglu::silu(x, &mut y))?;
+    door::enter(py, || kernels::activation::activation(Activation::Silu, x, &mut y))?;
     vector(py, y)
 }
 
@@ -63,7 +63,7 @@ fn silu_backward<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, dy: &Bound<'py, Py
     let (x, dy) = (Floats::new(x, "x")?, Floats::new(dy, "dy")?);
     let (x, dy) = (x.slice()?, dy.slice()?);
     let mut dx = floats(x.len())?;
-    door::enter(py, || kernels::swiglu::silu_backward(x, dy, &mut dx))?;
+    door::enter(py, || kernels::activation::activation_backward(Activation::Silu, x, dy, &mut dx))?;
     vector(py, dx)
 }
 

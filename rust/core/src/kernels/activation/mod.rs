@@ -141,15 +141,6 @@ pub fn activation_backward<E: Element>(kind: Activation, x: &[E], dy: &[E], dx: 
     Ok(())
 }
 
-/// `dy *= f'(x)`: [`activation_backward`] whose `dx` takes the place of `dy`.
-pub fn activation_backward_inplace<E: Element>(kind: Activation, x: &[E], dy: &mut [E]) -> Result<()> {
-    check::len("activation_backward_inplace", "dy", dy.len(), x.len())?;
-    let isa = isa::current();
-    let parts = dy.chunks_mut(rows::TASK).zip(x.chunks(rows::TASK));
-    rows::each(x.len(), parts, |_, (dy, x)| dispatch(isa, BackwardInplace { kind, x, dy }));
-    Ok(())
-}
-
 struct Forward<'a, E> {
     kind: Activation,
     x: &'a [E],
@@ -187,25 +178,6 @@ impl<E: Element> Kernel for Backward<'_, E> {
     }
 }
 
-struct BackwardInplace<'a, E> {
-    kind: Activation,
-    x: &'a [E],
-    dy: &'a mut [E],
-}
-
-impl<E: Element> Kernel for BackwardInplace<'_, E> {
-    type Output = ();
-    const BF16: bool = E::HALF;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for at in (0..self.x.len()).step_by(LANES) {
-            let (_, slope) = self.kind.value_and_slope::<E, S>(s, E::load_at(s, self.x, at, 0.0));
-            let dx = s.mul(E::load_at(s, self.dy, at, 0.0), slope);
-            E::store_at(s, self.dy, at, dx);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::rows::testing::{assert_same_bits, on_each_isa};
@@ -228,12 +200,9 @@ mod tests {
         y
     }
 
-    /// The backward pass both ways, which must agree.
     fn backward(kind: Activation, x: &[f32], dy: &[f32]) -> Vec<f32> {
-        let (mut dx, mut inplace) = (vec![f32::NAN; x.len()], dy.to_vec());
+        let mut dx = vec![f32::NAN; x.len()];
         activation_backward(kind, x, dy, &mut dx).unwrap();
-        activation_backward_inplace(kind, x, &mut inplace).unwrap();
-        assert!(dx.iter().zip(&inplace).all(|(a, b)| a.to_bits() == b.to_bits()));
         dx
     }
 
@@ -319,11 +288,9 @@ mod tests {
         let wide = |x: &[bf16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
         for (kind, _) in KINDS {
             on_each_isa(|| {
-                let (mut y, mut dx, mut inplace) = (x.clone(), x.clone(), dy.clone());
+                let (mut y, mut dx) = (x.clone(), x.clone());
                 activation(kind, &x, &mut y).unwrap();
                 activation_backward(kind, &x, &dy, &mut dx).unwrap();
-                activation_backward_inplace(kind, &x, &mut inplace).unwrap();
-                assert_eq!(dx, inplace);
                 let (exact, slopes) = (forward(kind, &wide(&x)), backward(kind, &wide(&x), &wide(&dy)));
                 for i in 0..x.len() {
                     // Half of the last place, and 1.5e-5 of a probability.
@@ -354,7 +321,6 @@ mod tests {
         assert!(activation(Activation::Gelu, &x, &mut y).is_err());
         assert!(activation_backward(Activation::Gelu, &x, &[0.0; 2], &mut [0.0; 3]).is_err());
         assert!(activation_backward(Activation::Gelu, &x, &x, &mut y).is_err());
-        assert!(activation_backward_inplace(Activation::GeluTanh, &x, &mut y).is_err());
         activation::<f32>(Activation::GeluTanh, &[], &mut []).unwrap();
     }
 }

@@ -49,7 +49,7 @@ pub use element::{Element, pair_of, round_to_bf16};
 pub use half::bf16;
 pub use isa::Isa;
 pub use lane::{LANES, Simd};
-pub use prefetch::{prefetch, prefetch_at};
+pub use prefetch::{prefetch, prefetch_at, prefetch_line};
 
 /// A piece of work that is compiled once for each instruction set.
 pub trait Kernel {

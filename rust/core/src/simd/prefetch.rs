@@ -26,3 +26,16 @@ pub fn prefetch_at<T>(start: *const T, len: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, len);
 }
+
+/// Fetches the line that `start` lies in, which need not be there.
+#[inline(always)]
+pub fn prefetch_line<T>(start: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE is part of every x86-64 processor, and a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = start;
+}

@@ -176,7 +176,7 @@ impl Tokenizer {
         }
         if let Model::Bpe(bpe) = &self.model {
             bytes.extend_from_slice(format!("\nmerges {}\n", bpe.ignores_merges()).as_bytes());
-            for (left, right) in bpe.merges() {
+            for (left, right) in bpe.merges(&self.vocab) {
                 bytes.extend_from_slice(&left.to_le_bytes());
                 bytes.extend_from_slice(&right.to_le_bytes());
             }

@@ -144,7 +144,8 @@ fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: TrainOptions)
     entries.retain(|entry| !names.contains(entry.as_slice()));
     let first_special = entries.len() as u32;
     let specials = number(&options.special_tokens, first_special);
-    let vocab = Vocab::new(with_specials(entries, &specials), "corpus")?;
+    let entries: Vec<_> = entries.into_iter().zip(0..).collect();
+    let vocab = Vocab::new(&entries, &specials, "corpus")?;
     let specials = Specials::new(specials);
     let model = Model::Entries { unk: specials.id(UNKNOWN) };
     Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added: Vec::new() }))
@@ -168,10 +169,10 @@ fn subwords(
         entries.push([entries[left as usize].as_slice(), &entries[right as usize]].concat());
     }
     let specials = number(&options.special_tokens, entries.len() as u32);
-    let count = entries.len() as u32;
-    let vocab = Vocab::new(with_specials(entries, &specials), "corpus")?;
-    let listed = merges.into_iter().zip(BYTES..).map(|((left, right), made)| (pair(left, right), made));
-    let bpe = Bpe::new(listed, vocab.entries().filter(|(id, _)| *id < count), false);
+    let entries: Vec<_> = entries.into_iter().zip(0..).collect();
+    let vocab = Vocab::new(&entries, &specials, "corpus")?;
+    let listed: Vec<_> = merges.into_iter().zip(BYTES..).map(|((left, right), made)| (pair(left, right), made)).collect();
+    let bpe = Bpe::new(&listed, &vocab, false);
     Ok(Tokenizer::new(Parts {
         level: Level::Subword,
         split,
@@ -184,9 +185,4 @@ fn subwords(
 
 fn number(names: &[String], first: u32) -> Vec<(String, u32)> {
     names.iter().cloned().zip(first..).collect()
-}
-
-fn with_specials(entries: Vec<Vec<u8>>, specials: &[(String, u32)]) -> Vec<(Vec<u8>, u32)> {
-    let special = specials.iter().map(|(name, id)| (name.clone().into_bytes(), *id));
-    entries.into_iter().zip(0..).chain(special).collect()
 }

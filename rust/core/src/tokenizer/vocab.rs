@@ -1,5 +1,6 @@
 //! The entries of a vocabulary: id to bytes and back.
 
+use super::bpe::tokens::Tokens;
 use crate::error::{Error, Result};
 use rustc_hash::FxHashMap;
 
@@ -15,55 +16,67 @@ pub struct Vocab {
     bytes: Vec<u8>,
     /// Start and end in `bytes` by id; `u32::MAX` as the start marks a gap.
     spans: Vec<(u32, u32)>,
-    ids: FxHashMap<Box<[u8]>, u32>,
+    /// What text may become.
+    ordinary: Tokens,
+    /// Special and added tokens, which text becomes in ways of their own.
+    named: FxHashMap<Box<[u8]>, u32>,
 }
 
 impl Vocab {
-    /// A vocabulary of `entries`; `place` names their source in errors. Ids and entries must be distinct.
-    pub fn new(entries: impl IntoIterator<Item = (Vec<u8>, u32)>, place: &str) -> Result<Self> {
-        let mut entries: Vec<_> = entries.into_iter().collect();
-        entries.sort_unstable_by_key(|(_, id)| *id);
-        if let Some((_, largest)) = entries.last()
-            && *largest as usize >= 2 * entries.len() + GAPS_ALLOWED
+    /// A vocabulary of `ordinary` entries and `named` tokens; `place` names their source in errors. Ids and entries must
+    /// be distinct.
+    pub fn new<B: AsRef<[u8]>>(ordinary: &[(B, u32)], named: &[(String, u32)], place: &str) -> Result<Self> {
+        let largest = ordinary.iter().map(|(_, id)| *id).chain(named.iter().map(|(_, id)| *id)).max();
+        let count = ordinary.len() + named.len();
+        if let Some(largest) = largest
+            && largest as usize >= 2 * count + GAPS_ALLOWED
         {
             return Err(Error::tokenizer(
                 place,
-                format!("id {largest} is far beyond the {} entries", entries.len()),
+                format!("id {largest} is far beyond the {count} entries"),
                 "number the vocabulary without large gaps",
             ));
         }
-        let mut vocab = Vocab::default();
-        for (bytes, id) in entries {
-            vocab.push(bytes, id, place)?;
+        let mut vocab = Vocab {
+            bytes: Vec::with_capacity(ordinary.iter().map(|(bytes, _)| bytes.as_ref().len()).sum()),
+            spans: vec![(u32::MAX, u32::MAX); largest.map_or(0, |id| id as usize + 1)],
+            ordinary: Tokens::default(),
+            named: FxHashMap::default(),
+        };
+        for (bytes, id) in ordinary {
+            vocab.place(bytes.as_ref(), *id, place)?;
+        }
+        vocab.ordinary = Tokens::new(ordinary).map_err(|(first, second)| {
+            let (bytes, id) = &ordinary[second];
+            twice(bytes.as_ref(), ordinary[first].1, *id, place)
+        })?;
+        for (name, id) in named {
+            let bytes = name.as_bytes();
+            vocab.place(bytes, *id, place)?;
+            let known = vocab.ordinary.get(bytes).or_else(|| vocab.named.insert(bytes.into(), *id));
+            if let Some(first) = known {
+                return Err(twice(bytes, first, *id, place));
+            }
         }
         Ok(vocab)
     }
 
-    fn push(&mut self, bytes: Vec<u8>, id: u32, place: &str) -> Result<()> {
-        let shown = || show(&bytes);
-        if (id as usize) < self.spans.len() {
-            let first = show(self.bytes(id).unwrap_or_default());
+    fn place(&mut self, bytes: &[u8], id: u32, place: &str) -> Result<()> {
+        if let Some(first) = self.bytes(id) {
+            let (first, second) = (show(first), show(bytes));
             return Err(Error::tokenizer(
                 place,
-                format!("id {id} is given to {first:?} and to {:?}", shown()),
+                format!("id {id} is given to {first:?} and to {second:?}"),
                 "give every entry an id of its own",
             ));
         }
-        if let Some(first) = self.ids.get(bytes.as_slice()) {
-            return Err(Error::tokenizer(
-                place,
-                format!("the entry {:?} has two ids, {first} and {id}", shown()),
-                "keep one of them",
-            ));
-        }
-        let end = u32::try_from(self.bytes.len() + bytes.len()).ok().filter(|&end| end < u32::MAX);
+        let start = self.bytes.len();
+        let end = u32::try_from(start + bytes.len()).ok().filter(|&end| end < u32::MAX);
         let Some(end) = end else {
             return Err(Error::tokenizer(place, "the entries have more than 4 GB", "use a smaller vocabulary"));
         };
-        self.spans.resize(id as usize, (u32::MAX, u32::MAX));
-        self.spans.push((self.bytes.len() as u32, end));
-        self.bytes.extend_from_slice(&bytes);
-        self.ids.insert(bytes.into_boxed_slice(), id);
+        self.bytes.extend_from_slice(bytes);
+        self.spans[id as usize] = (start as u32, end);
         Ok(())
     }
 
@@ -81,9 +94,19 @@ impl Vocab {
     }
 
     /// The id of an entry.
-    #[inline]
     pub fn id(&self, bytes: &[u8]) -> Option<u32> {
-        self.ids.get(bytes).copied()
+        self.ordinary.get(bytes).or_else(|| self.named.get(bytes).copied())
+    }
+
+    /// The id of an entry that text may become.
+    #[inline]
+    pub fn ordinary(&self, bytes: &[u8]) -> Option<u32> {
+        self.ordinary.get(bytes)
+    }
+
+    /// All of those.
+    pub fn tokens(&self) -> &Tokens {
+        &self.ordinary
     }
 
     /// The entries in the order of their ids.
@@ -112,6 +135,11 @@ impl Vocab {
     }
 }
 
+fn twice(bytes: &[u8], first: u32, second: u32, place: &str) -> Error {
+    let problem = format!("the entry {:?} has two ids, {first} and {second}", show(bytes));
+    Error::tokenizer(place, problem, "keep one of them")
+}
+
 /// An entry as text: itself where it is UTF-8, else its bytes in hexadecimal, each as `<0xE2>`.
 pub fn show(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
@@ -136,7 +164,7 @@ mod tests {
     use super::*;
 
     fn vocab(entries: &[(&str, u32)]) -> Result<Vocab> {
-        Vocab::new(entries.iter().map(|(s, id)| (s.as_bytes().to_vec(), *id)), "test")
+        Vocab::new(entries, &[], "test")
     }
 
     #[test]
@@ -156,6 +184,11 @@ mod tests {
         assert!(vocab(&[("a", 0), ("a", 1)]).unwrap_err().to_string().contains("two ids"));
         assert!(vocab(&[("a", u32::MAX)]).unwrap_err().to_string().contains("far beyond"));
         assert_eq!(vocab(&[]).unwrap().size(), 0);
+        let named = |name: &str, id| Vocab::new(&[("a", 0)], &[(name.to_string(), id)], "test");
+        assert!(named("a", 1).unwrap_err().to_string().contains("two ids"));
+        assert!(named("b", 0).unwrap_err().to_string().contains("id 0"));
+        let fine = named("b", 1).unwrap();
+        assert_eq!((fine.id(b"b"), fine.ordinary(b"b"), fine.ordinary(b"a")), (Some(1), None, Some(0)));
     }
 
     #[test]

@@ -1,7 +1,12 @@
-//! Byte-pair encoding: counting pieces, learning merges, applying them.
+//! Byte-pair encoding: applying merges, learning them, and remembering what they made.
 
+pub mod cache;
 pub mod count;
 pub mod encode;
+mod key;
+mod merge;
+mod pairs;
+pub mod tokens;
 pub mod train;
 
 pub use encode::Bpe;

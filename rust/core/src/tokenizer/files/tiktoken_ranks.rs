@@ -5,7 +5,7 @@ use super::{GivenSpecials, read};
 use crate::error::{Error, Result};
 use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::pretokenize::Pretokenizer;
-use crate::tokenizer::pretokenize::patterns::{GPT4, Pattern};
+use crate::tokenizer::pretokenize::patterns::{GPT2, GPT4, Pattern};
 use crate::tokenizer::special::Specials;
 use crate::tokenizer::vocab::Vocab;
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
@@ -13,8 +13,8 @@ use std::path::Path;
 
 /// Special tokens of the published vocabularies, with the number of ranks by which one knows them.
 const PUBLISHED: &[(Pattern, usize, &[(&str, u32)])] = &[
-    (Pattern::Gpt2, 50256, &[("<|endoftext|>", 50256)]),
-    (Pattern::Gpt2, 50280, &[("<|endoftext|>", 50256)]),
+    (GPT2, 50256, &[("<|endoftext|>", 50256)]),
+    (GPT2, 50280, &[("<|endoftext|>", 50256)]),
     (
         GPT4,
         100256,
@@ -32,7 +32,9 @@ const PUBLISHED: &[(Pattern, usize, &[(&str, u32)])] = &[
 /// Loads ranks with `pattern`, by default the one that the file's name tells.
 pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<GivenSpecials>) -> Result<Tokenizer> {
     let place = path.display().to_string();
-    let ranks = parse(&read(path)?, &place)?;
+    let file = read(path)?;
+    let mut bytes = Vec::with_capacity(file.len());
+    let ranks = parse(&file, &mut bytes, &place)?;
     let split = match split.or_else(|| from_file_name(path).map(Pretokenizer::known)) {
         Some(split) => split,
         None => {
@@ -43,11 +45,9 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
             ));
         }
     };
-    let specials = number_specials(special_tokens.unwrap_or_else(|| published(split.pattern(), ranks.len())), &ranks);
-    let special_entries = specials.iter().map(|(name, id)| (name.clone().into_bytes(), *id));
-    let vocab = Vocab::new(ranks.into_iter().chain(special_entries), &place)?;
-    let specials = Specials::new(specials);
-    let bpe = Bpe::from_ranks(&vocab, |id| specials.contains(id));
+    let specials = number_specials(special_tokens.unwrap_or_else(|| published(split.pattern(), ranks.len())), ranks.iter().map(|(_, id)| *id));
+    let vocab = Vocab::new(&ranks, &specials, &place)?;
+    let bpe = Bpe::from_ranks(&vocab);
     if let Some(byte) = bpe.missing_byte() {
         return Err(Error::tokenizer(
             place,
@@ -60,7 +60,7 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
         split,
         vocab,
         model: Model::Bpe(Box::new(bpe)),
-        specials,
+        specials: Specials::new(specials),
         added: Vec::new(),
     }))
 }
@@ -78,9 +78,9 @@ fn published(pattern: Option<Pattern>, ranks: usize) -> GivenSpecials {
     known.map_or(Vec::new(), |(_, _, names)| names.iter().map(|(name, id)| (name.to_string(), Some(*id))).collect())
 }
 
-/// Ids for the special tokens that came without: after everything else.
-pub(super) fn number_specials(given: GivenSpecials, entries: &[(Vec<u8>, u32)]) -> Vec<(String, u32)> {
-    let largest = entries.iter().map(|(_, id)| *id).chain(given.iter().filter_map(|(_, id)| *id)).max();
+/// Ids for the special tokens that came without: after everything else, of which `ids` are the ids.
+pub(super) fn number_specials(given: GivenSpecials, ids: impl Iterator<Item = u32>) -> Vec<(String, u32)> {
+    let largest = ids.chain(given.iter().filter_map(|(_, id)| *id)).max();
     let mut next = largest.map_or(0, |id| id.saturating_add(1));
     given
         .into_iter()
@@ -92,67 +92,82 @@ pub(super) fn number_specials(given: GivenSpecials, entries: &[(Vec<u8>, u32)]) 
         .collect()
 }
 
-fn parse(file: &[u8], place: &str) -> Result<Vec<(Vec<u8>, u32)>> {
-    let mut ranks = Vec::new();
+/// The tokens, which are put into `bytes` one after the other, and their ranks.
+fn parse<'b>(file: &[u8], bytes: &'b mut Vec<u8>, place: &str) -> Result<Vec<(&'b [u8], u32)>> {
+    let mut ranks = Vec::with_capacity(file.len() / 16);
     for (number, line) in file.split(|&b| b == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() {
             continue;
         }
-        ranks.push(parse_line(line).map_err(|problem| {
+        let rank = parse_line(line, bytes).map_err(|problem| {
             Error::tokenizer(
                 format!("{place}, line {}", number + 1),
                 problem,
                 "a line is a token's bytes in base64, a space, and its rank",
             )
-        })?);
+        })?;
+        ranks.push((bytes.len(), rank));
     }
     if ranks.is_empty() {
         return Err(Error::tokenizer(place, "there are no ranks in it", "name a complete rank file"));
     }
-    Ok(ranks)
+    let mut start = 0;
+    let token = |(end, rank)| (&bytes[std::mem::replace(&mut start, end)..end], rank);
+    Ok(ranks.into_iter().map(token).collect())
 }
 
-fn parse_line(line: &[u8]) -> std::result::Result<(Vec<u8>, u32), String> {
-    let mut fields = line.split(|b| b.is_ascii_whitespace()).filter(|f| !f.is_empty());
-    let (Some(token), Some(rank), None) = (fields.next(), fields.next(), fields.next()) else {
+/// Appends a line's token to `bytes` and gives its rank.
+fn parse_line(line: &[u8], bytes: &mut Vec<u8>) -> std::result::Result<u32, String> {
+    let space = line.iter().position(u8::is_ascii_whitespace);
+    let (token, rank) = space.map_or((line, &[][..]), |at| (&line[..at], line[at..].trim_ascii_start()));
+    if rank.is_empty() || rank.iter().any(u8::is_ascii_whitespace) {
         return Err(format!("expected two fields, found {:?}", String::from_utf8_lossy(&line[..line.len().min(80)])));
-    };
-    let bytes = base64(token).ok_or_else(|| format!("{:?} is not base64", String::from_utf8_lossy(token)))?;
-    let text = String::from_utf8_lossy(rank);
-    let rank = text.parse().map_err(|_| format!("the rank {text:?} is not a number that ids can have"))?;
-    if bytes.is_empty() { Err("the token is empty".into()) } else { Ok((bytes, rank)) }
+    }
+    let before = bytes.len();
+    base64(token, bytes).ok_or_else(|| format!("{:?} is not base64", String::from_utf8_lossy(token)))?;
+    if bytes.len() == before {
+        return Err("the token is empty".into());
+    }
+    let number = std::str::from_utf8(rank).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| format!("the rank {:?} is not a number that ids can have", String::from_utf8_lossy(rank)))
 }
 
-/// Decodes standard base64 with padding.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
+/// Appends what standard base64 with padding stands for.
+fn base64(text: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
     let body = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    let mut bytes = Vec::with_capacity(body.len() * 3 / 4);
     for group in body.chunks(4) {
         let mut bits = 0u32;
         for &c in group {
-            bits = bits << 6 | u32::from(sextet(c)?);
+            let sextet = SEXTETS[usize::from(c)];
+            if sextet == NOT_BASE64 {
+                return None;
+            }
+            bits = bits << 6 | u32::from(sextet);
         }
         bits <<= 6 * (4 - group.len());
         let whole = group.len() * 6 / 8;
         bytes.extend_from_slice(&bits.to_be_bytes()[1..=whole]);
     }
-    Some(bytes)
+    Some(())
 }
 
-fn sextet(c: u8) -> Option<u8> {
-    match c {
-        b'A'..=b'Z' => Some(c - b'A'),
-        b'a'..=b'z' => Some(c - b'a' + 26),
-        b'0'..=b'9' => Some(c - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
+const NOT_BASE64: u8 = 64;
+
+/// The six bits that a character stands for.
+const SEXTETS: [u8; 256] = {
+    let mut table = [NOT_BASE64; 256];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut i = 0;
+    while i < alphabet.len() {
+        table[alphabet[i] as usize] = i as u8;
+        i += 1;
     }
-}
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -163,28 +178,33 @@ mod tests {
         let cases: [(&[u8], &[u8]); 5] =
             [(b"", b""), (b"IQ==", b"!"), (b"IGE=", b" a"), (b"YWJj", b"abc"), (b"/+8=", b"\xff\xef")];
         for (text, bytes) in cases {
-            assert_eq!(base64(text).unwrap(), bytes);
+            let mut decoded = Vec::new();
+            assert_eq!(base64(text, &mut decoded), Some(()));
+            assert_eq!(decoded, bytes);
         }
         for bad in [&b"IQ"[..], b"I===", b"I Q=", b"-_==", b"===="] {
-            assert_eq!(base64(bad).filter(|b| !b.is_empty()), None, "{bad:?}");
+            let mut decoded = Vec::new();
+            assert!(base64(bad, &mut decoded).is_none() || decoded.is_empty(), "{bad:?}");
         }
     }
 
     #[test]
     fn lines_are_checked() {
-        assert_eq!(parse(b"IQ== 0\r\nIGE= 1\n\n", "x").unwrap(), [(b"!".to_vec(), 0), (b" a".to_vec(), 1)]);
+        let parse = |file: &[u8]| {
+            parse(file, &mut Vec::new(), "x").map(|ranks| ranks.iter().map(|(b, id)| (b.to_vec(), *id)).collect::<Vec<_>>())
+        };
+        assert_eq!(parse(b"IQ== 0\r\nIGE= 1\n\n").unwrap(), [(b"!".to_vec(), 0), (b" a".to_vec(), 1)]);
         for bad in [&b"IQ== 0\n?? 1"[..], b"IQ==", b"IQ== -1", b"IQ== 4294967296", b"IQ== 1 2", b"= 1", b"", b"==== 3"]
         {
-            assert!(matches!(parse(bad, "x"), Err(Error::Tokenizer { .. })), "{bad:?}");
+            assert!(matches!(parse(bad), Err(Error::Tokenizer { .. })), "{bad:?}");
         }
-        assert!(parse(b"IQ== 0\n?? 1", "x").unwrap_err().to_string().contains("line 2"));
+        assert!(parse(b"IQ== 0\n?? 1").unwrap_err().to_string().contains("line 2"));
     }
 
     #[test]
     fn special_tokens_are_numbered_after_the_rest() {
-        let entries = [(b"a".to_vec(), 7)];
         let given = vec![("x".into(), None), ("y".into(), Some(20)), ("z".into(), None)];
-        let numbered = number_specials(given, &entries);
+        let numbered = number_specials(given, [7].into_iter());
         assert_eq!(numbered, [("x".to_string(), 21), ("y".into(), 20), ("z".into(), 22)]);
     }
 }

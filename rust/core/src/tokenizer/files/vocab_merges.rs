@@ -7,11 +7,11 @@ use super::{ByteAlphabet, GivenSpecials, read};
 use crate::error::{Error, Result};
 use crate::tokenizer::bpe::{Bpe, pair};
 use crate::tokenizer::pretokenize::Pretokenizer;
-use crate::tokenizer::pretokenize::patterns::Pattern;
+use crate::tokenizer::pretokenize::patterns::GPT2;
 use crate::tokenizer::special::Specials;
 use crate::tokenizer::vocab::Vocab;
 use crate::tokenizer::{END_OF_TEXT, Level, Model, Parts, Tokenizer};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// Byte-level BPE as files describe it: tokens in the byte alphabet.
@@ -51,14 +51,13 @@ pub fn load(
     let ids: FxHashMap<&str, u32> = entries.iter().map(|(token, id)| (token.as_str(), *id)).collect();
     let given = given.into_iter().map(|(name, id)| (id.or_else(|| ids.get(name.as_str()).copied()), name));
     let given = given.map(|(id, name)| (name, id)).collect();
-    let numbered: Vec<_> = entries.iter().map(|(_, id)| (Vec::new(), *id)).collect();
     build(Listed {
         place,
-        specials: number_specials(given, &numbered),
+        specials: number_specials(given, entries.iter().map(|(_, id)| *id)),
         vocab: entries,
         merges,
         added: Vec::new(),
-        split: split.unwrap_or_else(|| Pretokenizer::known(Pattern::Gpt2)),
+        split: split.unwrap_or_else(|| Pretokenizer::known(GPT2)),
         ignore_merges: false,
     })
 }
@@ -105,12 +104,10 @@ pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
         }
         ids.insert(token, *id);
     }
-    entries.extend(plain.iter().map(|(name, id)| (name.as_bytes().to_vec(), *id)));
-    let vocab = Vocab::new(entries, &place)?;
+    let named: Vec<_> = specials.iter().chain(&added).cloned().collect();
+    let vocab = Vocab::new(&entries, &named, &place)?;
     let merges = resolve(&merges, &ids, &place)?;
-    let special_ids: FxHashSet<u32> = plain.values().copied().collect();
-    let ordinary = vocab.entries().filter(|(id, _)| !special_ids.contains(id));
-    let bpe = Bpe::new(merges, ordinary, ignore_merges);
+    let bpe = Bpe::new(&merges, &vocab, ignore_merges);
     Ok(Tokenizer::new(Parts {
         level: Level::Subword,
         split,

@@ -7,12 +7,14 @@ pub mod general;
 pub mod patterns;
 pub mod scanner;
 pub mod unicode;
+pub mod window;
 
 use crate::error::{Error, Result};
 use general::General;
-use patterns::Pattern;
+use patterns::{GPT2, Pattern};
 use scanner::floor_boundary;
 use unicode::{Classes, NUMBER};
+use window::Scanner;
 
 /// One step of cutting.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub struct Pretokenizer {
 impl Pretokenizer {
     /// One known pattern.
     pub fn known(pattern: Pattern) -> Self {
-        let spelling = (pattern != Pattern::Gpt2).then(|| pattern.regex().to_string());
+        let spelling = (pattern != GPT2).then(|| pattern.regex().to_string());
         Pretokenizer { steps: vec![Step::Known(pattern, spelling)], prefix_space: false }
     }
 
@@ -74,6 +76,15 @@ impl Pretokenizer {
     pub fn pattern(&self) -> Option<Pattern> {
         match self.steps.as_slice() {
             [Step::Known(pattern, _)] => Some(*pattern),
+            _ => None,
+        }
+    }
+
+    /// The scanner that does all steps at once, if there is one.
+    pub fn scanner(&self) -> Option<Scanner> {
+        match self.steps.as_slice() {
+            [Step::Known(pattern, _)] => Scanner::new(*pattern),
+            [Step::Digits { individual: true }, Step::Known(GPT2, _)] => Scanner::new(Pattern::Gpt2 { digits: true }),
             _ => None,
         }
     }
@@ -152,7 +163,7 @@ mod tests {
 
     #[test]
     fn steps_cut_the_pieces_of_the_steps_before() {
-        let steps = vec![Step::Digits { individual: true }, Step::Known(Pattern::Gpt2, None)];
+        let steps = vec![Step::Digits { individual: true }, Step::Known(GPT2, None)];
         let splitter = Pretokenizer { steps, prefix_space: false };
         assert_eq!(pieces(&splitter, "in 1984, I"), ["in", " ", "1", "9", "8", "4", ",", " I"]);
         assert_eq!(splitter.pattern(), None);

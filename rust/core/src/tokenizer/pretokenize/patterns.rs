@@ -10,7 +10,10 @@ use super::unicode::{CASELESS, LETTER, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// GPT-2, GPT-3 (`r50k`, `p50k`) and everything `ByteLevel` with `use_regex`.
-    Gpt2,
+    Gpt2 {
+        /// Whether every digit is cut out before (`Digits` with `individual_digits`), as in SmolLM and StarCoder.
+        digits: bool,
+    },
     /// GPT-4 (`cl100k`) and its many children.
     Gpt4 {
         /// How many digits a piece may have: 3 in GPT-4 and Llama 3, 1 in Qwen, 2 in nanochat.
@@ -26,6 +29,8 @@ pub enum Pattern {
     Words,
 }
 
+/// GPT-2's own.
+pub const GPT2: Pattern = Pattern::Gpt2 { digits: false };
 /// cl100k as tiktoken has it.
 pub const GPT4: Pattern = Pattern::Gpt4 { digits: 3, trailing: true };
 
@@ -42,13 +47,13 @@ pub const WORDS_REGEX: &str = r"[\p{L}\p{M}\p{N}_]+|[\s\S]";
 
 /// Spellings of known patterns: ours first, then tiktoken's and those found in published `tokenizer.json` files.
 const SPELLINGS: &[(&str, Pattern)] = &[
-    (GPT2_REGEX, Pattern::Gpt2),
+    (GPT2_REGEX, GPT2),
     (GPT4_REGEX, GPT4),
     (O200K_REGEX, Pattern::O200k),
     (CHARS_REGEX, Pattern::Chars),
     (WORDS_REGEX, Pattern::Words),
-    (r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pattern::Gpt2),
-    (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pattern::Gpt2),
+    (r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", GPT2),
+    (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", GPT2),
     (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         Pattern::Gpt4 { digits: 3, trailing: false },
@@ -73,7 +78,7 @@ impl Pattern {
     /// without tiktoken's "_base".
     pub fn from_name(name: &str) -> Option<Pattern> {
         match name.trim_end_matches("_base") {
-            "gpt2" | "r50k" | "p50k" => Some(Pattern::Gpt2),
+            "gpt2" | "r50k" | "p50k" => Some(GPT2),
             "gpt4" | "cl100k" => Some(GPT4),
             "o200k" | "gpt4o" => Some(Pattern::O200k),
             _ => None,
@@ -88,7 +93,7 @@ impl Pattern {
     /// The public name, for patterns that have one.
     pub fn name(self) -> Option<&'static str> {
         match self {
-            Pattern::Gpt2 => Some("gpt2"),
+            GPT2 => Some("gpt2"),
             GPT4 => Some("gpt4"),
             Pattern::O200k => Some("o200k"),
             _ => None,
@@ -96,14 +101,25 @@ impl Pattern {
     }
 
     /// Calls `emit` with every piece of `text`, in order, until it fails.
-    pub fn for_each<'t, E>(self, text: &'t str, emit: impl FnMut(&'t str) -> Result<(), E>) -> Result<(), E> {
-        // One loop for each pattern, so that its function is inlined.
+    pub fn for_each<'t, E>(self, text: &'t str, mut emit: impl FnMut(&'t str) -> Result<(), E>) -> Result<(), E> {
+        let scanner = Text::new(text);
+        let mut at = 0;
+        while at < text.len() {
+            let end = self.end_of_piece(&scanner, at);
+            emit(&text[at..end])?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Where the piece that begins at `at` ends.
+    pub fn end_of_piece(self, text: &Text<'_>, at: usize) -> usize {
         match self {
-            Pattern::Gpt2 => scan(text, gpt2, emit),
-            Pattern::Gpt4 { digits, trailing } => scan(text, |t, at| gpt4(t, at, digits, trailing), emit),
-            Pattern::O200k => scan(text, o200k, emit),
-            Pattern::Chars => scan(text, |t, at| at + t.look(at).1, emit),
-            Pattern::Words => scan(text, words, emit),
+            Pattern::Gpt2 { digits } => gpt2(text, at, digits),
+            Pattern::Gpt4 { digits, trailing } => gpt4(text, at, digits, trailing),
+            Pattern::O200k => o200k(text, at),
+            Pattern::Chars => at + text.look(at).1,
+            Pattern::Words => words(text, at),
         }
     }
 
@@ -133,25 +149,11 @@ impl Pattern {
     }
 }
 
-#[inline]
-fn scan<'t, E>(
-    text: &'t str,
-    end_of_piece: impl Fn(&Text<'t>, usize) -> usize,
-    mut emit: impl FnMut(&'t str) -> Result<(), E>,
-) -> Result<(), E> {
-    let scanner = Text::new(text);
-    let mut at = 0;
-    while at < text.len() {
-        let end = end_of_piece(&scanner, at);
-        emit(&text[at..end])?;
-        at = end;
-    }
-    Ok(())
-}
-
 /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+///
+/// With `digits`, numbers are cut out one by one before: each is a piece, and a text ends where one begins.
 #[inline]
-fn gpt2(t: &Text<'_>, at: usize) -> usize {
+fn gpt2(t: &Text<'_>, at: usize, digits: bool) -> usize {
     let byte = t.byte(at);
     if byte == b'\''
         && let Some(end) = t.contraction(at, false)
@@ -162,6 +164,8 @@ fn gpt2(t: &Text<'_>, at: usize) -> usize {
     let (class, len) = t.look(start);
     if class & LETTER != 0 {
         t.run(start + len, LETTER)
+    } else if class & NUMBER != 0 && digits {
+        if start > at { start } else { start + len }
     } else if class & NUMBER != 0 {
         t.run(start + len, NUMBER)
     } else if class & (MARK | OTHER) != 0 {
@@ -169,7 +173,8 @@ fn gpt2(t: &Text<'_>, at: usize) -> usize {
     } else {
         // All of it at the end of the text; else all but the last, which may belong to what follows.
         let spaces = t.spaces(at);
-        if spaces.end == t.end() || spaces.last == at { spaces.end } else { spaces.last }
+        let at_end = spaces.end == t.end() || (digits && t.look(spaces.end).0 & NUMBER != 0);
+        if at_end || spaces.last == at { spaces.end } else { spaces.last }
     }
 }
 
@@ -295,4 +300,4 @@ fn run_of_bytes(t: &Text<'_>, mut at: usize, bytes: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::tokenizer::files::read;
 use crate::tokenizer::files::vocab_merges::{Listed, bad_merge, build, parse_merge};
 use crate::tokenizer::pretokenize::general::General;
-use crate::tokenizer::pretokenize::patterns::Pattern;
+use crate::tokenizer::pretokenize::patterns::{GPT2, Pattern};
 use crate::tokenizer::pretokenize::{Pretokenizer, Step};
 use crate::tokenizer::special::Specials;
 use crate::tokenizer::vocab::Vocab;
@@ -258,10 +258,10 @@ fn words(
             Error::tokenizer(place, format!("unk_token {name:?} has no id"), "add it to the vocabulary")
         })?),
     };
-    let known: FxHashSet<&(String, u32)> = listed.iter().collect();
-    let extra: Vec<_> = specials.iter().chain(&added).filter(|token| !known.contains(token)).cloned().collect();
-    let entries = listed.into_iter().chain(extra).map(|(token, id)| (token.into_bytes(), id));
-    let vocab = Vocab::new(entries, place)?;
+    let named: Vec<_> = specials.iter().chain(&added).cloned().collect();
+    let known: FxHashSet<&(String, u32)> = named.iter().collect();
+    let listed: Vec<_> = listed.into_iter().filter(|token| !known.contains(token)).collect();
+    let vocab = Vocab::new(&listed, &named, place)?;
     let level = if split.pattern() == Some(Pattern::Chars) { Level::Char } else { Level::Word };
     let (model, specials) = (Model::Entries { unk }, Specials::new(specials));
     Ok(Tokenizer::new(Parts { level, split, vocab, model, specials, added }))
@@ -300,7 +300,7 @@ fn read_split(value: &Value, place: &str) -> Result<(Pretokenizer, bool)> {
                 }
                 split.prefix_space = prefix;
                 if regex {
-                    split.steps.push(Step::Known(Pattern::Gpt2, None));
+                    split.steps.push(Step::Known(GPT2, None));
                 }
                 byte_level = true;
             }

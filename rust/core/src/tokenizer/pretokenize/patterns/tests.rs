@@ -7,7 +7,7 @@ use proptest::prelude::*;
 const TIKTOKEN_GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s";
 const TIKTOKEN_GPT4: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
 
-fn scanned(pattern: Pattern, text: &str) -> Vec<&str> {
+pub(in super::super) fn scanned(pattern: Pattern, text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     pattern
         .for_each(text, |piece| {
@@ -24,12 +24,12 @@ fn matched<'t>(regex: &Regex, text: &'t str) -> Vec<&'t str> {
 
 /// All spellings with the pattern they should equal, tiktoken's own included.
 fn spellings() -> Vec<(Regex, Pattern)> {
-    let tiktokens = [(TIKTOKEN_GPT2, Pattern::Gpt2), (TIKTOKEN_GPT4, GPT4)];
+    let tiktokens = [(TIKTOKEN_GPT2, GPT2), (TIKTOKEN_GPT4, GPT4)];
     SPELLINGS.iter().chain(&tiktokens).map(|(regex, pattern)| (Regex::new(regex).unwrap(), *pattern)).collect()
 }
 
 /// Text that lives on the borders of the patterns' classes.
-fn border_text() -> impl Strategy<Value = String> {
+pub(in super::super) fn border_text() -> impl Strategy<Value = String> {
     let atoms = prop::sample::select(vec![
         "a",
         "b",
@@ -121,7 +121,7 @@ fn every_pattern_has_one_spelling_that_names_it() {
 
 #[test]
 fn pieces_of_an_english_sentence() {
-    assert_eq!(scanned(Pattern::Gpt2, "I'll  be 123 !?\n x"), ["I", "'ll", " ", " be", " 123", " !?", "\n", " x"]);
+    assert_eq!(scanned(GPT2, "I'll  be 123 !?\n x"), ["I", "'ll", " ", " be", " 123", " !?", "\n", " x"]);
     assert_eq!(scanned(GPT4, "I'LL be 12345\n\n  x"), ["I", "'LL", " be", " ", "123", "45", "\n\n", " ", " x"]);
     assert_eq!(scanned(Pattern::O200k, "HelloWorld isn't"), ["Hello", "World", " isn't"]);
     assert_eq!(scanned(Pattern::Words, "don't  stop_1!"), ["don", "'", "t", " ", " ", "stop_1", "!"]);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub const BUDGET: usize = LARGEST * (size_of::<Place>() + WORDS_A_PLACE * size_of::<u32>());
 
 /// Places of the first and of the largest table; each table has four times those of the one before.
-const SMALLEST: usize = 1 << 14;
+const SMALLEST: usize = 1 << 16;
 const LARGEST: usize = 1 << 20;
 
 /// Longest piece that is kept.
@@ -39,8 +39,8 @@ const ELSEWHERE: u32 = u32::MAX;
 /// ids there are.
 type Place = [AtomicU64; 4];
 
-/// Words of eight bytes in a cache line.
-const LINE: usize = 8;
+/// Words of eight bytes in a large page, which begins a cache line.
+const HUGE: usize = (2 << 20) / 8;
 
 /// What a place says.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl Found {
 
 /// A table of one size.
 pub struct Table {
-    /// The places, from `first` on, which begins a cache line.
+    /// The places, from `first` on, which begins a large page.
     memory: Box<[AtomicU64]>,
     first: usize,
     places: usize,
@@ -78,12 +78,12 @@ pub struct Table {
 impl Table {
     fn new(places: usize) -> Self {
         // Zeros that the system gives untouched, so that they can be in large pages: not of a type that is aligned.
-        let mut memory: Box<[AtomicU64]> = bytemuck::zeroed_slice_box(places * 4 + LINE);
+        let mut memory: Box<[AtomicU64]> = bytemuck::zeroed_slice_box(places * 4 + HUGE);
         prefer_huge(&mut memory);
-        let misplaced = memory.as_ptr().addr() % (LINE * 8) / 8;
+        let misplaced = memory.as_ptr().addr() % (HUGE * 8) / 8;
         Table {
             memory,
-            first: (LINE - misplaced) % LINE,
+            first: (HUGE - misplaced) % HUGE,
             places,
             words: bytemuck::zeroed_slice_box(places * WORDS_A_PLACE),
             used_places: AtomicUsize::new(0),

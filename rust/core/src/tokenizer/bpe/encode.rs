@@ -7,7 +7,6 @@
 use super::cache::{Cache, Table};
 use super::key::Key;
 use super::merge::{Rule, Scratch, merge_key};
-use super::pair;
 use super::pairs::Pairs;
 use crate::error::{Error, Result};
 use crate::tokenizer::pretokenize::window::{BATCH, Ends, Scanner, WINDOW};
@@ -217,7 +216,7 @@ impl<'a> Encoder<'a> {
             self.ids.push(id);
             return Ok(());
         }
-        if let (Rule::Ranks(None), Some(key)) = (rule, key) {
+        if let (Rule::Ranks(None), Some(key), false) = (rule, key, piece.is_empty()) {
             merge_key(key, piece.len(), self.vocab.tokens(), bytes, &mut self.ids);
             return Ok(());
         }

@@ -55,6 +55,12 @@ impl Key {
         Key { low: bytes as u64 & low, high: (bytes >> 64) as u64 & high | ((end - start) as u64) << 56 }
     }
 
+    /// The bytes at `at` and behind it.
+    #[inline(always)]
+    pub fn two(self, at: usize) -> u16 {
+        ((u128::from(self.low) | u128::from(self.high) << 64) >> (8 * at)) as u16
+    }
+
     /// A well mixed number; its upper half is the better one.
     #[inline(always)]
     pub fn hash(self) -> u64 {

@@ -56,7 +56,12 @@ struct Ranked<'a> {
 impl Merges for Ranked<'_> {
     #[inline(always)]
     fn merge(&self, pair: Neighbours) -> Merge {
-        match self.tokens.get(&self.piece[pair.start..pair.end]) {
+        let (rest, len) = (&self.piece[pair.start..], pair.end - pair.start);
+        let token = match rest.first_chunk() {
+            Some(chunk) if len <= Key::MOST => self.tokens.short(Key::front(chunk, len)),
+            _ => self.tokens.get(&rest[..len]),
+        };
+        match token {
             Some(id) => Merge { rank: self.ranks.map_or(id, |ranks| ranks[id as usize]), id },
             None => Merge::NONE,
         }
@@ -191,50 +196,52 @@ impl Scratch {
     }
 }
 
-/// Merges a piece of up to [`Key::MOST`] bytes whose single bytes are `bytes`, by ranks that are ids: what [`Scratch`]
-/// does, within registers and two cache lines.
+/// Merges a piece of `len` bytes, up to [`Key::MOST`], whose single bytes are `bytes`, by ranks that are ids: what
+/// [`Scratch`] does, within registers and two cache lines.
+///
+/// A symbol is known by where it begins: a bit of `alive`, and its place in `ids` and `ranks`.
 pub fn merge_key(key: Key, len: usize, tokens: &Tokens, bytes: &[u32; 256], out: &mut Vec<u32>) {
-    let mut starts = [0u8; 17];
-    let mut ids = [0u32; 16];
+    let mut ids = [NONE; 16];
     let mut ranks = [NONE; 16];
     for at in 0..len {
-        let byte = if at < 8 { key.low >> (8 * at) } else { key.high >> (8 * (at - 8)) } as u8;
-        ids[at] = bytes[usize::from(byte)];
-        starts[at + 1] = at as u8 + 1;
+        let two = key.two(at);
+        ids[at & 15] = bytes[usize::from(two as u8)];
+        ranks[at & 15] = tokens.two(two).unwrap_or(NONE);
     }
-    let rank = |starts: &[u8; 17], at: usize| {
-        tokens.short(key.part(usize::from(starts[at]), usize::from(starts[at + 2]))).unwrap_or(NONE)
-    };
-    let mut count = len;
-    for at in 0..len.saturating_sub(1) {
-        ranks[at] = rank(&starts, at);
-    }
-    while count > 1 {
+    ranks[(len - 1) & 15] = NONE;
+    let mut alive = (1u32 << len) - 1;
+    // The end of the symbol that begins at `at`.
+    let end = |alive: u32, at: usize| ((alive | 1 << len) & (!1 << at)).trailing_zeros() as usize;
+    loop {
         let mut best = (NONE, 0);
-        for (at, &rank) in ranks[..count - 1].iter().enumerate() {
-            if rank < best.0 {
-                best = (rank, at);
+        let mut rest = alive;
+        while rest != 0 {
+            let at = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if ranks[at & 15] < best.0 {
+                best = (ranks[at & 15], at);
             }
         }
         let (id, at) = best;
         if id == NONE {
             break;
         }
-        ids[at] = id;
-        for i in at + 1..count - 1 {
-            ids[i] = ids[i + 1];
-            ranks[i] = ranks[i + 1];
-            starts[i] = starts[i + 1];
-        }
-        starts[count - 1] = starts[count];
-        count -= 1;
-        ranks[count - 1] = NONE;
-        if at + 1 < count {
-            ranks[at] = rank(&starts, at);
-        }
-        if at > 0 {
-            ranks[at - 1] = rank(&starts, at - 1);
+        let right = end(alive, at);
+        alive &= !(1 << right);
+        ids[at & 15] = id;
+        let next = end(alive, at);
+        ranks[at & 15] = match next < len {
+            true => tokens.short(key.part(at, end(alive, next))).unwrap_or(NONE),
+            false => NONE,
+        };
+        let before = alive & ((1 << at) - 1);
+        if before != 0 {
+            let left = 31 - before.leading_zeros() as usize;
+            ranks[left & 15] = tokens.short(key.part(left, next)).unwrap_or(NONE);
         }
     }
-    out.extend_from_slice(&ids[..count]);
+    while alive != 0 {
+        out.push(ids[alive.trailing_zeros() as usize & 15]);
+        alive &= alive - 1;
+    }
 }

@@ -12,6 +12,11 @@ const AHEAD: usize = 16;
 /// Tokens by their bytes.
 #[derive(Debug, Default)]
 pub struct Tokens {
+    /// Tokens of two bytes, by these as a number: where every merge begins. One more than the id, 0 for none.
+    two: Box<[u32]>,
+    /// A byte for each place of `short`, 0 where it is free: most of what is looked up is not there, and this is small
+    /// enough to tell so from a near cache.
+    tags: Box<[u8]>,
     /// Tokens of up to [`Key::MOST`] bytes: open addressing with linear steps, at most half full.
     short: Box<[Place]>,
     /// How far a hash is shifted to give a place.
@@ -20,7 +25,7 @@ pub struct Tokens {
     longest: usize,
 }
 
-/// A token of up to [`Key::MOST`] bytes; a length of zero marks a free place.
+/// A token of up to [`Key::MOST`] bytes.
 #[derive(Clone, Copy, Debug, Zeroable)]
 struct Place {
     key: Key,
@@ -33,12 +38,20 @@ impl Tokens {
         let places = (2 * tokens.len()).next_power_of_two().max(2);
         let mut short: Box<[Place]> = bytemuck::zeroed_slice_box(places);
         prefer_huge(&mut short);
-        let mut table = Tokens { short, shift: 64 - places.trailing_zeros(), long: FxHashMap::default(), longest: 0 };
+        let mut table = Tokens {
+            two: bytemuck::zeroed_slice_box(1 << 16),
+            tags: bytemuck::zeroed_slice_box(places),
+            short,
+            shift: 64 - places.trailing_zeros(),
+            long: FxHashMap::default(),
+            longest: 0,
+        };
         let mut lookahead = tokens.iter().skip(AHEAD);
         for (at, (bytes, id)) in tokens.iter().enumerate() {
             // Places are far apart in memory: a table of a vocabulary waits for nothing else.
             if let Some(key) = lookahead.next().and_then(|(bytes, _)| Key::of(bytes.as_ref())) {
-                prefetch_line(table.short.as_ptr().wrapping_add(table.place(key)));
+                let place = (key.hash() >> table.shift) as usize;
+                prefetch_line(table.short.as_ptr().wrapping_add(place));
             }
             if let Some(known) = table.insert(bytes.as_ref(), *id) {
                 let first = tokens.iter().position(|(_, id)| *id == known);
@@ -46,11 +59,6 @@ impl Tokens {
             }
         }
         Ok(table)
-    }
-
-    #[inline(always)]
-    fn place(&self, key: Key) -> usize {
-        (key.hash() >> self.shift) as usize
     }
 
     /// Adds a token; one that has the same bytes already stays, and is returned.
@@ -62,36 +70,55 @@ impl Tokens {
         if bytes.is_empty() {
             return None;
         }
-        let mask = self.short.len() - 1;
-        let mut at = self.place(key);
-        loop {
-            let place = &mut self.short[at & mask];
+        if let &[first, second] = bytes
+            && let Some(two) = self.two.get_mut(usize::from(u16::from_le_bytes([first, second])))
+        {
+            *two = id.wrapping_add(1);
+        }
+        let (hash, mask) = (key.hash(), self.short.len() - 1);
+        let mut at = (hash >> self.shift) as usize;
+        while self.tags[at & mask] != 0 {
+            let place = &self.short[at & mask];
             if place.key == key {
                 return Some(place.id);
             }
-            if place.key.high == 0 {
-                *place = Place { key, id };
+            at += 1;
+        }
+        self.tags[at & mask] = tag(hash);
+        self.short[at & mask] = Place { key, id };
+        None
+    }
+
+    /// The token of two bytes.
+    #[inline(always)]
+    pub fn two(&self, bytes: u16) -> Option<u32> {
+        self.two.get(usize::from(bytes))?.checked_sub(1)
+    }
+
+    /// The token of a short string.
+    #[inline(always)]
+    pub fn short(&self, key: Key) -> Option<u32> {
+        let (hash, mask) = (key.hash(), self.tags.len().wrapping_sub(1));
+        let wanted = tag(hash);
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            let found = *self.tags.get(at & mask)?;
+            if found == wanted && self.short[at & mask].key == key {
+                return Some(self.short[at & mask].id);
+            }
+            if found == 0 {
                 return None;
             }
             at += 1;
         }
     }
 
-    /// The token of a short string.
+    /// Fetches what looking up `key` will need.
     #[inline(always)]
-    pub fn short(&self, key: Key) -> Option<u32> {
-        let mask = self.short.len().wrapping_sub(1);
-        let mut at = self.place(key);
-        loop {
-            let &Place { key: found, id } = self.short.get(at & mask)?;
-            if found.high == 0 {
-                return None;
-            }
-            if found == key {
-                return Some(id);
-            }
-            at += 1;
-        }
+    pub fn prefetch(&self, key: Key) {
+        let at = (key.hash() >> self.shift) as usize;
+        prefetch_line(self.tags.as_ptr().wrapping_add(at));
+        prefetch_line(self.short.as_ptr().wrapping_add(at));
     }
 
     /// The token of a string of any length.
@@ -103,6 +130,12 @@ impl Tokens {
             None => self.long.get(bytes).copied(),
         }
     }
+}
+
+/// A byte of a hash that places do not depend on; never 0.
+#[inline(always)]
+fn tag(hash: u64) -> u8 {
+    hash as u8 | 1
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use super::super::pair;
 use super::*;
 use proptest::prelude::*;
 

@@ -10,11 +10,14 @@
 //!
 //! The pool is replaced when its size is changed and after a `fork`, whose child inherits no threads.
 
+mod concat;
 mod team;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Arc, Mutex, RwLock};
 use team::Team;
+
+pub use concat::concat;
 
 /// The pool with the process that built it and its size.
 struct Pool {

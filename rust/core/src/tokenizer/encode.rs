@@ -9,12 +9,13 @@ use crate::pages::prefer_huge;
 use crate::parallel;
 use crate::progress::{self, Listener};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Bytes that one thread encodes before the next hand-out.
 const TASK: usize = 1 << 17;
 
 /// Tasks between two looks at the listener.
-const WAVE: usize = 64;
+const WAVE: usize = 128;
 
 /// What a call says about special tokens and unknown text.
 #[derive(Clone, Copy, Debug)]
@@ -42,21 +43,20 @@ impl Tokenizer {
     /// The ids of `text`. `listener` hears the bytes done while a long text is encoded.
     pub fn encode(&self, text: &str, options: EncodeOptions<'_>, listener: &mut Listener<'_>) -> Result<Vec<u32>> {
         let matcher = self.matcher(text, options)?;
-        let mut ids = room_for(text);
-        if text.len() <= 2 * TASK || parallel::num_threads() == 1 {
-            let mut job = Job::new(self, options.unknown, &mut ids);
-            matcher.split(text, &mut job, |job, part| job.segment(part, 0), |job, id| job.ids.push(id))?;
+        let mut ids = room_for(text.len());
+        if text.len() <= 2 * TASK {
+            Job::new(self, options.unknown, &mut ids).text(text, &matcher)?;
             return Ok(ids);
         }
         let tasks = self.tasks(text, &matcher)?;
         let mut done = 0;
         for wave in tasks.chunks(WAVE) {
             progress::report(listener, done, text.len() as u64)?;
-            for part in parallel::collect(wave.len(), |i| self.run(&wave[i], options.unknown)) {
-                ids.append(&mut part?);
-            }
+            let encoded = parallel::concat(&mut ids, wave.len(), |i, ids| self.run(&wave[i], options.unknown, ids));
+            encoded.into_iter().collect::<Result<()>>()?;
             done += wave.iter().map(|t| t.text.len() as u64).sum::<u64>();
         }
+        ids.shrink_to_fit();
         Ok(ids)
     }
 
@@ -67,25 +67,41 @@ impl Tokenizer {
         options: EncodeOptions<'_>,
         listener: &mut Listener<'_>,
     ) -> Result<(Vec<u32>, Vec<u64>)> {
-        let total: u64 = texts.iter().map(|t| t.len() as u64).sum();
+        let total = texts.iter().map(|t| t.len()).sum();
         let groups = group(texts);
-        let (mut ids, mut offsets, mut done) = (Vec::new(), Vec::with_capacity(texts.len() + 1), 0);
+        let (mut ids, mut offsets, mut done) = (room_for(total), Vec::with_capacity(texts.len() + 1), 0);
         offsets.push(0);
         for wave in groups.chunks(WAVE) {
-            progress::report(listener, done, total)?;
-            let encoded = parallel::collect(wave.len(), |i| -> Result<Vec<Vec<u32>>> {
-                let texts = &texts[wave[i].clone()];
-                texts.iter().map(|text| self.encode(text, options, &mut progress::ignore)).collect()
-            });
-            for (group, encoded) in wave.iter().zip(encoded) {
-                for (text, mut row) in group.clone().zip(encoded.map_err(|e| in_text(e, group.clone()))?) {
-                    ids.append(&mut row);
-                    offsets.push(ids.len() as u64);
-                    done += texts[text].len() as u64;
-                }
+            progress::report(listener, done, total as u64)?;
+            let lengths = parallel::concat(&mut ids, wave.len(), |i, ids| self.rows(texts, wave[i].clone(), options, ids));
+            let mut end = offsets.last().copied().unwrap_or_default();
+            for length in lengths.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+                end += length as u64;
+                offsets.push(end);
             }
+            done += wave.iter().flat_map(|group| &texts[group.clone()]).map(|text| text.len() as u64).sum::<u64>();
         }
+        ids.shrink_to_fit();
         Ok((ids, offsets))
+    }
+
+    /// Appends the ids of some of `texts`; gives how many each has.
+    fn rows(
+        &self,
+        texts: &[&str],
+        group: Range<usize>,
+        options: EncodeOptions<'_>,
+        ids: &mut Vec<u32>,
+    ) -> Result<Vec<usize>> {
+        let mut job = Job::new(self, options.unknown, ids);
+        let mut lengths = Vec::with_capacity(group.len());
+        for at in group {
+            let before = job.ids.len();
+            let matcher = self.matcher(texts[at], options).map_err(|e| in_text(e, at))?;
+            job.text(texts[at], &matcher).map_err(|e| in_text(e, at))?;
+            lengths.push(job.ids.len() - before);
+        }
+        Ok(lengths)
     }
 
     /// Special tokens to look for in `text`: those allowed, and those that are found in every text.
@@ -135,18 +151,13 @@ impl Tokenizer {
         text.len()
     }
 
-    fn run(&self, task: &Task<'_>, unknown: OnInvalid) -> Result<Vec<u32>> {
+    fn run(&self, task: &Task<'_>, unknown: OnInvalid, ids: &mut Vec<u32>) -> Result<()> {
         if let Some(id) = task.special {
-            return Ok(vec![id]);
+            ids.push(id);
+            return Ok(());
         }
-        let mut ids = room_for(task.text);
-        let mut job = Job::new(self, unknown, &mut ids);
-        if task.first {
-            job.segment(task.text, task.at)?
-        } else {
-            job.pieces(task.text, task.at)?
-        }
-        Ok(ids)
+        let mut job = Job::new(self, unknown, ids);
+        if task.first { job.segment(task.text, task.at) } else { job.pieces(task.text, task.at) }
     }
 }
 
@@ -175,6 +186,11 @@ impl<'a> Job<'a> {
             Model::Entries { .. } => None,
         };
         Job { tokenizer, ids, encoder, unknown }
+    }
+
+    /// Encodes a text with the special tokens that `matcher` finds.
+    fn text(&mut self, text: &str, matcher: &Matcher) -> Result<()> {
+        matcher.split(text, self, |job, part| job.segment(part, offset(text, part)), |job, id| job.ids.push(id))
     }
 
     /// Encodes a stretch between special tokens.
@@ -215,11 +231,15 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Room for the ids that a text usually has. Much of it is in large pages: clearing small ones would take a fifth of the
-/// time that encoding takes.
-fn room_for(text: &str) -> Vec<u32> {
-    let mut ids = Vec::with_capacity(text.len() / 2 + 8);
-    prefer_huge(ids.spare_capacity_mut());
+/// Room for the ids of a text of that many bytes: for each byte one, where threads write to places that cannot move, else
+/// what there usually is. Memory that is not used is not taken. It is in large pages: clearing small ones would take a
+/// fifth of the time that encoding takes.
+fn room_for(bytes: usize) -> Vec<u32> {
+    let mut ids = Vec::new();
+    let wanted = if bytes > 2 * TASK && parallel::num_threads() > 1 { bytes } else { bytes / 2 };
+    if ids.try_reserve_exact(wanted + 8).is_ok() {
+        prefer_huge(ids.spare_capacity_mut());
+    }
     ids
 }
 
@@ -231,23 +251,18 @@ fn unknown_piece(piece: &str, at: usize) -> Error {
     )
 }
 
-/// Adds to an error which texts of a batch it came from.
-fn in_text(error: Error, group: std::ops::Range<usize>) -> Error {
+/// Adds to an error which text of a batch it came from.
+fn in_text(error: Error, at: usize) -> Error {
     match error {
         Error::Tokenizer { place, problem, remedy } => {
-            let which = if group.len() == 1 {
-                format!("texts[{}]", group.start)
-            } else {
-                format!("texts[{}..{}]", group.start, group.end)
-            };
-            Error::Tokenizer { place: format!("{which}, {place}"), problem, remedy }
+            Error::Tokenizer { place: format!("texts[{at}], {place}"), problem, remedy }
         }
         other => other,
     }
 }
 
 /// Ranges of texts of about [`TASK`] bytes.
-fn group(texts: &[&str]) -> Vec<std::ops::Range<usize>> {
+fn group(texts: &[&str]) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let (mut start, mut size) = (0, 0);
     for (i, text) in texts.iter().enumerate() {

@@ -5,7 +5,7 @@
 //! text. Where two begin at the same place the longer one is meant.
 
 use crate::error::{Error, Result};
-use rustc_hash::FxHashMap;
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 use std::borrow::Cow;
 
 /// Special tokens by name.
@@ -80,42 +80,29 @@ impl Specials {
 /// Finds the leftmost, then longest, of a set of strings.
 #[derive(Debug, Default, Clone)]
 pub struct Matcher {
-    ids: FxHashMap<String, u32>,
-    /// Lengths that occur, by the first byte, longest first.
-    lengths: FxHashMap<u8, Vec<usize>>,
+    names: Vec<(String, u32)>,
+    /// `None` where there is nothing to find.
+    automaton: Option<AhoCorasick>,
     longest: usize,
 }
 
 impl Matcher {
     /// A matcher of these strings and their ids; empty strings match nothing.
     pub fn new(names: impl IntoIterator<Item = (String, u32)>) -> Self {
-        let mut matcher = Matcher::default();
-        for (name, id) in names {
-            let Some(&first) = name.as_bytes().first() else { continue };
-            let lengths = matcher.lengths.entry(first).or_default();
-            if !lengths.contains(&name.len()) {
-                lengths.push(name.len());
-                lengths.sort_unstable_by(|a, b| b.cmp(a));
-            }
-            matcher.longest = matcher.longest.max(name.len());
-            matcher.ids.insert(name, id);
-        }
-        matcher
-    }
-
-    /// Whether there is nothing to find.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        let names: Vec<_> = names.into_iter().filter(|(name, _)| !name.is_empty()).collect();
+        let longest = names.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let automaton = (!names.is_empty()).then(|| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(names.iter().map(|(name, _)| name))
+                .expect("names of tokens are far from four billion states")
+        });
+        Matcher { names, automaton, longest }
     }
 
     /// The same with more strings.
     pub fn with(self, more: &[(String, u32)]) -> Matcher {
-        if more.is_empty() { self } else { Matcher::new(self.names().chain(more.iter().cloned())) }
-    }
-
-    /// The strings and their ids, in no particular order.
-    pub fn names(&self) -> impl Iterator<Item = (String, u32)> + '_ {
-        self.ids.iter().map(|(name, id)| (name.clone(), *id))
+        if more.is_empty() { self } else { Matcher::new(self.names.into_iter().chain(more.iter().cloned())) }
     }
 
     /// The length of the longest string.
@@ -125,30 +112,8 @@ impl Matcher {
 
     /// The first match at or after `from`: its start, text and id.
     pub fn find<'t>(&self, text: &'t str, from: usize) -> Option<(usize, &'t str, u32)> {
-        if self.is_empty() {
-            return None;
-        }
-        let mut first = [false; 256];
-        self.lengths.keys().for_each(|&byte| first[usize::from(byte)] = true);
-        let bytes = text.as_bytes();
-        let mut at = from;
-        while at < bytes.len() {
-            if first[usize::from(bytes[at])]
-                && let Some((found, id)) = self.at(text, at)
-            {
-                return Some((at, found, id));
-            }
-            at += 1;
-        }
-        None
-    }
-
-    fn at<'t>(&self, text: &'t str, at: usize) -> Option<(&'t str, u32)> {
-        let lengths = self.lengths.get(&text.as_bytes()[at])?;
-        lengths.iter().find_map(|&len| {
-            let candidate = text.get(at..at + len)?;
-            self.ids.get(candidate).map(|&id| (candidate, id))
-        })
+        let found = self.automaton.as_ref()?.find(Input::new(text).range(from..))?;
+        Some((found.start(), &text[found.range()], self.names[found.pattern().as_usize()].1))
     }
 
     /// Cuts `text` at every match: calls `ordinary` for the stretches between and `special` for the matches.

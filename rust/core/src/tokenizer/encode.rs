@@ -73,7 +73,8 @@ impl Tokenizer {
         offsets.push(0);
         for wave in groups.chunks(WAVE) {
             progress::report(listener, done, total as u64)?;
-            let lengths = parallel::concat(&mut ids, wave.len(), |i, ids| self.rows(texts, wave[i].clone(), options, ids));
+            let lengths =
+                parallel::concat(&mut ids, wave.len(), |i, ids| self.rows(texts, wave[i].clone(), options, ids));
             let mut end = offsets.last().copied().unwrap_or_default();
             for length in lengths.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
                 end += length as u64;

@@ -171,7 +171,8 @@ fn subwords(
     let specials = number(&options.special_tokens, entries.len() as u32);
     let entries: Vec<_> = entries.into_iter().zip(0..).collect();
     let vocab = Vocab::new(&entries, &specials, "corpus")?;
-    let listed: Vec<_> = merges.into_iter().zip(BYTES..).map(|((left, right), made)| (pair(left, right), made)).collect();
+    let listed: Vec<_> =
+        merges.into_iter().zip(BYTES..).map(|((left, right), made)| (pair(left, right), made)).collect();
     let bpe = Bpe::new(&listed, &vocab, false);
     Ok(Tokenizer::new(Parts {
         level: Level::Subword,

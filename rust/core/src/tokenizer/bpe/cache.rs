@@ -104,27 +104,9 @@ impl Table {
         (hash >> 32) as usize & (self.places - 2)
     }
 
-    /// The line where the search for `key` begins. It is fetched ahead of its use.
-    #[inline(always)]
-    pub fn line(&self, key: Key) -> u32 {
-        let line = self.first + 4 * self.begin(key.hash());
-        prefetch_line(self.memory.as_ptr().wrapping_add(line));
-        line as u32
-    }
-
-    /// The piece of `key`, if it is in that line.
-    #[inline(always)]
-    pub fn first(&self, key: Key, line: u32) -> Option<Found> {
-        let [low, high, a, b, other_low, other_high, c, d] = self.memory.get(line as usize..)?.first_chunk()?;
-        let is = |low: &AtomicU64, high: &AtomicU64| {
-            (high.load(Ordering::Acquire) == key.high) & (low.load(Ordering::Relaxed) == key.low)
-        };
-        let (in_first, in_second) = (is(low, high), is(other_low, other_high));
-        if !(in_first | in_second) {
-            return None;
-        }
-        let (a, b) = if in_second { (c, d) } else { (a, b) };
-        Some(Found { ids: [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)] })
+    /// The lines that searches begin at.
+    pub fn lines(&self) -> Lines<'_> {
+        Lines { memory: &self.memory[self.first..][..4 * self.places], mask: self.places - 2 }
     }
 
     /// The piece of `key`, wherever it is.
@@ -146,7 +128,7 @@ impl Table {
         let Some(found) = self.find(key) else { return false };
         match found.count() {
             Some(count) => out.extend_from_slice(&found.words()[..count]),
-            None => self.read(found, 0, out),
+            None => out.extend(self.elsewhere(found, 0)),
         }
         true
     }
@@ -161,16 +143,17 @@ impl Table {
         let same = shape >> 16 == piece.len() as u32
             && piece.chunks(4).zip(&self.words[start as usize..]).all(|(c, w)| w.load(Ordering::Relaxed) == word(c));
         if same {
-            self.read(found, piece.len().div_ceil(4), out);
+            out.extend(self.elsewhere(found, piece.len().div_ceil(4)));
         }
         same
     }
 
-    fn read(&self, found: Found, skip: usize, out: &mut Vec<u32>) {
+    /// The ids that are among the words, behind `skip` others.
+    #[inline]
+    pub fn elsewhere(&self, found: Found, skip: usize) -> impl Iterator<Item = u32> {
         let [start, shape, ..] = found.words();
         let start = start as usize + skip;
-        let ids = &self.words[start..start + (shape & 0xffff) as usize];
-        out.extend(ids.iter().map(|id| id.load(Ordering::Relaxed)));
+        self.words[start..start + (shape & 0xffff) as usize].iter().map(|id| id.load(Ordering::Relaxed))
     }
 
     /// Keeps a piece; `false` when the table is full. A piece that is too long for it is passed over.
@@ -240,7 +223,9 @@ impl Table {
                 let bytes = ((shape >> 16) as usize).div_ceil(4);
                 words.clear();
                 words.extend(
-                    other.words[start as usize..][..bytes + (shape & 0xffff) as usize].iter().map(|w| w.load(Ordering::Relaxed)),
+                    other.words[start as usize..][..bytes + (shape & 0xffff) as usize]
+                        .iter()
+                        .map(|w| w.load(Ordering::Relaxed)),
                 );
                 let start = self.used_words.fetch_add(words.len(), Ordering::Relaxed);
                 let Some(room) = self.words.get(start..start + words.len()) else { return };
@@ -255,6 +240,38 @@ impl Table {
 #[inline(always)]
 fn found(place: &Place) -> Found {
     Found { ids: [place[2].load(Ordering::Relaxed), place[3].load(Ordering::Relaxed)] }
+}
+
+/// The places of a table, in the hands of the loops that read millions of them.
+#[derive(Clone, Copy)]
+pub struct Lines<'a> {
+    memory: &'a [AtomicU64],
+    mask: usize,
+}
+
+impl Lines<'_> {
+    /// The line where the search for `key` begins. It is fetched ahead of its use.
+    #[inline(always)]
+    pub fn line(self, key: Key) -> u32 {
+        let line = 4 * ((key.hash() >> 32) as usize & self.mask);
+        prefetch_line(self.memory.as_ptr().wrapping_add(line));
+        line as u32
+    }
+
+    /// The piece of `key`, if it is in that line.
+    #[inline(always)]
+    pub fn find(self, key: Key, line: u32) -> Option<Found> {
+        let [low, high, a, b, other_low, other_high, c, d] = self.memory.get(line as usize..)?.first_chunk()?;
+        let is = |low: &AtomicU64, high: &AtomicU64| {
+            (high.load(Ordering::Acquire) ^ key.high) | (low.load(Ordering::Relaxed) ^ key.low) == 0
+        };
+        let (in_first, in_second) = (is(low, high), is(other_low, other_high));
+        if !(in_first | in_second) {
+            return None;
+        }
+        let (a, b) = if in_second { (c, d) } else { (a, b) };
+        Some(Found { ids: [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)] })
+    }
 }
 
 /// The key of a piece that does not fit into one: two hashes. The piece itself is compared as well.

@@ -96,6 +96,19 @@ fn splits(vocab: &Vocab) -> Vec<(u32, u32, u32)> {
     splits
 }
 
+/// The key of a piece in the last bytes of a text, or of one too long for a key.
+#[inline]
+fn key_near_end(text: &[u8], start: usize, end: usize) -> Key {
+    match text.last_chunk() {
+        Some(bytes) if end - start <= Key::MOST && start > text.len() - 16 => {
+            // All but the first of sixteen bytes fit into a key.
+            let skipped = text.len() - 16;
+            Key::back(bytes).part(start - skipped - 1, end - skipped - 1)
+        }
+        _ => Key::of(&text[start..end]).unwrap_or(Key::NONE),
+    }
+}
+
 /// One thread's way through a text.
 pub struct Encoder<'a> {
     bpe: &'a Bpe,
@@ -140,18 +153,25 @@ impl<'a> Encoder<'a> {
         if self.generation != self.bpe.cache.generation() {
             (self.table, self.generation) = self.bpe.cache.table();
         }
-        let count = self.ends.found().len();
+        let ends = self.ends.found();
+        let lines = self.table.lines();
+        // Before this place sixteen bytes can be read.
+        let readable = text.len().saturating_sub(15);
         let mut start = 0;
-        for (&end, place) in self.ends.found().iter().zip(self.keys.iter_mut()) {
-            let len = end as usize - start;
-            let key = match text[start..].first_chunk() {
-                Some(chunk) if len <= Key::MOST => Key::front(chunk, len),
-                // Near the end of the text, or too long for a key.
-                _ => Key::of(&text[start..end as usize]).unwrap_or(Key::NONE),
+        for (&end, place) in ends.iter().zip(self.keys.iter_mut()) {
+            let end = end as usize;
+            let len = end - start;
+            let key = if start < readable && len <= Key::MOST {
+                // SAFETY: `start + 16 <= text.len()`.
+                let bytes = unsafe { text.as_ptr().add(start).cast::<[u8; 16]>().read() };
+                Key::front(&bytes, len)
+            } else {
+                key_near_end(text, start, end)
             };
-            *place = (key, self.table.line(key));
-            start = end as usize;
+            *place = (key, lines.line(key));
+            start = end;
         }
+        let count = ends.len();
         let mut next = 0;
         while next < count {
             next = self.known(next, count, out);
@@ -167,24 +187,40 @@ impl<'a> Encoder<'a> {
     /// Appends the ids of pieces that are in the table, from `next` on; stops at the first that is not, or at `count`.
     #[inline]
     fn known(&self, next: usize, count: usize, out: &mut Vec<u32>) -> usize {
-        out.reserve(AT_ONCE * (count - next));
-        let mut len = out.len();
-        let mut done = next;
+        out.reserve(Key::MOST * (count - next) + AT_ONCE);
+        let lines = self.table.lines();
+        let len = out.len();
         let room = out.spare_capacity_mut();
         let mut at = 0;
+        let mut done = next;
         for (key, line) in &self.keys[next..count] {
-            let Some(found) = self.table.first(*key, *line) else { break };
-            let Some(ids) = found.count() else { break };
-            let Some(places) = room[at..].first_chunk_mut::<AT_ONCE>() else { break };
+            let found = match lines.find(*key, *line) {
+                Some(found) => found,
+                None => match self.table.find(*key) {
+                    Some(found) => found,
+                    None => break,
+                },
+            };
+            let Some(ids) = found.count() else {
+                let mut ids = 0;
+                for (place, id) in room[at..].iter_mut().zip(self.table.elsewhere(found, 0)) {
+                    place.write(id);
+                    ids += 1;
+                }
+                at += ids;
+                done += 1;
+                continue;
+            };
+            let places = room[at..].first_chunk_mut::<AT_ONCE>().expect("there is room for every piece");
             for (place, id) in places.iter_mut().zip(found.words()) {
                 place.write(id);
             }
             at += ids;
             done += 1;
         }
-        len += at;
-        // SAFETY: `at` places behind the end were written: each step writes four from `at` on, and adds at most three.
-        unsafe { out.set_len(len) };
+        // SAFETY: `at` places behind the end were written: four from `at` on before it grows by at most three, or as many
+        // as it grows by.
+        unsafe { out.set_len(len + at) };
         done
     }
 

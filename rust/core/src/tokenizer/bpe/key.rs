@@ -36,6 +36,13 @@ impl Key {
         Key { low: a & low, high: b & high | (len as u64) << 56 }
     }
 
+    /// The last [`Key::MOST`] of 16 bytes.
+    #[inline(always)]
+    pub fn back(bytes: &[u8; 16]) -> Key {
+        let bytes = u128::from_le_bytes(*bytes) >> 8;
+        Key { low: bytes as u64, high: (bytes >> 64) as u64 | (Key::MOST as u64) << 56 }
+    }
+
     /// All of `bytes`, if they fit.
     #[inline]
     pub fn of(bytes: &[u8]) -> Option<Key> {
@@ -104,6 +111,7 @@ mod tests {
         }
         assert_eq!(Key::of(&[0; 16]), None);
         assert_ne!(Key::of(b"\0"), Key::of(b"\0\0"));
+        assert_eq!(Key::back(b"_abcdefghijklmno"), key);
         assert_eq!(Key::front(b"abcdefghijklmnop", 3), Key::of(b"abc").unwrap());
     }
 

@@ -169,7 +169,8 @@ impl Scratch {
         while let Some(Reverse((_, at, was))) = heap.pop() {
             let at = at as usize;
             let right = next[at];
-            if right == NONE || symbols[at].id == NONE || super::pair(symbols[at].id, symbols[right as usize].id) != was {
+            if right == NONE || symbols[at].id == NONE || super::pair(symbols[at].id, symbols[right as usize].id) != was
+            {
                 continue;
             }
             let after = next[right as usize];

@@ -29,10 +29,8 @@ impl Pairs {
     /// `tokenizers`.
     pub fn new(merges: &[(u64, u32)]) -> Self {
         let places = (2 * merges.len()).next_power_of_two().max(2);
-        let mut pairs = Pairs {
-            places: vec![(0, Merge::NONE); places].into_boxed_slice(),
-            shift: 64 - places.trailing_zeros(),
-        };
+        let mut pairs =
+            Pairs { places: vec![(0, Merge::NONE); places].into_boxed_slice(), shift: 64 - places.trailing_zeros() };
         let mask = places - 1;
         for (rank, &(pair, id)) in merges.iter().enumerate() {
             let mut at = pairs.first(pair);

@@ -152,7 +152,10 @@ mod tests {
             let twice = [(&texts[1], 7), (&texts[0], 8), (text, 9)];
             assert_eq!(Tokens::new(&twice).err(), (id == 1).then_some((0, 2)));
         }
-        assert_eq!((tokens.get(b""), tokens.get(b"x"), tokens.get(&[9; 16]), tokens.get(&[9; 99])), (None, None, None, None));
+        assert_eq!(
+            (tokens.get(b""), tokens.get(b"x"), tokens.get(&[9; 16]), tokens.get(&[9; 99])),
+            (None, None, None, None)
+        );
         assert_eq!(Tokens::default().get(b"a"), None);
     }
 }

@@ -45,7 +45,10 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
             ));
         }
     };
-    let specials = number_specials(special_tokens.unwrap_or_else(|| published(split.pattern(), ranks.len())), ranks.iter().map(|(_, id)| *id));
+    let specials = number_specials(
+        special_tokens.unwrap_or_else(|| published(split.pattern(), ranks.len())),
+        ranks.iter().map(|(_, id)| *id),
+    );
     let vocab = Vocab::new(&ranks, &specials, &place)?;
     let bpe = Bpe::from_ranks(&vocab);
     if let Some(byte) = bpe.missing_byte() {
@@ -191,7 +194,8 @@ mod tests {
     #[test]
     fn lines_are_checked() {
         let parse = |file: &[u8]| {
-            parse(file, &mut Vec::new(), "x").map(|ranks| ranks.iter().map(|(b, id)| (b.to_vec(), *id)).collect::<Vec<_>>())
+            parse(file, &mut Vec::new(), "x")
+                .map(|ranks| ranks.iter().map(|(b, id)| (b.to_vec(), *id)).collect::<Vec<_>>())
         };
         assert_eq!(parse(b"IQ== 0\r\nIGE= 1\n\n").unwrap(), [(b"!".to_vec(), 0), (b" a".to_vec(), 1)]);
         for bad in [&b"IQ== 0\n?? 1"[..], b"IQ==", b"IQ== -1", b"IQ== 4294967296", b"IQ== 1 2", b"= 1", b"", b"==== 3"]

@@ -125,9 +125,9 @@ impl Pattern {
 
     /// The last place at or before `limit` where `text` may be cut in two without changing any piece, if there is one.
     ///
-    /// Such a place is before white space that follows a letter or number, or before a space that follows any other
-    /// visible character: no pattern has a piece across it, and what is on its left ends there in any case. A text of
-    /// characters can be cut anywhere.
+    /// Such a place is before white space or punctuation that follows a letter or number, or before a space that follows
+    /// any other visible character: no pattern has a piece across it, and what is on its left ends there in any case. (An
+    /// apostrophe may continue a word, and so does `_` where pieces are words.) A text of characters can be cut anywhere.
     pub fn safe_cut(self, text: &str, limit: usize) -> Option<usize> {
         let limit = floor_boundary(text, limit);
         if self == Pattern::Chars {
@@ -137,11 +137,11 @@ impl Pattern {
         let mut right = limit;
         while right > 0 {
             let left = floor_boundary(text, right - 1);
-            if right < text.len() && scan.look(right).0 & SPACE != 0 {
-                let (class, _) = scan.look(left);
-                if class & (LETTER | NUMBER) != 0 || (class & SPACE == 0 && scan.byte(right) == b' ') {
-                    return Some(right);
-                }
+            let ((before, _), (after, _), byte) = (scan.look(left), scan.look(right), scan.byte(right));
+            let ended = before & (LETTER | NUMBER) != 0
+                && (after & SPACE != 0 || (after & OTHER != 0 && byte != b'\'' && byte != b'_'));
+            if right < text.len() && (ended || (before & SPACE == 0 && byte == b' ')) {
+                return Some(right);
             }
             right = left;
         }

@@ -99,7 +99,11 @@ impl Tokenizer {
                     byte_fallback: false,
                     ignore_merges: bpe.ignores_merges(),
                     vocab: WrittenVocab(vocab),
-                    merges: bpe.merges(&self.vocab).into_iter().map(|(left, right)| (name(left), name(right))).collect(),
+                    merges: bpe
+                        .merges(&self.vocab)
+                        .into_iter()
+                        .map(|(left, right)| (name(left), name(right)))
+                        .collect(),
                 };
                 (model, json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}))
             }

@@ -250,8 +250,7 @@ impl Rule for O200k {
             | (letter | other | m.number) >> 1 & plain;
         // An upper case letter after one without case: whether the word goes on depends on what follows.
         let both = m.caseless | word_mark;
-        let unclear =
-            m.upper & both << 1 | m.mark & (!word_mark | forced) | m.wide_space | m.wide_number;
+        let unclear = m.upper & both << 1 | m.mark & (!word_mark | forced) | m.wide_space | m.wide_number;
         Starts { bits: bits & !contracted | forced, limit: limit(view, unclear) }
     }
 }

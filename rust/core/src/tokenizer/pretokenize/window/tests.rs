@@ -57,7 +57,9 @@ proptest! {
 fn long_pieces_and_edges() {
     for len in [1, 59, 60, 61, 62, 63, 64, 65, 127, 128, 200] {
         for unit in ["a", " ", "\n", "1", "!", "'", "é", "中", "\u{301}", "😀", "\r\n", "/", "aB"] {
-            for (before, after) in [("", ""), ("x", "y"), (" ", " "), ("!", "a"), ("\n", "\n"), ("中", "中"), ("'s", "'s")] {
+            for (before, after) in
+                [("", ""), ("x", "y"), (" ", " "), ("!", "a"), ("\n", "\n"), ("中", "中"), ("'s", "'s")]
+            {
                 check(&format!("{before}{}{after}", unit.repeat(len)));
             }
         }
@@ -71,7 +73,9 @@ fn more_than_a_batch() {
 
 #[test]
 fn contractions_after_contractions() {
-    for text in ["a's's't", "I'll'll've", "it'S'Tx", "l'homme d'or", "'tis 'Twas", "a'sBC'reD", "a'ſb", "x's\u{301}y", "A'LLb"] {
+    for text in
+        ["a's's't", "I'll'll've", "it'S'Tx", "l'homme d'or", "'tis 'Twas", "a'sBC'reD", "a'ſb", "x's\u{301}y", "A'LLb"]
+    {
         check(text);
     }
 }

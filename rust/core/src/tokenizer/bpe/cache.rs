@@ -391,7 +391,9 @@ mod tests {
     #[test]
     fn a_full_table_grows_and_keeps_what_it_holds_until_the_largest_starts_anew() {
         let cache = Cache::new();
-        let piece = |i: u32| if i % 10 == 0 { format!("a rather long piece {i}") } else { format!("{i}") }.into_bytes();
+        let piece = |i: u32| {
+            if i.is_multiple_of(10) { format!("a rather long piece {i}") } else { format!("{i}") }.into_bytes()
+        };
         let count = LARGEST as u32 / 4;
         for i in 0..count {
             insert(&cache, &piece(i), &vec![i; i as usize % 5]);

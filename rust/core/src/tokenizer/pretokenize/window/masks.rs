@@ -75,9 +75,9 @@ impl Masks {
                 self.finish_wide(by_class);
                 return at;
             }
-            let bytes = (1u64 << len) - 1 << at;
+            let bytes = ((1u64 << len) - 1) << at;
             by_class[classes.of(c).trailing_zeros() as usize & 7] |= bytes;
-            self.follow |= bytes & bytes - 1;
+            self.follow |= bytes & (bytes - 1);
             rest &= !bytes;
         }
         self.finish_wide(by_class);

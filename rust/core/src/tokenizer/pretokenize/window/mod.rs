@@ -165,7 +165,7 @@ fn cut<R: Rule, C: Classify>(rule: R, classify: C, block: &[u8; WINDOW], rest: u
         known = masks.add_wide(block, ascii.high, known);
     }
     let found = rule.starts(&View { masks, block, known, at_end });
-    let starts = if at_end { found.bits & (1 << known) - 1 | 1 << known } else { found.bits };
+    let starts = if at_end { found.bits & ((1 << known) - 1) | 1 << known } else { found.bits };
     let ends = starts & !1 & (2u64 << found.limit.min(WINDOW - 1)).wrapping_sub(1);
     (ends, WINDOW - 1 - (ends | 1).leading_zeros() as usize)
 }

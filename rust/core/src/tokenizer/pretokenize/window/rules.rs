@@ -146,7 +146,7 @@ fn space_starts(space: u64, newline: u64, view: &View<'_>, trailing: bool) -> u6
     while ends != 0 {
         let end = ends.trailing_zeros();
         ends &= ends - 1;
-        let before = !plain & (1u64 << end) - 1;
+        let before = !plain & ((1u64 << end) - 1);
         starts &= !(bit(64 - before.leading_zeros() as usize) & after);
     }
     if trailing && view.at_end && view.known > 0 && space >> (view.known - 1) & 1 != 0 {

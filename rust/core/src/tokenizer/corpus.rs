@@ -123,9 +123,10 @@ mod tests {
     fn count(content: &[u8], on_invalid: OnInvalid) -> Result<Vec<(String, u64)>> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default());
+        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default(), None);
         count_file(&mut counter, file.path(), on_invalid, &mut progress::ignore)?;
-        Ok(counter.into_counts().into_iter().map(|(p, n)| (String::from_utf8(p.into()).unwrap(), n)).collect())
+        let (_, words, _) = counter.finish()?;
+        Ok(words.iter().map(|(p, n)| (String::from_utf8(p.to_vec()).unwrap(), n)).collect())
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
     }
 
     fn count_of(path: &str) -> Result<()> {
-        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default());
+        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default(), None);
         count_file(&mut counter, Path::new(path), OnInvalid::Strict, &mut progress::ignore)
     }
 }

@@ -1,15 +1,15 @@
 //! Text to ids: pieces are looked up among those seen before, and merged where they are new.
 //!
-//! Text is cut by a [`Scanner`] in batches. Each batch goes through two loops without surprises for the processor: one
-//! makes keys and fetches the lines of the table where they must be, one reads them. What is not there, or not that
-//! simple, takes the way through [`Encoder::piece`].
+//! Text is cut by a [`Scanner`] in batches ([`Batch`]) whose pieces are mostly in the table. What is not there takes the
+//! way through [`Encoder::piece`].
 
+use super::batch::Batch;
 use super::cache::{Cache, Table};
 use super::key::Key;
 use super::merge::{Rule, Scratch, merge_key};
 use super::pairs::Pairs;
 use crate::error::{Error, Result};
-use crate::tokenizer::pretokenize::window::{BATCH, Ends, Scanner, WINDOW};
+use crate::tokenizer::pretokenize::window::Scanner;
 use crate::tokenizer::vocab::Vocab;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
@@ -96,19 +96,6 @@ fn splits(vocab: &Vocab) -> Vec<(u32, u32, u32)> {
     splits
 }
 
-/// The key of a piece in the last bytes of a text, or of one too long for a key.
-#[inline]
-fn key_near_end(text: &[u8], start: usize, end: usize) -> Key {
-    match text.last_chunk() {
-        Some(bytes) if end - start <= Key::MOST && start > text.len() - 16 => {
-            // All but the first of sixteen bytes fit into a key.
-            let skipped = text.len() - 16;
-            Key::back(bytes).part(start - skipped - 1, end - skipped - 1)
-        }
-        _ => Key::of(&text[start..end]).unwrap_or(Key::NONE),
-    }
-}
-
 /// One thread's way through a text.
 pub struct Encoder<'a> {
     bpe: &'a Bpe,
@@ -117,8 +104,7 @@ pub struct Encoder<'a> {
     generation: usize,
     scratch: Scratch,
     ids: Vec<u32>,
-    ends: Ends,
-    keys: Box<[(Key, u32); BATCH + WINDOW]>,
+    batch: Batch,
 }
 
 impl<'a> Encoder<'a> {
@@ -132,8 +118,7 @@ impl<'a> Encoder<'a> {
             generation,
             scratch: Scratch::default(),
             ids: Vec::new(),
-            ends: Ends::new(),
-            keys: Box::new([(Key::default(), 0); BATCH + WINDOW]),
+            batch: Batch::new(),
         }
     }
 
@@ -141,59 +126,36 @@ impl<'a> Encoder<'a> {
     pub fn text(&mut self, scanner: Scanner, text: &str, out: &mut Vec<u32>) -> Result<()> {
         let mut at = 0;
         while at < text.len() {
-            let first = at;
-            at = scanner.find(text, at, &mut self.ends);
-            self.batch(&text.as_bytes()[first..], out)?;
-        }
-        Ok(())
-    }
-
-    /// Encodes the pieces at the front of `text` that [`Encoder::ends`] tells.
-    fn batch(&mut self, text: &[u8], out: &mut Vec<u32>) -> Result<()> {
-        if self.generation != self.bpe.cache.generation() {
-            (self.table, self.generation) = self.bpe.cache.table();
-        }
-        let ends = self.ends.found();
-        let lines = self.table.lines();
-        // Before this place sixteen bytes can be read.
-        let readable = text.len().saturating_sub(15);
-        let mut start = 0;
-        for (&end, place) in ends.iter().zip(self.keys.iter_mut()) {
-            let end = end as usize;
-            let len = end - start;
-            let key = if start < readable && len <= Key::MOST {
-                // SAFETY: `start + 16 <= text.len()`.
-                let bytes = unsafe { text.as_ptr().add(start).cast::<[u8; 16]>().read() };
-                Key::front(&bytes, len)
-            } else {
-                key_near_end(text, start, end)
-            };
-            *place = (key, lines.line(key));
-            start = end;
-        }
-        let count = ends.len();
-        let mut next = 0;
-        while next < count {
-            next = self.known(next, count, out);
-            if next < count {
-                let start = next.checked_sub(1).map_or(0, |i| self.ends.found()[i] as usize);
-                self.piece(&text[start..self.ends.found()[next] as usize], out)?;
-                next += 1;
+            if self.generation != self.bpe.cache.generation() {
+                (self.table, self.generation) = self.bpe.cache.table();
+            }
+            let rest = &text.as_bytes()[at..];
+            let lines = self.table.lines();
+            at = self.batch.fill(scanner, text, at, |key| lines.line(key));
+            let count = self.batch.keys().len();
+            let mut next = 0;
+            while next < count {
+                next = self.known(next, out);
+                if next < count {
+                    self.piece(self.batch.piece(rest, next), out)?;
+                    next += 1;
+                }
             }
         }
         Ok(())
     }
 
-    /// Appends the ids of pieces that are in the table, from `next` on; stops at the first that is not, or at `count`.
+    /// Appends the ids of pieces of the batch that are in the table, from `next` on; gives the first that is not.
     #[inline]
-    fn known(&self, next: usize, count: usize, out: &mut Vec<u32>) -> usize {
-        out.reserve(Key::MOST * (count - next) + AT_ONCE);
+    fn known(&self, next: usize, out: &mut Vec<u32>) -> usize {
+        let keys = &self.batch.keys()[next..];
+        out.reserve(Key::MOST * keys.len() + AT_ONCE);
         let lines = self.table.lines();
         let len = out.len();
         let room = out.spare_capacity_mut();
         let mut at = 0;
         let mut done = next;
-        for (key, line) in &self.keys[next..count] {
+        for (key, line) in keys {
             let found = match lines.find(*key, *line) {
                 Some(found) => found,
                 None => match self.table.find(*key) {

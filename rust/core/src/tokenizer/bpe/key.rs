@@ -54,6 +54,18 @@ impl Key {
         Some(Key::front(&padded, bytes.len()))
     }
 
+    /// The bytes, in a buffer.
+    pub fn bytes(self, buffer: &mut [u8; 16]) -> &[u8] {
+        *buffer = (u128::from(self.low) | u128::from(self.high) << 64).to_le_bytes();
+        let len = usize::from(buffer[15]);
+        &buffer[..len.min(Key::MOST)]
+    }
+
+    /// A number that orders keys as their bytes are ordered.
+    pub fn ordered(self) -> u128 {
+        (u128::from(self.low) | u128::from(self.high) << 64).swap_bytes() & !0xff | u128::from(self.high >> 56)
+    }
+
     /// The bytes from `start` to `end`.
     #[inline(always)]
     pub fn part(self, start: usize, end: usize) -> Key {

@@ -1,5 +1,6 @@
 //! Byte-pair encoding: applying merges, learning them, and remembering what they made.
 
+mod batch;
 pub mod cache;
 pub mod count;
 pub mod encode;
@@ -8,6 +9,7 @@ mod merge;
 mod pairs;
 pub mod tokens;
 pub mod train;
+pub mod words;
 
 pub use encode::Bpe;
 

@@ -11,7 +11,7 @@ use fancy_regex::{Regex, RegexBuilder};
 const BACKTRACK_LIMIT: usize = 1_000_000;
 
 /// A compiled pattern.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct General {
     regex: Regex,
     source: String,

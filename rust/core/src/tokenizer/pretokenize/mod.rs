@@ -17,7 +17,7 @@ use unicode::{Classes, NUMBER};
 use window::Scanner;
 
 /// One step of cutting.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Step {
     /// A known pattern, with the spelling it came in (`None`: as `ByteLevel`'s own).
     Known(Pattern, Option<String>),
@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 /// The steps of cutting, and what is done to the text before.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pretokenizer {
     /// The steps, in order; none leaves the text whole.
     pub steps: Vec<Step>,

@@ -5,20 +5,25 @@
 //! them) is passed over, so that entries are distinct. This is total, so the result depends on nothing but the counts of
 //! the words: not on threads, hash order or the order of the corpus.
 //!
-//! **The structure.** All words lie in one arena of symbols, linked to their neighbours. Each pair knows its count and
-//! where it has been seen, so a merge touches its own occurrences and nothing else: one long word costs no more than
-//! many short ones. A heap holds candidates with the count they had; one that is stale when popped goes back with its
-//! present count (counts of old pairs only fall, so the top is right once it is fresh).
+//! **The structure.** All words lie in one arena of symbols ([`symbols`]). Each pair knows its count and where it has been
+//! seen, so a merge touches its own occurrences and nothing else: one long word costs no more than many short ones. A
+//! merge makes only pairs that are new, so their places are written once, together, into one list that all pairs share.
+//! A heap holds candidates with the count they had; one that is stale when popped goes back with its present count
+//! (counts of old pairs only fall, so the top is right once it is fresh).
 
+mod neighbours;
+mod symbols;
+
+use super::words::Words;
 use super::{pair, unpair};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::{self, Listener};
+use neighbours::Neighbours;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-
-/// A symbol that was merged into its left neighbour; a neighbour that is not there.
-const NONE: u32 = u32::MAX;
+use std::ops::Range;
+use symbols::Symbols;
 
 /// Single bytes are tokens 0 to 255 from the start.
 pub const BYTES: u32 = 256;
@@ -34,45 +39,54 @@ pub struct Limits {
     pub max_token_length: usize,
 }
 
-/// What is known about a pair.
-#[derive(Default)]
+/// How many places ahead memory is asked for.
+const AHEAD: usize = 12;
+
+/// What is known about a pair: how often it occurs, and which of [`Trainer::places`] say where its left symbols are, or
+/// were.
+#[derive(Clone, Copy, Default)]
 struct Seen {
     count: u64,
-    /// Where its left symbols are, or were.
-    places: Vec<u32>,
+    first: usize,
+    len: u32,
+}
+
+impl Seen {
+    fn places(self) -> Range<usize> {
+        self.first..self.first + self.len as usize
+    }
 }
 
 struct Trainer {
-    symbols: Vec<u32>,
-    prev: Vec<u32>,
-    next: Vec<u32>,
-    /// Which word a symbol belongs to.
-    word: Vec<u32>,
-    counts: Vec<u64>,
+    symbols: Symbols,
     pairs: FxHashMap<u64, Seen>,
+    places: Vec<u32>,
     heap: BinaryHeap<(u64, Reverse<u64>)>,
     /// The bytes of every token.
     tokens: Vec<Box<[u8]>>,
     /// The same as a set, with what must not become a token.
     taken: FxHashSet<Box<[u8]>>,
+    least: u64,
+    before: Neighbours,
+    beyond: Neighbours,
 }
 
-/// The merges that `words` (bytes and how often) support, at most `limits.merges`; merge `i` makes token `256 + i`.
-/// None makes one of `reserved`.
+/// The merges that `words` support, at most `limits.merges`; merge `i` makes token `256 + i`. None makes one of
+/// `reserved`.
 pub fn train(
-    words: &[(Box<[u8]>, u64)],
+    words: &Words,
     reserved: &[String],
     limits: Limits,
     listener: &mut Listener<'_>,
 ) -> Result<Vec<(u32, u32)>> {
-    let mut trainer = Trainer::new(words, reserved)?;
+    let mut trainer = Trainer::new(words, reserved, limits)?;
     let total = limits.merges as u64;
     let mut merges = Vec::new();
     progress::report(listener, 0, total)?;
     while merges.len() < limits.merges {
         let Some(best) = trainer.pop_best(&limits) else { break };
         let (left, right) = unpair(best);
-        trainer.merge(left, right, BYTES + merges.len() as u32);
+        trainer.merge(left, right);
         merges.push((left, right));
         // The end is told below, once and for sure.
         if (merges.len() as u64) < total {
@@ -84,46 +98,54 @@ pub fn train(
 }
 
 impl Trainer {
-    fn new(words: &[(Box<[u8]>, u64)], reserved: &[String]) -> Result<Self> {
-        let symbols: usize = words.iter().map(|(bytes, _)| bytes.len()).sum();
-        if symbols >= NONE as usize {
-            return Err(Error::Data {
-                place: "corpus".into(),
-                problem: format!("its distinct words have {symbols} bytes, more than 4294967294"),
-                remedy: "train on a part of it".into(),
-            });
-        }
+    fn new(words: &Words, reserved: &[String], limits: Limits) -> Result<Self> {
         let mut trainer = Trainer {
-            symbols: Vec::with_capacity(symbols),
-            prev: Vec::with_capacity(symbols),
-            next: Vec::with_capacity(symbols),
-            word: Vec::with_capacity(symbols),
-            counts: words.iter().map(|(_, count)| *count).collect(),
+            symbols: Symbols::new(words)?,
             pairs: FxHashMap::default(),
+            places: Vec::new(),
             heap: BinaryHeap::new(),
             tokens: (0..=255u8).map(|byte| [byte].into()).collect(),
             taken: reserved.iter().map(|name| name.as_bytes().into()).collect(),
+            least: limits.min_frequency.max(1),
+            before: Neighbours::default(),
+            beyond: Neighbours::default(),
         };
-        for (word, (bytes, count)) in words.iter().enumerate() {
-            trainer.add_word(word as u32, bytes, *count);
-        }
-        trainer.heap = trainer.pairs.iter().map(|(&pair, seen)| (seen.count, Reverse(pair))).collect();
+        trainer.note_bytes();
         Ok(trainer)
     }
 
-    fn add_word(&mut self, word: u32, bytes: &[u8], count: u64) {
-        let first = self.symbols.len() as u32;
-        let last = first + bytes.len() as u32;
-        for (at, &byte) in (first..).zip(bytes) {
-            self.symbols.push(u32::from(byte));
-            self.prev.push(if at == first { NONE } else { at - 1 });
-            self.next.push(if at + 1 == last { NONE } else { at + 1 });
-            self.word.push(word);
+    /// Notes every pair of bytes: there are few, so that their places are sorted by counting.
+    fn note_bytes(&mut self) {
+        let mut seen = vec![Seen::default(); (BYTES * BYTES) as usize];
+        let index = |left: u32, right: u32| (left * BYTES + right) as usize;
+        self.symbols.pairs(|_, left, right, weight| {
+            let seen = &mut seen[index(left, right)];
+            seen.count = seen.count.saturating_add(weight);
+            seen.len += 1;
+        });
+        let mut all = 0;
+        let mut next: Vec<usize> = Vec::with_capacity(seen.len());
+        for seen in &mut seen {
+            seen.first = all;
+            next.push(all);
+            all += seen.len as usize;
         }
-        for (at, two) in (first..).zip(bytes.windows(2)) {
-            let seen = self.pairs.entry(pair(u32::from(two[0]), u32::from(two[1]))).or_default();
-            seen.count = seen.count.saturating_add(count);
-            seen.places.push(at);
+        self.places = vec![0; all];
+        let places = &mut self.places;
+        self.symbols.pairs(|at, left, right, _| {
+            let place = &mut next[index(left, right)];
+            places[*place] = at;
+            *place += 1;
+        });
+        for (pair_index, seen) in (0..).zip(seen).filter(|(_, seen)| seen.len > 0) {
+            self.note(pair(pair_index / BYTES, pair_index % BYTES), seen);
+        }
+    }
+
+    fn note(&mut self, pair: u64, seen: Seen) {
+        self.pairs.insert(pair, seen);
+        if seen.count >= self.least {
+            self.heap.push((seen.count, Reverse(pair)));
         }
     }
 
@@ -132,13 +154,10 @@ impl Trainer {
         while let Some((count, Reverse(pair))) = self.heap.pop() {
             let now = self.pairs.get(&pair).map_or(0, |seen| seen.count);
             if now != count {
-                if now >= limits.min_frequency.max(1) {
+                if now >= self.least {
                     self.heap.push((now, Reverse(pair)));
                 }
                 continue;
-            }
-            if count < limits.min_frequency.max(1) {
-                return None;
             }
             let token = self.joined(pair);
             if token.len() <= limits.max_token_length && !self.taken.contains(&token) {
@@ -153,54 +172,48 @@ impl Trainer {
         [&*self.tokens[left as usize], &*self.tokens[right as usize]].concat().into()
     }
 
-    /// Replaces every `left right` by `new`, word by word from the left.
-    fn merge(&mut self, left: u32, right: u32, new: u32) {
+    /// Replaces every `left right` by a new token, word by word from the left.
+    fn merge(&mut self, left: u32, right: u32) {
+        let new = self.tokens.len() as u32;
         let token = self.joined(pair(left, right));
         self.taken.insert(token.clone());
+        self.symbols.add_token(token.len());
         self.tokens.push(token);
-        let mut places = self.pairs.remove(&pair(left, right)).unwrap_or_default().places;
-        places.sort_unstable();
-        let mut born = FxHashSet::default();
-        for at in places {
-            let after = self.next[at as usize];
+        let places = self.pairs.remove(&pair(left, right)).unwrap_or_default().places();
+        let Trainer { symbols, places: all, before, beyond, .. } = self;
+        for i in places.clone() {
+            symbols.prefetch(all[(i + AHEAD).min(places.end - 1)]);
             // The place may have changed since it was noted, or just now: "aaa" has the pair "aa" twice, merged once.
-            if after == NONE || self.symbols[at as usize] != left || self.symbols[after as usize] != right {
-                continue;
+            let Some(merged) = symbols.merge(all[i], left, right, new) else { continue };
+            if let Some((neighbour, place)) = merged.before {
+                before.add(neighbour, place, merged.weight);
             }
-            let count = self.counts[self.word[at as usize] as usize];
-            let (before, beyond) = (self.prev[at as usize], self.next[after as usize]);
-            self.symbols[at as usize] = new;
-            self.symbols[after as usize] = NONE;
-            self.next[at as usize] = beyond;
-            if before != NONE {
-                let neighbour = self.symbols[before as usize];
-                self.forget(pair(neighbour, left), count);
-                born.insert(self.note(pair(neighbour, new), before, count));
-            }
-            if beyond != NONE {
-                self.prev[beyond as usize] = at;
-                let neighbour = self.symbols[beyond as usize];
-                self.forget(pair(right, neighbour), count);
-                born.insert(self.note(pair(new, neighbour), at, count));
+            if let Some(neighbour) = merged.beyond {
+                beyond.add(neighbour, all[i], merged.weight);
             }
         }
-        self.heap.extend(born.into_iter().map(|pair| (self.pairs[&pair].count, Reverse(pair))));
+        self.renew((left, right), new);
+    }
+
+    /// Pairs of neighbours with what was merged become pairs with the `new` token. All of those are noted before any
+    /// count falls: the new token may have become a neighbour of itself.
+    fn renew(&mut self, (left, right): (u32, u32), new: u32) {
+        let (mut before, mut beyond) = (std::mem::take(&mut self.before), std::mem::take(&mut self.beyond));
+        before.list(&mut self.places);
+        beyond.list(&mut self.places);
+        before.each(|neighbour, seen| self.note(pair(neighbour, new), seen));
+        beyond.each(|neighbour, seen| self.note(pair(new, neighbour), seen));
+        before.each(|neighbour, seen| self.forget(pair(neighbour, left), seen.count));
+        beyond.each(|neighbour, seen| self.forget(pair(right, neighbour), seen.count));
+        before.clear();
+        beyond.clear();
+        (self.before, self.beyond) = (before, beyond);
     }
 
     fn forget(&mut self, pair: u64, count: u64) {
         if let Some(seen) = self.pairs.get_mut(&pair) {
             seen.count = seen.count.saturating_sub(count);
-            if seen.count == 0 {
-                seen.places = Vec::new();
-            }
         }
-    }
-
-    fn note(&mut self, pair: u64, place: u32, count: u64) -> u64 {
-        let seen = self.pairs.entry(pair).or_default();
-        seen.count = seen.count.saturating_add(count);
-        seen.places.push(place);
-        pair
     }
 }
 
@@ -246,8 +259,7 @@ mod tests {
     }
 
     fn quick(words: &[(Vec<u8>, u64)], limits: Limits) -> Vec<(u32, u32)> {
-        let words: Vec<_> = words.iter().map(|(w, c)| (w.clone().into_boxed_slice(), *c)).collect();
-        train(&words, &[], limits, &mut progress::ignore).unwrap()
+        train(&words.iter().map(|(word, count)| (word, *count)).collect(), &[], limits, &mut progress::ignore).unwrap()
     }
 
     const FREE: Limits = Limits { merges: 30, min_frequency: 1, max_token_length: usize::MAX };

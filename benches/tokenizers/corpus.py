@@ -72,7 +72,9 @@ def _gather(size: int) -> list[str]:
 def _files(suffixes: tuple[str, ...]) -> Iterator[Path]:
     found = []
     for root in _ROOTS:
-        files = sorted(p for p in root.rglob("*") if p.suffix in suffixes and p.is_file() and not p.is_symlink())
+        files = sorted(
+            p for p in root.rglob("*") if p.suffix in suffixes and p.is_file() and not p.is_symlink()
+        )
         random.Random(1).shuffle(files)
         # The shared corpora first and whole; of each other root no more than its share of files.
         found.append([p for p in files if 500 <= p.stat().st_size <= 2 * _LARGEST])

@@ -12,6 +12,7 @@ from subgpt.data.instruct import Example, Segment, format_question, read_example
 from subgpt.data.loader import IGNORED, WindowLoader, evaluation_batches
 from subgpt.data.masking import TokenExample, preview, tokenize_examples
 from subgpt.data.reading import read_text
+from subgpt.data.shards import read_shard
 from subgpt.data.sniff import SourceKind, sniff_kind
 from subgpt.data.sources import FoundFiles, find_files
 
@@ -37,6 +38,7 @@ __all__ = [
     "preview",
     "read_documents",
     "read_examples",
+    "read_shard",
     "read_text",
     "sniff_kind",
     "split_examples",

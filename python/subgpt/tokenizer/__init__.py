@@ -1,5 +1,5 @@
 """Tokenizers at three levels: characters, words, and byte-level BPE."""
 
-from subgpt.tokenizer.tokenizer import DecodeStream, Tokenizer
+from subgpt.tokenizer.tokenizer import DecodeStream, Located, Tokenizer
 
-__all__ = ["DecodeStream", "Tokenizer"]
+__all__ = ["DecodeStream", "Located", "Tokenizer"]

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.errors import DataError, DtypeError, InvalidValueError, TokenizerError
+from subgpt.errors import DtypeError, TokenizerError
+from subgpt.tokenizer.arguments import (
+    has_surrogate,
+    integer,
+    names,
+    numbered,
+    path_argument,
+    text_argument,
+)
+from subgpt.tokenizer.training import train
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from subgpt.data.documents import DocumentSource
+    from subgpt.tokenizer.training import TrainOptions
 
 Level: TypeAlias = Literal["char", "word", "subword"]
 Errors: TypeAlias = Literal["replace", "strict"]
 Ids: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
 Specials: TypeAlias = 'Literal["all"] | Iterable[str]'
 
-_ID_LIMIT = 2**32 - 1
+
+class Located(NamedTuple):
+    """Ids with their places in the text, as `Tokenizer.encode_with_offsets` gives them."""
+
+    ids: npt.NDArray[np.uint32]
+    bytes: npt.NDArray[np.uint64]
+    chars: npt.NDArray[np.uint64]
 
 
 class Tokenizer:
@@ -56,25 +75,40 @@ class Tokenizer:
 
     # --- making one ---
 
+    @overload
+    @classmethod
+    def train(
+        cls, source: DocumentSource, *, vocab_size: int | None = None, **options: Unpack[TrainOptions]
+    ) -> Tokenizer: ...
+
+    @overload
+    @classmethod
+    def train(
+        cls, source: DocumentSource, *, vocab_size: Sequence[int], **options: Unpack[TrainOptions]
+    ) -> list[Tokenizer]: ...
+
     @classmethod
     def train(
         cls,
         source: DocumentSource,
         *,
         level: Level = "subword",
-        vocab_size: int | None = None,
+        vocab_size: int | Sequence[int] | None = None,
         pattern: str = "gpt4",
         special_tokens: Iterable[str] = ("<|endoftext|>",),
         min_frequency: int = 1,
         max_token_length: int | None = None,
+        limit_alphabet: int | None = None,
+        max_memory: int | None = None,
         text_field: str = "text",
         errors: Errors = "strict",
         progress: Callable[[int, int], None] | None = None,
-    ) -> Tokenizer:
+    ) -> Tokenizer | list[Tokenizer]:
         """Train a tokenizer.
 
         The same text and options give the same tokenizer, whatever the number of threads. Special tokens
-        found in the text separate what is around them and are not learned from.
+        found in the text separate what is around them and are not learned from. Of pairs that are equally
+        frequent the one with the smallest ids is merged, the left one first.
 
         Args:
             source: A text file, a directory, a glob, a list of these, or an iterable of str, each a document;
@@ -83,13 +117,19 @@ class Tokenizer:
             level: ``"char"``, ``"word"`` or ``"subword"``.
             vocab_size: Entries, special tokens included. For subwords at least 256 and the special tokens; a
                 text that supports fewer gives fewer. For words the most frequent are kept. For characters a
-                cap that must hold all of them. None: 8192, for characters as many as there are.
+                cap that must hold all of them. None: 8192, for characters as many as there are. A list gives
+                a list of tokenizers for the time of the largest: the merges of 32k begin with those of 8k.
             pattern: How text is split before subwords are learned: ``"gpt2"``, ``"gpt4"`` (also
                 ``"cl100k"``), ``"o200k"``, or a regular expression.
             special_tokens: Names that get the last ids, in this order. ``<unk>`` is added at levels char and
                 word.
             min_frequency: Characters, words or pairs seen less often are left out.
             max_token_length: Longest subword in bytes; None: any.
+            limit_alphabet: At levels char and word: know that many of the most frequent characters only, and
+                no words with others; None: all.
+            max_memory: Bytes of memory to keep to, about, 16 MiB or more; None: as much as it takes. Counts
+                that do not fit go to the temporary directory and stay exact. Where even the distinct pieces
+                do not fit in the end, the rarest are left out, with a warning that says how many.
             text_field: The key of the text in ``.jsonl`` files.
             errors: What to do about bytes that are no text: ``"strict"`` raises a DataError with file and byte
                 offset, as `pretrain` does; ``"replace"`` puts U+FFFD.
@@ -105,24 +145,29 @@ class Tokenizer:
         ['to', ' ', 'be', '<unk>']
         >>> Tokenizer.train(["abc"], level="char", special_tokens=()).special_tokens
         {'<unk>': 3}
+        >>> [len(t) for t in Tokenizer.train(["a rose is a rose"], vocab_size=[258, 260])]
+        [258, 260]
 
         """
-        options = {
-            "level": _text("level", level),
-            "vocab_size": _count("vocab_size", vocab_size, 1),
-            "pattern": _text("pattern", pattern),
-            "special_tokens": _names("special_tokens", special_tokens),
-            "min_frequency": _count("min_frequency", min_frequency, 0) or 0,
-            "max_token_length": _count("max_token_length", max_token_length, 1),
-        }
-        paths, texts = _open(source, _text("text_field", text_field), errors)
-        try:
-            return cls._wrap(_core.Tokenizer.train(paths, texts, options, errors, progress))
-        except DataError as error:
-            if not paths or any(path in str(error) for path in paths):
-                raise
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            raise DataError(f"{paths[0]}{more}: {error}") from None
+        sizes = (
+            [vocab_size] if vocab_size is None or isinstance(vocab_size, (int, np.integer)) else vocab_size
+        )
+        tokenizers = train(
+            source,
+            sizes,
+            level=level,
+            pattern=pattern,
+            special_tokens=special_tokens,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
+            limit_alphabet=limit_alphabet,
+            max_memory=max_memory,
+            text_field=text_field,
+            errors=errors,
+            progress=progress,
+        )
+        wrapped = [cls._wrap(native) for native in tokenizers]
+        return wrapped if sizes is vocab_size else wrapped[0]
 
     @classmethod
     def load(
@@ -152,16 +197,16 @@ class Tokenizer:
 
         """
         native = _core.Tokenizer.load(
-            _path(path),
-            None if pattern is None else _text("pattern", pattern),
-            None if special_tokens is None else list(_numbered(special_tokens)),
+            path_argument(path),
+            None if pattern is None else text_argument("pattern", pattern),
+            None if special_tokens is None else list(numbered(special_tokens)),
         )
         return cls._wrap(native)
 
     @classmethod
     def from_json(cls, json: str) -> Tokenizer:
         """Read the text of a ``tokenizer.json``, as `to_json` gives it."""
-        if _has_surrogate(_text("json", json)):
+        if has_surrogate(text_argument("json", json)):
             raise TokenizerError("json: contains a lone surrogate, which is no character")
         return cls._wrap(_core.Tokenizer.from_json(json))
 
@@ -176,7 +221,7 @@ class Tokenizer:
         there whole or not at all. The ``tokenizers`` and ``transformers`` libraries load what is written, and
         give the same ids.
         """
-        self._native.save(_path(path))
+        self._native.save(path_argument(path))
 
     # --- text to ids ---
 
@@ -209,7 +254,7 @@ class Tokenizer:
 
         """
         allowed, disallowed = _allowance(allowed_special, disallowed_special)
-        return self._native.encode(text, allowed, disallowed, _text("errors", errors))
+        return self._native.encode(text, allowed, disallowed, text_argument("errors", errors))
 
     def encode_ordinary(self, text: str) -> npt.NDArray[np.uint32]:
         """Turn ``text`` into ids, shape (n,), uint32, with special tokens taken as ordinary text."""
@@ -238,7 +283,97 @@ class Tokenizer:
         if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
             raise DtypeError(f"texts must be an iterable of str, not {type(texts).__name__}")
         allowed, disallowed = _allowance(allowed_special, disallowed_special)
-        return self._native.encode_batch(list(texts), allowed, disallowed, _text("errors", errors))
+        return self._native.encode_batch(texts, allowed, disallowed, text_argument("errors", errors))
+
+    def encode_with_offsets(
+        self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
+    ) -> Located:
+        """Turn ``text`` into ids, and say which part of it each id stands for.
+
+        Returns:
+            A named tuple: ``ids``, shape (n,), uint32; ``bytes``, shape (n, 2), uint64: start and end of each
+            token in the UTF-8 of ``text``; ``chars``, the same in characters: all of those that the token has a
+            byte of, so that a character that is split over tokens is in the span of each.
+
+        Raises:
+            TokenizerError: As in `encode`; or this tokenizer normalizes the text, so that tokens have no place.
+
+        >>> tok = Tokenizer.train(["x"], vocab_size=257)
+        >>> tok.encode_with_offsets("aé").chars.tolist()
+        [[0, 1], [1, 2], [1, 2]]
+
+        """
+        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        return Located(*self._native.encode_located(text, allowed, disallowed, "replace"))
+
+    def encode_file(
+        self,
+        path: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        shard_tokens: int = 100_000_000,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+        errors: Errors = "strict",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Path]:
+        """Turn a UTF-8 text file of any size into token shards, which `subgpt.data.read_shard` maps into memory.
+
+        The file is read block by block. Ids are those of the whole text.
+
+        Args:
+            path: The text file.
+            output: The directory that ``00000.bin``, ``00001.bin``, … are written to.
+            shard_tokens: Ids in a shard, at most.
+            allowed_special: As in `encode`.
+            disallowed_special: As in `encode`.
+            errors: What to do about bytes that are not UTF-8 and text without an entry: ``"strict"`` or
+                ``"replace"``.
+            progress: Called with ``(done, total)`` in bytes of the file.
+
+        Returns:
+            The files that were written.
+
+        """
+        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        size = integer("shard_tokens", shard_tokens, 1)
+        errors_ = text_argument("errors", errors)
+        paths, _ = self._native.encode_file(
+            path_argument(path), path_argument(output), size, allowed, disallowed, errors_, progress
+        )
+        return [Path(shard) for shard in paths]
+
+    def count(
+        self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
+    ) -> int:
+        """Count the ids that `encode` gives.
+
+        >>> Tokenizer.train(["x"], vocab_size=257).count("né")
+        3
+        """
+        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        return self._native.count(text, allowed, disallowed, "replace")
+
+    def truncate(
+        self,
+        text: str,
+        max_tokens: int,
+        *,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+    ) -> str:
+        """Cut ``text`` where its first ``max_tokens`` ids end; what follows is not encoded.
+
+        A character that only a later id completes is left out. A text of no more ids is given as it is.
+
+        >>> Tokenizer.train(["x"], vocab_size=257).truncate("naïve", 3)
+        'na'
+
+        """
+        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        most = integer("max_tokens", max_tokens, 0)
+        ids = self._native.encode_front(text, most + 1, allowed, disallowed, "replace")
+        return text if len(ids) <= most else self.decode(ids[:most], errors="ignore")
 
     def tokens(
         self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
@@ -265,16 +400,7 @@ class Tokenizer:
             TokenizerError: With ``"strict"``, bytes that are not UTF-8.
 
         """
-        if errors not in ("replace", "strict", "ignore"):
-            raise InvalidValueError(f"errors is {errors!r}; known are 'replace', 'strict' and 'ignore'")
-        data = self._native.decode_bytes(ids)
-        try:
-            return data.decode("utf-8", errors)
-        except UnicodeDecodeError as error:
-            raise TokenizerError(
-                f"ids: byte {error.start} of the {len(data)} that they stand for is not UTF-8 "
-                f'({error.reason}); decode whole characters, or pass errors="replace"'
-            ) from None
+        return self._native.decode(ids, text_argument("errors", errors))
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """Turn ids, any integer dtype, shape (n,), into the bytes that they stand for."""
@@ -293,7 +419,7 @@ class Tokenizer:
 
     def token_to_id(self, token: str) -> int | None:
         """Find the id of an entry, given as `id_to_token` gives it; None if there is no such entry."""
-        return None if _has_surrogate(_text("token", token)) else self._native.token_to_id(token)
+        return None if has_surrogate(text_argument("token", token)) else self._native.token_to_id(token)
 
     def id_to_token(self, id: int) -> str | None:
         """Show the entry of an id.
@@ -305,8 +431,7 @@ class Tokenizer:
             InvalidValueError: The id is beyond the vocabulary.
 
         """
-        number = _count("id", id, 0, self.vocab_size - 1)
-        return self._native.ids_to_tokens([cast("int", number)])[0]
+        return self._native.ids_to_tokens([integer("id", id, 0, self.vocab_size - 1)])[0]
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -387,79 +512,8 @@ class DecodeStream:
         return self._decoder.flush()
 
 
-def _open(source: DocumentSource, text_field: str, errors: Errors) -> tuple[list[str], Iterable[str]]:
-    """Sort a source into plain UTF-8 files, which the core reads, and texts that Python reads."""
-    from subgpt.data.documents import documents_of, open_source
-    from subgpt.data.sources import FoundFiles
-
-    opened = open_source(source)
-    if not isinstance(opened, FoundFiles):
-        return [], opened
-    plain = [path for path in opened.files if _is_plain(path)]
-    others = FoundFiles(tuple(path for path in opened.files if path not in set(plain)))
-    if not others.files:
-        return [str(path) for path in plain], ()
-    documents = documents_of(others, text_field=text_field, errors=errors, separator=None)
-    return [str(path) for path in plain], (document.text for document in documents)
-
-
-def _is_plain(path: os.PathLike[str]) -> bool:
-    from pathlib import Path
-
-    from subgpt.data.decoding import UTF16_BOMS
-    from subgpt.data.jsonl import is_jsonl
-
-    if is_jsonl(Path(path)) or Path(path).suffix.lower() == ".gz":
-        return False
-    with Path(path).open("rb") as file:
-        return not file.read(4).startswith((*UTF16_BOMS, b"\0\0\xfe\xff"))
-
-
-def _path(path: str | os.PathLike[str]) -> str:
-    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
-    if not isinstance(name, str):
-        raise DtypeError(f"path must be str or a path, not {type(name).__name__}")
-    return name
-
-
-def _text(what: str, value: str) -> str:
-    if not isinstance(value, str):
-        raise DtypeError(f"{what} must be str, not {type(value).__name__}")
-    return value
-
-
-def _names(what: str, values: Iterable[str]) -> list[str]:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise DtypeError(f"{what} must be an iterable of str, not {type(values).__name__} ({values!r})")
-    names = [_text(f"{what}[{i}]", value) for i, value in enumerate(values)]
-    for name in names:
-        if _has_surrogate(name):
-            raise InvalidValueError(f"{what}: {name!r} contains a lone surrogate, which is no character")
-    return names
-
-
-def _numbered(specials: Mapping[str, int] | Iterable[str]) -> Iterator[tuple[str, int | None]]:
-    ids = specials if isinstance(specials, Mapping) else {}
-    for name in _names("special_tokens", specials):
-        yield name, _count(f"special_tokens[{name!r}]", ids.get(name), 0, _ID_LIMIT)
-
-
-def _count(what: str, value: int | None, least: int, most: int = 2**63 - 1) -> int | None:
-    if value is None and what != "id":
-        return None
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise DtypeError(f"{what} must be int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise InvalidValueError(f"{what} is {value}; it must be between {least} and {most}")
-    return int(value)
-
-
 def _allowance(allowed: Specials, disallowed: Specials) -> tuple[list[str] | None, list[str] | None]:
-    def which(what: str, names: Specials) -> list[str] | None:
-        return None if isinstance(names, str) and names == "all" else _names(what, names)
+    def which(what: str, wanted: Specials) -> list[str] | None:
+        return None if isinstance(wanted, str) and wanted == "all" else names(what, wanted)
 
     return which("allowed_special", allowed), which("disallowed_special", disallowed)
-
-
-def _has_surrogate(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)

@@ -4,7 +4,7 @@
 
 use crate::errors::{DtypeError, InvalidValueError, ShapeError};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
-use numpy::{IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
 
@@ -114,6 +114,12 @@ pub fn ids(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<u32>> {
 
 /// A one-dimensional list of token ids.
 pub fn ids_1d(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<u32>> {
+    // What `encode` gives takes the short way.
+    if let Some(array) = value.cast::<PyArray1<u32>>().ok().and_then(|array| array.try_readonly().ok())
+        && let Ok(ids) = array.as_slice()
+    {
+        return Ok(ids.to_vec());
+    }
     let array = ids(value, name)?;
     if array.ndim() > 1 {
         return Err(ShapeError::new_err(format!("{name} has shape {:?}, expected one dimension", array.shape())));

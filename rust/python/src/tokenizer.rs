@@ -5,21 +5,24 @@ use crate::door;
 use crate::errors::{DtypeError, InvalidValueError, TokenizerError};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::path::PathBuf;
 use std::sync::Mutex;
+use subgpt_core::progress::Listener;
 use subgpt_core::tokenizer as core;
-use subgpt_core::tokenizer::OnInvalid;
 use subgpt_core::tokenizer::encode::EncodeOptions;
+use subgpt_core::tokenizer::spans::Located;
 use subgpt_core::tokenizer::special::Which;
 use subgpt_core::tokenizer::stream::Utf8Stream;
 use subgpt_core::tokenizer::train::{TrainOptions, Trainer};
+use subgpt_core::tokenizer::{OnInvalid, Undecodable};
 
 /// Texts longer than this are encoded with an eye on Ctrl-C.
 const LONG: usize = 1 << 22;
 
 /// Text taken from a Python iterator at a time.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 24;
 
 type Ids<'py> = Bound<'py, PyArrayDyn<u32>>;
 
@@ -34,7 +37,7 @@ struct Tokenizer {
 
 #[pymethods]
 impl Tokenizer {
-    /// Trains on text files and an iterable of str.
+    /// Trains on text files and an iterable of str. Gives a tokenizer for each size, and what there was no memory for.
     #[staticmethod]
     #[pyo3(signature = (paths, texts, options, errors, progress))]
     fn train(
@@ -44,7 +47,7 @@ impl Tokenizer {
         options: &Bound<'_, PyDict>,
         errors: &str,
         progress: Option<Py<PyAny>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<(Vec<Self>, (u64, u64, u64))> {
         let (options, on_invalid) = (train_options(options)?, on_invalid(errors)?);
         let watcher = || progress.as_ref().map(|f| f.clone_ref(py));
         let mut trainer = door::enter(py, || Trainer::new(options))?;
@@ -59,12 +62,13 @@ impl Tokenizer {
                 break;
             }
             door::enter_long(py, watcher(), |listener| {
-                trainer.add(&block.iter().map(String::as_str).collect::<Vec<_>>())?;
+                trainer.add(&block.iter().map(|text| &**text).collect::<Vec<_>>())?;
                 subgpt_core::progress::report(listener, trainer.bytes(), 0)
             })?;
         }
-        let inner = door::enter_long(py, watcher(), |listener| trainer.finish(listener))?;
-        Ok(Tokenizer { inner })
+        let trained = door::enter_long(py, watcher(), |listener| trainer.finish(listener))?;
+        let left_out = (trained.left_out.pieces, trained.left_out.occurrences, trained.left_out.below);
+        Ok((trained.tokenizers.into_iter().map(|inner| Tokenizer { inner }).collect(), left_out))
     }
 
     /// Loads any supported file or directory.
@@ -108,12 +112,7 @@ impl Tokenizer {
     ) -> PyResult<Ids<'py>> {
         let options = encode_options(&allowed, &disallowed, errors)?;
         let text = text_of(text, "text", options.unknown)?;
-        let text = text.to_str()?;
-        let ids = if text.len() > LONG {
-            door::enter_long(py, None, |listener| self.inner.encode(text, options, listener))
-        } else {
-            door::enter(py, || self.inner.encode(text, options, &mut subgpt_core::progress::ignore))
-        }?;
+        let ids = watched(py, text.len(), |listener| self.inner.encode(&text, options, listener))?;
         let shape = [ids.len()];
         to_numpy(py, ids, &shape)
     }
@@ -123,18 +122,103 @@ impl Tokenizer {
     fn encode_batch<'py>(
         &self,
         py: Python<'py>,
-        texts: Vec<Bound<'py, PyAny>>,
+        texts: &Bound<'py, PyAny>,
         allowed: Names,
         disallowed: Names,
         errors: &str,
     ) -> PyResult<(Ids<'py>, Bound<'py, PyArrayDyn<u64>>)> {
         let options = encode_options(&allowed, &disallowed, errors)?;
-        let named = |(i, text)| text_of(text, &format!("texts[{i}]"), options.unknown);
-        let texts = texts.iter().enumerate().map(named).collect::<PyResult<Vec<_>>>()?;
-        let texts = texts.iter().map(|text| text.to_str()).collect::<PyResult<Vec<_>>>()?;
-        let (ids, offsets) = door::enter_long(py, None, |listener| self.inner.encode_batch(&texts, options, listener))?;
+        let named = |(i, text): (usize, PyResult<Bound<'py, PyAny>>)| text_in(&text?, "texts", i, options.unknown);
+        let texts = texts.try_iter()?.enumerate().map(named).collect::<PyResult<Vec<_>>>()?;
+        let views: Vec<&str> = texts.iter().map(|text| &**text).collect();
+        let (ids, offsets) = door::enter_long(py, None, |listener| self.inner.encode_batch(&views, options, listener))?;
         let shapes = ([ids.len()], [offsets.len()]);
         Ok((to_numpy(py, ids, &shapes.0)?, to_numpy(py, offsets, &shapes.1)?))
+    }
+
+    /// Ids of a text and their places in bytes and in characters, two numbers for each.
+    #[pyo3(signature = (text, allowed, disallowed, errors))]
+    fn encode_located<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        allowed: Names,
+        disallowed: Names,
+        errors: &str,
+    ) -> PyResult<(Ids<'py>, Bound<'py, PyArrayDyn<u64>>, Bound<'py, PyArrayDyn<u64>>)> {
+        let options = encode_options(&allowed, &disallowed, errors)?;
+        let text = text_of(text, "text", options.unknown)?;
+        let Located { ids, bytes, chars } =
+            watched(py, text.len(), |listener| self.inner.encode_located(&text, options, listener))?;
+        let (n, flat) = (ids.len(), |spans: Vec<[u64; 2]>| spans.into_flattened());
+        Ok((to_numpy(py, ids, &[n])?, to_numpy(py, flat(bytes), &[n, 2])?, to_numpy(py, flat(chars), &[n, 2])?))
+    }
+
+    /// The first ids of a text, at least `least` where it has so many.
+    #[pyo3(signature = (text, least, allowed, disallowed, errors))]
+    fn encode_front<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        least: usize,
+        allowed: Names,
+        disallowed: Names,
+        errors: &str,
+    ) -> PyResult<Ids<'py>> {
+        let options = encode_options(&allowed, &disallowed, errors)?;
+        let text = text_of(text, "text", options.unknown)?;
+        let ids = door::enter(py, || self.inner.encode_front(&text, options, least))?;
+        let shape = [ids.len()];
+        to_numpy(py, ids, &shape)
+    }
+
+    /// The number of ids of a text.
+    #[pyo3(signature = (text, allowed, disallowed, errors))]
+    fn count(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        allowed: Names,
+        disallowed: Names,
+        errors: &str,
+    ) -> PyResult<usize> {
+        let options = encode_options(&allowed, &disallowed, errors)?;
+        let text = text_of(text, "text", options.unknown)?;
+        watched(py, text.len(), |listener| self.inner.encode(&text, options, listener).map(|ids| ids.len()))
+    }
+
+    /// Encodes a text file into token shards; gives their paths and the number of ids.
+    #[pyo3(signature = (path, output, shard_tokens, allowed, disallowed, errors, progress))]
+    fn encode_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        output: PathBuf,
+        shard_tokens: usize,
+        allowed: Names,
+        disallowed: Names,
+        errors: &str,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<(Vec<PathBuf>, u64)> {
+        let options = encode_options(&allowed, &disallowed, errors)?;
+        door::enter_long(py, progress, |listener| {
+            self.inner.encode_file(&path, &output, shard_tokens, options, listener)
+        })
+    }
+
+    /// The text of ids.
+    fn decode(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, errors: &str) -> PyResult<String> {
+        let on_invalid = match errors {
+            "replace" => Undecodable::Replace,
+            "ignore" => Undecodable::Ignore,
+            "strict" => Undecodable::Strict,
+            _ => {
+                let known = "known are 'replace', 'strict' and 'ignore'";
+                return Err(InvalidValueError::new_err(format!("errors is {errors:?}; {known}")));
+            }
+        };
+        let ids = ids_1d(ids, "ids")?;
+        door::enter(py, || self.inner.decode(&ids, on_invalid))
     }
 
     /// The bytes of ids.
@@ -225,10 +309,12 @@ fn train_options(options: &Bound<'_, PyDict>) -> PyResult<TrainOptions> {
     Ok(TrainOptions {
         level: core::Level::from_name(&level).ok_or_else(unknown)?,
         pattern: get("pattern")?.extract()?,
-        vocab_size: get("vocab_size")?.extract()?,
+        vocab_sizes: get("vocab_sizes")?.extract()?,
         special_tokens: get("special_tokens")?.extract()?,
         min_frequency: get("min_frequency")?.extract()?,
         max_token_length: get("max_token_length")?.extract::<Option<usize>>()?.unwrap_or(usize::MAX),
+        limit_alphabet: get("limit_alphabet")?.extract()?,
+        max_memory: get("max_memory")?.extract()?,
     })
 }
 
@@ -245,13 +331,35 @@ fn on_invalid(errors: &str) -> PyResult<OnInvalid> {
     }
 }
 
-/// `value` as a str that is valid Unicode. Lone surrogates, which Python allows, become U+FFFD or are an error.
-fn text_of<'py>(value: &Bound<'py, PyAny>, name: &str, on_surrogate: OnInvalid) -> PyResult<Bound<'py, PyString>> {
+/// Runs `encode`, with an eye on Ctrl-C where the text is long.
+fn watched<T: Send>(
+    py: Python<'_>,
+    len: usize,
+    encode: impl FnOnce(&mut Listener<'_>) -> subgpt_core::Result<T> + Send,
+) -> PyResult<T> {
+    if len > LONG {
+        door::enter_long(py, None, |listener| encode(listener))
+    } else {
+        door::enter(py, || encode(&mut subgpt_core::progress::ignore))
+    }
+}
+
+/// An item of `list`, as [`text_of`] gives it.
+fn text_in(value: &Bound<'_, PyAny>, list: &str, at: usize, on_surrogate: OnInvalid) -> PyResult<PyBackedStr> {
+    match value.cast::<PyString>().ok().map(|text| PyBackedStr::try_from(text.clone())) {
+        Some(Ok(text)) => Ok(text),
+        _ => text_of(value, &format!("{list}[{at}]"), on_surrogate),
+    }
+}
+
+/// `value` as a str that is valid Unicode, which stays where it is. Lone surrogates, which Python allows, become U+FFFD
+/// or are an error.
+fn text_of(value: &Bound<'_, PyAny>, name: &str, on_surrogate: OnInvalid) -> PyResult<PyBackedStr> {
     let Ok(text) = value.cast::<PyString>() else {
         return Err(DtypeError::new_err(format!("{name} must be str, not {}", describe(value))));
     };
-    if text.to_str().is_ok() {
-        return Ok(text.clone());
+    if let Ok(text) = PyBackedStr::try_from(text.clone()) {
+        return Ok(text);
     }
     if on_surrogate == OnInvalid::Strict {
         return Err(TokenizerError::new_err(format!(
@@ -260,7 +368,7 @@ fn text_of<'py>(value: &Bound<'py, PyAny>, name: &str, on_surrogate: OnInvalid) 
     }
     // Pairs that were split into two halves are joined again by the way, as in tiktoken.
     let utf16 = text.call_method1("encode", ("utf-16", "surrogatepass"))?;
-    Ok(utf16.call_method1("decode", ("utf-16", "replace"))?.cast_into::<PyString>()?)
+    PyBackedStr::try_from(utf16.call_method1("decode", ("utf-16", "replace"))?.cast_into::<PyString>()?)
 }
 
 /// About [`BLOCK`] bytes of texts; nothing at the end.
@@ -268,10 +376,10 @@ fn take_block(
     texts: &mut Bound<'_, pyo3::types::PyIterator>,
     count: &mut usize,
     on_surrogate: OnInvalid,
-) -> PyResult<Vec<String>> {
+) -> PyResult<Vec<PyBackedStr>> {
     let (mut block, mut size) = (Vec::new(), 0);
     for text in texts {
-        let text = text_of(&text?, &format!("source: item {count}"), on_surrogate)?.to_str()?.to_string();
+        let text = text_in(&text?, "source", *count, on_surrogate)?;
         *count += 1;
         size += text.len() + 64;
         block.push(text);

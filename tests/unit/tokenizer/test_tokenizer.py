@@ -1,5 +1,6 @@
 """Encoding, decoding and the vocabulary, at all levels."""
 
+import base64
 import copy
 import pickle
 from itertools import pairwise
@@ -7,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from subgpt.errors import DtypeError, InvalidValueError, TokenizerError
+from subgpt.data import read_shard
+from subgpt.errors import DataError, DtypeError, InvalidValueError, MissingFileError, TokenizerError
 from subgpt.tokenizer import Tokenizer
 
 TEXT = "the cat sat on the mat. THE CAT'S hat — naïve 中文 😀!\n" * 5
@@ -219,3 +221,114 @@ def test_many_threads_may_share_one(tok):
     expected = tok.encode(TEXT).tolist()
     with ThreadPoolExecutor(8) as pool:
         assert all(ids.tolist() == expected for ids in pool.map(tok.encode, [TEXT] * 64))
+
+
+@pytest.mark.parametrize("level", ["char", "word", "subword"])
+def test_offsets_are_the_parts_of_the_text(level):
+    text = "naïve 中文 text,\r\n and 😀 more"
+    tok = Tokenizer.train([text * 3], level=level, vocab_size=None if level == "char" else 270)
+    ids, in_bytes, in_chars = tok.encode_with_offsets(text)
+    assert ids.tolist() == tok.encode(text).tolist()
+    data = text.encode()
+    assert in_bytes[0, 0] == 0
+    assert in_bytes[-1, 1] == len(data)
+    assert (in_bytes[1:, 0] == in_bytes[:-1, 1]).all()
+    for id, (start, end), (first, last) in zip(ids, in_bytes.tolist(), in_chars.tolist(), strict=True):
+        if int(id) != tok.unk_id:
+            assert tok.decode_bytes([id]) == data[start:end]
+        # The characters that the token has a byte of, and no others.
+        assert len(text[:first].encode()) <= start
+        assert len(text[: first + 1].encode()) > start
+        assert len(text[: last - 1].encode()) < end <= len(text[:last].encode())
+
+
+def test_offsets_with_special_tokens_and_nothing():
+    tok = Tokenizer.train(["abc"], vocab_size=257)
+    located = tok.encode_with_offsets("é<|endoftext|>b", allowed_special="all")
+    assert located.bytes.tolist() == [[0, 1], [1, 2], [2, 15], [15, 16]]
+    assert located.chars.tolist() == [[0, 1], [0, 1], [1, 14], [14, 15]]
+    empty = tok.encode_with_offsets("")
+    assert (empty.ids.shape, empty.bytes.shape, empty.chars.shape) == ((0,), (0, 2), (0, 2))
+
+
+def test_count_and_truncate():
+    tok = Tokenizer.train(["some text to learn from"], vocab_size=270)
+    text = "some text to learn from, naïve 😀" * 50
+    ids = tok.encode(text)
+    assert tok.count(text) == len(ids)
+    assert tok.truncate(text, len(ids)) == text
+    for most in (0, 1, 5, 40, len(ids) - 1):
+        cut = tok.truncate(text, most)
+        assert text.startswith(cut)
+        assert tok.count(cut) <= most
+        assert len(cut.encode()) > len(tok.decode_bytes(ids[:most])) - 4
+    assert tok.truncate("a<|endoftext|>b", 2, allowed_special="all") == "a<|endoftext|>"
+    with pytest.raises(TokenizerError, match="special token"):
+        tok.truncate("a" * 1000 + "<|endoftext|>", 2)
+    with pytest.raises(InvalidValueError, match="max_tokens is -1"):
+        tok.truncate("a", -1)
+
+
+def test_a_truncated_text_is_not_encoded_to_its_end():
+    tok = Tokenizer.train(["some text"], vocab_size=260, special_tokens=())
+    assert tok.truncate("some text " * 1_000_000, 3) == tok.decode(tok.encode("some text some text")[:3])
+
+
+@pytest.mark.parametrize(("end", "dtype"), [(256, np.uint16), (66_000, np.uint32)])
+def test_files_become_shards(tmp_path, end, dtype):
+    text = "a wörd, and\n\nanother one 123 <|endoftext|>" * 500
+    (tmp_path / "text.txt").write_text(text)
+    ranks = "".join(f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256))
+    (tmp_path / "bytes.tiktoken").write_text(ranks)
+    tok = Tokenizer.load(tmp_path / "bytes.tiktoken", pattern="gpt2", special_tokens={END: end})
+    shards = tok.encode_file(
+        tmp_path / "text.txt", tmp_path / "out", shard_tokens=1000, allowed_special="all"
+    )
+    parts = [read_shard(shard, fingerprint=tok.fingerprint) for shard in shards]
+    assert all(part.dtype == dtype for part in parts)
+    ids = np.concatenate(parts)
+    assert ids.tolist() == tok.encode(text, allowed_special="all").tolist()
+    assert [shard.name for shard in shards][:2] == ["00000.bin", "00001.bin"]
+
+
+def test_damaged_shards_are_refused(tmp_path):
+    (tmp_path / "text.txt").write_text("some text")
+    tok = Tokenizer.train(["some text"], vocab_size=260)
+    (shard,) = tok.encode_file(tmp_path / "text.txt", tmp_path)
+    whole = shard.read_bytes()
+    with pytest.raises(DataError, match="another tokenizer"):
+        read_shard(shard, fingerprint=Tokenizer.train(["other"], vocab_size=260).fingerprint)
+    for damaged, message in (
+        (whole[:-1], "promises"),
+        (whole + b"\0", "promises"),
+        (b"x" + whole[1:], "no token shard"),
+        (whole[:8] + b"\x09" + whole[9:], "version 9"),
+        (b"", "no token shard"),
+        (whole[:30], "promises"),
+    ):
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError, match=message):
+            read_shard(shard)
+    with pytest.raises(MissingFileError):
+        read_shard(tmp_path / "missing.bin")
+    (tmp_path / "bad.txt").write_bytes(b"ab\xff")
+    with pytest.raises(DataError, match="offset 2"):
+        tok.encode_file(tmp_path / "bad.txt", tmp_path)
+    assert tok.encode_file(tmp_path / "bad.txt", tmp_path / "ok", errors="replace")
+    (tmp_path / "special.txt").write_text("x<|endoftext|>")
+    with pytest.raises(TokenizerError, match="special token"):
+        tok.encode_file(tmp_path / "special.txt", tmp_path)
+
+
+@pytest.mark.parametrize("errors", ["replace", "ignore", "strict"])
+def test_decoding_policies_are_pythons(errors):
+    tok = Tokenizer.train(["x"], vocab_size=257)
+    for data in (b"abc", b"\xe2\x82", b"a\xf0\x9f\x98b", b"\xff\xc3\xa9", b"\xed\xa0\x80", b""):
+        ids = np.frombuffer(data, np.uint8)
+        try:
+            expected = data.decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            with pytest.raises(TokenizerError, match=f"byte {error.start} of the {len(data)}"):
+                tok.decode(ids, errors)
+        else:
+            assert tok.decode(ids, errors) == expected

@@ -262,3 +262,58 @@ def test_iterables_that_go_wrong():
     for bad in (None, 3, b"text", {"a": 1}):
         with pytest.raises((DtypeError, DataError), match="str"):
             Tokenizer.train(bad)
+
+
+def test_several_sizes_are_those_trained_one_by_one():
+    sizes = [275, 260, 270]
+    together = Tokenizer.train([TEXT], vocab_size=sizes)
+    assert [len(tok) for tok in together] == sizes
+    assert together == [Tokenizer.train([TEXT], vocab_size=size) for size in sizes]
+    words = Tokenizer.train([TEXT], vocab_size=[5, 9], level="word")
+    assert words == [Tokenizer.train([TEXT], vocab_size=size, level="word") for size in (5, 9)]
+    assert isinstance(Tokenizer.train([TEXT], vocab_size=[300]), list)
+    with pytest.raises(InvalidValueError, match="one vocabulary"):
+        Tokenizer.train([TEXT], vocab_size=[300, 400], level="char")
+    with pytest.raises(InvalidValueError, match="empty list"):
+        Tokenizer.train([TEXT], vocab_size=[])
+    with pytest.raises(InvalidValueError, match="257 or more"):
+        Tokenizer.train([TEXT], vocab_size=[300, 200])
+    for wrong in ("300", ["300"], 3.5):
+        with pytest.raises(DtypeError):
+            Tokenizer.train([TEXT], vocab_size=wrong)
+
+
+def test_a_limited_alphabet_keeps_the_most_frequent_characters():
+    text = "aaa bb c dddd\n"
+    tok = Tokenizer.train([text], level="char", limit_alphabet=3, special_tokens=())
+    assert tok.tokens("abcd") == ["a", "<unk>", "<unk>", "d"]
+    words = Tokenizer.train([text * 3], level="word", limit_alphabet=3)
+    assert words.tokens("dddd c") == ["dddd", " ", "<unk>"]
+    with pytest.raises(InvalidValueError, match="leave it out"):
+        Tokenizer.train([text], limit_alphabet=3)
+
+
+def test_a_memory_limit_changes_nothing_while_it_is_enough(tmp_path):
+    lines = [f"{i * 7919 % 100_003:x} {i % 97}" for i in range(60_000)]
+    for i in range(4):
+        (tmp_path / f"{i}.txt").write_text("\n".join(lines[i::4]))
+    free = Tokenizer.train(tmp_path, vocab_size=2000)
+    assert Tokenizer.train(tmp_path, vocab_size=2000, max_memory=64 << 20) == free
+    with pytest.raises(InvalidValueError, match="16 MiB"):
+        Tokenizer.train(tmp_path, max_memory=1000)
+
+
+def test_what_does_not_fit_is_left_out_with_a_warning_and_independent_of_threads():
+    letters = str.maketrans("0123456789", "ghijklmnop")
+    words = [f"{i * 7919:x}{i % 1009:x}".translate(letters) for i in range(120_000)]
+    texts = [" ".join(words[k::3]) for k in range(3)]
+    made = []
+    for threads in (1, 2):
+        before = subgpt.get_num_threads()
+        subgpt.set_num_threads(threads)
+        try:
+            with pytest.warns(UserWarning, match="max_memory is too little for all distinct pieces"):
+                made.append(Tokenizer.train(texts, vocab_size=400, max_memory=16 << 20))
+        finally:
+            subgpt.set_num_threads(before)
+    assert made[0] == made[1]

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -76,7 +76,7 @@ def train(
     with counting() as progress:
         tokenizer = Tokenizer.train(
             (document.text for document in documents),
-            level=level,  # type: ignore[arg-type]
+            level=cast(Literal["char", "word", "subword"], level),
             vocab_size=vocab_size,
             pattern=pattern,
             special_tokens=(END_OF_TEXT, *(special_token or ())),

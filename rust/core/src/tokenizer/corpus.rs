@@ -32,27 +32,12 @@ pub fn count_file(
     on_invalid: OnInvalid,
     listener: &mut Listener<'_>,
 ) -> Result<()> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
-    if !file.metadata().map_err(Error::io("read", path))?.is_file() {
-        return Err(Error::Data {
-            place: path.display().to_string(),
-            problem: "is not a regular file".into(),
-            remedy: "name a text file, a directory or a glob".into(),
-        });
-    }
-    let mut decoder = Decoder { path, on_invalid, offset: 0, started: false };
-    let (mut bytes, mut text) = (Vec::new(), String::new());
-    loop {
-        let read = file.by_ref().take(BLOCK as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-        decoder.decode(&mut bytes, &mut text, read == 0)?;
-        let cut = if read == 0 { text.len() } else { cut(counter, &text) };
-        counter.add(&[&text[..cut]])?;
-        text.drain(..cut);
+    let mut blocks = Blocks::open(path, on_invalid)?;
+    while let Some(text) = blocks.next(|text| cut(counter, text))? {
+        counter.add(&[text])?;
         progress::report(listener, counter.bytes(), 0)?;
-        if read == 0 {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// How much of `text` can be counted before the rest of the file is known.
@@ -61,6 +46,52 @@ fn cut(counter: &Counter, text: &str) -> usize {
         Some(cut) => cut,
         None if text.len() >= UNCUT => text.len(),
         None => 0,
+    }
+}
+
+/// A text file, read block by block.
+pub struct Blocks<'a> {
+    file: File,
+    /// Its size when it was opened.
+    pub size: u64,
+    decoder: Decoder<'a>,
+    bytes: Vec<u8>,
+    text: String,
+    /// How much of `text` was given.
+    given: usize,
+    ended: bool,
+}
+
+impl<'a> Blocks<'a> {
+    /// Opens a file.
+    pub fn open(path: &'a Path, on_invalid: OnInvalid) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        if !metadata.is_file() {
+            return Err(Error::Data {
+                place: path.display().to_string(),
+                problem: "is not a regular file".into(),
+                remedy: "name a text file, a directory or a glob".into(),
+            });
+        }
+        let decoder = Decoder { path, on_invalid, offset: 0, started: false };
+        let (bytes, text) = (Vec::new(), String::new());
+        Ok(Blocks { file, size: metadata.len(), decoder, bytes, text, given: 0, ended: false })
+    }
+
+    /// The next part of the text. `cut` tells how much of a text can be given before more of it is known; what it leaves
+    /// comes with the next part, and all of it at the end of the file.
+    pub fn next(&mut self, cut: impl Fn(&str) -> usize) -> Result<Option<&str>> {
+        self.text.drain(..self.given);
+        self.given = 0;
+        while self.given == 0 && !self.ended {
+            let path = self.decoder.path;
+            let read = self.file.by_ref().take(BLOCK as u64).read_to_end(&mut self.bytes);
+            self.ended = read.map_err(Error::io("read", path))? == 0;
+            self.decoder.decode(&mut self.bytes, &mut self.text, self.ended)?;
+            self.given = if self.ended { self.text.len() } else { cut(&self.text) };
+        }
+        Ok((self.given > 0).then(|| &self.text[..self.given]))
     }
 }
 

@@ -1,21 +1,21 @@
-//! Encoding: special tokens, pieces, ids; long texts and batches on all threads.
+//! Encoding: special tokens, pieces, ids; long texts on all threads.
 
 use super::bpe::encode::Encoder;
 use super::corpus::OnInvalid;
 use super::special::{Matcher, Which};
+use super::tasks::{Task, Tasks};
 use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::pages::prefer_huge;
 use crate::parallel;
 use crate::progress::{self, Listener};
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// Bytes that one thread encodes before the next hand-out.
-const TASK: usize = 1 << 17;
+pub(super) const TASK: usize = 1 << 17;
 
 /// Tasks between two looks at the listener.
-const WAVE: usize = 128;
+pub(super) const WAVE: usize = 128;
 
 /// What a call says about special tokens and unknown text.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl Tokenizer {
             Job::new(self, options.unknown, &mut ids).text(text, &matcher)?;
             return Ok(ids);
         }
-        let tasks = self.tasks(text, &matcher)?;
+        let tasks = self.tasks(text, &matcher);
         let mut done = 0;
         for wave in tasks.chunks(WAVE) {
             progress::report(listener, done, text.len() as u64)?;
@@ -60,53 +60,21 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of every text, one after the other, and where each begins: text `i` has `ids[offsets[i]..offsets[i + 1]]`.
-    pub fn encode_batch(
-        &self,
-        texts: &[&str],
-        options: EncodeOptions<'_>,
-        listener: &mut Listener<'_>,
-    ) -> Result<(Vec<u32>, Vec<u64>)> {
-        let total = texts.iter().map(|t| t.len()).sum();
-        let groups = group(texts);
-        let (mut ids, mut offsets, mut done) = (room_for(total), Vec::with_capacity(texts.len() + 1), 0);
-        offsets.push(0);
-        for wave in groups.chunks(WAVE) {
-            progress::report(listener, done, total as u64)?;
-            let lengths =
-                parallel::concat(&mut ids, wave.len(), |i, ids| self.rows(texts, wave[i].clone(), options, ids));
-            let mut end = offsets.last().copied().unwrap_or_default();
-            for length in lengths.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
-                end += length as u64;
-                offsets.push(end);
-            }
-            done += wave.iter().flat_map(|group| &texts[group.clone()]).map(|text| text.len() as u64).sum::<u64>();
+    /// The first ids of `text`, at least `least` of them where it has so many; little more of it is encoded.
+    pub fn encode_front(&self, text: &str, options: EncodeOptions<'_>, least: usize) -> Result<Vec<u32>> {
+        let matcher = self.matcher(text, options)?;
+        let mut ids = Vec::new();
+        let mut tasks = Tasks::new(self, text, &matcher);
+        while ids.len() < least {
+            // A little more than it should take, so that one round is enough.
+            let Some(task) = tasks.next((8 * (least - ids.len())).clamp(256, TASK)) else { break };
+            self.run(&task, options.unknown, &mut ids)?;
         }
-        ids.shrink_to_fit();
-        Ok((ids, offsets))
-    }
-
-    /// Appends the ids of some of `texts`; gives how many each has.
-    fn rows(
-        &self,
-        texts: &[&str],
-        group: Range<usize>,
-        options: EncodeOptions<'_>,
-        ids: &mut Vec<u32>,
-    ) -> Result<Vec<usize>> {
-        let mut job = Job::new(self, options.unknown, ids);
-        let mut lengths = Vec::with_capacity(group.len());
-        for at in group {
-            let before = job.ids.len();
-            let matcher = self.matcher(texts[at], options).map_err(|e| in_text(e, at))?;
-            job.text(texts[at], &matcher).map_err(|e| in_text(e, at))?;
-            lengths.push(job.ids.len() - before);
-        }
-        Ok(lengths)
+        Ok(ids)
     }
 
     /// Special tokens to look for in `text`: those allowed, and those that are found in every text.
-    fn matcher(&self, text: &str, options: EncodeOptions<'_>) -> Result<Cow<'_, Matcher>> {
+    pub(super) fn matcher(&self, text: &str, options: EncodeOptions<'_>) -> Result<Cow<'_, Matcher>> {
         let admitted = self.specials.admit(text, options.allowed, options.disallowed)?;
         if self.added.is_empty() {
             return Ok(admitted);
@@ -115,44 +83,12 @@ impl Tokenizer {
     }
 
     /// A long text as parts that can be encoded each on its own.
-    fn tasks<'t>(&self, text: &'t str, matcher: &Matcher) -> Result<Vec<Task<'t>>> {
-        let mut tasks = Vec::new();
-        matcher.split(
-            text,
-            &mut tasks,
-            |tasks, part| {
-                let mut rest = part;
-                while !rest.is_empty() {
-                    let cut = self.cut(rest);
-                    tasks.push(Task {
-                        text: &rest[..cut],
-                        first: rest.len() == part.len(),
-                        special: None,
-                        at: offset(text, rest),
-                    });
-                    rest = &rest[cut..];
-                }
-                Ok(())
-            },
-            |tasks, id| tasks.push(Task { text: "", first: false, special: Some(id), at: 0 }),
-        )?;
-        Ok(tasks)
+    pub(super) fn tasks<'t>(&self, text: &'t str, matcher: &Matcher) -> Vec<Task<'t>> {
+        let mut tasks = Tasks::new(self, text, matcher);
+        std::iter::from_fn(|| tasks.next(TASK)).collect()
     }
 
-    /// Where to cut `text` for a task: a place that changes no piece.
-    fn cut(&self, text: &str) -> usize {
-        let Some(pattern) = self.cuttable() else { return text.len() };
-        let mut limit = TASK;
-        while limit < text.len() {
-            if let Some(cut) = pattern.safe_cut(text, limit) {
-                return cut;
-            }
-            limit *= 2;
-        }
-        text.len()
-    }
-
-    fn run(&self, task: &Task<'_>, unknown: OnInvalid, ids: &mut Vec<u32>) -> Result<()> {
+    pub(super) fn run(&self, task: &Task<'_>, unknown: OnInvalid, ids: &mut Vec<u32>) -> Result<()> {
         if let Some(id) = task.special {
             ids.push(id);
             return Ok(());
@@ -162,26 +98,16 @@ impl Tokenizer {
     }
 }
 
-/// A part of a long text.
-struct Task<'t> {
-    text: &'t str,
-    /// Whether it begins a stretch between special tokens.
-    first: bool,
-    special: Option<u32>,
-    /// Where it begins in the whole text.
-    at: usize,
-}
-
 /// One thread's work.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     tokenizer: &'a Tokenizer,
-    ids: &'a mut Vec<u32>,
+    pub ids: &'a mut Vec<u32>,
     encoder: Option<Encoder<'a>>,
     unknown: OnInvalid,
 }
 
 impl<'a> Job<'a> {
-    fn new(tokenizer: &'a Tokenizer, unknown: OnInvalid, ids: &'a mut Vec<u32>) -> Self {
+    pub fn new(tokenizer: &'a Tokenizer, unknown: OnInvalid, ids: &'a mut Vec<u32>) -> Self {
         let encoder = match &tokenizer.model {
             Model::Bpe(bpe) => Some(Encoder::new(bpe, &tokenizer.vocab)),
             Model::Entries { .. } => None,
@@ -190,7 +116,7 @@ impl<'a> Job<'a> {
     }
 
     /// Encodes a text with the special tokens that `matcher` finds.
-    fn text(&mut self, text: &str, matcher: &Matcher) -> Result<()> {
+    pub fn text(&mut self, text: &str, matcher: &Matcher) -> Result<()> {
         matcher.split(text, self, |job, part| job.segment(part, offset(text, part)), |job, id| job.ids.push(id))
     }
 
@@ -235,7 +161,7 @@ impl<'a> Job<'a> {
 /// Room for the ids of a text of that many bytes: for each byte one, where threads write to places that cannot move, else
 /// what there usually is. Memory that is not used is not taken. It is in large pages: clearing small ones would take a
 /// fifth of the time that encoding takes.
-fn room_for(bytes: usize) -> Vec<u32> {
+pub(super) fn room_for(bytes: usize) -> Vec<u32> {
     let mut ids = Vec::new();
     let wanted = if bytes > 2 * TASK && parallel::num_threads() > 1 { bytes } else { bytes / 2 };
     if ids.try_reserve_exact(wanted + 8).is_ok() {
@@ -250,33 +176,6 @@ fn unknown_piece(piece: &str, at: usize) -> Error {
         format!("{piece:?} is not in the vocabulary"),
         "train on text that contains it, use level=\"subword\", or pass errors=\"replace\"",
     )
-}
-
-/// Adds to an error which text of a batch it came from.
-fn in_text(error: Error, at: usize) -> Error {
-    match error {
-        Error::Tokenizer { place, problem, remedy } => {
-            Error::Tokenizer { place: format!("texts[{at}], {place}"), problem, remedy }
-        }
-        other => other,
-    }
-}
-
-/// Ranges of texts of about [`TASK`] bytes.
-fn group(texts: &[&str]) -> Vec<Range<usize>> {
-    let mut groups = Vec::new();
-    let (mut start, mut size) = (0, 0);
-    for (i, text) in texts.iter().enumerate() {
-        size += text.len() + 64;
-        if size >= TASK {
-            groups.push(start..i + 1);
-            (start, size) = (i + 1, 0);
-        }
-    }
-    if start < texts.len() {
-        groups.push(start..texts.len());
-    }
-    groups
 }
 
 /// Where `part`, a slice of `text`, begins in it.

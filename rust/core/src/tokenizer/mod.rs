@@ -4,15 +4,20 @@
 //! through special tokens ([`special`]), is cut into pieces ([`pretokenize`]), and each piece becomes one entry of the
 //! vocabulary or is merged from bytes ([`bpe`]). Training is in [`train`], other people's files in [`files`].
 
+mod batch;
 pub mod bpe;
 mod char;
 pub mod corpus;
+mod cutting;
 pub mod encode;
 pub mod files;
 mod fingerprint;
 pub mod pretokenize;
+pub mod shards;
+pub mod spans;
 pub mod special;
 pub mod stream;
+mod tasks;
 pub mod train;
 pub mod vocab;
 mod word;
@@ -57,6 +62,17 @@ impl Level {
     pub fn from_name(name: &str) -> Option<Level> {
         [Level::Char, Level::Word, Level::Subword].into_iter().find(|level| level.name() == name)
     }
+}
+
+/// What decoding does about bytes that are no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecodable {
+    /// Put U+FFFD in their place.
+    Replace,
+    /// Leave them out.
+    Ignore,
+    /// Raise an error that names the byte.
+    Strict,
 }
 
 /// How a piece becomes ids.
@@ -151,6 +167,25 @@ impl Tokenizer {
         let mut bytes = Vec::new();
         self.vocab.decode_into(ids, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The text that `ids` stand for. Bytes that are not UTF-8 (an incomplete character) become U+FFFD, are left out, or
+    /// are an error.
+    pub fn decode(&self, ids: &[u32], on_invalid: Undecodable) -> Result<String> {
+        let invalid = match String::from_utf8(self.decode_bytes(ids)?) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        let (bytes, valid) = (invalid.as_bytes(), invalid.utf8_error().valid_up_to());
+        match on_invalid {
+            Undecodable::Replace => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            Undecodable::Ignore => Ok(bytes.utf8_chunks().map(|chunk| chunk.valid()).collect()),
+            Undecodable::Strict => Err(Error::tokenizer(
+                "ids",
+                format!("byte {valid} of the {} that they stand for is not UTF-8", bytes.len()),
+                "decode whole characters, or pass errors=\"replace\"",
+            )),
+        }
     }
 
     /// A hash of everything that decides about ids: equal for tokenizers that encode and decode equally, and the same

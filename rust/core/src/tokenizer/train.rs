@@ -178,9 +178,11 @@ fn check_size(options: &TrainOptions) -> Result<()> {
         }
     }
     match (options.limit_alphabet, options.max_memory) {
-        (Some(_), _) if options.level == Level::Subword => {
-            refuse("limit_alphabet", "set".into(), "subwords are made of bytes, which are all known: leave it out".into())
-        }
+        (Some(_), _) if options.level == Level::Subword => refuse(
+            "limit_alphabet",
+            "set".into(),
+            "subwords are made of bytes, which are all known: leave it out".into(),
+        ),
         (Some(0), _) => refuse("limit_alphabet", "0".into(), "at least one character".into()),
         (_, Some(most)) if most < LEAST_MEMORY => {
             refuse("max_memory", most.to_string(), format!("at least {LEAST_MEMORY} bytes (16 MiB)"))

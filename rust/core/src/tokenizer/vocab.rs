@@ -2,13 +2,18 @@
 
 use super::bpe::tokens::Tokens;
 use crate::error::{Error, Result};
+use crate::pages::prefer_huge;
 use rustc_hash::FxHashMap;
+use std::mem::MaybeUninit;
 
 /// How an id without an entry reads (vocabularies may have gaps): U+FFFD, so that decoding is total.
 const GAP: &[u8] = "\u{fffd}".as_bytes();
 
 /// Ids may leave gaps, but no more than this and twice the entries: a hostile file must not ask for gigabytes.
 const GAPS_ALLOWED: usize = 1 << 16;
+
+/// Bytes that decoding copies at once.
+const SHORT: usize = 16;
 
 /// Entries by id and by their bytes. The bytes of an entry are what it decodes to.
 #[derive(Debug, Default)]
@@ -118,20 +123,49 @@ impl Vocab {
     pub fn decode_into(&self, ids: &[u32], out: &mut Vec<u8>) -> Result<()> {
         let mut len = 0usize;
         for (at, &id) in ids.iter().enumerate() {
-            if id as usize >= self.size() {
+            let Some(&(start, end)) = self.spans.get(id as usize) else {
                 return Err(Error::value(
                     "decode",
                     "ids",
                     format!("{id} at position {at}"),
                     format!("the vocabulary has ids 0 to {}", self.size().saturating_sub(1)),
                 ));
-            }
-            len = len.saturating_add(self.bytes(id).unwrap_or(GAP).len());
+            };
+            // A gap has the same start and end, beyond everything.
+            len = len.saturating_add(if start == u32::MAX { GAP.len() } else { (end - start) as usize });
         }
         // A foreign vocabulary may have entries of megabytes: few ids can ask for more than there is.
-        out.try_reserve(len).map_err(|_| Error::OutOfMemory { what: "decoded text", bytes: len })?;
-        ids.iter().for_each(|&id| out.extend_from_slice(self.bytes(id).unwrap_or(GAP)));
+        out.try_reserve(len + SHORT).map_err(|_| Error::OutOfMemory { what: "decoded text", bytes: len })?;
+        prefer_huge(out.spare_capacity_mut());
+        let before = out.len();
+        let mut room = out.spare_capacity_mut();
+        for &id in ids {
+            let (start, end) = self.spans[id as usize];
+            // Sixteen bytes are copied at once, of which the next token overwrites what is too many.
+            let len = (end - start) as usize;
+            match (self.bytes.get(start as usize..).and_then(|bytes| bytes.first_chunk::<SHORT>()), len <= SHORT) {
+                (Some(bytes), true) => {
+                    fill(room, bytes);
+                    room = &mut room[len..];
+                }
+                _ => {
+                    let bytes = self.bytes(id).unwrap_or(GAP);
+                    fill(room, bytes);
+                    room = &mut room[bytes.len()..];
+                }
+            }
+        }
+        // SAFETY: `len` bytes were written, the lengths of all tokens: the room was made for them.
+        unsafe { out.set_len(before + len) };
         Ok(())
+    }
+}
+
+/// Writes `bytes` to the front of `room`, or as many as fit.
+#[inline(always)]
+fn fill(room: &mut [MaybeUninit<u8>], bytes: &[u8]) {
+    for (place, &byte) in room.iter_mut().zip(bytes) {
+        place.write(byte);
     }
 }
 

@@ -6,12 +6,7 @@ use std::cmp::Reverse;
 
 /// The most frequent of `counts` that fit `vocab_size` beside `reserved` special tokens, the most frequent first and
 /// equally frequent ones in the order of their bytes. Words seen less than `min_frequency` times are left to `<unk>`.
-pub fn most_frequent(
-    counts: &Words,
-    min_frequency: u64,
-    vocab_size: usize,
-    reserved: usize,
-) -> Result<Vec<Vec<u8>>> {
+pub fn most_frequent(counts: &Words, min_frequency: u64, vocab_size: usize, reserved: usize) -> Result<Vec<Vec<u8>>> {
     if vocab_size <= reserved {
         return Err(Error::value(
             "Tokenizer.train",

@@ -111,15 +111,7 @@ impl<'a> Encoder<'a> {
     /// An encoder by `bpe`, whose tokens are those of `vocab`.
     pub fn new(bpe: &'a Bpe, vocab: &'a Vocab) -> Self {
         let (table, generation) = bpe.cache.table();
-        Encoder {
-            bpe,
-            vocab,
-            table,
-            generation,
-            scratch: Scratch::default(),
-            ids: Vec::new(),
-            batch: Batch::new(),
-        }
+        Encoder { bpe, vocab, table, generation, scratch: Scratch::default(), ids: Vec::new(), batch: Batch::new() }
     }
 
     /// Appends the ids of `text`, cut by `scanner`.

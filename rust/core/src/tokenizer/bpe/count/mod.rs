@@ -15,8 +15,8 @@ use super::key::Key;
 use super::words::Words;
 use crate::error::Result;
 use crate::parallel;
+use crate::tokenizer::cutting::{cut_before, last_cut};
 use crate::tokenizer::pretokenize::Pretokenizer;
-use crate::tokenizer::pretokenize::scanner::floor_boundary;
 use crate::tokenizer::pretokenize::window::{BATCH, Scanner, WINDOW};
 use crate::tokenizer::special::Matcher;
 use runs::Runs;
@@ -87,8 +87,7 @@ impl Counter {
     /// Where `text`, the beginning of a longer document, may be cut so that both parts can be counted on their own: the
     /// last such place.
     pub fn safe_cut(&self, text: &str) -> Option<usize> {
-        // A special token that begins before the cut has to be whole in `text` to be seen.
-        self.cut_before(text, text.len().saturating_sub(self.specials.longest()))
+        last_cut(&self.split, &self.specials, text)
     }
 
     /// What cut the pieces, the pieces and their counts, and what was left out of them.
@@ -146,39 +145,12 @@ impl Counter {
     /// A safe cut at or before `limit`, else the first one that a doubled limit finds, else the end.
     fn cut_after(&self, text: &str, mut limit: usize) -> usize {
         while limit < text.len() {
-            if let Some(cut) = self.cut_before(text, limit) {
+            if let Some(cut) = cut_before(&self.split, &self.specials, text, limit) {
                 return cut;
             }
             limit *= 2;
         }
         text.len()
-    }
-
-    fn cut_before(&self, text: &str, mut limit: usize) -> Option<usize> {
-        loop {
-            let cut = self.split.cut(text, limit)?;
-            match self.straddling(text, cut) {
-                None => return Some(cut),
-                Some(start) => limit = start,
-            }
-        }
-    }
-
-    /// Where a special token begins that `cut` would cut in two.
-    fn straddling(&self, text: &str, cut: usize) -> Option<usize> {
-        let longest = self.specials.longest();
-        let mut at = floor_boundary(text, cut.saturating_sub(longest));
-        let end = floor_boundary(text, cut + longest);
-        while let Some((start, found, _)) = self.specials.find(&text[..end], at) {
-            if start >= cut {
-                break;
-            }
-            if start + found.len() > cut {
-                return Some(start);
-            }
-            at = start + found.len();
-        }
-        None
     }
 
     fn count(&self, documents: &[&str], table: &mut Table) -> Result<()> {

@@ -25,7 +25,7 @@ impl Runs {
     /// Writes the counts of a table.
     pub fn write(&mut self, table: &Table) -> Result<()> {
         let directory = std::env::temp_dir();
-        let mut write = || -> io::Result<File> {
+        let write = || -> io::Result<File> {
             let mut out = BufWriter::new(tempfile::tempfile()?);
             table.sorted(|piece, count| {
                 out.write_all(&(piece.len() as u64).to_le_bytes())?;

@@ -145,11 +145,12 @@ mod tests {
 
     fn listed(table: &Table) -> Vec<(Vec<u8>, u64)> {
         let mut all = Vec::new();
-        table.sorted(|piece, count| -> Result<(), ()> {
-            all.push((piece.to_vec(), count));
-            Ok(())
-        })
-        .unwrap();
+        table
+            .sorted(|piece, count| -> Result<(), ()> {
+                all.push((piece.to_vec(), count));
+                Ok(())
+            })
+            .unwrap();
         all
     }
 

@@ -1,0 +1,136 @@
+//! A text file as token shards: files of ids that can be mapped into memory as they are.
+//!
+//! A shard is a header of 64 bytes and then ids, little-endian, of 2 bytes each where the vocabulary has no more than
+//! 65,536 and of 4 otherwise. The header: the eight bytes `subgptok`, the version (u32), the bytes of an id (u32), the
+//! number of ids (u64), the fingerprint of the tokenizer (32 bytes), and zeros.
+
+use super::Tokenizer;
+use super::corpus::Blocks;
+use super::cutting::last_cut;
+use super::encode::EncodeOptions;
+use super::special::Which;
+use crate::error::{Error, Result};
+use crate::io::atomic;
+use crate::progress::{self, Listener};
+use std::path::{Path, PathBuf};
+
+/// The first bytes of a shard.
+pub const MAGIC: &[u8; 8] = b"subgptok";
+/// The version of the format.
+pub const VERSION: u32 = 1;
+/// Bytes before the first id.
+pub const HEADER: usize = 64;
+
+impl Tokenizer {
+    /// Encodes the text file `path`, of any size, into shards in the directory `output` with at most `shard_tokens` ids
+    /// each: `00000.bin`, `00001.bin`, …. Gives their paths and the number of ids. Each is there whole or not at all.
+    pub fn encode_file(
+        &self,
+        path: &Path,
+        output: &Path,
+        shard_tokens: usize,
+        options: EncodeOptions<'_>,
+        listener: &mut Listener<'_>,
+    ) -> Result<(Vec<PathBuf>, u64)> {
+        std::fs::create_dir_all(output).map_err(Error::io("write", output))?;
+        let every = EncodeOptions { allowed: Which::All, disallowed: Which::Only(&[]), ..options };
+        let specials = self.matcher("", every)?;
+        let mut blocks = Blocks::open(path, options.unknown)?;
+        let total = blocks.size;
+        let (mut ids, mut shards, mut count, mut done) = (Vec::new(), Vec::new(), 0, 0);
+        progress::report(listener, 0, total)?;
+        // A pattern that tells no place to cut needs the whole file, and so does what is done to its beginning alone.
+        let cuttable = self.cuttable().is_some() && !self.split.prefix_space;
+        let cut = |text: &str| if cuttable { last_cut(&self.split, &specials, text).unwrap_or(0) } else { 0 };
+        while let Some(text) = blocks.next(cut)? {
+            ids.append(&mut self.encode(text, options, &mut progress::ignore)?);
+            done += text.len() as u64;
+            while ids.len() >= shard_tokens {
+                self.write_shard(output, &mut shards, &ids[..shard_tokens])?;
+                count += shard_tokens as u64;
+                ids.drain(..shard_tokens);
+            }
+            progress::report(listener, done.min(total.saturating_sub(1)), total)?;
+        }
+        if !ids.is_empty() || shards.is_empty() {
+            self.write_shard(output, &mut shards, &ids)?;
+            count += ids.len() as u64;
+        }
+        progress::report(listener, total, total)?;
+        Ok((shards, count))
+    }
+
+    fn write_shard(&self, directory: &Path, shards: &mut Vec<PathBuf>, ids: &[u32]) -> Result<()> {
+        let width: u32 = if self.vocab_size() <= 1 << 16 { 2 } else { 4 };
+        let mut bytes = Vec::with_capacity(HEADER + ids.len() * width as usize);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&width.to_le_bytes());
+        bytes.extend_from_slice(&(ids.len() as u64).to_le_bytes());
+        let digits = self.fingerprint().as_bytes().chunks(2);
+        let byte = |two: &[u8]| std::str::from_utf8(two).ok().and_then(|two| u8::from_str_radix(two, 16).ok());
+        bytes.extend(digits.map(|two| byte(two).unwrap_or_default()));
+        bytes.resize(HEADER, 0);
+        match width {
+            2 => ids.iter().for_each(|&id| bytes.extend_from_slice(&(id as u16).to_le_bytes())),
+            _ => ids.iter().for_each(|&id| bytes.extend_from_slice(&id.to_le_bytes())),
+        }
+        let path = directory.join(format!("{:05}.bin", shards.len()));
+        atomic::write(&path, &bytes)?;
+        shards.push(path);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::Level;
+    use crate::tokenizer::train::{TrainOptions, Trainer};
+
+    fn trained(level: Level, text: &str) -> Tokenizer {
+        let mut trainer = Trainer::new(TrainOptions {
+            level,
+            vocab_sizes: Vec::new(),
+            pattern: "gpt4".into(),
+            special_tokens: vec!["<|end|>".into()],
+            min_frequency: 1,
+            max_token_length: usize::MAX,
+            limit_alphabet: None,
+            max_memory: None,
+        })
+        .unwrap();
+        trainer.add(&[text]).unwrap();
+        trainer.finish(&mut progress::ignore).unwrap().tokenizers.remove(0)
+    }
+
+    #[test]
+    fn shards_hold_the_ids_of_the_whole_file() {
+        let text = "a wörd, and\n\nanother one<|end|> 123 ".repeat(300_000);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("text.txt");
+        std::fs::write(&file, &text).unwrap();
+        for level in [Level::Subword, Level::Char] {
+            let tokenizer = trained(level, &text[..1000]);
+            let options = EncodeOptions { allowed: Which::All, ..EncodeOptions::ORDINARY };
+            let expected = tokenizer.encode(&text, options, &mut progress::ignore).unwrap();
+            let output = folder.path().join(level.name());
+            let (shards, count) =
+                tokenizer.encode_file(&file, &output, 1_000_000, options, &mut progress::ignore).unwrap();
+            assert_eq!(count as usize, expected.len());
+            let mut ids = Vec::new();
+            for shard in &shards {
+                let bytes = std::fs::read(shard).unwrap();
+                assert_eq!(&bytes[..8], MAGIC);
+                ids.extend(bytes[HEADER..].chunks(2).map(|two| u32::from(u16::from_le_bytes([two[0], two[1]]))));
+            }
+            assert_eq!(shards.len(), expected.len().div_ceil(1_000_000));
+            assert!(ids == expected);
+        }
+        std::fs::write(&file, "").unwrap();
+        let (shards, count) = trained(Level::Char, "a")
+            .encode_file(&file, folder.path(), 9, EncodeOptions::ORDINARY, &mut progress::ignore)
+            .unwrap();
+        assert_eq!((shards.len(), count), (1, 0));
+    }
+}

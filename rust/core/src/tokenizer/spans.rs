@@ -1,0 +1,124 @@
+//! Where in the text each token comes from.
+
+use super::encode::EncodeOptions;
+use super::{Model, Tokenizer};
+use crate::error::{Error, Result};
+use crate::progress::Listener;
+use std::ops::Range;
+
+/// The ids of a text with the part of it that each stands for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// First and last place in bytes, the latter exclusive.
+    pub bytes: Vec<[u64; 2]>,
+    /// The same in characters: all of those that the token has a byte of. A character that is split over several tokens
+    /// is in the span of each.
+    pub chars: Vec<[u64; 2]>,
+}
+
+impl Tokenizer {
+    /// The ids of `text` with their places.
+    pub fn encode_located(
+        &self,
+        text: &str,
+        options: EncodeOptions<'_>,
+        listener: &mut Listener<'_>,
+    ) -> Result<Located> {
+        let ids = self.encode(text, options, listener)?;
+        let spans = match &self.model {
+            Model::Bpe(_) => self.spans_of_bytes(text, &ids)?,
+            Model::Entries { .. } => self.spans_of_pieces(text, options)?,
+        };
+        let chars = in_chars(text, &spans);
+        let bytes = spans.into_iter().map(|span| [span.start as u64, span.end as u64]).collect();
+        Ok(Located { ids, bytes, chars })
+    }
+
+    /// Every token stands for its own bytes, one after the other.
+    fn spans_of_bytes(&self, text: &str, ids: &[u32]) -> Result<Vec<Range<usize>>> {
+        let mut spans = Vec::with_capacity(ids.len());
+        let mut at = 0;
+        for &id in ids {
+            let token = self.vocab.bytes(id).unwrap_or_default();
+            let rest = &text.as_bytes()[at..];
+            // A space that was put before the text is no part of it.
+            let own = token.strip_prefix(b" ").filter(|_| self.split.prefix_space);
+            let len = [Some(token), own].into_iter().flatten().find(|bytes| rest.starts_with(bytes)).map(<[u8]>::len);
+            let Some(len) = len else { return Err(changed(at)) };
+            spans.push(at..at + len);
+            at += len;
+        }
+        if at == text.len() { Ok(spans) } else { Err(changed(at)) }
+    }
+
+    /// Every piece is one token.
+    fn spans_of_pieces(&self, text: &str, options: EncodeOptions<'_>) -> Result<Vec<Range<usize>>> {
+        let matcher = self.matcher(text, options)?;
+        let mut lengths = Vec::new();
+        matcher.split(
+            text,
+            &mut lengths,
+            |lengths, part| {
+                self.split.for_each(part, |piece| {
+                    lengths.push(piece.len());
+                    Ok(())
+                })
+            },
+            |lengths, id| lengths.push(self.vocab.bytes(id).map_or(0, <[u8]>::len)),
+        )?;
+        let mut from = 0;
+        Ok(lengths
+            .into_iter()
+            .map(|len| {
+                from += len;
+                from - len..from
+            })
+            .collect())
+    }
+}
+
+fn changed(at: usize) -> Error {
+    Error::tokenizer(
+        format!("text, byte {at}"),
+        "this tokenizer changes the text before it is encoded, so that tokens have no places in it",
+        "use encode, or a tokenizer without a normalizer",
+    )
+}
+
+/// Spans in bytes, which do not go back, as spans in characters.
+fn in_chars(text: &str, spans: &[Range<usize>]) -> Vec<[u64; 2]> {
+    let bytes = text.as_bytes();
+    let begins = |at: usize| at == bytes.len() || (bytes[at] & 0xc0) != 0x80;
+    let (mut at, mut chars) = (0, 0u64);
+    // How many characters begin before `place`.
+    let mut count = |place: usize| {
+        while at < place {
+            chars += u64::from(begins(at));
+            at += 1;
+        }
+        chars
+    };
+    spans
+        .iter()
+        .map(|span| {
+            let before = count(span.start);
+            let first = if begins(span.start) { before } else { before - 1 };
+            [first, count(span.end).max(first)]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_character_is_in_the_span_of_each_of_its_tokens() {
+        let spans = [0..1, 1..2, 2..3, 3..4, 4..7, 7..7];
+        assert_eq!(in_chars("aé€b", &[0..1, 1..2, 2..3, 3..4, 4..7]), [[0, 1], [1, 2], [1, 2], [2, 3], [2, 4]]);
+        assert_eq!(in_chars("aé€b", &spans).last(), Some(&[4, 4]));
+        assert!(in_chars("", &[]).is_empty());
+    }
+}

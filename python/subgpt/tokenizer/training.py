@@ -65,7 +65,7 @@ def train(
     }
     paths, texts = _open(source, text_argument("text_field", text_field), errors)
     try:
-        tokenizers, (pieces, occurrences, below) = _core.Tokenizer.train(
+        tokenizers, (pieces, occurrences, at_most) = _core.Tokenizer.train(
             paths, texts, options, errors, progress
         )
     except DataError as error:
@@ -75,8 +75,8 @@ def train(
         raise DataError(f"{paths[0]}{more}: {error}") from None
     if pieces:
         warnings.warn(
-            f"max_memory is too little for all distinct pieces of this text: {pieces} of them, seen less than "
-            f"{below} times each and {occurrences} times together, were left out",
+            f"max_memory is too little for all distinct pieces of this text: {pieces} of them, seen "
+            f"{at_most} times or less each and {occurrences} times together, were left out",
             stacklevel=3,
         )
     return tokenizers

@@ -67,7 +67,7 @@ impl Tokenizer {
             })?;
         }
         let trained = door::enter_long(py, watcher(), |listener| trainer.finish(listener))?;
-        let left_out = (trained.left_out.pieces, trained.left_out.occurrences, trained.left_out.below);
+        let left_out = (trained.left_out.pieces, trained.left_out.occurrences, trained.left_out.at_most);
         Ok((trained.tokenizers.into_iter().map(|inner| Tokenizer { inner }).collect(), left_out))
     }
 

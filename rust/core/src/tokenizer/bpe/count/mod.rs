@@ -5,7 +5,8 @@
 //! documents is no text to learn from.
 //!
 //! Memory grows with the distinct pieces alone, and where it is limited they go to disk ([`runs`]). Counts stay exact.
-//! What is given in the end has to fit, however: then the rarest pieces are left out, all those of one count together.
+//! What is given in the end has to fit, however: then the rarest pieces are left out, of equally rare ones the last in the
+//! order of their bytes.
 
 mod runs;
 mod table;
@@ -49,8 +50,8 @@ pub struct LeftOut {
     pub pieces: u64,
     /// How often they occur together.
     pub occurrences: u64,
-    /// Each occurs less often than this.
-    pub below: u64,
+    /// None occurs more often than this.
+    pub at_most: u64,
 }
 
 impl Counter {
@@ -105,14 +106,17 @@ impl Counter {
         runs.write(&table)?;
         drop(table);
         let room = max_memory.map_or(usize::MAX, |most| most / LEARNING);
-        let below = first_count(&mut runs, room)?;
-        let mut left_out = LeftOut { below, ..LeftOut::default() };
+        let (rarest, mut room) = rarest_count(&mut runs, room)?;
+        let mut left_out = LeftOut::default();
         runs.sorted(|piece, count| {
-            if count >= below {
+            let fits = count > rarest || (count == rarest && piece.len() <= room);
+            if fits {
+                room -= if count == rarest { piece.len() } else { 0 };
                 words.push(piece, count);
             } else {
                 left_out.pieces += 1;
                 left_out.occurrences = left_out.occurrences.saturating_add(count);
+                left_out.at_most = left_out.at_most.max(count);
             }
             Ok(())
         })?;
@@ -206,25 +210,24 @@ fn merged(tables: Vec<Table>) -> Table {
     sum
 }
 
-/// The smallest count whose pieces, with all more frequent ones, have at most `room` bytes.
-fn first_count(runs: &mut Runs, room: usize) -> Result<u64> {
-    // What is more frequent than this is kept in any case: a text of a terabyte has fewer such pieces than fit.
+/// The smallest count of pieces that have, with all more frequent ones, at most `room` bytes, and the room that these
+/// leave to the pieces of that count.
+fn rarest_count(runs: &mut Runs, room: usize) -> Result<(u64, usize)> {
+    // More frequent pieces are not told apart: even a text of terabytes has few of them.
     const MOST: u64 = 1 << 20;
     let mut bytes_by_count = BTreeMap::new();
     runs.sorted(|piece, count| {
         *bytes_by_count.entry(count.min(MOST)).or_insert(0usize) += piece.len();
         Ok(())
     })?;
-    let mut sum = 0usize;
-    let mut first = MOST;
+    let mut left = room;
     for (count, bytes) in bytes_by_count.into_iter().rev() {
-        sum = sum.saturating_add(bytes);
-        if sum > room {
-            return Ok(first);
+        if bytes > left {
+            return Ok((count, left));
         }
-        first = count;
+        left -= bytes;
     }
-    Ok(0)
+    Ok((0, left))
 }
 
 #[cfg(test)]

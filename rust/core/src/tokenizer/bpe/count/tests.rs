@@ -70,10 +70,12 @@ fn little_memory_gives_the_same_counts_until_pieces_do_not_fit() {
     assert_eq!(listed(small), all);
     let (_, words, left_out) = count(Some(4 << 20)).finish().unwrap();
     let kept: Vec<_> = words.iter().map(|(piece, n)| (String::from_utf8(piece.to_vec()).unwrap(), n)).collect();
-    let expected: Vec<_> = all.iter().filter(|(_, n)| *n >= left_out.below).cloned().collect();
-    assert_eq!(kept, expected);
+    // The most frequent ones, of equally frequent ones the first.
+    let least = kept.iter().map(|(_, n)| *n).min().unwrap();
+    assert!(all.iter().filter(|(_, n)| *n > least).all(|word| kept.contains(word)));
+    assert!(left_out.at_most <= least);
     assert_eq!(left_out.pieces as usize, all.len() - kept.len());
     assert!(left_out.pieces > 0 && words.bytes() <= (4 << 20) / LEARNING);
-    let occurrences: u64 = all.iter().filter(|(_, n)| *n < left_out.below).map(|(_, n)| n).sum();
-    assert_eq!(left_out.occurrences, occurrences);
+    let sum = |words: &[(String, u64)]| words.iter().map(|(_, n)| n).sum::<u64>();
+    assert_eq!(left_out.occurrences, sum(&all) - sum(&kept));
 }

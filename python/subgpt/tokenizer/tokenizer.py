@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Level: TypeAlias = Literal["char", "word", "subword"]
 Errors: TypeAlias = Literal["replace", "strict"]
+Format: TypeAlias = Literal["tokenizer.json", "tiktoken", "vocab-merges", "gguf"]
 Ids: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
 Specials: TypeAlias = 'Literal["all"] | Iterable[str]'
 
@@ -182,6 +183,7 @@ class Tokenizer:
         - Hugging Face's ``tokenizer.json``, ours or others' (byte-level BPE; what is not implemented is
           named);
         - ``vocab.json`` + ``merges.txt``, or ``encoder.json`` + ``vocab.bpe``: name either, or the directory;
+        - llama.cpp's ``*.gguf`` (the gguf extra);
         - tiktoken's ``*.tiktoken`` ranks, whose special tokens are known for r50k, p50k, cl100k and o200k.
 
         Args:
@@ -196,6 +198,10 @@ class Tokenizer:
             MissingFileError: There is no such file.
 
         """
+        if path_argument(path).lower().endswith(".gguf"):
+            from subgpt.tokenizer.gguf import load_gguf
+
+            return load_gguf(path)
         native = _core.Tokenizer.load(
             path_argument(path),
             None if pattern is None else text_argument("pattern", pattern),
@@ -214,14 +220,32 @@ class Tokenizer:
         """Give the text of a ``tokenizer.json``."""
         return self._native.to_json()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``tokenizer.json`` and ``tokenizer_config.json`` into the directory ``path``.
+    def save(self, path: str | os.PathLike[str], *, format: Format = "tokenizer.json") -> None:
+        """Write a tokenizer file, whole or not at all.
 
-        The directory is made if need be. A path that ends in ``.json`` is written as that one file. A file is
-        there whole or not at all. The ``tokenizers`` and ``transformers`` libraries load what is written, and
-        give the same ids.
+        Args:
+            path: A directory, which is made if need be, or a file that ends in ``.json``, ``.tiktoken`` or
+                ``.gguf``.
+            format: ``"tokenizer.json"`` (Hugging Face's, with ``tokenizer_config.json`` in a directory: the
+                ``tokenizers`` and ``transformers`` libraries load it; it holds everything), ``"tiktoken"``
+                (ranks, without pattern and special tokens), ``"vocab-merges"`` (``vocab.json`` and
+                ``merges.txt``, likewise) or ``"gguf"`` (llama.cpp's; the gguf extra).
+
+        Raises:
+            TokenizerError: The format cannot hold this tokenizer: another level than subwords, or merges and
+                splits that it has no words for.
+
         """
-        self._native.save(path_argument(path))
+        if format == "gguf":
+            from subgpt.tokenizer.gguf import save_gguf
+
+            target = Path(path_argument(path))
+            if target.suffix.lower() != ".gguf":
+                target.mkdir(parents=True, exist_ok=True)
+                target = target / "tokenizer.gguf"
+            save_gguf(self, target)
+        else:
+            self._native.save(path_argument(path), text_argument("format", format))
 
     # --- text to ids ---
 

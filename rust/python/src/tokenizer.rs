@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use subgpt_core::progress::Listener;
 use subgpt_core::tokenizer as core;
 use subgpt_core::tokenizer::encode::EncodeOptions;
+use subgpt_core::tokenizer::pretokenize::patterns::{GPT2, Pattern};
 use subgpt_core::tokenizer::spans::Located;
 use subgpt_core::tokenizer::special::Which;
 use subgpt_core::tokenizer::stream::Utf8Stream;
@@ -90,9 +91,18 @@ impl Tokenizer {
         Ok(Tokenizer { inner })
     }
 
-    /// Writes a directory or a `.json` file.
-    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        door::enter(py, || core::files::save(&self.inner, &path))
+    /// Writes a directory or a file.
+    fn save(&self, py: Python<'_>, path: PathBuf, format: &str) -> PyResult<()> {
+        let Some(format) = core::files::Format::from_name(format) else {
+            let known = "known are \"tokenizer.json\", \"tiktoken\", \"vocab-merges\" and \"gguf\"";
+            return Err(InvalidValueError::new_err(format!("format is {format:?}; {known}")));
+        };
+        door::enter(py, || core::files::save(&self.inner, &path, format))
+    }
+
+    /// The merges in the order of their ranks, as pairs of ids; none at levels char and word.
+    fn merges(&self, py: Python<'_>) -> PyResult<Vec<(u32, u32)>> {
+        door::enter(py, || Ok(self.inner.merges()))
     }
 
     /// The text of a `tokenizer.json`.
@@ -390,8 +400,19 @@ fn take_block(
     Ok(block)
 }
 
+/// The regular expression of a split by its name; `None` for GPT-2's, which `ByteLevel` has itself.
+#[pyfunction]
+fn known_pattern(name: &str) -> Option<String> {
+    match Pattern::from_name(name) {
+        Some(GPT2) => None,
+        Some(known) => Some(known.regex().to_string()),
+        None => Some(name.to_string()),
+    }
+}
+
 /// Adds this file's names to the module.
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(known_pattern, m)?)?;
     m.add_class::<Tokenizer>()?;
     m.add_class::<Utf8Decoder>()
 }

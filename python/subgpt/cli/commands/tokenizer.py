@@ -150,3 +150,38 @@ def show(directory: TokenizerDir, text: Text, allow_special: AllowSpecial = Fals
     for row in coloured_rows([spell(tokenizer, token) for token in ids], ids, out().width):
         out().print(row)
     out().print(count_line(len(ids), given))
+
+
+@app.command(
+    epilog=examples(
+        "subgpt tokenizer convert tok/ -o ranks.tiktoken",
+        "subgpt tokenizer convert tok/ -o vocabulary/ --format vocab-merges",
+        "subgpt tokenizer convert o200k_base.tiktoken -o tok/",
+        "subgpt tokenizer convert tok/ -o tokenizer.gguf",
+    )
+)
+def convert(
+    directory: TokenizerDir,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="File or directory to write.", show_default=False
+        ),
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tokenizer.json|tiktoken|vocab-merges|gguf",
+            help="The format; by default the ending of PATH says, and tokenizer.json for a directory.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a tokenizer in another format, read it back, and make sure that it gives the same ids."""
+    from subgpt.cli.terminal import out
+    from subgpt.tokenizer import Tokenizer
+    from subgpt.tokenizer import convert as write
+
+    chosen = cast('Literal["tokenizer.json", "tiktoken", "vocab-merges", "gguf"] | None', format)
+    written = write(Tokenizer.load(directory), output, format=chosen)
+    out().print(f"{written}: read back, the same ids")

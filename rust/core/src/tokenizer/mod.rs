@@ -146,6 +146,14 @@ impl Tokenizer {
         }
     }
 
+    /// The merges in the order of their ranks, as pairs of ids; none where pieces are looked up.
+    pub fn merges(&self) -> Vec<(u32, u32)> {
+        match &self.model {
+            Model::Bpe(bpe) => bpe.merges(&self.vocab),
+            Model::Entries { .. } => Vec::new(),
+        }
+    }
+
     /// The id of an entry, given as [`Tokenizer::id_to_token`] gives it.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.vocab.id(token.as_bytes()).or_else(|| self.vocab.id(&vocab::unshow(token)?))

@@ -119,6 +119,11 @@ impl Vocab {
         (0..self.spans.len() as u32).filter_map(|id| Some((id, self.bytes(id)?)))
     }
 
+    /// Those of them that text may become.
+    pub fn ordinary_entries(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.entries().filter(|(_, bytes)| !self.named.contains_key(*bytes))
+    }
+
     /// Appends what `ids` decode to; an id beyond the end is an error that names it.
     pub fn decode_into(&self, ids: &[u32], out: &mut Vec<u8>) -> Result<()> {
         let mut len = 0usize;

@@ -61,6 +61,14 @@ impl Bpe {
         }
     }
 
+    /// Whether a token that merges earlier has a smaller id, as where ids are ranks.
+    pub fn makes_tokens_in_order(&self) -> bool {
+        match &self.rule {
+            Rule::Pairs(pairs) => pairs.makes_tokens_in_order(),
+            Rule::Ranks(ranks) => ranks.is_none(),
+        }
+    }
+
     /// A byte that has no token, if there is one.
     pub fn missing_byte(&self) -> Option<u8> {
         (0..=255).find(|&byte| !self.has_byte(byte))
@@ -84,7 +92,7 @@ fn splits(vocab: &Vocab) -> Vec<(u32, u32, u32)> {
     let lengths: FxHashSet<usize> = vocab.entries().map(|(_, bytes)| bytes.len()).collect();
     let mut ordered: Vec<usize> = lengths.iter().copied().collect();
     ordered.sort_unstable();
-    for (id, bytes) in vocab.entries().filter(|(_, bytes)| vocab.ordinary(bytes).is_some()) {
+    for (id, bytes) in vocab.ordinary_entries() {
         let cuts = ordered.iter().copied().take_while(|&cut| cut < bytes.len());
         for cut in cuts.filter(|cut| *cut > 0 && lengths.contains(&(bytes.len() - cut))) {
             if let (Some(left), Some(right)) = (vocab.ordinary(&bytes[..cut]), vocab.ordinary(&bytes[cut..])) {

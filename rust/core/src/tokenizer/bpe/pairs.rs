@@ -68,10 +68,18 @@ impl Pairs {
 
     /// The pairs in rank order.
     pub fn list(&self) -> Vec<(u32, u32)> {
-        let mut ranked: Vec<_> =
-            self.places.iter().filter(|(_, m)| *m != Merge::NONE).map(|(pair, m)| (m.rank, *pair)).collect();
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, pair)| unpair(pair)).collect()
+        self.ranked().into_iter().map(|(pair, _)| unpair(pair)).collect()
+    }
+
+    /// Whether a token that is made earlier has a smaller id.
+    pub fn makes_tokens_in_order(&self) -> bool {
+        self.ranked().is_sorted_by_key(|(_, merge)| merge.id)
+    }
+
+    fn ranked(&self) -> Vec<(u64, Merge)> {
+        let mut ranked: Vec<_> = self.places.iter().copied().filter(|(_, merge)| *merge != Merge::NONE).collect();
+        ranked.sort_unstable_by_key(|(_, merge)| merge.rank);
+        ranked
     }
 }
 
@@ -89,6 +97,8 @@ mod tests {
         }
         assert_eq!(pairs.get(5, 5000), Merge::NONE);
         assert_eq!(pairs.list(), merges.iter().map(|&(key, _)| unpair(key)).collect::<Vec<_>>());
+        assert!(pairs.makes_tokens_in_order());
+        assert!(!Pairs::new(&[(pair(0, 1), 5), (pair(1, 0), 4)]).makes_tokens_in_order());
         assert_eq!(Pairs::new(&[]).get(0, 0), Merge::NONE);
     }
 }

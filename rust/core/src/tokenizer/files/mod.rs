@@ -53,16 +53,59 @@ pub fn load(path: &Path, pattern: Option<&str>, special_tokens: Option<GivenSpec
     }
 }
 
-/// Writes `tokenizer.json` and `tokenizer_config.json` into the directory `path`, or, where `path` ends in `.json`, that
-/// file alone. Each is there whole or not at all.
-pub fn save(tokenizer: &Tokenizer, path: &Path) -> Result<()> {
-    let json = tokenizer.to_json(true)?;
-    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) && !path.is_dir() {
-        return atomic::write(path, json.as_bytes());
+/// A format that tokenizers are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Hugging Face's `tokenizer.json` with `tokenizer_config.json`.
+    TokenizerJson,
+    /// tiktoken's ranks.
+    Tiktoken,
+    /// GPT-2's `vocab.json` and `merges.txt`.
+    VocabMerges,
+}
+
+impl Format {
+    /// The format of a public name.
+    pub fn from_name(name: &str) -> Option<Format> {
+        match name {
+            "tokenizer.json" => Some(Format::TokenizerJson),
+            "tiktoken" => Some(Format::Tiktoken),
+            "vocab-merges" => Some(Format::VocabMerges),
+            _ => None,
+        }
     }
-    std::fs::create_dir_all(path).map_err(Error::io("write", path))?;
-    atomic::write(&path.join("tokenizer_config.json"), tokenizer_json::config(tokenizer).as_bytes())?;
-    atomic::write(&path.join("tokenizer.json"), json.as_bytes())
+}
+
+/// Writes a tokenizer, into the directory `path` or, for the formats of one file, into a file of that ending. Each file
+/// is there whole or not at all.
+pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
+    let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir();
+    let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
+    match format {
+        Format::TokenizerJson => {
+            let json = tokenizer.to_json(true)?;
+            if ends("json") {
+                return atomic::write(path, json.as_bytes());
+            }
+            directory()?;
+            atomic::write(&path.join("tokenizer_config.json"), tokenizer_json::config(tokenizer).as_bytes())?;
+            atomic::write(&path.join("tokenizer.json"), json.as_bytes())
+        }
+        Format::Tiktoken => {
+            let ranks = tiktoken_ranks::write(tokenizer)?;
+            if ends("tiktoken") {
+                return atomic::write(path, &ranks);
+            }
+            directory()?;
+            atomic::write(&path.join("tokenizer.tiktoken"), &ranks)
+        }
+        Format::VocabMerges => {
+            let (vocab, merges) = vocab_merges::write(tokenizer)?;
+            directory()?;
+            atomic::write(&path.join("merges.txt"), merges.as_bytes())?;
+            atomic::write(&path.join("vocab.json"), vocab.as_bytes())
+        }
+    }
 }
 
 const VOCABS: &[&str] = &["vocab.json", "encoder.json"];

@@ -4,10 +4,11 @@
 use super::{GivenSpecials, read};
 use crate::error::{Error, Result};
 use crate::tokenizer::bpe::Bpe;
+use crate::tokenizer::bpe::encode::Encoder;
 use crate::tokenizer::pretokenize::Pretokenizer;
 use crate::tokenizer::pretokenize::patterns::{GPT2, GPT4, Pattern};
 use crate::tokenizer::special::Specials;
-use crate::tokenizer::vocab::Vocab;
+use crate::tokenizer::vocab::{Vocab, show};
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
 use std::path::Path;
 
@@ -66,6 +67,53 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
         specials: Specials::new(specials),
         added: Vec::new(),
     }))
+}
+
+/// The ranks of a tokenizer: its tokens of bytes in the order of their ids. Pattern and special tokens have no place in
+/// the format. What encodes by a merge list is refused where ranks would give other ids.
+pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
+    let Model::Bpe(bpe) = &tokenizer.model else {
+        return Err(cannot("its level is not \"subword\"".into()));
+    };
+    let ranked = Bpe::from_ranks(&tokenizer.vocab);
+    if let Some(byte) = ranked.missing_byte() {
+        return Err(cannot(format!("the single byte 0x{byte:02x} has no token")));
+    }
+    let (mut listed, mut by_rank) = (Encoder::new(bpe, &tokenizer.vocab), Encoder::new(&ranked, &tokenizer.vocab));
+    let (mut ids, mut file) = (Vec::new(), Vec::new());
+    // Every token is reached by the merges, from its bytes: then two neighbours whose bytes are a token are always those
+    // that the list merges.
+    for (id, bytes) in tokenizer.vocab.ordinary_entries() {
+        ids.clear();
+        listed.piece(bytes, &mut ids)?;
+        by_rank.piece(bytes, &mut ids)?;
+        if ids != [id, id] {
+            return Err(cannot(format!("its merges do not lead to the token {:?}", show(bytes))));
+        }
+        file.extend_from_slice(to_base64(bytes).as_bytes());
+        file.extend_from_slice(format!(" {id}\n").as_bytes());
+    }
+    if !bpe.makes_tokens_in_order() {
+        return Err(cannot("its merges do not make tokens in the order of their ids".into()));
+    }
+    Ok(file)
+}
+
+fn cannot(problem: String) -> Error {
+    Error::tokenizer("tiktoken ranks", format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json")
+}
+
+/// Standard base64 with padding.
+fn to_base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0u32, |bits, i| bits << 8 | u32::from(group.get(i).copied().unwrap_or(0)));
+        for place in 0..4 {
+            let sextet = ALPHABET[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= group.len() { char::from(sextet) } else { '=' });
+        }
+    }
+    text
 }
 
 fn from_file_name(path: &Path) -> Option<Pattern> {
@@ -160,13 +208,14 @@ fn base64(text: &[u8], bytes: &mut Vec<u8>) -> Option<()> {
 
 const NOT_BASE64: u8 = 64;
 
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /// The six bits that a character stands for.
 const SEXTETS: [u8; 256] = {
     let mut table = [NOT_BASE64; 256];
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut i = 0;
-    while i < alphabet.len() {
-        table[alphabet[i] as usize] = i as u8;
+    while i < ALPHABET.len() {
+        table[ALPHABET[i] as usize] = i as u8;
         i += 1;
     }
     table
@@ -184,6 +233,7 @@ mod tests {
             let mut decoded = Vec::new();
             assert_eq!(base64(text, &mut decoded), Some(()));
             assert_eq!(decoded, bytes);
+            assert_eq!(to_base64(bytes).as_bytes(), text);
         }
         for bad in [&b"IQ"[..], b"I===", b"I Q=", b"-_==", b"===="] {
             let mut decoded = Vec::new();

@@ -2,14 +2,15 @@
 //! merge a line. Also what a `tokenizer.json` says in the same words.
 
 use super::tiktoken_ranks::number_specials;
-use super::tokenizer_json::Entries;
+use super::tokenizer_json::{Entries, InOrder};
 use super::{ByteAlphabet, GivenSpecials, read};
 use crate::error::{Error, Result};
+use crate::tokenizer::bpe::encode::Encoder;
 use crate::tokenizer::bpe::{Bpe, pair};
 use crate::tokenizer::pretokenize::Pretokenizer;
 use crate::tokenizer::pretokenize::patterns::GPT2;
 use crate::tokenizer::special::Specials;
-use crate::tokenizer::vocab::Vocab;
+use crate::tokenizer::vocab::{Vocab, show};
 use crate::tokenizer::{END_OF_TEXT, Level, Model, Parts, Tokenizer};
 use rustc_hash::FxHashMap;
 use std::path::Path;
@@ -60,6 +61,39 @@ pub fn load(
         split: split.unwrap_or_else(|| Pretokenizer::known(GPT2)),
         ignore_merges: false,
     })
+}
+
+/// The texts of both files. Pattern and special tokens have no place in them; neither has the rule that a piece that is a
+/// token is that token whatever merges say, so a tokenizer that needs it is refused.
+pub fn write(tokenizer: &Tokenizer) -> Result<(String, String)> {
+    let cannot = |problem: String| {
+        Error::tokenizer("vocab.json", format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json")
+    };
+    let Model::Bpe(bpe) = &tokenizer.model else { return Err(cannot("its level is not \"subword\"".into())) };
+    let names = tokenizer.written_names()?;
+    let merges = bpe.merges(&tokenizer.vocab);
+    if bpe.ignores_merges() {
+        let made = |&(left, right): &(u32, u32)| {
+            let [left_bytes, right_bytes] = [left, right].map(|id| tokenizer.vocab.bytes(id).unwrap_or_default());
+            Some((pair(left, right), tokenizer.vocab.ordinary(&[left_bytes, right_bytes].concat())?))
+        };
+        let by_merges = Bpe::new(&merges.iter().filter_map(made).collect::<Vec<_>>(), &tokenizer.vocab, false);
+        let (mut encoder, mut ids) = (Encoder::new(&by_merges, &tokenizer.vocab), Vec::new());
+        for (id, bytes) in tokenizer.vocab.ordinary_entries() {
+            ids.clear();
+            encoder.piece(bytes, &mut ids)?;
+            if ids != [id] {
+                return Err(cannot(format!("its merges do not lead to the token {:?}", show(bytes))));
+            }
+        }
+    }
+    let entries = tokenizer.vocab.entries().map(|(id, _)| (names[id as usize].as_str(), id));
+    let vocab = serde_json::to_string(&InOrder(entries.collect())).map_err(|e| Error::Internal(e.to_string()))?;
+    let mut lines = String::from("#version: 0.2\n");
+    for (left, right) in merges {
+        lines.extend([names[left as usize].as_str(), " ", names[right as usize].as_str(), "\n"]);
+    }
+    Ok((vocab, lines))
 }
 
 fn parse_merges(file: &[u8], place: &str) -> Result<Vec<(String, String)>> {

@@ -12,6 +12,7 @@ mod write;
 
 pub(super) use read::Entries;
 pub use read::{load, parse};
+pub(super) use write::InOrder;
 pub use write::{config, split_to_json};
 
 use serde::{Deserialize, Serialize};

@@ -60,19 +60,19 @@ enum WrittenModel<'a> {
         fuse_unk: bool,
         byte_fallback: bool,
         ignore_merges: bool,
-        vocab: WrittenVocab,
+        vocab: InOrder<'a>,
         merges: Vec<(&'a str, &'a str)>,
     },
     WordLevel {
-        vocab: WrittenVocab,
+        vocab: InOrder<'a>,
         unk_token: String,
     },
 }
 
 /// Tokens in the order of their ids.
-struct WrittenVocab(Vec<(String, u32)>);
+pub struct InOrder<'a>(pub Vec<(&'a str, u32)>);
 
-impl Serialize for WrittenVocab {
+impl Serialize for InOrder<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (token, id) in &self.0 {
@@ -86,7 +86,7 @@ impl Tokenizer {
     /// The text of a `tokenizer.json`, on many lines if `pretty`.
     pub fn to_json(&self, pretty: bool) -> Result<String> {
         let names = self.written_names()?;
-        let vocab = self.vocab.entries().map(|(id, _)| (names[id as usize].clone(), id)).collect();
+        let vocab = self.vocab.entries().map(|(id, _)| (names[id as usize].as_str(), id)).collect();
         let (model, decoder) = match &self.model {
             Model::Bpe(bpe) => {
                 let name = |id: u32| names[id as usize].as_str();
@@ -98,7 +98,7 @@ impl Tokenizer {
                     fuse_unk: false,
                     byte_fallback: false,
                     ignore_merges: bpe.ignores_merges(),
-                    vocab: WrittenVocab(vocab),
+                    vocab: InOrder(vocab),
                     merges: bpe
                         .merges(&self.vocab)
                         .into_iter()
@@ -109,7 +109,7 @@ impl Tokenizer {
             }
             Model::Entries { unk } => {
                 let unk_token = unk.map_or(String::new(), |id| names[id as usize].clone());
-                (WrittenModel::WordLevel { vocab: WrittenVocab(vocab), unk_token }, json!({"type": "Fuse"}))
+                (WrittenModel::WordLevel { vocab: InOrder(vocab), unk_token }, json!({"type": "Fuse"}))
             }
         };
         let written = Written {
@@ -128,7 +128,7 @@ impl Tokenizer {
     }
 
     /// The name of every id in the file; empty for gaps.
-    fn written_names(&self) -> Result<Vec<String>> {
+    pub(in super::super) fn written_names(&self) -> Result<Vec<String>> {
         let alphabet = ByteAlphabet::new();
         let mut names = vec![String::new(); self.vocab.size()];
         for (id, bytes) in self.vocab.entries() {

@@ -1,0 +1,94 @@
+"""Writing a tokenizer in another format, and reading it back to see that it gives the same ids."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from subgpt.errors import TokenizerError
+from subgpt.tokenizer.arguments import path_argument
+from subgpt.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer.tokenizer import Format
+
+_ENDINGS = {".json": "tokenizer.json", ".tiktoken": "tiktoken", ".gguf": "gguf"}
+_NAMES = {"tiktoken": "tokenizer.tiktoken", "gguf": "tokenizer.gguf"}
+
+
+def convert(tokenizer: Tokenizer, path: str | os.PathLike[str], *, format: Format | None = None) -> Path:
+    """Write a tokenizer in another format, and make sure that what was written gives the same ids.
+
+    Args:
+        tokenizer: The tokenizer.
+        path: A directory or file, as in `Tokenizer.save`.
+        format: As in `Tokenizer.save`; None: by the ending of `path`, for a directory ``"tokenizer.json"``.
+
+    Returns:
+        What `Tokenizer.load` reads.
+
+    Raises:
+        TokenizerError: The format cannot hold this tokenizer, or gives other ids for some text, which is named.
+
+    """
+    target = Path(path_argument(path))
+    chosen = format or _ENDINGS.get(target.suffix.lower(), "tokenizer.json")
+    tokenizer.save(target, format=chosen)  # type: ignore[arg-type]
+    written = target / _NAMES[chosen] if chosen in _NAMES and target.is_dir() else target
+    # Files of ranks and merges say nothing of the split and the special tokens: those come along.
+    bare = chosen in ("tiktoken", "vocab-merges")
+    again = (
+        Tokenizer.load(written, pattern=tokenizer.pattern, special_tokens=tokenizer.special_tokens)
+        if bare
+        else Tokenizer.load(written)
+    )
+    for text in torture_texts(tokenizer):
+        before = tokenizer.encode_ordinary(text).tolist()
+        after = again.encode_ordinary(text).tolist()
+        if before != after:
+            raise TokenizerError(
+                f"{written}: gives other ids for {text[:80]!r} ({after[:8]} instead of {before[:8]}); "
+                "this format cannot hold this tokenizer: use tokenizer.json"
+            )
+    return written
+
+
+def torture_texts(tokenizer: Tokenizer) -> list[str]:
+    """Give texts that hit every border: classes of characters, contractions, numbers, white space, and tokens."""
+    characters = [
+        *map(chr, range(0x250)),
+        *(
+            chr(code)
+            for code in range(0x250, 0x30000, 97)
+            if unicodedata.category(chr(code)) not in ("Cs", "Cn")
+        ),
+        "\U0001f468‍\U0001f469‍\U0001f467",
+        "\U0001f1e9\U0001f1ea",
+        "é",
+    ]
+    words = [
+        "it's",
+        "IT'S",
+        "they'll",
+        "we've",
+        "I'D",
+        "don'tcha",
+        "'tis",
+        "rock'n'roll",
+        "HTTPServer",
+        "camelCase",
+        "snake_case",
+        "x=1;//y",
+    ]
+    spaces = ["", " ", "  ", "\t", "\n", "\r\n", "\n\n ", " \n", " ", "　"]
+    texts = [f"a{c}b {c}{c} {c}1" for c in characters]
+    texts += [f"{left}{space}{right}{space}" for left, right in itertools.pairwise(words) for space in spaces]
+    texts += ["1234567890" * n for n in (1, 3)] + ["a" * n for n in (1, 15, 16, 17, 49, 200)]
+    step = max(1, tokenizer.vocab_size // 5000)
+    tokens = [tokenizer.decode([id], errors="ignore") for id in range(0, tokenizer.vocab_size, step)]
+    texts += tokens
+    texts += [left + right for left, right in zip(tokens, reversed(tokens), strict=True)]
+    return texts

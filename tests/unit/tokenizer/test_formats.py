@@ -131,7 +131,7 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
     parsed = json.loads(Tokenizer.train(["ab ab"], vocab_size=257, special_tokens=()).to_json())
     parsed["model"]["vocab"]["abc"] = 257
     lost = Tokenizer.from_json(json.dumps(parsed))
-    with pytest.raises(TokenizerError, match="do not lead to the token 'abc'"):
+    with pytest.raises(TokenizerError, match='do not lead to the token "abc"'):
         convert(lost, tmp_path / "x.tiktoken")
 
 

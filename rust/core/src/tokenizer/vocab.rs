@@ -143,34 +143,28 @@ impl Vocab {
         out.try_reserve(len + SHORT).map_err(|_| Error::OutOfMemory { what: "decoded text", bytes: len })?;
         prefer_huge(out.spare_capacity_mut());
         let before = out.len();
-        let mut room = out.spare_capacity_mut();
+        let room = out.spare_capacity_mut();
+        let mut at = 0;
         for &id in ids {
             let (start, end) = self.spans[id as usize];
             // Sixteen bytes are copied at once, of which the next token overwrites what is too many.
+            let wide = self.bytes.get(start as usize..).and_then(|bytes| bytes.first_chunk::<SHORT>());
             let len = (end - start) as usize;
-            match (self.bytes.get(start as usize..).and_then(|bytes| bytes.first_chunk::<SHORT>()), len <= SHORT) {
-                (Some(bytes), true) => {
-                    fill(room, bytes);
-                    room = &mut room[len..];
+            match (wide, room.get_mut(at..).and_then(|room| room.first_chunk_mut::<SHORT>())) {
+                (Some(bytes), Some(room)) if len <= SHORT => {
+                    *room = bytes.map(MaybeUninit::new);
+                    at += len;
                 }
                 _ => {
                     let bytes = self.bytes(id).unwrap_or(GAP);
-                    fill(room, bytes);
-                    room = &mut room[bytes.len()..];
+                    room[at..].iter_mut().zip(bytes).for_each(|(place, &byte)| *place = MaybeUninit::new(byte));
+                    at += bytes.len();
                 }
             }
         }
         // SAFETY: `len` bytes were written, the lengths of all tokens: the room was made for them.
         unsafe { out.set_len(before + len) };
         Ok(())
-    }
-}
-
-/// Writes `bytes` to the front of `room`, or as many as fit.
-#[inline(always)]
-fn fill(room: &mut [MaybeUninit<u8>], bytes: &[u8]) {
-    for (place, &byte) in room.iter_mut().zip(bytes) {
-        place.write(byte);
     }
 }
 

@@ -5,7 +5,7 @@
 //! with the same content, and the largest, when it is full, by an empty one; who still reads the old one keeps it alive.
 //! Memory is bounded by [`BUDGET`].
 
-use super::key::{Key, hash_long};
+use super::key::{Key, fold, hash_long};
 use crate::pages::prefer_huge;
 use crate::simd::prefetch_line;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ const SMALLEST: usize = 1 << 16;
 const LARGEST: usize = 1 << 20;
 
 /// Longest piece that is kept.
-const LONGEST: usize = 128;
+const LONGEST: usize = 1024;
 
 /// Ids that a place holds itself; all bits of their number.
 const INLINE: usize = 3;
@@ -140,8 +140,11 @@ impl Table {
         }
         let Some(found) = self.find(long_key(piece)) else { return false };
         let [start, shape, ..] = found.words();
+        let (whole, rest) = piece.as_chunks::<4>();
+        let words = &self.words[start as usize..];
         let same = shape >> 16 == piece.len() as u32
-            && piece.chunks(4).zip(&self.words[start as usize..]).all(|(c, w)| w.load(Ordering::Relaxed) == word(c));
+            && whole.iter().zip(words).all(|(bytes, w)| w.load(Ordering::Relaxed) == u32::from_le_bytes(*bytes))
+            && (rest.is_empty() || words[whole.len()].load(Ordering::Relaxed) == word(rest));
         if same {
             out.extend(self.elsewhere(found, piece.len().div_ceil(4)));
         }
@@ -274,10 +277,10 @@ impl Lines<'_> {
     }
 }
 
-/// The key of a piece that does not fit into one: two hashes. The piece itself is compared as well.
+/// The key of a piece that does not fit into one: a hash. The piece itself is compared as well.
 fn long_key(piece: &[u8]) -> Key {
-    let (low, high) = hash_long(piece);
-    Key { low, high: high >> 8 | LONG }
+    let hash = hash_long(piece);
+    Key { low: hash, high: fold(hash, 0x8bb8_4b93_962e_acc9) >> 8 | LONG }
 }
 
 /// Up to four bytes as a number.
@@ -377,7 +380,7 @@ mod tests {
     #[test]
     fn pieces_of_all_lengths_come_back() {
         let cache = Cache::new();
-        let pieces: Vec<Vec<u8>> = (1..=LONGEST + 2).map(|len| (0..len as u8).collect()).collect();
+        let pieces: Vec<Vec<u8>> = (1..=LONGEST + 2).map(|len| (0..len).map(|i| i as u8).collect()).collect();
         for (i, piece) in pieces.iter().enumerate() {
             assert_eq!(find(&cache, piece), None);
             insert(&cache, piece, &vec![7; i % 9]);

@@ -64,52 +64,61 @@ impl Masks {
 
     /// Adds the characters beyond ASCII: `high` marks their bytes. Gives the number of bytes that are known now: fewer
     /// than before where the last character does not end within the block.
-    pub(super) fn add_wide(&mut self, block: &[u8; WINDOW], high: u64, known: usize) -> usize {
-        let classes = Classes::get();
-        let mut by_class = [0u64; 8];
-        let mut rest = high;
+    #[inline(always)]
+    pub(super) fn add_wide<C: Classify>(&mut self, c: C, block: &[u8; WINDOW], high: u64, known: usize) -> usize {
+        let table = Classes::get();
+        let mut padded = [0; WINDOW + 4];
+        padded[..WINDOW].copy_from_slice(block);
+        let high = high & (u64::MAX >> (WINDOW - known));
+        let follow = c.followers(block) & high;
+        // The class of each character, where it begins.
+        let mut classes = [0; WINDOW];
+        let mut rest = high & !follow;
         while rest != 0 {
             let at = rest.trailing_zeros() as usize;
-            let (c, len) = decode(block, at);
-            if at + len > known {
-                self.finish_wide(by_class);
-                return at;
-            }
-            let bytes = ((1u64 << len) - 1) << at;
-            by_class[classes.of(c).trailing_zeros() as usize & 7] |= bytes;
-            self.follow |= bytes & (bytes - 1);
-            rest &= !bytes;
+            rest &= rest - 1;
+            classes[at] = table.of(decode(&padded, at));
         }
-        self.finish_wide(by_class);
-        known
-    }
-
-    fn finish_wide(&mut self, by_class: [u64; 8]) {
-        let of = |class: u8| by_class[class.trailing_zeros() as usize & 7];
+        let last = WINDOW - 1 - (high & !follow | 1).leading_zeros() as usize;
+        let len = match padded[last] {
+            0..=0xbf => 1,
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            _ => 4,
+        };
+        let known = if last + len > known { last } else { known };
+        let inside = u64::MAX.checked_shl(known as u32).map_or(u64::MAX, |beyond| !beyond);
+        self.follow = follow & inside;
+        let of = |class: u8| {
+            let first = c.equal(&classes, class) & inside;
+            let two = first | first << 1 & follow;
+            (two | two << 1 & follow | two << 2 & follow & follow << 1) & inside
+        };
         self.upper |= of(UPPER);
         self.lower |= of(LOWER);
         self.caseless |= of(CASELESS);
         self.mark |= of(MARK);
-        self.number |= of(NUMBER);
-        self.space |= of(SPACE);
         self.other |= of(OTHER);
-        self.wide_number |= of(NUMBER);
-        self.wide_space |= of(SPACE);
+        self.wide_number = of(NUMBER);
+        self.wide_space = of(SPACE);
+        self.number |= self.wide_number;
+        self.space |= self.wide_space;
+        known
     }
 }
 
-/// The character whose first byte is at `at`, and its length; some character where it does not end within the block.
+/// The character whose first byte is at `at`; some character where it does not end within the block.
 #[inline(always)]
-fn decode(block: &[u8; WINDOW], at: usize) -> (char, usize) {
-    let byte = |i: usize| u32::from(block[(at + i) & (WINDOW - 1)]);
+fn decode(block: &[u8; WINDOW + 4], at: usize) -> char {
+    let byte = |i: usize| u32::from(block[at + i]);
     let low = |i: usize| byte(i) & 0x3f;
     let first = byte(0);
-    let (code, len) = match first {
-        0..=0xdf => ((first & 0x1f) << 6 | low(1), 2),
-        0xe0..=0xef => ((first & 0x0f) << 12 | low(1) << 6 | low(2), 3),
-        _ => ((first & 0x07) << 18 | low(1) << 12 | low(2) << 6 | low(3), 4),
+    let code = match first {
+        0..=0xdf => (first & 0x1f) << 6 | low(1),
+        0xe0..=0xef => (first & 0x0f) << 12 | low(1) << 6 | low(2),
+        _ => (first & 0x07) << 18 | low(1) << 12 | low(2) << 6 | low(3),
     };
-    (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), len)
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// What comparing bytes tells.
@@ -131,6 +140,12 @@ pub struct Ascii {
 pub trait Classify: Copy {
     /// The ASCII classes of `block`.
     fn ascii(self, block: &[u8; WINDOW]) -> Ascii;
+
+    /// The bytes that continue a character.
+    fn followers(self, block: &[u8; WINDOW]) -> u64;
+
+    /// The bytes that are `byte`.
+    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64;
 
     /// Writes `base` plus the position of every bit of `bits` to the front of `out`, in order; gives their number.
     /// What lies behind them in `out` may be overwritten.
@@ -188,4 +203,19 @@ impl Classify for Portable {
         let [upper, lower, number, space, newline, blank, apostrophe, slash, high] = planes;
         Ascii { upper, lower, number, space, newline, blank, apostrophe, slash, high }
     }
+
+    #[inline(always)]
+    fn followers(self, block: &[u8; WINDOW]) -> u64 {
+        bits(block, |byte| byte & 0xc0 == 0x80)
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64 {
+        bits(block, |other| other == byte)
+    }
+}
+
+#[inline(always)]
+fn bits(block: &[u8; WINDOW], is: impl Fn(u8) -> bool) -> u64 {
+    block.iter().enumerate().fold(0, |bits, (i, &byte)| bits | u64::from(is(byte)) << i)
 }

@@ -162,7 +162,7 @@ fn cut<R: Rule, C: Classify>(rule: R, classify: C, block: &[u8; WINDOW], rest: u
     let ascii = classify.ascii(block);
     let mut masks = Masks::of_ascii(ascii, u64::MAX >> (WINDOW - known));
     if ascii.high != 0 {
-        known = masks.add_wide(block, ascii.high, known);
+        known = masks.add_wide(classify, block, ascii.high, known);
     }
     let found = rule.starts(&View { masks, block, known, at_end });
     let starts = if at_end { found.bits & ((1 << known) - 1) | 1 << known } else { found.bits };

@@ -13,6 +13,25 @@ pub struct Avx2(pub(super) ());
 
 impl Classify for Avx512 {
     #[inline(always)]
+    fn followers(self, block: &[u8; WINDOW]) -> u64 {
+        // SAFETY: `self` proves AVX-512 F and BW; the load reads the 64 bytes of `block`.
+        unsafe {
+            // As signed numbers they are the smallest: -128 to -65.
+            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+            _mm512_cmplt_epi8_mask(bytes, _mm512_set1_epi8(-64))
+        }
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64 {
+        // SAFETY: as above.
+        unsafe {
+            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
+            _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8))
+        }
+    }
+
+    #[inline(always)]
     fn ascii(self, block: &[u8; WINDOW]) -> Ascii {
         // SAFETY: `self` proves AVX-512 F and BW; the load reads the 64 bytes of `block`.
         unsafe {
@@ -56,6 +75,32 @@ impl Classify for Avx512 {
 }
 
 impl Classify for Avx2 {
+    #[inline(always)]
+    fn followers(self, block: &[u8; WINDOW]) -> u64 {
+        let (low, high) = block.split_at(WINDOW / 2);
+        // SAFETY: `self` proves AVX2; each load reads the 32 bytes of its half.
+        let [low, high] = unsafe {
+            [low, high].map(|half| {
+                let bytes = _mm256_loadu_si256(half.as_ptr().cast());
+                _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(-64), bytes)) as u32
+            })
+        };
+        u64::from(low) | u64::from(high) << 32
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64 {
+        let (low, high) = block.split_at(WINDOW / 2);
+        // SAFETY: as above.
+        let [low, high] = unsafe {
+            [low, high].map(|half| {
+                let bytes = _mm256_loadu_si256(half.as_ptr().cast());
+                _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8))) as u32
+            })
+        };
+        u64::from(low) | u64::from(high) << 32
+    }
+
     #[inline(always)]
     fn ascii(self, block: &[u8; WINDOW]) -> Ascii {
         let (low, high) = block.split_at(WINDOW / 2);

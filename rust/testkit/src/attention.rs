@@ -29,7 +29,7 @@ pub struct Attention {
 }
 
 /// The bfloat16 number nearest to `x`.
-pub fn bf16(x: f64) -> f64 {
+fn bf16(x: f64) -> f64 {
     let bits = (x as f32).to_bits();
     f64::from(f32::from_bits(bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
 }
@@ -58,6 +58,11 @@ struct Query {
 }
 
 impl Attention {
+    /// The same with bfloat16's roundings.
+    pub fn in_bf16(&self) -> Attention {
+        Attention { round: Some(bf16), ..self.clone() }
+    }
+
     /// The numbers of `q`.
     pub fn q_len(&self) -> usize {
         self.batch * self.heads * self.queries * self.dim

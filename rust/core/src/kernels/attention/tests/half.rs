@@ -19,7 +19,7 @@ fn errors_are_those_of_rounding() {
     ] {
         let c = Computed::<bf16>::new(&case);
         let exact = c.expected(&case.naive);
-        let rounded = c.expected(&Attention { round: Some(subgpt_testkit::attention::bf16), ..case.naive.clone() });
+        let rounded = c.expected(&case.naive.in_bf16());
         for (i, (name, got)) in c.outputs().into_iter().enumerate() {
             // What is rounded where is the same in both, down to which neighbour a tie of two errors falls on.
             let (ours, theirs) = (rms(&got, &exact[i]), rms(&rounded[i], &exact[i]));

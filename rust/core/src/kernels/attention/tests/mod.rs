@@ -9,6 +9,7 @@ use crate::rng::{Philox, Stream};
 use crate::simd::isa::{self, Isa};
 use crate::simd::{Kernel, LANES, Simd, bf16, dispatch};
 use ndarray::{Array3, Array4, ArrayView4, s};
+use std::fmt;
 use subgpt_testkit::attention::Attention;
 
 /// Floats after every row that nobody may read or write.
@@ -16,15 +17,25 @@ const GUARD: usize = 3;
 
 /// Errors of bfloat16 over the largest number. A rounding is 2^-9 = 0.002 of a number at most; probability, output (also
 /// within `D`), gradient of the score and result are rounded once each, and the sums over keys and coordinates add up such
-/// errors of either sign. [`half`] measures more sharply, against what rounding alone does.
+/// errors of either sign. Few coordinates average little, dropout multiplies what it leaves, and where a gradient cancels
+/// to nothing its error does not: then twice the error of rounding alone is granted. [`half`] measures more sharply.
 const HALF: f64 = 0.02;
 
 /// Sizes, options and spread of the inputs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Case {
     naive: Attention,
     options: Options,
     std: f64,
+}
+
+impl fmt::Debug for Case {
+    /// Leaves the factors of dropout out: they follow from the options, and there are thousands.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attention { batch, heads, kv_heads, queries, keys, dim, .. } = self.naive;
+        write!(f, "batch {batch}, heads {heads}/{kv_heads}, queries {queries}, keys {keys}, dim {dim}, ")?;
+        write!(f, "std {}, {:?}", self.std, self.options)
+    }
 }
 
 impl Case {
@@ -162,6 +173,11 @@ impl<E: Element> Computed<E> {
         [out, lse, g.dq, g.dk, g.dv]
     }
 
+    /// The error of output `i` of exact arithmetic that rounds what bfloat16 rounds.
+    fn error_of_rounding(&self, case: &Case, expected: &[f64], i: usize, floor: f64) -> f64 {
+        error(&self.expected(&case.naive.in_bf16())[i], expected, floor)
+    }
+
     fn bits(&self) -> Vec<u32> {
         let views = [&self.out, &self.dq, &self.dk, &self.dv];
         let lse = self.lse.iter().map(|x| x.to_bits());
@@ -217,11 +233,13 @@ fn check_to<E: Element>(case: &Case, tolerance: f64) {
         let c = isa::with(isa, || Computed::<E>::new(case));
         let expected = expected.get_or_insert_with(|| c.expected(&case.naive));
         // Terms of a gradient may cancel to nothing (a query with one key), so none is measured below the inputs.
-        for ((name, got), expected) in c.outputs().into_iter().zip(expected.iter()) {
+        let floor = case.std.max(0.1);
+        for (i, (name, got)) in c.outputs().into_iter().enumerate() {
             // The log-sum-exp is float32 in both precisions; that of bfloat16 has exponentials within 3e-6.
             let tolerance = if name == "lse" { tolerance.min(1e-5) } else { tolerance };
-            let error = error(&got, expected, case.std.max(0.1));
-            assert!(error < tolerance, "{name} on {}: {error:.2e} for {case:?}", isa.name());
+            let error = error(&got, &expected[i], floor);
+            let granted = || if E::HALF { 2.0 * c.error_of_rounding(case, &expected[i], i, floor) } else { 0.0 };
+            assert!(error < tolerance || error < granted(), "{name} on {}: {error:.2e} for {case:?}", isa.name());
         }
         [&c.q, &c.k, &c.v, &c.out, &c.dq, &c.dk, &c.dv].iter().for_each(|x| x.assert_guards());
         let comparable = isa != Isa::Avx512Bf16 || !E::HALF || dots_are_emulated_exactly();

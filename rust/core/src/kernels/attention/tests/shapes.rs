@@ -58,6 +58,12 @@ fn dropped_probabilities() {
 }
 
 #[test]
+fn gradients_that_vanish_or_average_little() {
+    check(Case::new(1, (1, 1), (46, 73), 2).dropout(0.564));
+    check(Case::new(2, (4, 2), (61, 104), 37).window(1).softcap(2.9, 0.4).dropout(0.17));
+}
+
+#[test]
 fn large_scores_do_not_overflow() {
     // Scores of some thousand: the log-sum-exp in f32 leaves about four digits of a probability.
     check_to::<f32>(&Case::square(50, 16).spread(30.0), 2e-3);

@@ -101,15 +101,15 @@ impl Pattern {
     }
 
     /// Calls `emit` with every piece of `text`, in order, until it fails.
-    pub fn for_each<'t, E>(self, text: &'t str, mut emit: impl FnMut(&'t str) -> Result<(), E>) -> Result<(), E> {
-        let scanner = Text::new(text);
-        let mut at = 0;
-        while at < text.len() {
-            let end = self.end_of_piece(&scanner, at);
-            emit(&text[at..end])?;
-            at = end;
+    pub fn for_each<'t, E>(self, text: &'t str, emit: impl FnMut(&'t str) -> Result<(), E>) -> Result<(), E> {
+        // One loop for each pattern, so that its function is inlined.
+        match self {
+            Pattern::Gpt2 { digits } => scan(text, |t, at| gpt2(t, at, digits), emit),
+            Pattern::Gpt4 { digits, trailing } => scan(text, |t, at| gpt4(t, at, digits, trailing), emit),
+            Pattern::O200k => scan(text, o200k, emit),
+            Pattern::Chars => scan(text, |t, at| at + t.look(at).1, emit),
+            Pattern::Words => scan(text, words, emit),
         }
-        Ok(())
     }
 
     /// Where the piece that begins at `at` ends.
@@ -147,6 +147,22 @@ impl Pattern {
         }
         None
     }
+}
+
+#[inline]
+fn scan<'t, E>(
+    text: &'t str,
+    end_of_piece: impl Fn(&Text<'t>, usize) -> usize,
+    mut emit: impl FnMut(&'t str) -> Result<(), E>,
+) -> Result<(), E> {
+    let scanner = Text::new(text);
+    let mut at = 0;
+    while at < text.len() {
+        let end = end_of_piece(&scanner, at);
+        emit(&text[at..end])?;
+        at = end;
+    }
+    Ok(())
 }
 
 /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`

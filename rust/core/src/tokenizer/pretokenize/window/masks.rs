@@ -70,7 +70,7 @@ impl Masks {
         let mut padded = [0; WINDOW + 4];
         padded[..WINDOW].copy_from_slice(block);
         let high = high & (u64::MAX >> (WINDOW - known));
-        let follow = c.followers(block) & high;
+        let follow = c.follows(c.load(block)) & high;
         // The class of each character, where it begins.
         let mut classes = [0; WINDOW];
         let mut rest = high & !follow;
@@ -89,22 +89,25 @@ impl Masks {
         let known = if last + len > known { last } else { known };
         let inside = u64::MAX.checked_shl(known as u32).map_or(u64::MAX, |beyond| !beyond);
         self.follow = follow & inside;
-        let of = |class: u8| {
-            let first = c.equal(&classes, class) & inside;
-            let two = first | first << 1 & follow;
-            (two | two << 1 & follow | two << 2 & follow & follow << 1) & inside
-        };
-        self.upper |= of(UPPER);
-        self.lower |= of(LOWER);
-        self.caseless |= of(CASELESS);
-        self.mark |= of(MARK);
-        self.other |= of(OTHER);
-        self.wide_number = of(NUMBER);
-        self.wide_space = of(SPACE);
+        let classes = c.load(&classes);
+        self.upper |= characters(c.is(classes, UPPER), follow) & inside;
+        self.lower |= characters(c.is(classes, LOWER), follow) & inside;
+        self.caseless |= characters(c.is(classes, CASELESS), follow) & inside;
+        self.mark |= characters(c.is(classes, MARK), follow) & inside;
+        self.other |= characters(c.is(classes, OTHER), follow) & inside;
+        self.wide_number = characters(c.is(classes, NUMBER), follow) & inside;
+        self.wide_space = characters(c.is(classes, SPACE), follow) & inside;
         self.number |= self.wide_number;
         self.space |= self.wide_space;
         known
     }
+}
+
+/// All bytes of the characters that begin at the bits of `first`; `follow` marks the bytes that continue one.
+#[inline(always)]
+fn characters(first: u64, follow: u64) -> u64 {
+    let two = first | first << 1 & follow;
+    two | two << 1 & follow | two << 2 & follow & follow << 1
 }
 
 /// The character whose first byte is at `at`; some character where it does not end within the block.
@@ -136,16 +139,46 @@ pub struct Ascii {
     pub(super) high: u64,
 }
 
-/// A way to classify: one for each instruction set.
+/// Questions to all bytes of a block at once: one way to ask for each instruction set.
 pub trait Classify: Copy {
-    /// The ASCII classes of `block`.
-    fn ascii(self, block: &[u8; WINDOW]) -> Ascii;
+    /// A block in registers.
+    type Block: Copy;
+
+    /// Loads a block.
+    fn load(self, block: &[u8; WINDOW]) -> Self::Block;
+
+    /// The bytes that are `count` values from `first` on, both below 128 together.
+    fn within(self, block: Self::Block, first: u8, count: u8) -> u64;
+
+    /// The bytes that are `byte`, below 128.
+    #[inline(always)]
+    fn is(self, block: Self::Block, byte: u8) -> u64 {
+        self.within(block, byte, 1)
+    }
+
+    /// The bytes beyond ASCII.
+    fn high(self, block: Self::Block) -> u64;
 
     /// The bytes that continue a character.
-    fn followers(self, block: &[u8; WINDOW]) -> u64;
+    fn follows(self, block: Self::Block) -> u64;
 
-    /// The bytes that are `byte`.
-    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64;
+    /// The ASCII classes of a block.
+    #[inline(always)]
+    fn ascii(self, block: &[u8; WINDOW]) -> Ascii {
+        let block = self.load(block);
+        let blank = self.is(block, b' ');
+        Ascii {
+            upper: self.within(block, b'A', 26),
+            lower: self.within(block, b'a', 26),
+            number: self.within(block, b'0', 10),
+            space: blank | self.within(block, 9, 5),
+            newline: self.is(block, b'\n') | self.is(block, b'\r'),
+            blank,
+            apostrophe: self.is(block, b'\''),
+            slash: self.is(block, b'/'),
+            high: self.high(block),
+        }
+    }
 
     /// Writes `base` plus the position of every bit of `bits` to the front of `out`, in order; gives their number.
     /// What lies behind them in `out` may be overwritten.
@@ -166,56 +199,46 @@ pub trait Classify: Copy {
     }
 }
 
-/// Eight bytes in a register, a table for the class of each.
+/// Eight bytes in a register.
 #[derive(Clone, Copy)]
 pub struct Portable;
 
-/// The bits of a byte's entry, in the order of [`Ascii`].
-const TABLE: [u16; 256] = {
-    let mut table = [0u16; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let b = byte as u8;
-        table[byte] = b.is_ascii_uppercase() as u16
-            | (b.is_ascii_lowercase() as u16) << 1
-            | (b.is_ascii_digit() as u16) << 2
-            | ((b == b' ' || (b >= 9 && b <= 13)) as u16) << 3
-            | ((b == b'\r' || b == b'\n') as u16) << 4
-            | ((b == b' ') as u16) << 5
-            | ((b == b'\'') as u16) << 6
-            | ((b == b'/') as u16) << 7
-            | ((b >= 128) as u16) << 8;
-        byte += 1;
-    }
-    table
-};
-
-impl Classify for Portable {
-    #[inline(always)]
-    fn ascii(self, block: &[u8; WINDOW]) -> Ascii {
-        let mut planes = [0u64; 9];
-        for (i, byte) in block.iter().enumerate() {
-            let class = u64::from(TABLE[usize::from(*byte)]);
-            for (bit, plane) in planes.iter_mut().enumerate() {
-                *plane |= (class >> bit & 1) << i;
-            }
-        }
-        let [upper, lower, number, space, newline, blank, apostrophe, slash, high] = planes;
-        Ascii { upper, lower, number, space, newline, blank, apostrophe, slash, high }
-    }
-
-    #[inline(always)]
-    fn followers(self, block: &[u8; WINDOW]) -> u64 {
-        bits(block, |byte| byte & 0xc0 == 0x80)
-    }
-
-    #[inline(always)]
-    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64 {
-        bits(block, |other| other == byte)
-    }
+/// A byte in all eight places.
+const fn eight(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
 }
 
+/// The bits of the words' highest bits, byte after byte.
 #[inline(always)]
-fn bits(block: &[u8; WINDOW], is: impl Fn(u8) -> bool) -> u64 {
-    block.iter().enumerate().fold(0, |bits, (i, &byte)| bits | u64::from(is(byte)) << i)
+fn gather(block: [u64; WINDOW / 8], high_bits: impl Fn(u64) -> u64) -> u64 {
+    // A product moves the eight bits next to each other into the highest byte.
+    let byte = |word: u64| ((high_bits(word) & eight(0x80)) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    block.iter().enumerate().fold(0, |bits, (i, &word)| bits | byte(word) << (8 * i))
+}
+
+impl Classify for Portable {
+    type Block = [u64; WINDOW / 8];
+
+    #[inline(always)]
+    fn load(self, block: &[u8; WINDOW]) -> Self::Block {
+        let (words, _) = block.as_chunks::<8>();
+        std::array::from_fn(|i| u64::from_le_bytes(words[i]))
+    }
+
+    #[inline(always)]
+    fn within(self, block: Self::Block, first: u8, count: u8) -> u64 {
+        // Sums of seven bits carry into the eighth from a value on, and never into the next byte.
+        let from = |word: u64, least: u8| (word & eight(0x7f)) + eight(0x80 - least);
+        gather(block, |word| from(word, first) & !from(word, first + count) & !word)
+    }
+
+    #[inline(always)]
+    fn high(self, block: Self::Block) -> u64 {
+        gather(block, |word| word)
+    }
+
+    #[inline(always)]
+    fn follows(self, block: Self::Block) -> u64 {
+        gather(block, |word| word & !(word << 1))
+    }
 }

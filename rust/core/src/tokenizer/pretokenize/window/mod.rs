@@ -45,7 +45,7 @@ impl Default for Ends {
     }
 }
 
-/// A known pattern with a rule for windows.
+/// A known pattern with a rule for windows, on an instruction set that the processor has.
 #[derive(Clone, Copy, Debug)]
 pub struct Scanner {
     pattern: Pattern,
@@ -60,7 +60,12 @@ impl Scanner {
             Pattern::Gpt4 { digits, trailing } => matches!((digits, trailing), (1..=3, _)),
             Pattern::Chars | Pattern::Words => false,
         };
-        known.then(|| Scanner { pattern, isa: isa::current() })
+        known.then(|| Scanner::on(pattern, isa::current()))
+    }
+
+    /// The same on `isa`, or without vectors where the processor lacks what it takes.
+    fn on(pattern: Pattern, isa: Isa) -> Self {
+        Scanner { pattern, isa: if isa.is_available() && has_bit_instructions() { isa } else { Isa::Portable } }
     }
 
     /// Finds the next pieces of `text` from `at` on, where a piece begins: about [`BATCH`], fewer at the end, and few
@@ -92,26 +97,27 @@ impl Scanner {
             fn on_avx512<R: Rule>(job: Job<'_, R>, at: usize) -> usize {
                 job.run(x86::Avx512(()), at)
             }
-            if self.isa.is_available() && has_bit_instructions() {
-                match self.isa {
-                    // SAFETY: the processor was just asked for these features.
-                    Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { on_avx512(job, at) },
-                    // SAFETY: the processor was just asked for these features.
-                    Isa::Avx2 => return unsafe { on_avx2(job, at) },
-                    Isa::Portable => {}
-                }
+            match self.isa {
+                // SAFETY: `Scanner::on` has asked the processor for these features.
+                Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { on_avx512(job, at) },
+                // SAFETY: `Scanner::on` has asked the processor for these features.
+                Isa::Avx2 => return unsafe { on_avx2(job, at) },
+                Isa::Portable => {}
             }
         }
         job.run(Portable, at)
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+/// Whether the processor has the instructions on bits that come with AVX2.
 fn has_bit_instructions() -> bool {
-    is_x86_feature_detected!("bmi1")
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("popcnt");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 struct Job<'a, R> {

@@ -32,7 +32,7 @@ fn found(scanner: Scanner, text: &str) -> Vec<&str> {
 fn check(text: &str) {
     for isa in isa::available() {
         for pattern in PATTERNS {
-            let scanner = Scanner { pattern, isa };
+            let scanner = Scanner::on(pattern, isa);
             assert_eq!(found(scanner, text), scanned(pattern, text), "{pattern:?} on {isa:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! 64 bytes in one AVX-512 register or two AVX2 ones.
 
-use super::masks::{Ascii, Classify, WINDOW};
+use super::masks::{Classify, WINDOW};
 use core::arch::x86_64::*;
 
 /// Proof that the processor has AVX-512 F and BW; made by [`super::Scanner`] alone.
@@ -12,48 +12,40 @@ pub struct Avx512(pub(super) ());
 pub struct Avx2(pub(super) ());
 
 impl Classify for Avx512 {
+    type Block = __m512i;
+
     #[inline(always)]
-    fn followers(self, block: &[u8; WINDOW]) -> u64 {
-        // SAFETY: `self` proves AVX-512 F and BW; the load reads the 64 bytes of `block`.
+    fn load(self, block: &[u8; WINDOW]) -> __m512i {
+        // SAFETY: `self` proves AVX-512 F; the load reads the 64 bytes of `block`.
+        unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn within(self, block: __m512i, first: u8, count: u8) -> u64 {
+        // SAFETY: `self` proves AVX-512 F and BW.
         unsafe {
-            // As signed numbers they are the smallest: -128 to -65.
-            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
-            _mm512_cmplt_epi8_mask(bytes, _mm512_set1_epi8(-64))
+            let from = _mm512_sub_epi8(block, _mm512_set1_epi8(first as i8));
+            _mm512_cmplt_epu8_mask(from, _mm512_set1_epi8(count as i8))
         }
     }
 
     #[inline(always)]
-    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64 {
-        // SAFETY: as above.
-        unsafe {
-            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
-            _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8))
-        }
+    fn is(self, block: __m512i, byte: u8) -> u64 {
+        // SAFETY: `self` proves AVX-512 F and BW.
+        unsafe { _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(byte as i8)) }
     }
 
     #[inline(always)]
-    fn ascii(self, block: &[u8; WINDOW]) -> Ascii {
-        // SAFETY: `self` proves AVX-512 F and BW; the load reads the 64 bytes of `block`.
-        unsafe {
-            let bytes = _mm512_loadu_si512(block.as_ptr().cast());
-            let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
-            let within = |first: u8, count: u8| {
-                let from = _mm512_sub_epi8(bytes, _mm512_set1_epi8(first as i8));
-                _mm512_cmplt_epu8_mask(from, _mm512_set1_epi8(count as i8))
-            };
-            let blank = is(b' ');
-            Ascii {
-                upper: within(b'A', 26),
-                lower: within(b'a', 26),
-                number: within(b'0', 10),
-                space: blank | within(9, 5),
-                newline: is(b'\n') | is(b'\r'),
-                blank,
-                apostrophe: is(b'\''),
-                slash: is(b'/'),
-                high: _mm512_movepi8_mask(bytes),
-            }
-        }
+    fn high(self, block: __m512i) -> u64 {
+        // SAFETY: `self` proves AVX-512 F and BW.
+        unsafe { _mm512_movepi8_mask(block) }
+    }
+
+    #[inline(always)]
+    fn follows(self, block: __m512i) -> u64 {
+        // As signed numbers they are the smallest: -128 to -65.
+        // SAFETY: `self` proves AVX-512 F and BW.
+        unsafe { _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(-64)) }
     }
 
     #[inline(always)]
@@ -74,72 +66,59 @@ impl Classify for Avx512 {
     }
 }
 
+// No closures here: they would be compiled for the baseline instead of AVX2, and called.
+impl Avx2 {
+    /// The highest bits of all bytes.
+    #[inline(always)]
+    fn bits(self, low: __m256i, high: __m256i) -> u64 {
+        // SAFETY: `self` proves AVX2.
+        let (low, high) = unsafe { (_mm256_movemask_epi8(low) as u32, _mm256_movemask_epi8(high) as u32) };
+        u64::from(low) | u64::from(high) << 32
+    }
+}
+
 impl Classify for Avx2 {
+    type Block = (__m256i, __m256i);
+
     #[inline(always)]
-    fn followers(self, block: &[u8; WINDOW]) -> u64 {
+    fn load(self, block: &[u8; WINDOW]) -> Self::Block {
         let (low, high) = block.split_at(WINDOW / 2);
         // SAFETY: `self` proves AVX2; each load reads the 32 bytes of its half.
-        let [low, high] = unsafe {
-            [low, high].map(|half| {
-                let bytes = _mm256_loadu_si256(half.as_ptr().cast());
-                _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(-64), bytes)) as u32
-            })
-        };
-        u64::from(low) | u64::from(high) << 32
+        unsafe { (_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())) }
     }
 
     #[inline(always)]
-    fn equal(self, block: &[u8; WINDOW], byte: u8) -> u64 {
-        let (low, high) = block.split_at(WINDOW / 2);
-        // SAFETY: as above.
-        let [low, high] = unsafe {
-            [low, high].map(|half| {
-                let bytes = _mm256_loadu_si256(half.as_ptr().cast());
-                _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8))) as u32
-            })
-        };
-        u64::from(low) | u64::from(high) << 32
+    fn within(self, (low, high): Self::Block, first: u8, count: u8) -> u64 {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let (first, last) = (_mm256_set1_epi8(first as i8), _mm256_set1_epi8(count as i8 - 1));
+            let (low, high) = (_mm256_sub_epi8(low, first), _mm256_sub_epi8(high, first));
+            let low = _mm256_cmpeq_epi8(low, _mm256_min_epu8(low, last));
+            self.bits(low, _mm256_cmpeq_epi8(high, _mm256_min_epu8(high, last)))
+        }
     }
 
     #[inline(always)]
-    fn ascii(self, block: &[u8; WINDOW]) -> Ascii {
-        let (low, high) = block.split_at(WINDOW / 2);
-        // SAFETY: `self` proves AVX2; each load reads the 32 bytes of its half.
-        let halves = unsafe {
-            [low, high].map(|half| {
-                let bytes = _mm256_loadu_si256(half.as_ptr().cast());
-                let mask = |found: __m256i| u64::from(_mm256_movemask_epi8(found) as u32);
-                let is = |byte: u8| mask(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8)));
-                let within = |first: u8, count: u8| {
-                    let from = _mm256_sub_epi8(bytes, _mm256_set1_epi8(first as i8));
-                    let least = _mm256_min_epu8(from, _mm256_set1_epi8(count as i8 - 1));
-                    mask(_mm256_cmpeq_epi8(from, least))
-                };
-                let blank = is(b' ');
-                Ascii {
-                    upper: within(b'A', 26),
-                    lower: within(b'a', 26),
-                    number: within(b'0', 10),
-                    space: blank | within(9, 5),
-                    newline: is(b'\n') | is(b'\r'),
-                    blank,
-                    apostrophe: is(b'\''),
-                    slash: is(b'/'),
-                    high: mask(bytes),
-                }
-            })
-        };
-        let [a, b] = halves;
-        Ascii {
-            upper: a.upper | b.upper << 32,
-            lower: a.lower | b.lower << 32,
-            number: a.number | b.number << 32,
-            space: a.space | b.space << 32,
-            newline: a.newline | b.newline << 32,
-            blank: a.blank | b.blank << 32,
-            apostrophe: a.apostrophe | b.apostrophe << 32,
-            slash: a.slash | b.slash << 32,
-            high: a.high | b.high << 32,
+    fn is(self, (low, high): Self::Block, byte: u8) -> u64 {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let byte = _mm256_set1_epi8(byte as i8);
+            self.bits(_mm256_cmpeq_epi8(low, byte), _mm256_cmpeq_epi8(high, byte))
+        }
+    }
+
+    #[inline(always)]
+    fn high(self, (low, high): Self::Block) -> u64 {
+        self.bits(low, high)
+    }
+
+    #[inline(always)]
+    fn follows(self, (low, high): Self::Block) -> u64 {
+        // As signed numbers they are the smallest: -128 to -65.
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let end = _mm256_set1_epi8(-64);
+            self.bits(_mm256_cmpgt_epi8(end, low), _mm256_cmpgt_epi8(end, high))
         }
     }
 }

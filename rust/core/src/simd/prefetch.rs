@@ -15,12 +15,9 @@ pub fn prefetch<T>(data: &[T]) {
 pub fn prefetch_at<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let (bytes, into) = (len * size_of::<T>(), start.addr() % LINE);
         for at in (0..bytes + into).step_by(LINE) {
-            let line = start.cast::<i8>().wrapping_sub(into).wrapping_add(at);
-            // SAFETY: SSE is part of every x86-64 processor, and a prefetch never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+            prefetch_line(start.cast::<i8>().wrapping_sub(into).wrapping_add(at));
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -16,6 +16,18 @@ pub fn cut_before(split: &Pretokenizer, specials: &Matcher, text: &str, mut limi
     }
 }
 
+/// Where to cut a long text: where `cut_before` says for `limit`, else for the first of its doubles for which it says
+/// anything, else at the end.
+pub fn cut_near(text: &str, mut limit: usize, cut_before: impl Fn(usize) -> Option<usize>) -> usize {
+    while limit < text.len() {
+        if let Some(cut) = cut_before(limit) {
+            return cut;
+        }
+        limit *= 2;
+    }
+    text.len()
+}
+
 /// The last such place in `text`, which is the beginning of a longer one.
 pub fn last_cut(split: &Pretokenizer, specials: &Matcher, text: &str) -> Option<usize> {
     // A special token that begins before the cut has to be whole in `text` to be seen.

@@ -137,7 +137,11 @@ impl<'a> Encoder<'a> {
             while next < count {
                 next = self.known(next, out);
                 if next < count {
-                    self.piece(self.batch.piece(rest, next), out)?;
+                    let piece = self.batch.piece(rest, next);
+                    match self.batch.keys()[next].0 {
+                        Key::NONE => self.piece(piece, out)?,
+                        key => self.new_piece(piece, Some(key), out)?,
+                    }
                     next += 1;
                 }
             }
@@ -158,6 +162,7 @@ impl<'a> Encoder<'a> {
         for (key, line) in keys {
             let found = match lines.find(*key, *line) {
                 Some(found) => found,
+                None if *key == Key::NONE => break,
                 None => match self.table.find(*key) {
                     Some(found) => found,
                     None => break,
@@ -187,16 +192,18 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends the ids of one piece. Bytes without a token are left out, as in `tokenizers`.
-    #[cold]
     pub fn piece(&mut self, piece: &[u8], out: &mut Vec<u32>) -> Result<()> {
         let key = Key::of(piece);
         let known = match key {
             Some(key) => self.table.find_short(key, out),
             None => self.table.find_long(piece, out),
         };
-        if known {
-            return Ok(());
-        }
+        if known { Ok(()) } else { self.new_piece(piece, key, out) }
+    }
+
+    /// Appends the ids of a piece that the table does not know, and keeps them there.
+    #[cold]
+    fn new_piece(&mut self, piece: &[u8], key: Option<Key>, out: &mut Vec<u32>) -> Result<()> {
         self.ids.clear();
         self.merge(piece, key)?;
         out.extend_from_slice(&self.ids);

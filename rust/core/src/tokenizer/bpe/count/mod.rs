@@ -16,7 +16,7 @@ use super::key::Key;
 use super::words::Words;
 use crate::error::Result;
 use crate::parallel;
-use crate::tokenizer::cutting::{cut_before, last_cut};
+use crate::tokenizer::cutting::{cut_before, cut_near, last_cut};
 use crate::tokenizer::pretokenize::Pretokenizer;
 use crate::tokenizer::pretokenize::window::{BATCH, Scanner, WINDOW};
 use crate::tokenizer::special::Matcher;
@@ -130,7 +130,7 @@ impl Counter {
         for &document in documents {
             let mut rest = document;
             while !rest.is_empty() {
-                let cut = if rest.len() > TASK { self.cut_after(rest, TASK) } else { rest.len() };
+                let cut = cut_near(rest, TASK, |limit| cut_before(&self.split, &self.specials, rest, limit));
                 task.push(&rest[..cut]);
                 size += cut;
                 rest = &rest[cut..];
@@ -144,17 +144,6 @@ impl Counter {
             tasks.push(task);
         }
         tasks
-    }
-
-    /// A safe cut at or before `limit`, else the first one that a doubled limit finds, else the end.
-    fn cut_after(&self, text: &str, mut limit: usize) -> usize {
-        while limit < text.len() {
-            if let Some(cut) = cut_before(&self.split, &self.specials, text, limit) {
-                return cut;
-            }
-            limit *= 2;
-        }
-        text.len()
     }
 
     fn count(&self, documents: &[&str], table: &mut Table) -> Result<()> {

@@ -1,7 +1,9 @@
 //! Encoding many texts on all threads.
 
 use super::Tokenizer;
+use super::corpus::OnInvalid;
 use super::encode::{EncodeOptions, Job, TASK, WAVE, room_for};
+use super::special::Rules;
 use super::tasks::Task;
 use crate::error::{Error, Result};
 use crate::parallel;
@@ -27,12 +29,15 @@ impl Tokenizer {
         listener: &mut Listener<'_>,
     ) -> Result<(Vec<u32>, Vec<u64>)> {
         let total = texts.iter().map(|t| t.len()).sum();
-        let shares = self.shares(texts, options)?;
+        let rules = self.rules(options);
+        let shares = self.shares(texts, &rules)?;
         let mut ids = room_for(total);
         let (mut offsets, mut done) = (vec![0; texts.len() + 1], 0);
         for wave in shares.chunks(WAVE) {
             progress::report(listener, done, total as u64)?;
-            let lengths = parallel::concat(&mut ids, wave.len(), |i, ids| self.share(texts, &wave[i], options, ids));
+            let lengths = parallel::concat(&mut ids, wave.len(), |i, ids| {
+                self.share(texts, &wave[i], &rules, options.unknown, ids)
+            });
             for (share, lengths) in wave.iter().zip(lengths) {
                 for (at, length) in share.texts.clone().zip(lengths?) {
                     offsets[at + 1] += length as u64;
@@ -49,7 +54,7 @@ impl Tokenizer {
     }
 
     /// What threads take one after the other: several short texts, or a part of a long one.
-    fn shares<'t>(&self, texts: &[&'t str], options: EncodeOptions<'_>) -> Result<Vec<Share<'t>>> {
+    fn shares<'t>(&self, texts: &[&'t str], rules: &Rules<'_>) -> Result<Vec<Share<'t>>> {
         let mut shares = Vec::new();
         let (mut start, mut size) = (0, 0);
         for (at, text) in texts.iter().enumerate() {
@@ -59,8 +64,7 @@ impl Tokenizer {
                 (start, size) = (at, 0);
             }
             if long {
-                let matcher = self.matcher(text, options).map_err(|e| in_text(e, at))?;
-                let parts = self.tasks(text, &matcher);
+                let parts = self.tasks(text, rules.admit(text).map_err(|e| in_text(e, at))?);
                 shares.extend(parts.into_iter().map(|part| Share { texts: at..at + 1, part: Some(part) }));
                 start = at + 1;
             } else {
@@ -78,20 +82,20 @@ impl Tokenizer {
         &self,
         texts: &[&str],
         share: &Share<'_>,
-        options: EncodeOptions<'_>,
+        rules: &Rules<'_>,
+        unknown: OnInvalid,
         ids: &mut Vec<u32>,
     ) -> Result<Vec<usize>> {
-        let before = ids.len();
-        if let Some(part) = &share.part {
-            self.run(part, options.unknown, ids).map_err(|e| in_text(e, share.texts.start))?;
-            return Ok(vec![ids.len() - before]);
-        }
-        let mut job = Job::new(self, options.unknown, ids);
+        let mut job = Job::new(self, unknown, ids);
         let mut lengths = Vec::with_capacity(share.texts.len());
         for at in share.texts.clone() {
             let before = job.ids.len();
-            let matcher = self.matcher(texts[at], options).map_err(|e| in_text(e, at))?;
-            job.text(texts[at], &matcher).map_err(|e| in_text(e, at))?;
+            let encoded = match &share.part {
+                // Whether the text is admitted was asked before it was cut.
+                Some(part) => job.task(part, rules.found()),
+                None => rules.admit(texts[at]).and_then(|matcher| job.task(&Task::whole(texts[at]), matcher)),
+            };
+            encoded.map_err(|e| in_text(e, at))?;
             lengths.push(job.ids.len() - before);
         }
         Ok(lengths)

@@ -2,14 +2,13 @@
 
 use super::bpe::encode::Encoder;
 use super::corpus::OnInvalid;
-use super::special::{Matcher, Which};
+use super::special::{Matcher, Rules, Which};
 use super::tasks::{Task, Tasks};
 use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::pages::prefer_huge;
 use crate::parallel;
 use crate::progress::{self, Listener};
-use std::borrow::Cow;
 
 /// Bytes that one thread encodes before the next hand-out.
 pub(super) const TASK: usize = 1 << 17;
@@ -42,17 +41,20 @@ impl Tokenizer {
 
     /// The ids of `text`. `listener` hears the bytes done while a long text is encoded.
     pub fn encode(&self, text: &str, options: EncodeOptions<'_>, listener: &mut Listener<'_>) -> Result<Vec<u32>> {
-        let matcher = self.matcher(text, options)?;
+        let rules = self.rules(options);
+        let matcher = rules.admit(text)?;
         let mut ids = room_for(text.len());
         if text.len() <= 2 * TASK {
-            Job::new(self, options.unknown, &mut ids).text(text, &matcher)?;
+            Job::new(self, options.unknown, &mut ids).task(&Task::whole(text), matcher)?;
             return Ok(ids);
         }
-        let tasks = self.tasks(text, &matcher);
+        let tasks = self.tasks(text, matcher);
         let mut done = 0;
         for wave in tasks.chunks(WAVE) {
             progress::report(listener, done, text.len() as u64)?;
-            let encoded = parallel::concat(&mut ids, wave.len(), |i, ids| self.run(&wave[i], options.unknown, ids));
+            let encoded = parallel::concat(&mut ids, wave.len(), |i, ids| {
+                Job::new(self, options.unknown, ids).task(&wave[i], matcher)
+            });
             encoded.into_iter().collect::<Result<()>>()?;
             done += wave.iter().map(|t| t.text.len() as u64).sum::<u64>();
         }
@@ -62,39 +64,27 @@ impl Tokenizer {
 
     /// The first ids of `text`, at least `least` of them where it has so many; little more of it is encoded.
     pub fn encode_front(&self, text: &str, options: EncodeOptions<'_>, least: usize) -> Result<Vec<u32>> {
-        let matcher = self.matcher(text, options)?;
+        let rules = self.rules(options);
+        let matcher = rules.admit(text)?;
         let mut ids = Vec::new();
-        let mut tasks = Tasks::new(self, text, &matcher);
+        let mut tasks = Tasks::new(self, text, matcher);
         while ids.len() < least {
             // A little more than it should take, so that one round is enough.
             let Some(task) = tasks.next((8 * (least - ids.len())).clamp(256, TASK)) else { break };
-            self.run(&task, options.unknown, &mut ids)?;
+            Job::new(self, options.unknown, &mut ids).task(&task, matcher)?;
         }
         Ok(ids)
     }
 
-    /// Special tokens to look for in `text`: those allowed, and those that are found in every text.
-    pub(super) fn matcher(&self, text: &str, options: EncodeOptions<'_>) -> Result<Cow<'_, Matcher>> {
-        let admitted = self.specials.admit(text, options.allowed, options.disallowed)?;
-        if self.added.is_empty() {
-            return Ok(admitted);
-        }
-        Ok(Cow::Owned(admitted.into_owned().with(&self.added)))
+    /// Special tokens to look for: those allowed, and those that are found in every text.
+    pub(super) fn rules(&self, options: EncodeOptions<'_>) -> Rules<'_> {
+        self.specials.rules(options.allowed, options.disallowed, &self.added)
     }
 
     /// A long text as parts that can be encoded each on its own.
     pub(super) fn tasks<'t>(&self, text: &'t str, matcher: &Matcher) -> Vec<Task<'t>> {
         let mut tasks = Tasks::new(self, text, matcher);
         std::iter::from_fn(|| tasks.next(TASK)).collect()
-    }
-
-    pub(super) fn run(&self, task: &Task<'_>, unknown: OnInvalid, ids: &mut Vec<u32>) -> Result<()> {
-        if let Some(id) = task.special {
-            ids.push(id);
-            return Ok(());
-        }
-        let mut job = Job::new(self, unknown, ids);
-        if task.first { job.segment(task.text, task.at) } else { job.pieces(task.text, task.at) }
     }
 }
 
@@ -115,9 +105,17 @@ impl<'a> Job<'a> {
         Job { tokenizer, ids, encoder, unknown }
     }
 
-    /// Encodes a text with the special tokens that `matcher` finds.
-    pub fn text(&mut self, text: &str, matcher: &Matcher) -> Result<()> {
-        matcher.split(text, self, |job, part| job.segment(part, offset(text, part)), |job, id| job.ids.push(id))
+    /// Encodes a part of a text with the special tokens that `matcher` finds.
+    pub fn task(&mut self, task: &Task<'_>, matcher: &Matcher) -> Result<()> {
+        let at = |part: &str| task.at + offset(task.text, part);
+        // What stands at the front may go on a stretch that began before.
+        let goes_on = |part: &str| !task.first && offset(task.text, part) == 0;
+        matcher.split(
+            task.text,
+            self,
+            |job, part| if goes_on(part) { job.pieces(part, at(part)) } else { job.segment(part, at(part)) },
+            |job, id| job.ids.push(id),
+        )
     }
 
     /// Encodes a stretch between special tokens.

@@ -12,6 +12,8 @@ use super::special::Which;
 use crate::error::{Error, Result};
 use crate::io::atomic;
 use crate::progress::{self, Listener};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// The first bytes of a shard.
@@ -34,14 +36,14 @@ impl Tokenizer {
     ) -> Result<(Vec<PathBuf>, u64)> {
         std::fs::create_dir_all(output).map_err(Error::io("write", output))?;
         let every = EncodeOptions { allowed: Which::All, disallowed: Which::Only(&[]), ..options };
-        let specials = self.matcher("", every)?;
+        let every = self.rules(every);
         let mut blocks = Blocks::open(path, options.unknown)?;
         let total = blocks.size;
         let (mut ids, mut shards, mut count, mut done) = (Vec::new(), Vec::new(), 0, 0);
         progress::report(listener, 0, total)?;
         // A pattern that tells no place to cut needs the whole file, and so does what is done to its beginning alone.
         let cuttable = self.cuttable().is_some() && !self.split.prefix_space;
-        let cut = |text: &str| if cuttable { last_cut(&self.split, &specials, text).unwrap_or(0) } else { 0 };
+        let cut = |text: &str| if cuttable { last_cut(&self.split, every.found(), text).unwrap_or(0) } else { 0 };
         while let Some(text) = blocks.next(cut)? {
             ids.append(&mut self.encode(text, options, &mut progress::ignore)?);
             done += text.len() as u64;
@@ -62,21 +64,27 @@ impl Tokenizer {
 
     fn write_shard(&self, directory: &Path, shards: &mut Vec<PathBuf>, ids: &[u32]) -> Result<()> {
         let width: u32 = if self.vocab_size() <= 1 << 16 { 2 } else { 4 };
-        let mut bytes = Vec::with_capacity(HEADER + ids.len() * width as usize);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&width.to_le_bytes());
-        bytes.extend_from_slice(&(ids.len() as u64).to_le_bytes());
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&width.to_le_bytes());
+        header.extend_from_slice(&(ids.len() as u64).to_le_bytes());
         let digits = self.fingerprint().as_bytes().chunks(2);
         let byte = |two: &[u8]| std::str::from_utf8(two).ok().and_then(|two| u8::from_str_radix(two, 16).ok());
-        bytes.extend(digits.map(|two| byte(two).unwrap_or_default()));
-        bytes.resize(HEADER, 0);
-        match width {
-            2 => ids.iter().for_each(|&id| bytes.extend_from_slice(&(id as u16).to_le_bytes())),
-            _ => ids.iter().for_each(|&id| bytes.extend_from_slice(&id.to_le_bytes())),
-        }
+        header.extend(digits.map(|two| byte(two).unwrap_or_default()));
+        header.resize(HEADER, 0);
         let path = directory.join(format!("{:05}.bin", shards.len()));
-        atomic::write(&path, &bytes)?;
+        atomic::write_with(&path, |temporary| {
+            let fill = || -> io::Result<()> {
+                let mut file = BufWriter::with_capacity(1 << 20, File::create(temporary)?);
+                file.write_all(&header)?;
+                for id in ids {
+                    file.write_all(&id.to_le_bytes()[..width as usize])?;
+                }
+                file.flush()
+            };
+            fill().map_err(Error::io("write", &path))
+        })?;
         shards.push(path);
         Ok(())
     }
@@ -85,24 +93,7 @@ impl Tokenizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::Level;
-    use crate::tokenizer::train::{TrainOptions, Trainer};
-
-    fn trained(level: Level, text: &str) -> Tokenizer {
-        let mut trainer = Trainer::new(TrainOptions {
-            level,
-            vocab_sizes: Vec::new(),
-            pattern: "gpt4".into(),
-            special_tokens: vec!["<|end|>".into()],
-            min_frequency: 1,
-            max_token_length: usize::MAX,
-            limit_alphabet: None,
-            max_memory: None,
-        })
-        .unwrap();
-        trainer.add(&[text]).unwrap();
-        trainer.finish(&mut progress::ignore).unwrap().tokenizers.remove(0)
-    }
+    use crate::tokenizer::train::tests::trained;
 
     #[test]
     fn shards_hold_the_ids_of_the_whole_file() {
@@ -110,11 +101,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("text.txt");
         std::fs::write(&file, &text).unwrap();
-        for level in [Level::Subword, Level::Char] {
-            let tokenizer = trained(level, &text[..1000]);
+        for pattern in ["gpt4", "o200k"] {
+            let tokenizer = trained(pattern, &text[..1000]);
             let options = EncodeOptions { allowed: Which::All, ..EncodeOptions::ORDINARY };
             let expected = tokenizer.encode(&text, options, &mut progress::ignore).unwrap();
-            let output = folder.path().join(level.name());
+            let output = folder.path().join(pattern);
             let (shards, count) =
                 tokenizer.encode_file(&file, &output, 1_000_000, options, &mut progress::ignore).unwrap();
             assert_eq!(count as usize, expected.len());
@@ -128,7 +119,7 @@ mod tests {
             assert!(ids == expected);
         }
         std::fs::write(&file, "").unwrap();
-        let (shards, count) = trained(Level::Char, "a")
+        let (shards, count) = trained("gpt2", "a")
             .encode_file(&file, folder.path(), 9, EncodeOptions::ORDINARY, &mut progress::ignore)
             .unwrap();
         assert_eq!((shards.len(), count), (1, 0));

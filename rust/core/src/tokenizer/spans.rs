@@ -55,9 +55,9 @@ impl Tokenizer {
 
     /// Every piece is one token.
     fn spans_of_pieces(&self, text: &str, options: EncodeOptions<'_>) -> Result<Vec<Range<usize>>> {
-        let matcher = self.matcher(text, options)?;
+        let rules = self.rules(options);
         let mut lengths = Vec::new();
-        matcher.split(
+        rules.admit(text)?.split(
             text,
             &mut lengths,
             |lengths, part| {

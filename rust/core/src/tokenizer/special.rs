@@ -47,8 +47,8 @@ impl Specials {
         self.names.binary_search_by_key(&id, |(_, id)| *id).is_ok()
     }
 
-    /// The allowed tokens, after making sure that `text` contains no disallowed one.
-    pub fn admit(&self, text: &str, allowed: Which<'_>, disallowed: Which<'_>) -> Result<Cow<'_, Matcher>> {
+    /// What a call says about special tokens, ready to be applied to many texts. `always` are found in every text.
+    pub fn rules(&self, allowed: Which<'_>, disallowed: Which<'_>, always: &[(String, u32)]) -> Rules<'_> {
         let refused = match (allowed, disallowed) {
             (Which::All, Which::All) => Cow::Owned(Matcher::default()),
             (Which::Only([]), Which::All) => Cow::Borrowed(&self.all),
@@ -56,24 +56,45 @@ impl Specials {
             // As in tiktoken any string may be disallowed, special or not.
             (_, Which::Only(names)) => Cow::Owned(Matcher::new(names.iter().map(|name| (name.clone(), 0)))),
         };
-        if let Some((at, found, _)) = refused.find(text, 0) {
-            return Err(Error::tokenizer(
+        let found = match allowed {
+            Which::All => Cow::Borrowed(&self.all),
+            Which::Only(names) => Cow::Owned(self.matcher(|name| names.contains(name))),
+        };
+        let found = if always.is_empty() { found } else { Cow::Owned(found.into_owned().with(always)) };
+        Rules { refused, found }
+    }
+
+    fn matcher(&self, wanted: impl Fn(&String) -> bool) -> Matcher {
+        Matcher::new(self.names.iter().filter(|(name, _)| wanted(name)).cloned())
+    }
+}
+
+/// Special tokens of one call.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    refused: Cow<'a, Matcher>,
+    found: Cow<'a, Matcher>,
+}
+
+impl Rules<'_> {
+    /// Finds the tokens that are recognised.
+    pub fn found(&self) -> &Matcher {
+        &self.found
+    }
+
+    /// The same, after making sure that `text` contains no disallowed one.
+    pub fn admit(&self, text: &str) -> Result<&Matcher> {
+        match self.refused.find(text, 0) {
+            None => Ok(&self.found),
+            Some((at, found, _)) => Err(Error::tokenizer(
                 format!("text, byte {at}"),
                 format!("contains the special token {found:?}"),
                 format!(
                     "pass allowed_special={{{found:?}}} to encode it as that token, \
                      or disallowed_special=() to encode it as ordinary text"
                 ),
-            ));
+            )),
         }
-        Ok(match allowed {
-            Which::All => Cow::Borrowed(&self.all),
-            Which::Only(names) => Cow::Owned(self.matcher(|name| names.contains(name))),
-        })
-    }
-
-    fn matcher(&self, wanted: impl Fn(&String) -> bool) -> Matcher {
-        Matcher::new(self.names.iter().filter(|(name, _)| wanted(name)).cloned())
     }
 }
 
@@ -163,22 +184,26 @@ mod tests {
     #[test]
     fn the_leftmost_and_then_longest_is_found() {
         let specials = specials();
-        let all = specials.admit("", Which::All, Which::All).unwrap();
-        assert_eq!(cut(&all, "x<|a|><b>y<|a|><c>é!"), ["x", "2", "y", "1", "<c>", "3"]);
-        assert_eq!(cut(&all, "<|a|"), ["<|a|"]);
-        assert!(cut(&all, "").is_empty());
+        let rules = specials.rules(Which::All, Which::All, &[]);
+        let all = rules.admit("").unwrap();
+        assert_eq!(cut(all, "x<|a|><b>y<|a|><c>é!"), ["x", "2", "y", "1", "<c>", "3"]);
+        assert_eq!(cut(all, "<|a|"), ["<|a|"]);
+        assert!(cut(all, "").is_empty());
     }
 
     #[test]
     fn tiktokens_rules() {
         let s = specials();
         let some = ["<|a|>".to_string()];
-        let error = s.admit("say é!", Which::Only(&some), Which::All).unwrap_err().to_string();
+        let rules = s.rules(Which::Only(&some), Which::All, &[]);
+        let error = rules.admit("say é!").unwrap_err().to_string();
         assert!(error.contains("é!") && error.contains("allowed_special") && error.contains("byte 4"), "{error}");
-        let allowed = s.admit("<|a|>", Which::Only(&some), Which::All).unwrap();
-        assert_eq!(cut(&allowed, "<|a|>é"), ["1", "é"]);
-        let none = s.admit("<|a|>", Which::Only(&[]), Which::Only(&[])).unwrap();
-        assert_eq!(cut(&none, "<|a|>"), ["<|a|>"]);
-        assert!(s.admit("plain", Which::Only(&[]), Which::Only(&["plain".to_string()])).is_err());
+        assert_eq!(cut(rules.admit("<|a|>").unwrap(), "<|a|>é"), ["1", "é"]);
+        let none = s.rules(Which::Only(&[]), Which::Only(&[]), &[]);
+        assert_eq!(cut(none.admit("<|a|>").unwrap(), "<|a|>"), ["<|a|>"]);
+        let plain = ["plain".to_string()];
+        assert!(s.rules(Which::Only(&[]), Which::Only(&plain), &[]).admit("plain").is_err());
+        let always = s.rules(Which::Only(&[]), Which::Only(&[]), &[("x".to_string(), 9)]);
+        assert_eq!(cut(always.admit("").unwrap(), "<|a|>x"), ["<|a|>", "9"]);
     }
 }

@@ -1,18 +1,25 @@
 //! A long text in parts that can be encoded each on its own, in order.
 
 use super::Tokenizer;
+use super::cutting::cut_near;
 use super::special::Matcher;
+use std::ops::Range;
 
-/// A part of a text.
+/// A part of a text, special tokens in it and all.
 pub(super) struct Task<'t> {
-    /// The part; the name of the token where it is a special one.
+    /// The part.
     pub text: &'t str,
-    /// Whether it begins a stretch between special tokens.
-    pub first: bool,
-    /// The special token that it is.
-    pub special: Option<u32>,
     /// Where it begins in the whole text.
     pub at: usize,
+    /// Whether a stretch between special tokens begins with it, or goes on.
+    pub first: bool,
+}
+
+impl<'t> Task<'t> {
+    /// All of a text.
+    pub fn whole(text: &'t str) -> Self {
+        Task { text, at: 0, first: true }
+    }
 }
 
 /// Parts of a text, made one by one.
@@ -21,50 +28,105 @@ pub(super) struct Tasks<'a, 't> {
     matcher: &'a Matcher,
     text: &'t str,
     at: usize,
-    /// The stretch that is being cut: where it begins and ends, and the special token behind it.
-    stretch: (usize, usize),
-    special: Option<(&'t str, u32)>,
+    first: bool,
+    /// The first special token that does not end before `at`.
+    special: Option<Range<usize>>,
 }
 
 impl<'a, 't> Tasks<'a, 't> {
     /// The parts of `text`, in which `matcher` finds special tokens.
     pub fn new(tokenizer: &'a Tokenizer, text: &'t str, matcher: &'a Matcher) -> Self {
-        let mut tasks = Tasks { tokenizer, matcher, text, at: 0, stretch: (0, 0), special: None };
-        tasks.look();
+        let mut tasks = Tasks { tokenizer, matcher, text, at: 0, first: true, special: None };
+        tasks.look(0);
         tasks
     }
 
-    /// Finds the stretch that begins here.
-    fn look(&mut self) {
-        let found = self.matcher.find(self.text, self.at);
-        self.stretch = (self.at, found.map_or(self.text.len(), |(start, ..)| start));
-        self.special = found.map(|(_, name, id)| (name, id));
+    /// Finds the next special token from a place on.
+    fn look(&mut self, from: usize) {
+        self.special = self.matcher.find(self.text, from).map(|(start, name, _)| start..start + name.len());
     }
 
     /// The next part, of about `size` bytes where the text can be cut there; more where it cannot.
     pub fn next(&mut self, size: usize) -> Option<Task<'t>> {
-        let (start, end) = self.stretch;
-        let at = self.at;
-        if at < end {
-            let rest = &self.text[at..end];
-            self.at += self.cut(rest, size);
-            return Some(Task { text: &self.text[at..self.at], first: at == start, special: None, at });
+        let (at, first) = (self.at, self.first);
+        if at == self.text.len() {
+            return None;
         }
-        let (name, id) = self.special?;
-        self.at += name.len();
-        self.look();
-        Some(Task { text: name, first: false, special: Some(id), at })
+        let limit = at.saturating_add(size);
+        // The last stretch that begins before the limit: special tokens before it are taken whole.
+        let mut stretch = at;
+        while stretch < limit
+            && let Some(special) = self.special.clone().filter(|special| special.start < limit)
+        {
+            stretch = special.end;
+            self.look(stretch);
+        }
+        let end = self.special.as_ref().map_or(self.text.len(), |special| special.start);
+        self.at = if stretch >= limit { stretch } else { self.cut(at, stretch..end, limit) };
+        self.first = self.at == stretch || self.at == end;
+        Some(Task { text: &self.text[at..self.at], at, first })
     }
 
-    /// Where to cut `text`: a place that changes no piece.
-    fn cut(&self, text: &str, mut limit: usize) -> usize {
-        let Some(pattern) = self.tokenizer.cuttable() else { return text.len() };
-        while limit < text.len() {
-            if let Some(cut) = pattern.safe_cut(text, limit) {
-                return cut;
-            }
-            limit *= 2;
+    /// Where to cut within a stretch, near `limit`: a place that changes no piece. The beginning of the stretch is one as
+    /// well, if the part does not begin there.
+    fn cut(&self, at: usize, stretch: Range<usize>, limit: usize) -> usize {
+        let Some(pattern) = self.tokenizer.cuttable() else { return stretch.end };
+        let (text, near) = (&self.text[stretch.clone()], limit - stretch.start);
+        if near >= text.len() {
+            return stretch.end;
         }
-        text.len()
+        let cut = |limit| pattern.safe_cut(text, limit);
+        match cut(near) {
+            Some(cut) => stretch.start + cut,
+            None if stretch.start > at => stretch.start,
+            None => stretch.start + cut_near(text, 2 * near, cut),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress;
+    use crate::tokenizer::corpus::OnInvalid;
+    use crate::tokenizer::encode::{EncodeOptions, Job};
+    use crate::tokenizer::files::tokenizer_json;
+    use crate::tokenizer::special::Which;
+    use crate::tokenizer::train::tests::trained;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    /// With and without a space before the text, and one that cannot be cut.
+    static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
+        let plain = trained("gpt2", "a text with words, and more words");
+        let json = plain.to_json(false).unwrap();
+        let spaced = json.replacen("\"add_prefix_space\":false", "\"add_prefix_space\":true", 1);
+        let uncut = trained("[a-z]+| ", "a text with words, and more words");
+        vec![plain, tokenizer_json::parse(spaced.as_bytes(), "test").unwrap(), uncut]
+    });
+
+    proptest! {
+        #[test]
+        fn parts_give_the_ids_of_the_whole(
+            parts in prop::collection::vec(prop::sample::select(vec!["a", " words", "<|end|>", "\n", "  ", "é", ", "]), 0..60),
+            size in 1usize..40,
+        ) {
+            let text = parts.concat();
+            for tokenizer in TOKENIZERS.iter() {
+                let options = EncodeOptions { allowed: Which::All, ..EncodeOptions::ORDINARY };
+                let expected = tokenizer.encode(&text, options, &mut progress::ignore).unwrap();
+                let rules = tokenizer.rules(options);
+                let mut tasks = Tasks::new(tokenizer, &text, rules.found());
+                let (mut ids, mut at) = (Vec::new(), 0);
+                while let Some(task) = tasks.next(size) {
+                    prop_assert_eq!(task.at, at);
+                    prop_assert!(!task.text.is_empty());
+                    at += task.text.len();
+                    Job::new(tokenizer, OnInvalid::Replace, &mut ids).task(&task, rules.found()).unwrap();
+                }
+                prop_assert_eq!(at, text.len());
+                prop_assert_eq!(ids, expected);
+            }
+        }
     }
 }

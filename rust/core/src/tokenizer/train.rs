@@ -246,3 +246,26 @@ fn merged(merges: &[(u32, u32)], split: Pretokenizer, options: &TrainOptions) ->
 fn number(names: &[String], first: u32) -> Vec<(String, u32)> {
     names.iter().cloned().zip(first..).collect()
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::progress;
+
+    /// Subwords of `text`, and the special token `<|end|>`.
+    pub fn trained(pattern: &str, text: &str) -> Tokenizer {
+        let mut trainer = Trainer::new(TrainOptions {
+            level: Level::Subword,
+            vocab_sizes: Vec::new(),
+            pattern: pattern.into(),
+            special_tokens: vec!["<|end|>".into()],
+            min_frequency: 1,
+            max_token_length: usize::MAX,
+            limit_alphabet: None,
+            max_memory: None,
+        })
+        .unwrap();
+        trainer.add(&[text]).unwrap();
+        trainer.finish(&mut progress::ignore).unwrap().tokenizers.remove(0)
+    }
+}

@@ -1,7 +1,7 @@
 """The native half of subgpt. Everything here is wrapped by the public package; see there for the explanations."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ def peaks(seconds: float) -> dict[str, float]: ...
 
 # --- tokenizer -------------------------------------------------------------------------------------------------------
 
+# Special tokens to recognise, those to refuse (None is all of them), and what to do about text without an entry.
+SpecialRules: TypeAlias = tuple[list[str] | None, list[str] | None, str]
+
 class Tokenizer:
     @staticmethod
     def train(
@@ -48,29 +51,17 @@ class Tokenizer:
     def save(self, path: str, format: str) -> None: ...
     def merges(self) -> list[tuple[int, int]]: ...
     def to_json(self) -> str: ...
-    def encode(
-        self, text: str, allowed: list[str] | None, disallowed: list[str] | None, errors: str
-    ) -> U32: ...
-    def encode_batch(
-        self, texts: Iterable[str], allowed: list[str] | None, disallowed: list[str] | None, errors: str
-    ) -> tuple[U32, U64]: ...
-    def encode_located(
-        self, text: str, allowed: list[str] | None, disallowed: list[str] | None, errors: str
-    ) -> tuple[U32, U64, U64]: ...
-    def encode_front(
-        self, text: str, least: int, allowed: list[str] | None, disallowed: list[str] | None, errors: str
-    ) -> U32: ...
-    def count(
-        self, text: str, allowed: list[str] | None, disallowed: list[str] | None, errors: str
-    ) -> int: ...
+    def encode(self, text: str, rules: SpecialRules) -> U32: ...
+    def encode_batch(self, texts: Iterable[str], rules: SpecialRules) -> tuple[U32, U64]: ...
+    def encode_located(self, text: str, rules: SpecialRules) -> tuple[U32, U64, U64]: ...
+    def encode_front(self, text: str, least: int, rules: SpecialRules) -> U32: ...
+    def count(self, text: str, rules: SpecialRules) -> int: ...
     def encode_file(
         self,
         path: str,
         output: str,
         shard_tokens: int,
-        allowed: list[str] | None,
-        disallowed: list[str] | None,
-        errors: str,
+        rules: SpecialRules,
         progress: Listener | None,
     ) -> tuple[list[Any], int]: ...
     def decode(self, ids: Ints, errors: str) -> str: ...

@@ -1,6 +1,7 @@
 """Tokenizers at three levels: characters, words, and byte-level BPE."""
 
 from subgpt.tokenizer.convert import convert
-from subgpt.tokenizer.tokenizer import DecodeStream, Located, Tokenizer
+from subgpt.tokenizer.results import DecodeStream, Located
+from subgpt.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["DecodeStream", "Located", "Tokenizer", "convert"]

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from subgpt.errors import DtypeError, InvalidValueError
+
+if TYPE_CHECKING:
+    from subgpt._core import SpecialRules
+
+Specials: TypeAlias = 'Literal["all"] | Iterable[str]'
 
 _ID_LIMIT = 2**32 - 1
 
@@ -36,6 +42,19 @@ def names(what: str, values: Iterable[str]) -> list[str]:
         if has_surrogate(name):
             raise InvalidValueError(f"{what}: {name!r} contains a lone surrogate, which is no character")
     return listed
+
+
+def special_rules(allowed: Specials, disallowed: Specials, errors: str = "replace") -> SpecialRules:
+    """Give what a call allows of special tokens and text without an entry, as the core takes it."""
+
+    def which(what: str, wanted: Specials) -> list[str] | None:
+        return None if isinstance(wanted, str) and wanted == "all" else names(what, wanted)
+
+    return (
+        which("allowed_special", allowed),
+        which("disallowed_special", disallowed),
+        text_argument("errors", errors),
+    )
 
 
 def numbered(specials: Mapping[str, int] | Iterable[str]) -> Iterator[tuple[str, int | None]]:

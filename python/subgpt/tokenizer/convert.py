@@ -1,9 +1,10 @@
-"""Writing a tokenizer in another format, and reading it back to see that it gives the same ids."""
+"""Writing a tokenizer in another format, after reading it back to see that it gives the same ids."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,8 @@ from subgpt.tokenizer.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from subgpt.tokenizer.tokenizer import Format
 
-_ENDINGS = {".json": "tokenizer.json", ".tiktoken": "tiktoken", ".gguf": "gguf"}
-_NAMES = {"tiktoken": "tokenizer.tiktoken", "gguf": "tokenizer.gguf"}
+_ENDINGS: dict[str, Format] = {".json": "tokenizer.json", ".tiktoken": "tiktoken", ".gguf": "gguf"}
+_NAMES: dict[Format, str] = {"tiktoken": "tokenizer.tiktoken", "gguf": "tokenizer.gguf"}
 
 
 def convert(tokenizer: Tokenizer, path: str | os.PathLike[str], *, format: Format | None = None) -> Path:
@@ -36,13 +37,24 @@ def convert(tokenizer: Tokenizer, path: str | os.PathLike[str], *, format: Forma
     """
     target = Path(path_argument(path))
     chosen = format or _ENDINGS.get(target.suffix.lower(), "tokenizer.json")
-    tokenizer.save(target, format=chosen)  # type: ignore[arg-type]
-    written = target / _NAMES[chosen] if chosen in _NAMES and target.is_dir() else target
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / (target.name if target.suffix.lower() in _ENDINGS else "tokenizer")
+        tokenizer.save(trial, format=chosen)
+        _check(tokenizer, _written(trial, chosen), chosen)
+    tokenizer.save(target, format=chosen)
+    return _written(target, chosen)
+
+
+def _written(target: Path, format: Format) -> Path:
+    return target / _NAMES[format] if format in _NAMES and target.is_dir() else target
+
+
+def _check(tokenizer: Tokenizer, written: Path, format: Format) -> None:
+    """Refuse what gives other ids than `tokenizer`."""
     # Files of ranks and merges say nothing of the split and the special tokens: those come along.
-    bare = chosen in ("tiktoken", "vocab-merges")
     again = (
         Tokenizer.load(written, pattern=tokenizer.pattern, special_tokens=tokenizer.special_tokens)
-        if bare
+        if format in ("tiktoken", "vocab-merges")
         else Tokenizer.load(written)
     )
     for text in torture_texts(tokenizer):
@@ -50,10 +62,9 @@ def convert(tokenizer: Tokenizer, path: str | os.PathLike[str], *, format: Forma
         after = again.encode_ordinary(text).tolist()
         if before != after:
             raise TokenizerError(
-                f"{written}: gives other ids for {text[:80]!r} ({after[:8]} instead of {before[:8]}); "
+                f"{format}: gives other ids for {text[:80]!r} ({after[:8]} instead of {before[:8]}); "
                 "this format cannot hold this tokenizer: use tokenizer.json"
             )
-    return written
 
 
 def torture_texts(tokenizer: Tokenizer) -> list[str]:

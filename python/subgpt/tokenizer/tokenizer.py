@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,32 +15,24 @@ from subgpt.errors import DtypeError, TokenizerError
 from subgpt.tokenizer.arguments import (
     has_surrogate,
     integer,
-    names,
     numbered,
     path_argument,
+    special_rules,
     text_argument,
 )
-from subgpt.tokenizer.training import train
+from subgpt.tokenizer.results import DecodeStream, Located
+from subgpt.tokenizer.training import TrainOptions, train
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from subgpt.data.documents import DocumentSource
-    from subgpt.tokenizer.training import TrainOptions
+    from subgpt.tokenizer.arguments import Specials
 
 Level: TypeAlias = Literal["char", "word", "subword"]
 Errors: TypeAlias = Literal["replace", "strict"]
 Format: TypeAlias = Literal["tokenizer.json", "tiktoken", "vocab-merges", "gguf"]
 Ids: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
-Specials: TypeAlias = 'Literal["all"] | Iterable[str]'
-
-
-class Located(NamedTuple):
-    """Ids with their places in the text, as `Tokenizer.encode_with_offsets` gives them."""
-
-    ids: npt.NDArray[np.uint32]
-    bytes: npt.NDArray[np.uint64]
-    chars: npt.NDArray[np.uint64]
 
 
 class Tokenizer:
@@ -153,9 +145,7 @@ class Tokenizer:
         sizes = (
             [vocab_size] if vocab_size is None or isinstance(vocab_size, (int, np.integer)) else vocab_size
         )
-        tokenizers = train(
-            source,
-            sizes,
+        options = TrainOptions(
             level=level,
             pattern=pattern,
             special_tokens=special_tokens,
@@ -167,7 +157,7 @@ class Tokenizer:
             errors=errors,
             progress=progress,
         )
-        wrapped = [cls._wrap(native) for native in tokenizers]
+        wrapped = [cls._wrap(native) for native in train(source, sizes, options)]
         return wrapped if sizes is vocab_size else wrapped[0]
 
     @classmethod
@@ -277,12 +267,11 @@ class Tokenizer:
         [104, 105, 256]
 
         """
-        allowed, disallowed = _allowance(allowed_special, disallowed_special)
-        return self._native.encode(text, allowed, disallowed, text_argument("errors", errors))
+        return self._native.encode(text, special_rules(allowed_special, disallowed_special, errors))
 
     def encode_ordinary(self, text: str) -> npt.NDArray[np.uint32]:
         """Turn ``text`` into ids, shape (n,), uint32, with special tokens taken as ordinary text."""
-        return self._native.encode(text, [], [], "replace")
+        return self._native.encode(text, ([], [], "replace"))
 
     def encode_batch(
         self,
@@ -306,8 +295,7 @@ class Tokenizer:
         """
         if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
             raise DtypeError(f"texts must be an iterable of str, not {type(texts).__name__}")
-        allowed, disallowed = _allowance(allowed_special, disallowed_special)
-        return self._native.encode_batch(texts, allowed, disallowed, text_argument("errors", errors))
+        return self._native.encode_batch(texts, special_rules(allowed_special, disallowed_special, errors))
 
     def encode_with_offsets(
         self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
@@ -327,8 +315,7 @@ class Tokenizer:
         [[0, 1], [1, 2], [1, 2]]
 
         """
-        allowed, disallowed = _allowance(allowed_special, disallowed_special)
-        return Located(*self._native.encode_located(text, allowed, disallowed, "replace"))
+        return Located(*self._native.encode_located(text, special_rules(allowed_special, disallowed_special)))
 
     def encode_file(
         self,
@@ -359,12 +346,9 @@ class Tokenizer:
             The files that were written.
 
         """
-        allowed, disallowed = _allowance(allowed_special, disallowed_special)
+        rules = special_rules(allowed_special, disallowed_special, errors)
         size = integer("shard_tokens", shard_tokens, 1)
-        errors_ = text_argument("errors", errors)
-        paths, _ = self._native.encode_file(
-            path_argument(path), path_argument(output), size, allowed, disallowed, errors_, progress
-        )
+        paths, _ = self._native.encode_file(path_argument(path), path_argument(output), size, rules, progress)
         return [Path(shard) for shard in paths]
 
     def count(
@@ -375,8 +359,7 @@ class Tokenizer:
         >>> Tokenizer.train(["x"], vocab_size=257).count("né")
         3
         """
-        allowed, disallowed = _allowance(allowed_special, disallowed_special)
-        return self._native.count(text, allowed, disallowed, "replace")
+        return self._native.count(text, special_rules(allowed_special, disallowed_special))
 
     def truncate(
         self,
@@ -394,9 +377,8 @@ class Tokenizer:
         'na'
 
         """
-        allowed, disallowed = _allowance(allowed_special, disallowed_special)
         most = integer("max_tokens", max_tokens, 0)
-        ids = self._native.encode_front(text, most + 1, allowed, disallowed, "replace")
+        ids = self._native.encode_front(text, most + 1, special_rules(allowed_special, disallowed_special))
         return text if len(ids) <= most else self.decode(ids[:most], errors="ignore")
 
     def tokens(
@@ -510,34 +492,3 @@ class Tokenizer:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
         return self
-
-
-class DecodeStream:
-    """Ids to text one by one: a character that is not complete yet is held back.
-
-    >>> tok = Tokenizer.train(["x"], vocab_size=257)
-    >>> stream = tok.decode_stream()
-    >>> [stream.push(int(id)) for id in tok.encode("né")], stream.flush()
-    (['n', '', 'é'], '')
-    """
-
-    __slots__ = ("_decoder", "_tokenizer")
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = _core.Utf8Decoder()
-
-    def push(self, id: int) -> str:
-        """Add one id; return the text that is now complete."""
-        return self._decoder.push(self._tokenizer.decode_bytes([id]))
-
-    def flush(self) -> str:
-        """End the text: return U+FFFD if a character is incomplete, else nothing."""
-        return self._decoder.flush()
-
-
-def _allowance(allowed: Specials, disallowed: Specials) -> tuple[list[str] | None, list[str] | None]:
-    def which(what: str, wanted: Specials) -> list[str] | None:
-        return None if isinstance(wanted, str) and wanted == "all" else names(what, wanted)
-
-    return which("allowed_special", allowed), which("disallowed_special", disallowed)

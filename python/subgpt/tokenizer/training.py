@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TrainOptions(TypedDict, total=False):
-    """The options of `Tokenizer.train` besides the size."""
+    """The options of `Tokenizer.train` besides the size; `train` wants all of them."""
 
     level: Literal["char", "word", "subword"]
     pattern: str
@@ -32,19 +32,7 @@ class TrainOptions(TypedDict, total=False):
 
 
 def train(
-    source: DocumentSource,
-    vocab_sizes: Iterable[int | None],
-    *,
-    level: Literal["char", "word", "subword"] = "subword",
-    pattern: str = "gpt4",
-    special_tokens: Iterable[str] = ("<|endoftext|>",),
-    min_frequency: int = 1,
-    max_token_length: int | None = None,
-    limit_alphabet: int | None = None,
-    max_memory: int | None = None,
-    text_field: str = "text",
-    errors: Literal["replace", "strict"] = "strict",
-    progress: Callable[[int, int], None] | None = None,
+    source: DocumentSource, vocab_sizes: Iterable[int | None], options: TrainOptions
 ) -> list[_core.Tokenizer]:
     """Train a native tokenizer of each size; see `Tokenizer.train`."""
     if isinstance(vocab_sizes, str) or not isinstance(vocab_sizes, Iterable):
@@ -53,20 +41,21 @@ def train(
     if not wanted:
         raise InvalidValueError("vocab_size is an empty list; name at least one size")
     sizes = [integer("vocab_size", size, 1) for size in wanted if size is not None]
-    options = {
-        "level": text_argument("level", level),
+    checked = {
+        "level": text_argument("level", options["level"]),
         "vocab_sizes": sizes,
-        "pattern": text_argument("pattern", pattern),
-        "special_tokens": names("special_tokens", special_tokens),
-        "min_frequency": integer("min_frequency", min_frequency, 0),
-        "max_token_length": optional_integer("max_token_length", max_token_length, 1),
-        "limit_alphabet": optional_integer("limit_alphabet", limit_alphabet, 1),
-        "max_memory": optional_integer("max_memory", max_memory, 1),
+        "pattern": text_argument("pattern", options["pattern"]),
+        "special_tokens": names("special_tokens", options["special_tokens"]),
+        "min_frequency": integer("min_frequency", options["min_frequency"], 0),
+        "max_token_length": optional_integer("max_token_length", options["max_token_length"], 1),
+        "limit_alphabet": optional_integer("limit_alphabet", options["limit_alphabet"], 1),
+        "max_memory": optional_integer("max_memory", options["max_memory"], 1),
     }
-    paths, texts = _open(source, text_argument("text_field", text_field), errors)
+    errors = options["errors"]
+    paths, texts = _open(source, text_argument("text_field", options["text_field"]), errors)
     try:
         tokenizers, (pieces, occurrences, at_most) = _core.Tokenizer.train(
-            paths, texts, options, errors, progress
+            paths, texts, checked, errors, options["progress"]
         )
     except DataError as error:
         if not paths or any(path in str(error) for path in paths):

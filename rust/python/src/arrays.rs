@@ -6,7 +6,7 @@ use crate::errors::{DtypeError, InvalidValueError, ShapeError};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::PyAny;
+use pyo3::types::{PyAny, PyInt, PyList};
 
 /// A float32 array of any number of dimensions, C-contiguous, with the argument's name for messages.
 pub struct Floats<'py> {
@@ -114,17 +114,25 @@ pub fn ids(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<u32>> {
 
 /// A one-dimensional list of token ids.
 pub fn ids_1d(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<u32>> {
-    // What `encode` gives takes the short way.
+    // What `encode` gives, and lists of Python ints, take the short way.
     if let Some(array) = value.cast::<PyArray1<u32>>().ok().and_then(|array| array.try_readonly().ok())
         && let Ok(ids) = array.as_slice()
     {
         return Ok(ids.to_vec());
+    }
+    if let Some(ids) = value.cast_exact::<PyList>().ok().and_then(plain_ids) {
+        return Ok(ids);
     }
     let array = ids(value, name)?;
     if array.ndim() > 1 {
         return Err(ShapeError::new_err(format!("{name} has shape {:?}, expected one dimension", array.shape())));
     }
     Ok(array.into_iter().collect())
+}
+
+/// The ids of a list that holds nothing else than Python ints which are ids.
+fn plain_ids(list: &Bound<'_, PyList>) -> Option<Vec<u32>> {
+    list.iter().map(|item| item.cast_exact::<PyInt>().ok().and_then(|id| id.extract().ok())).collect()
 }
 
 /// A new NumPy array of `shape` that owns `data`.

@@ -27,8 +27,18 @@ const BLOCK: usize = 1 << 24;
 
 type Ids<'py> = Bound<'py, PyArrayDyn<u32>>;
 
-/// Special tokens that a call allows or disallows: `None` is all of them.
-type Names = Option<Vec<String>>;
+/// What a call allows: special tokens to recognise, those to refuse (`None` is all of them), and what to do about text
+/// without an entry.
+#[derive(FromPyObject)]
+struct SpecialRules(Option<Vec<String>>, Option<Vec<String>>, String);
+
+impl SpecialRules {
+    fn options(&self) -> PyResult<EncodeOptions<'_>> {
+        let SpecialRules(allowed, disallowed, errors) = self;
+        let [allowed, disallowed] = [allowed, disallowed].map(|names| names.as_deref().map_or(Which::All, Which::Only));
+        Ok(EncodeOptions { allowed, disallowed, unknown: on_invalid(errors)? })
+    }
+}
 
 /// A vocabulary with everything needed to encode and decode.
 #[pyclass(frozen, module = "subgpt._core")]
@@ -111,16 +121,8 @@ impl Tokenizer {
     }
 
     /// Ids of a text.
-    #[pyo3(signature = (text, allowed, disallowed, errors))]
-    fn encode<'py>(
-        &self,
-        py: Python<'py>,
-        text: &Bound<'py, PyAny>,
-        allowed: Names,
-        disallowed: Names,
-        errors: &str,
-    ) -> PyResult<Ids<'py>> {
-        let options = encode_options(&allowed, &disallowed, errors)?;
+    fn encode<'py>(&self, py: Python<'py>, text: &Bound<'py, PyAny>, rules: SpecialRules) -> PyResult<Ids<'py>> {
+        let options = rules.options()?;
         let text = text_of(text, "text", options.unknown)?;
         let ids = watched(py, text.len(), |listener| self.inner.encode(&text, options, listener))?;
         let shape = [ids.len()];
@@ -128,16 +130,13 @@ impl Tokenizer {
     }
 
     /// Ids of many texts, one after the other, and the offsets where each begins.
-    #[pyo3(signature = (texts, allowed, disallowed, errors))]
     fn encode_batch<'py>(
         &self,
         py: Python<'py>,
         texts: &Bound<'py, PyAny>,
-        allowed: Names,
-        disallowed: Names,
-        errors: &str,
+        rules: SpecialRules,
     ) -> PyResult<(Ids<'py>, Bound<'py, PyArrayDyn<u64>>)> {
-        let options = encode_options(&allowed, &disallowed, errors)?;
+        let options = rules.options()?;
         let named = |(i, text): (usize, PyResult<Bound<'py, PyAny>>)| text_in(&text?, "texts", i, options.unknown);
         let texts = texts.try_iter()?.enumerate().map(named).collect::<PyResult<Vec<_>>>()?;
         let views: Vec<&str> = texts.iter().map(|text| &**text).collect();
@@ -147,16 +146,13 @@ impl Tokenizer {
     }
 
     /// Ids of a text and their places in bytes and in characters, two numbers for each.
-    #[pyo3(signature = (text, allowed, disallowed, errors))]
     fn encode_located<'py>(
         &self,
         py: Python<'py>,
         text: &Bound<'py, PyAny>,
-        allowed: Names,
-        disallowed: Names,
-        errors: &str,
+        rules: SpecialRules,
     ) -> PyResult<(Ids<'py>, Bound<'py, PyArrayDyn<u64>>, Bound<'py, PyArrayDyn<u64>>)> {
-        let options = encode_options(&allowed, &disallowed, errors)?;
+        let options = rules.options()?;
         let text = text_of(text, "text", options.unknown)?;
         let Located { ids, bytes, chars } =
             watched(py, text.len(), |listener| self.inner.encode_located(&text, options, listener))?;
@@ -165,17 +161,14 @@ impl Tokenizer {
     }
 
     /// The first ids of a text, at least `least` where it has so many.
-    #[pyo3(signature = (text, least, allowed, disallowed, errors))]
     fn encode_front<'py>(
         &self,
         py: Python<'py>,
         text: &Bound<'py, PyAny>,
         least: usize,
-        allowed: Names,
-        disallowed: Names,
-        errors: &str,
+        rules: SpecialRules,
     ) -> PyResult<Ids<'py>> {
-        let options = encode_options(&allowed, &disallowed, errors)?;
+        let options = rules.options()?;
         let text = text_of(text, "text", options.unknown)?;
         let ids = door::enter(py, || self.inner.encode_front(&text, options, least))?;
         let shape = [ids.len()];
@@ -183,34 +176,23 @@ impl Tokenizer {
     }
 
     /// The number of ids of a text.
-    #[pyo3(signature = (text, allowed, disallowed, errors))]
-    fn count(
-        &self,
-        py: Python<'_>,
-        text: &Bound<'_, PyAny>,
-        allowed: Names,
-        disallowed: Names,
-        errors: &str,
-    ) -> PyResult<usize> {
-        let options = encode_options(&allowed, &disallowed, errors)?;
+    fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>, rules: SpecialRules) -> PyResult<usize> {
+        let options = rules.options()?;
         let text = text_of(text, "text", options.unknown)?;
         watched(py, text.len(), |listener| self.inner.encode(&text, options, listener).map(|ids| ids.len()))
     }
 
     /// Encodes a text file into token shards; gives their paths and the number of ids.
-    #[pyo3(signature = (path, output, shard_tokens, allowed, disallowed, errors, progress))]
     fn encode_file(
         &self,
         py: Python<'_>,
         path: PathBuf,
         output: PathBuf,
         shard_tokens: usize,
-        allowed: Names,
-        disallowed: Names,
-        errors: &str,
+        rules: SpecialRules,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<(Vec<PathBuf>, u64)> {
-        let options = encode_options(&allowed, &disallowed, errors)?;
+        let options = rules.options()?;
         door::enter_long(py, progress, |listener| {
             self.inner.encode_file(&path, &output, shard_tokens, options, listener)
         })
@@ -326,11 +308,6 @@ fn train_options(options: &Bound<'_, PyDict>) -> PyResult<TrainOptions> {
         limit_alphabet: get("limit_alphabet")?.extract()?,
         max_memory: get("max_memory")?.extract()?,
     })
-}
-
-fn encode_options<'a>(allowed: &'a Names, disallowed: &'a Names, errors: &str) -> PyResult<EncodeOptions<'a>> {
-    let which = |names: &'a Names| names.as_deref().map_or(Which::All, Which::Only);
-    Ok(EncodeOptions { allowed: which(allowed), disallowed: which(disallowed), unknown: on_invalid(errors)? })
 }
 
 fn on_invalid(errors: &str) -> PyResult<OnInvalid> {

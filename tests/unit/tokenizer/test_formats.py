@@ -135,6 +135,17 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path):
         convert(lost, tmp_path / "x.tiktoken")
 
 
+def test_nothing_is_written_when_other_ids_come_back(tmp_path):
+    parsed = json.loads(Tokenizer.train([TEXT], vocab_size=300, pattern="gpt2").to_json())
+    parsed["pre_tokenizer"]["add_prefix_space"] = True
+    prefixed = Tokenizer.from_json(json.dumps(parsed))
+    assert prefixed.encode("a").tolist() == prefixed.encode(" a").tolist()
+    with pytest.raises(TokenizerError, match=r"vocab-merges.* use tokenizer\.json"):
+        convert(prefixed, tmp_path / "out", format="vocab-merges")
+    assert not (tmp_path / "out").exists()
+    assert convert(prefixed, tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 40, b"\0" * 200])
 def test_damaged_gguf_files_are_refused(tmp_path, damage):
     pytest.importorskip("gguf")

@@ -136,9 +136,10 @@ def encode(table: Table, count: int) -> None:
             size,
         )
         small = len(part.encode()) / 1e6
-        numpy = getattr(tik, "encode_to_numpy", tik.encode_ordinary)
         measured = pairs(
-            lambda: ours.encode_ordinary(part), lambda: numpy(part, disallowed_special=()), max(3, count // 3)
+            lambda: ours.encode_ordinary(part),
+            lambda: tik.encode_to_numpy(part, disallowed_special=()),
+            max(3, count // 3),
         )
         table.add(f"encode one string of {small:.0f} MB, {name}, 1 thread", "tiktoken", measured, small)
         batch = [
@@ -238,17 +239,22 @@ def languages(table: Table, count: int) -> None:
 
 def decode(table: Table, count: int) -> None:
     on_cores(1)
-    text = "".join(documents())[:20_000_000]
-    size = len(text.encode()) / 1e6
+    docs = documents()[:800]
+    size = sum(len(d.encode()) for d in docs) / 1e6
     for name in VOCABULARIES:
         peers = Peers(name)
-        ids = peers.ours.encode_ordinary(text)
-        listed = ids.tolist()
-        assert peers.ours.decode(ids) == peers.tiktoken.decode(listed) == text
-        both = (lambda: peers.ours.decode(ids), lambda: peers.tiktoken.decode(listed))
-        table.add(f"decode, {name}", "tiktoken", pairs(*both, count), size)
-        from_list = (lambda: peers.ours.decode(listed), both[1])
-        table.add(f"decode a Python list, {name}", "tiktoken", pairs(*from_list, count), size)
+        ours, theirs = peers.ours, peers.tiktoken
+        ids = [ours.encode_ordinary(d) for d in docs]
+        listed = [i.tolist() for i in ids]
+        assert [ours.decode(i) for i in ids] == [theirs.decode(i) for i in listed] == docs
+
+        def tik() -> None:
+            for i in listed:
+                theirs.decode(i)
+
+        for what, given in (("", ids), (" from Python lists", listed)):
+            both = (lambda given=given: [ours.decode(i) for i in given], tik)
+            table.add(f"decode documents{what}, {name}", "tiktoken", pairs(*both, count), size)
 
 
 _TRAINERS = {

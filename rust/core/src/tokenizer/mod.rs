@@ -13,6 +13,7 @@ pub mod encode;
 pub mod files;
 mod fingerprint;
 pub mod pretokenize;
+mod records;
 pub mod shards;
 pub mod spans;
 pub mod special;

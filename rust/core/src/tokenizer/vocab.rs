@@ -1,19 +1,13 @@
 //! The entries of a vocabulary: id to bytes and back.
 
 use super::bpe::tokens::Tokens;
+use super::records::Records;
 use crate::error::{Error, Result};
-use crate::pages::prefer_huge;
 use rustc_hash::FxHashMap;
-use std::mem::MaybeUninit;
-
-/// How an id without an entry reads (vocabularies may have gaps): U+FFFD, so that decoding is total.
-const GAP: &[u8] = "\u{fffd}".as_bytes();
+use std::sync::OnceLock;
 
 /// Ids may leave gaps, but no more than this and twice the entries: a hostile file must not ask for gigabytes.
 const GAPS_ALLOWED: usize = 1 << 16;
-
-/// Bytes that decoding copies at once.
-const SHORT: usize = 16;
 
 /// Entries by id and by their bytes. The bytes of an entry are what it decodes to.
 #[derive(Debug, Default)]
@@ -25,6 +19,8 @@ pub struct Vocab {
     ordinary: Tokens,
     /// Special and added tokens, which text becomes in ways of their own.
     named: FxHashMap<Box<[u8]>, u32>,
+    /// Made when something is decoded for the first time.
+    records: OnceLock<Records>,
 }
 
 impl Vocab {
@@ -47,6 +43,7 @@ impl Vocab {
             spans: vec![(u32::MAX, u32::MAX); largest.map_or(0, |id| id as usize + 1)],
             ordinary: Tokens::default(),
             named: FxHashMap::default(),
+            records: OnceLock::new(),
         };
         for (bytes, id) in ordinary {
             vocab.place(bytes.as_ref(), *id, place)?;
@@ -126,45 +123,7 @@ impl Vocab {
 
     /// Appends what `ids` decode to; an id beyond the end is an error that names it.
     pub fn decode_into(&self, ids: &[u32], out: &mut Vec<u8>) -> Result<()> {
-        let mut len = 0usize;
-        for (at, &id) in ids.iter().enumerate() {
-            let Some(&(start, end)) = self.spans.get(id as usize) else {
-                return Err(Error::value(
-                    "decode",
-                    "ids",
-                    format!("{id} at position {at}"),
-                    format!("the vocabulary has ids 0 to {}", self.size().saturating_sub(1)),
-                ));
-            };
-            // A gap has the same start and end, beyond everything.
-            len = len.saturating_add(if start == u32::MAX { GAP.len() } else { (end - start) as usize });
-        }
-        // A foreign vocabulary may have entries of megabytes: few ids can ask for more than there is.
-        out.try_reserve(len + SHORT).map_err(|_| Error::OutOfMemory { what: "decoded text", bytes: len })?;
-        prefer_huge(out.spare_capacity_mut());
-        let before = out.len();
-        let room = out.spare_capacity_mut();
-        let mut at = 0;
-        for &id in ids {
-            let (start, end) = self.spans[id as usize];
-            // Sixteen bytes are copied at once, of which the next token overwrites what is too many.
-            let wide = self.bytes.get(start as usize..).and_then(|bytes| bytes.first_chunk::<SHORT>());
-            let len = (end - start) as usize;
-            match (wide, room.get_mut(at..).and_then(|room| room.first_chunk_mut::<SHORT>())) {
-                (Some(bytes), Some(room)) if len <= SHORT => {
-                    *room = bytes.map(MaybeUninit::new);
-                    at += len;
-                }
-                _ => {
-                    let bytes = self.bytes(id).unwrap_or(GAP);
-                    room[at..].iter_mut().zip(bytes).for_each(|(place, &byte)| *place = MaybeUninit::new(byte));
-                    at += bytes.len();
-                }
-            }
-        }
-        // SAFETY: `len` bytes were written, the lengths of all tokens: the room was made for them.
-        unsafe { out.set_len(before + len) };
-        Ok(())
+        self.records.get_or_init(|| Records::new(self)).decode_into(self, ids, out)
     }
 }
 

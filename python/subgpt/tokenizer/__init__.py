@@ -2,6 +2,7 @@
 
 from subgpt.tokenizer.convert import convert
 from subgpt.tokenizer.results import DecodeStream, Located
+from subgpt.tokenizer.segments import Segment, Token, segment, shared_spans
 from subgpt.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["DecodeStream", "Located", "Tokenizer", "convert"]
+__all__ = ["DecodeStream", "Located", "Segment", "Token", "Tokenizer", "convert", "segment", "shared_spans"]

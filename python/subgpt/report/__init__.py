@@ -1,4 +1,4 @@
-"""Pages of what a run did: the loss plots as SVG and the one-page HTML report around them."""
+"""Pages to look at: what a run did, with its loss plots as SVG, and how tokenizers cut a text."""
 
 from subgpt.report.facts import (
     Answer,
@@ -11,6 +11,7 @@ from subgpt.report.facts import (
 )
 from subgpt.report.page import duration, render_page
 from subgpt.report.svg import loss_svg, svg_file
+from subgpt.report.tokens import TokenView, render_tokens, view_tokens
 from subgpt.training.plot import Panel, Series
 
 __all__ = [
@@ -23,8 +24,11 @@ __all__ = [
     "Sample",
     "Series",
     "Stage",
+    "TokenView",
     "duration",
     "loss_svg",
     "render_page",
+    "render_tokens",
     "svg_file",
+    "view_tokens",
 ]

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 
 from subgpt.report.facts import Report
 from subgpt.report.svg import loss_svg
+from subgpt.report.visible import show_lines, show_text, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\t": "→", "\r": "␍"})
 
 
 def render_page(report: Report) -> str:
@@ -19,29 +18,26 @@ def render_page(report: Report) -> str:
     # loss_svg escapes every text that it is given, so its markup may stand as it is.
     plots = [Markup(loss_svg(panel)) for panel in report.panels]
     top = max((c.probability for c in report.candidates), default=1.0)
-    return _environment().get_template("report.html.j2").render(report=report, plots=plots, top=top or 1.0)
+    return environment().get_template("report.html.j2").render(report=report, plots=plots, top=top or 1.0)
 
 
 @cache
-def _environment() -> "Environment":
+def environment() -> "Environment":
     """Jinja with autoescape for every template of the package, and undefined names as errors."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("subgpt.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
-    environment.filters["duration"] = duration
-    return environment
-
-
-def visible(text: str) -> str:
-    """Show spaces as ·, line ends as ⏎, tabs as →: what a token stands for, without guessing."""
-    return text.translate(_VISIBLE)
+    made.filters["visible"] = visible
+    made.filters["duration"] = duration
+    made.filters["show_lines"] = show_lines
+    made.filters["show_text"] = show_text
+    return made
 
 
 def duration(seconds: float) -> str:

@@ -68,20 +68,37 @@ def save_loss_plot(panels: Sequence[Panel], path: str | Path) -> Path:
     Gives the path back. Raises MissingExtraError with the line to type where matplotlib is not installed,
     InvalidValueError for another ending, OutputError or MissingFileError where it cannot be written.
     """
+    target = check_picture(path, "the picture of the losses")
+    figure = new_figure(7.2 * len(panels), 4.2)
+    for i, panel in enumerate(panels):
+        _draw(figure.add_subplot(1, len(panels), i + 1), panel)
+    return save_figure(figure, target)
+
+
+def check_picture(path: str | Path, what: str) -> Path:
+    """Refuse a picture that cannot be drawn: its name has another ending, or matplotlib is not there."""
     target = Path(path)
     if target.suffix.lower() not in _FORMATS:
         raise InvalidValueError(f"{target}: a plot's name must end in one of {', '.join(_FORMATS)}")
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise MissingExtraError(
-            "the picture of the losses needs matplotlib: pip install 'subgpt[plot]'"
-        ) from None
-    figure = Figure(figsize=(7.2 * len(panels), 4.2), dpi=150, layout="constrained", facecolor="white")
+        raise MissingExtraError(f"{what} needs matplotlib: pip install 'subgpt[plot]'") from None
+    return target
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Make a figure of so many inches that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    for i, panel in enumerate(panels):
-        _draw(figure.add_subplot(1, len(panels), i + 1), panel)
+    return figure
+
+
+def save_figure(figure: Any, target: Path) -> Path:
+    """Write a figure in the format of its name, whole or not at all."""
     picture = io.BytesIO()
     figure.savefig(picture, format=target.suffix[1:].lower())
     _core.write_atomic(str(target), picture.getvalue())
@@ -89,17 +106,22 @@ def save_loss_plot(panels: Sequence[Panel], path: str | Path) -> Path:
 
 
 def _draw(axes: Any, panel: Panel) -> None:
-    """Draw one panel: thin horizontal grid, no box, each line named at its end instead of in a legend."""
-    axes.set_title(panel.title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=12)
-    axes.set_xlabel("step", color=_FAINT, fontsize=10.5, loc="right")
-    axes.set_ylabel("loss (nats per token)", color=_FAINT, fontsize=10.5)
+    """Draw one panel, each line named at its end instead of in a legend."""
+    dress(axes, panel.title, "step", "loss (nats per token)")
+    _name_ends(axes, [_line(axes, series) for series in panel.drawable()])
+
+
+def dress(axes: Any, title: str, across: str, up: str) -> None:
+    """Give axes the looks that all plots have: title and names, a thin horizontal grid, no box."""
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=12)
+    axes.set_xlabel(across, color=_FAINT, fontsize=10.5, loc="right")
+    axes.set_ylabel(up, color=_FAINT, fontsize=10.5)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=_FAINT, labelsize=10, length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_GRID)
-    _name_ends(axes, [_line(axes, series) for series in panel.drawable()])
 
 
 def _line(axes: Any, series: Series) -> tuple[float, float, Series]:

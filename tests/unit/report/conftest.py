@@ -1,6 +1,45 @@
+from html.parser import HTMLParser
+
 import pytest
 
 from subgpt.report import Answer, Candidate, LossChange, Panel, Piece, Report, Sample, Series, Stage
+
+VOID = {"meta", "line", "circle", "path"}
+
+
+class Outline(HTMLParser):
+    """Collects the tags and the text of a page and checks that they nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.text = ""
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def outline(html: str) -> Outline:
+    parser = Outline()
+    parser.feed(html)
+    parser.close()
+    return parser
+
 
 HOSTILE = "<script>alert('x')</script>"
 

@@ -1,43 +1,13 @@
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
 from subgpt.report import Report, render_page
-from subgpt.report.page import duration, visible
+from subgpt.report.page import duration
+from subgpt.report.visible import visible
 
-VOID = {"meta", "line", "circle", "path"}
-
-
-class Outline(HTMLParser):
-    """Collects the tags of a page and checks that they nest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-        self.attributes: list[tuple[str, str | None]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def outline(html: str) -> Outline:
-    parser = Outline()
-    parser.feed(html)
-    parser.close()
-    return parser
+from .conftest import outline
 
 
 def test_the_page_escapes_every_text(report: Report) -> None:

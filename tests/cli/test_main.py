@@ -23,7 +23,7 @@ def test_help_lists_every_verb_and_each_has_its_own() -> None:
         assert "xample" in own.out or verb == "tokenizer"
 
 
-@pytest.mark.parametrize("verb", ["train", "encode", "decode", "show"])
+@pytest.mark.parametrize("verb", ["train", "encode", "decode", "count", "show", "stats", "convert"])
 def test_the_tokenizer_verbs_have_examples(verb: str) -> None:
     assert f"subgpt tokenizer {verb}" in invoke("tokenizer", verb, "--help").out
 
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_with_130() -> None:
 
 
 def test_output_is_plain_in_a_pipe(shop: Path) -> None:
-    for arguments in (["--help"], ["info"], ["tokenizer", "show", shop / "subword", "The cat"]):
+    for arguments in (["--help"], ["info"], ["tokenizer", "show", "-t", shop / "subword", "The cat"]):
         assert "\x1b[" not in invoke(*arguments).out
 
 
@@ -112,7 +112,16 @@ def test_colour_in_a_terminal_and_none_with_no_color(shop: Path) -> None:
 
     def screen(**environment: str) -> str:
         parent, child = pty.openpty()
-        command = [sys.executable, "-m", "subgpt.cli", "tokenizer", "show", str(shop / "subword"), "The cat"]
+        command = [
+            sys.executable,
+            "-m",
+            "subgpt.cli",
+            "tokenizer",
+            "show",
+            "-t",
+            str(shop / "subword"),
+            "The cat",
+        ]
         clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
         env = clean | {"TERM": "xterm-256color"} | environment
         with subprocess.Popen(command, stdout=child, stderr=child, stdin=child, env=env) as process:

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from subgpt.cli.ids import parse_ids
-from subgpt.cli.pieces import count_line, show_bytes, show_text
 from subgpt.cli.settings import default_note, read_settings
 from subgpt.cli.tables import bar
 from subgpt.cli.terminal import harmless
 from subgpt.errors import ConfigError, DataError
+from subgpt.report.visible import show_bytes, show_text
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,6 @@ def test_ids_in_any_notation() -> None:
     for wrong in ("a", "-1", "1.5", "²", "0x1"):
         with pytest.raises(DataError, match="not an id"):
             parse_ids([wrong])
-
-
-def test_count_line_of_nothing_divides_by_nothing() -> None:
-    assert count_line(0, "") == "0 tokens, 0 bytes"
 
 
 def test_defaults_are_noted_unless_they_say_nothing() -> None:

@@ -9,12 +9,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from subgpt.cli.pieces import coloured_rows, show_text
+from subgpt.cli.pieces import Cell, coloured_rows
 from subgpt.cli.progress import watching
 from subgpt.cli.tables import changes_table, probability_table
 from subgpt.cli.terminal import harmless, out
 from subgpt.quickstart.narrator import Narrator
 from subgpt.report.facts import Answer, Candidate, LossChange, Piece, Sample
+from subgpt.report.visible import show_text
 from subgpt.training.callbacks import Callback
 
 
@@ -39,8 +40,8 @@ class TerminalNarrator(Narrator):
     def pieces(self, pieces: Sequence[Piece]) -> None:
         """Print the pieces in colour with their ids."""
         out().print()
-        shown = [show_text(piece.text) for piece in pieces]
-        for row in coloured_rows(shown, [piece.id for piece in pieces], min(out().width, 100) - 4):
+        cells = [Cell(show_text(piece.text), (str(piece.id),)) for piece in pieces]
+        for row in coloured_rows(cells, min(out().width, 100) - 4):
             _show(row)
 
     def candidates(self, prompt: str, candidates: Sequence[Candidate]) -> None:

@@ -1,72 +1,78 @@
 """The pieces that a tokenizer cuts a text into, coloured for the terminal, with their ids beneath."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from subgpt.report.page import visible
+from subgpt.report.visible import show_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from subgpt.tokenizer import Tokenizer
+    from subgpt.tokenizer.segments import Segment
 
 # Black on a light ground reads alike in dark and light terminals; the cube colours need no theme.
 _GROUNDS = ("color(153)", "color(158)", "color(223)", "color(219)", "color(189)")
+_KINDS = {"special": "bold reverse", "unknown": "bold black on color(210)"}
 
 
-def spell(tokenizer: "Tokenizer", token: int) -> str:
-    r"""Write a token so that everything in it is visible: spaces as ·, line ends as ⏎, lone bytes as \xe2."""
-    raw: bytes = tokenizer.decode_bytes([token])
-    return show_bytes(raw)
+@dataclass(frozen=True)
+class Cell:
+    """One coloured chunk: what stands in it, the notes beneath it, and whether a new row begins after it.
 
-
-def show_bytes(raw: bytes) -> str:
-    r"""Write bytes so that everything in them is visible.
-
-    >>> show_bytes(b" a\n"), show_bytes(b"\xe2\x82"), show_bytes(b"\x1b[")
-    ('·a⏎', '\\xe2\\x82', '\\x1b[')
+    style: in place of the colour that its turn gives it.
     """
-    return show_text(raw.decode("utf-8", errors="backslashreplace"))
+
+    text: str
+    notes: tuple[str, ...]
+    ends_row: bool = False
+    style: str = ""
 
 
-def show_text(text: str) -> str:
-    """Write text on one line so that everything in it is visible."""
-    return "".join(_sign(character) for character in text)
+def cells_of(segments: "Iterable[Segment]", *, with_bytes: bool = False) -> list[Cell]:
+    """Make a cell of each segment; the ids of tokens that share a character stand beneath it, joined by +."""
+    cells = []
+    for segment in segments:
+        ids = "+".join(str(token.id) for token in segment.tokens)
+        raw = "+".join(token.bytes.hex() for token in segment.tokens)
+        name = show_text(segment.text)
+        style = _KINDS.get(segment.tokens[0].kind, "")
+        cells.append(Cell(name, (ids, raw) if with_bytes else (ids,), segment.text.endswith("\n"), style))
+    return cells
 
 
-def _sign(character: str) -> str:
-    sign = visible(character)
-    if sign.isprintable():
-        return sign
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def coloured_rows(cells: Sequence[Cell], width: int) -> "Iterable[Text]":
+    """Lay the cells out in rows of at most `width`: a coloured row, the rows of notes, an empty line."""
+    from rich.cells import cell_len
+
+    row: list[tuple[int, Cell]] = []
+    used = 0
+    for i, cell in enumerate(cells):
+        wide = max(map(cell_len, (cell.text, *cell.notes))) + 1
+        if row and used + wide > width:
+            yield from _lines(row)
+            row, used = [], 0
+        row.append((i, cell))
+        used += wide
+        if cell.ends_row:
+            yield from _lines(row)
+            row, used = [], 0
+    yield from _lines(row)
 
 
-def coloured_rows(pieces: Sequence[str], ids: Sequence[int], width: int) -> "Iterable[Text]":
-    """Lay the pieces out in rows of at most `width` cells: a coloured row, the ids beneath, an empty line."""
+def _lines(row: Sequence[tuple[int, Cell]]) -> "Iterable[Text]":
+    """Write one row: chunks and notes at the same places, each at least a blank apart."""
     from rich.cells import cell_len
     from rich.text import Text
 
-    top, bottom, used = Text(), Text(), 0
-    for i, (piece, token) in enumerate(zip(pieces, ids, strict=True)):
-        cell = max(cell_len(piece), len(str(token))) + 1
-        if used and used + cell > width:
-            yield from (top, bottom, Text())
-            top, bottom, used = Text(), Text(), 0
-        top.append(piece, style=f"black on {_GROUNDS[i % len(_GROUNDS)]}")
-        top.append(" " * (cell - cell_len(piece)))
-        bottom.append(str(token).ljust(cell), style="dim")
-        used += cell
-    if used:
-        yield from (top, bottom, Text())
-
-
-def count_line(tokens: int, text: str) -> str:
-    """Sum the cut up: tokens, bytes, bytes per token.
-
-    >>> count_line(2, "four é")
-    '2 tokens, 7 bytes, 3.50 bytes per token'
-    """
-    size = len(text.encode("utf-8", errors="surrogatepass"))
-    rate = f", {size / tokens:.2f} bytes per token" if tokens else ""
-    return f"{tokens} tokens, {size} bytes{rate}"
+    if not row:
+        return
+    lines = [Text(), *(Text() for _ in row[0][1].notes)]
+    for i, cell in row:
+        wide = max(map(cell_len, (cell.text, *cell.notes))) + 1
+        lines[0].append(cell.text, style=cell.style or f"black on {_GROUNDS[i % len(_GROUNDS)]}")
+        lines[0].append(" " * (wide - cell_len(cell.text)))
+        for line, note in zip(lines[1:], cell.notes, strict=True):
+            line.append(note.ljust(wide), style="dim")
+    yield from lines
+    yield Text()

@@ -27,19 +27,6 @@ def watching(
         display.close()
 
 
-@contextmanager
-def counting() -> "Iterator[Callable[[int, int], None]]":
-    """Show how a tokenizer's training goes: text counted, then merges made. Nothing where nobody watches."""
-    with err().status("reading …") as status:
-
-        def show(done: int, total: int) -> None:
-            status.update(
-                f"merges: {done:,} of {total:,}" if total else f"read and counted: {done / 1e6:.1f} MB"
-            )
-
-        yield show
-
-
 class Lines(LogLines):
     """Plain lines, a training line every few seconds; `brief` leaves out all but steps and validations."""
 

@@ -36,6 +36,13 @@ def complain(line: str) -> None:
     err().print(Text.assemble("subgpt: ", ("error: ", "bold red"), harmless(line)))
 
 
+def warn(line: str) -> None:
+    """Print `subgpt: warning: …` on standard error."""
+    from rich.text import Text
+
+    err().print(Text(f"subgpt: warning: {harmless(line)}", style="yellow"))
+
+
 def print_json(value: Any) -> None:
     """Print `value` as JSON on one line of standard output."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))

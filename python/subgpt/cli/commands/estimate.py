@@ -35,7 +35,7 @@ def estimate(
     from subgpt.cli.performance import estimate_facts, estimate_json
     from subgpt.cli.shape import model_and_training
     from subgpt.cli.tables import facts_table
-    from subgpt.cli.terminal import err, out, print_json
+    from subgpt.cli.terminal import out, print_json, warn
     from subgpt.performance.estimate import estimate as foretell
 
     model, training = model_and_training(config, {"preset": preset, "dtype": AUTO}, settings)
@@ -46,4 +46,4 @@ def estimate(
     else:
         out().print(facts_table(estimate_facts(seen)))
     if seen.warning:
-        err().print(f"subgpt: warning: {seen.warning}", style="yellow")
+        warn(seen.warning)

@@ -1,0 +1,71 @@
+"""`subgpt tokenizer count`: how many tokens texts have."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from subgpt.cli.commands.tokenizer.arguments import AllowSpecial, TokenizerOption, one_text
+from subgpt.cli.options import Json, OnInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLES = (
+    "subgpt tokenizer count -t tok/ 'write me a'",
+    "subgpt tokenizer count -t tok/ --file corpus/*.txt",
+)
+
+
+def command(
+    ctx: typer.Context,
+    tokenizer: TokenizerOption,
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT]",
+            help="The text; - reads standard input. After --file: further files.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE…", help="Count what is in files instead.", show_default=False),
+    ] = None,
+    allow_special: AllowSpecial = False,
+    errors: OnInvalid = "strict",
+    json: Json = False,
+) -> None:
+    """Print how many tokens a text has, or each of several files and all of them together."""
+    from subgpt.cli.terminal import print_json
+    from subgpt.data.reading import read_text
+    from subgpt.tokenizer import Tokenizer
+
+    opened = Tokenizer.load(tokenizer)
+
+    def count(text: str) -> int:
+        allowed = "all" if allow_special else ()
+        return opened.count(text, allowed_special=allowed, disallowed_special=())
+
+    counts = []
+    if not file:
+        counts.append(("", count(one_text(ctx, text or [], None))))
+    for path in (*(file or ()), *(map(Path, text or ()) if file else ())):
+        counts.append((str(path), count(read_text(path, errors).text)))  # type: ignore[arg-type]
+    total = sum(tokens for _, tokens in counts)
+    if json:
+        files = {"files": [{"file": name, "tokens": tokens} for name, tokens in counts]} if file else {}
+        print_json({"tokens": total, **files})
+    elif len(counts) == 1:
+        print(total)
+    else:
+        _print_lines([*counts, ("total", total)])
+
+
+def _print_lines(counts: "Sequence[tuple[str, int]]") -> None:
+    """Print numbers and names in two columns, as wc does."""
+    from subgpt.cli.terminal import harmless
+
+    width = len(str(counts[-1][1]))
+    for name, tokens in counts:
+        print(f"{tokens:>{width}} {harmless(name)}")

@@ -61,6 +61,11 @@ def test_there_is_something_to_run():
     assert any("subgpt " in text for text in blocks(ROOT / "README.md", "sh"))
 
 
+def test_every_line_of_the_page_on_tokenizers_is_run():
+    lines = "".join(blocks(ROOT / "docs" / "tokenizers.md", "sh")).splitlines()
+    assert [line for line in lines if line and not line.startswith("subgpt ")] == []
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_blocks_run(page, folder):
     names: dict[str, object] = {}
@@ -71,14 +76,19 @@ def test_python_blocks_run(page, folder):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "sh")], ids=lambda p: p.name)
 def test_command_lines_run(page, folder):
-    environment = {**os.environ, "SUBGPT_MAX_STEPS": "4", "NO_COLOR": "1"}
+    (folder / "bin").mkdir()
+    subgpt_command = folder / "bin" / "subgpt"
+    subgpt_command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m subgpt.cli "$@"\n', encoding="utf-8")
+    subgpt_command.chmod(0o755)
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SUBGPT_MAX_STEPS": "4", "NO_COLOR": "1"}
     for text in blocks(page, "sh"):
         for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] != ["subgpt"] or words[1:2] == ["quickstart"]:
                 continue  # set-up commands, and the quickstart, which has a test of its own
             done = subprocess.run(
-                [sys.executable, "-m", "subgpt.cli", *words[1:]],
+                ["sh", "-c", line],
                 env=environment,
                 capture_output=True,
                 text=True,

@@ -67,6 +67,7 @@ def test_other_formats(shop: Path, tmp_path: Path) -> None:
         (["--vocab-size", ""], ["--vocab-size"]),
         (["--max-memory", "lots"], ["--max-memory", "2GiB"]),
         (["--format", "yaml"], ["'yaml'", "tiktoken"]),
+        (["--level", "char", "--format", "tiktoken"], ["subwords only", "tokenizer.json"]),
         (["--vocab-size", "300,400", "-o", "{tmp}/t.json"], ["directory"]),
     ],
 )

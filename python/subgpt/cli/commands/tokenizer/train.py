@@ -96,6 +96,10 @@ def command(
     memory = None if max_memory is None else read_option(ctx, "--max-memory", parse_bytes, max_memory)
     if format not in get_args(Format):
         raise WrongUsage(ctx, f"--format: {format!r} is not known; known are {', '.join(get_args(Format))}")
+    if level != "subword" and format != "tokenizer.json":
+        raise WrongUsage(
+            ctx, f"--format: {format} holds subwords only; use tokenizer.json for --level {level}"
+        )
     targets = _targets(ctx, output, sizes)
     options: dict[str, Any] = {
         "vocab_size": sizes if sizes else [None],

@@ -70,7 +70,7 @@ impl Tokenizer {
         let mut tasks = Tasks::new(self, text, matcher);
         while ids.len() < least {
             // A little more than it should take, so that one round is enough.
-            let Some(task) = tasks.next((8 * (least - ids.len())).clamp(256, TASK)) else { break };
+            let Some(task) = tasks.next((least - ids.len()).saturating_mul(8).clamp(256, TASK)) else { break };
             Job::new(self, options.unknown, &mut ids).task(&task, matcher)?;
         }
         Ok(ids)

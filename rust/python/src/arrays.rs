@@ -8,6 +8,13 @@ use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDy
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyInt, PyList};
 
+/// Gets NumPy ready. Left to the first result, its import would run in the middle of a call, where Ctrl-C makes a panic of it.
+pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.py().import("numpy")?;
+    drop(Vec::<u32>::new().into_pyarray(m.py()));
+    Ok(())
+}
+
 /// A float32 array of any number of dimensions, C-contiguous, with the argument's name for messages.
 pub struct Floats<'py> {
     array: PyReadonlyArrayDyn<'py, f32>,

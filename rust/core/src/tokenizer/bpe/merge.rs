@@ -246,3 +246,6 @@ pub fn merge_key(key: Key, len: usize, tokens: &Tokens, bytes: &[u32; 256], out:
         alive &= alive - 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

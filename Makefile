@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo test test-python test-rust asan lint format dist clean
+.PHONY: help demo test test-python test-rust asan fuzz lint format dist clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,7 +39,7 @@ test-python: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto
 
 test-rust: $(BIN)/python
-	cargo test --quiet -p subgpt-core
+	cargo test --quiet -p subgpt-core -p subgpt-checks
 	@if [ -n "$(LIBPYTHON)" ]; then \
 		PYO3_PYTHON=$(abspath $(BIN)/python) LD_LIBRARY_PATH="$(LIBPYTHON):$$LD_LIBRARY_PATH" \
 			cargo test --quiet -p subgpt-python; \
@@ -50,6 +50,22 @@ test-rust: $(BIN)/python
 asan: ## Run the Rust tests on every instruction set under AddressSanitizer
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 cargo test --quiet --target x86_64-unknown-linux-gnu \
 		--target-dir target/asan -p subgpt-core --lib
+
+# Coverage guides what the property tests of rust/checks draw at random. What is found new stays in rust/fuzz/corpus, a
+# crash in rust/fuzz/artifacts; mended, it goes to the seeds.
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS ?= $(sort $(basename $(notdir $(wildcard rust/fuzz/targets/*.rs))))
+
+fuzz: ## Fuzz every reader and encoder for FUZZ_SECONDS (30) each; needs nightly Rust and cargo-fuzz
+	@rustup run nightly cargo --version >/dev/null 2>&1 || \
+		{ echo "fuzzing needs a nightly compiler; get it with: rustup toolchain install nightly"; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || \
+		{ echo "fuzzing needs cargo-fuzz; get it with: cargo install cargo-fuzz"; exit 1; }
+	@cd rust/fuzz && for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; mkdir -p corpus/$$target; \
+		cargo +nightly fuzz run --fuzz-dir . --target-dir ../../target/fuzz $$target corpus/$$target seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 || exit 1; \
+	done
 
 lint: $(VENV)/.lint $(VENV)/.test ## Formatting, lints and types, all denied
 	$(BIN)/ruff format --check .

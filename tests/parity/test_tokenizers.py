@@ -1,6 +1,5 @@
 """The same ids as tiktoken and Hugging Face `tokenizers`, on real vocabularies, real text and hard text."""
 
-import base64
 import json
 import random
 import unicodedata
@@ -8,46 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiktoken
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from subgpt.tokenizer import Tokenizer
-
-TIKTOKENS = {
-    "r50k": (
-        r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s",
-        {"<|endoftext|>": 50256},
-    ),
-    "cl100k": (
-        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-        r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
-        {
-            "<|endoftext|>": 100257,
-            "<|fim_prefix|>": 100258,
-            "<|fim_middle|>": 100259,
-            "<|fim_suffix|>": 100260,
-            "<|endofprompt|>": 100276,
-        },
-    ),
-    "o200k": (
-        "|".join(
-            [
-                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-                r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
-                r"\p{N}{1,3}",
-                r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-                r"\s*[\r\n]+",
-                r"\s+(?!\S)",
-                r"\s+",
-            ]
-        ),
-        {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
-    ),
-}
 
 ATOMS = [
     *"aZéßſ中ㅎª19½٣ \n\r\t'!/_-’\u01c5\u02b0\u0301\u0903\u2167\u00a0\u0085\u3000\u200d\u200b\0",
@@ -56,17 +20,6 @@ ATOMS = [
     *["<|endoftext|>", "<|endof"],
 ]
 BORDERS = st.lists(st.one_of(st.sampled_from(ATOMS), st.characters(codec="utf-8")), max_size=30).map("".join)
-
-
-@pytest.fixture(scope="module", params=list(TIKTOKENS))
-def pair(request, shared):
-    """One published vocabulary, in tiktoken and in subgpt."""
-    pattern, specials = TIKTOKENS[request.param]
-    path = shared / "data" / "vocab" / "tiktoken" / f"{request.param}_base.tiktoken"
-    lines = (line.split() for line in path.read_bytes().splitlines())
-    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
-    theirs = tiktoken.Encoding(request.param, pat_str=pattern, mergeable_ranks=ranks, special_tokens=specials)
-    return theirs, Tokenizer.load(path)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 //! until none can.
 //!
 //! Which pairs merge is a [`Rule`]: a merge list names them; in tiktoken's files any two neighbours whose bytes make up
-//! a token can merge, and its rank is theirs. Short pieces are merged by scanning for the lowest rank, long ones with a
-//! heap over a linked list, so that no text costs more than n log n.
+//! a token can merge, and its rank is theirs. Short pieces are merged by scanning for the lowest rank, longer ones with a
+//! heap over a linked list, the longest by [`chunks`]: no text costs more than n log n, nearly none more than n.
+
+mod chunks;
 
 use super::key::Key;
 use super::pairs::{Merge, Pairs};
@@ -108,6 +110,10 @@ impl Scratch {
     }
 
     fn merge_by(&mut self, merges: &impl Merges, end: usize) {
+        if self.is_long() { self.chunks(merges, end) } else { self.whole(merges, end) }
+    }
+
+    fn whole(&mut self, merges: &impl Merges, end: usize) {
         if self.symbols.len() <= SHORT { self.scan(merges, end) } else { self.heap(merges, end) }
     }
 

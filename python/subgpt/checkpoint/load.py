@@ -24,7 +24,7 @@ _CONVERT = (
     "is a format that can run code when opened, so it is never read; convert it once where you trust it: "
     "transformers' AutoModelForCausalLM.from_pretrained(…).save_pretrained(folder) writes model.safetensors"
 )
-_TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json")
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json", "tokenizer.model", "tokenizer.bin")
 _JSON_LIMIT = 64 << 20
 
 

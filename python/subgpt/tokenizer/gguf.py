@@ -44,7 +44,7 @@ def save_gguf(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
     """Write a vocabulary-only GGUF file, whole or not at all.
 
     Raises:
-        TokenizerError: llama.cpp has no name for how this tokenizer splits text.
+        TokenizerError: llama.cpp has no name for how this tokenizer prepares and splits text.
         MissingExtraError: The gguf package is not installed.
 
     """
@@ -57,6 +57,13 @@ def save_gguf(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
         raise TokenizerError(
             f"{target}: llama.cpp has no name for a tokenizer of level {tokenizer.level!r} with the split "
             f"{tokenizer.pattern!r}; save it as a tokenizer.json"
+        )
+    if parsed["normalizer"] is not None or any(
+        token["lstrip"] or token["rstrip"] or token["single_word"] for token in parsed["added_tokens"]
+    ):
+        raise TokenizerError(
+            f"{target}: llama.cpp has no words for a normalizer and for added tokens with conditions; "
+            "save it as a tokenizer.json"
         )
     names = _names(parsed, tokenizer.vocab_size)
     special = {token["id"]: token["special"] for token in parsed["added_tokens"]}

@@ -31,16 +31,15 @@ class DecodeStream:
     (['n', '', 'é'], '')
     """
 
-    __slots__ = ("_decoder", "_tokenizer")
+    __slots__ = ("_native",)
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = _core.Utf8Decoder()
+        self._native = _core.DecodeStream(tokenizer._native)
 
     def push(self, id: int) -> str:
         """Add one id; return the text that is now complete."""
-        return self._decoder.push(self._tokenizer.decode_bytes([id]))
+        return self._native.push([id])
 
     def flush(self) -> str:
-        """End the text: return U+FFFD if a character is incomplete, else nothing."""
-        return self._decoder.flush()
+        """End the text: return what was held back, with U+FFFD for a character that is incomplete."""
+        return self._native.flush()

@@ -170,10 +170,9 @@ class Tokenizer:
     ) -> Tokenizer:
         """Load a tokenizer file, or a directory that holds one.
 
-        - Hugging Face's ``tokenizer.json``, ours or others' (byte-level BPE; what is not implemented is
-          named);
+        - Hugging Face's ``tokenizer.json``, ours or others'; what is not implemented in it is named;
+        - SentencePiece's ``*.model`` (BPE), llama2.c's ``tokenizer.bin``, llama.cpp's ``*.gguf`` (gguf extra);
         - ``vocab.json`` + ``merges.txt``, or ``encoder.json`` + ``vocab.bpe``: name either, or the directory;
-        - llama.cpp's ``*.gguf`` (the gguf extra);
         - tiktoken's ``*.tiktoken`` ranks, whose special tokens are known for r50k, p50k, cl100k and o200k.
 
         Args:
@@ -217,13 +216,12 @@ class Tokenizer:
             path: A directory, which is made if need be, or a file that ends in ``.json``, ``.tiktoken`` or
                 ``.gguf``.
             format: ``"tokenizer.json"`` (Hugging Face's, with ``tokenizer_config.json`` in a directory: the
-                ``tokenizers`` and ``transformers`` libraries load it; it holds everything), ``"tiktoken"``
-                (ranks, without pattern and special tokens), ``"vocab-merges"`` (``vocab.json`` and
-                ``merges.txt``, likewise) or ``"gguf"`` (llama.cpp's; the gguf extra).
+                ``tokenizers`` and ``transformers`` libraries load it; of a SentencePiece model that it cannot
+                hold a directory gets the ``tokenizer.model``), ``"tiktoken"`` (ranks, without pattern and
+                special tokens), ``"vocab-merges"`` (``vocab.json`` and ``merges.txt``, likewise) or ``"gguf"``.
 
         Raises:
-            TokenizerError: The format cannot hold this tokenizer: another level than subwords, or merges and
-                splits that it has no words for.
+            TokenizerError: The format cannot hold this tokenizer, which the message explains.
 
         """
         if format == "gguf":
@@ -305,10 +303,10 @@ class Tokenizer:
         Returns:
             A named tuple: ``ids``, shape (n,), uint32; ``bytes``, shape (n, 2), uint64: start and end of each
             token in the UTF-8 of ``text``; ``chars``, the same in characters: all of those that the token has a
-            byte of, so that a character that is split over tokens is in the span of each.
+            byte of: a character that is split over tokens is in the span of each. So also where text is normalized.
 
         Raises:
-            TokenizerError: As in `encode`; or this tokenizer normalizes the text, so that tokens have no place.
+            TokenizerError: As in `encode`.
 
         >>> tok = Tokenizer.train(["x"], vocab_size=257)
         >>> tok.encode_with_offsets("aé").chars.tolist()
@@ -445,13 +443,18 @@ class Tokenizer:
         return dict(self._native.special_tokens)
 
     @property
+    def template(self) -> tuple[list[int], list[int]]:
+        """The ids that the file says belong before and after a text, as ``<s>``; `encode` leaves them out."""
+        return self._native.template
+
+    @property
     def eot_id(self) -> int | None:
         """The id of ``<|endoftext|>``, which ends a document; None if there is none."""
         return self._native.eot_id
 
     @property
     def unk_id(self) -> int | None:
-        """The id of what is not in the vocabulary; None for subwords."""
+        """The id of what is not in the vocabulary; None if there is none, as for subwords of bytes."""
         return self._native.unk_id
 
     @property
@@ -485,7 +488,9 @@ class Tokenizer:
         return hash(self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Tokenizer.from_json, (self.to_json(),))
+        from subgpt.tokenizer.convert import restored
+
+        return (restored, self._native.portable())
 
     def __copy__(self) -> Tokenizer:
         return self

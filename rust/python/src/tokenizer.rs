@@ -15,7 +15,6 @@ use subgpt_core::tokenizer::encode::EncodeOptions;
 use subgpt_core::tokenizer::pretokenize::patterns::{GPT2, Pattern};
 use subgpt_core::tokenizer::spans::Located;
 use subgpt_core::tokenizer::special::Which;
-use subgpt_core::tokenizer::stream::Utf8Stream;
 use subgpt_core::tokenizer::train::{TrainOptions, Trainer};
 use subgpt_core::tokenizer::{OnInvalid, Undecodable};
 
@@ -99,6 +98,19 @@ impl Tokenizer {
     fn from_json(py: Python<'_>, json: &str) -> PyResult<Self> {
         let inner = door::enter(py, || core::files::tokenizer_json::parse(json.as_bytes(), "json"))?;
         Ok(Tokenizer { inner })
+    }
+
+    /// Reads a file that `portable` gave.
+    #[staticmethod]
+    fn restore(py: Python<'_>, name: &str, bytes: &[u8]) -> PyResult<Self> {
+        let inner = door::enter(py, || core::files::restore(name, bytes))?;
+        Ok(Tokenizer { inner })
+    }
+
+    /// A file that holds the tokenizer: its name and content.
+    fn portable<'py>(&self, py: Python<'py>) -> PyResult<(&'static str, Bound<'py, PyBytes>)> {
+        let (name, bytes) = door::enter(py, || core::files::portable(&self.inner))?;
+        Ok((name, PyBytes::new(py, &bytes)))
     }
 
     /// Writes a directory or a file.
@@ -231,6 +243,13 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The ids that belong before and after a text.
+    #[getter]
+    fn template(&self) -> (Vec<u32>, Vec<u32>) {
+        let template = self.inner.template();
+        (template.before.clone(), template.after.clone())
+    }
+
     /// Special tokens with their ids.
     #[getter]
     fn special_tokens(&self) -> Vec<(String, u32)> {
@@ -268,27 +287,36 @@ impl Tokenizer {
     }
 }
 
-/// Bytes to text as they come.
+/// Ids to text one by one.
 #[pyclass(frozen, module = "subgpt._core")]
-struct Utf8Decoder {
-    inner: Mutex<Utf8Stream>,
+struct DecodeStream {
+    tokenizer: Py<Tokenizer>,
+    inner: Mutex<core::DecodeStream>,
 }
 
 #[pymethods]
-impl Utf8Decoder {
+impl DecodeStream {
     #[new]
-    fn new() -> Self {
-        Utf8Decoder { inner: Mutex::default() }
+    fn new(tokenizer: Py<Tokenizer>) -> Self {
+        let inner = Mutex::new(tokenizer.get().inner.decode_stream());
+        DecodeStream { tokenizer, inner }
     }
 
-    /// Adds bytes; returns the characters that are now complete.
-    fn push(&self, bytes: &[u8]) -> String {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner()).push(bytes)
+    /// Adds ids; returns the text that is now complete.
+    fn push(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<String> {
+        let ids = ids_1d(ids, "ids")?;
+        door::enter(py, || {
+            let mut stream = self.inner.lock().unwrap_or_else(|e| e.into_inner());
+            self.tokenizer.get().inner.decode_next(&mut stream, &ids)
+        })
     }
 
     /// Ends the text.
-    fn flush(&self) -> String {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner()).flush()
+    fn flush(&self, py: Python<'_>) -> PyResult<String> {
+        door::enter(py, || {
+            let mut stream = self.inner.lock().unwrap_or_else(|e| e.into_inner());
+            self.tokenizer.get().inner.decode_rest(&mut stream)
+        })
     }
 }
 
@@ -391,5 +419,5 @@ fn known_pattern(name: &str) -> Option<String> {
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(known_pattern, m)?)?;
     m.add_class::<Tokenizer>()?;
-    m.add_class::<Utf8Decoder>()
+    m.add_class::<DecodeStream>()
 }

@@ -29,7 +29,7 @@ impl Tokenizer {
         listener: &mut Listener<'_>,
     ) -> Result<(Vec<u32>, Vec<u64>)> {
         let total = texts.iter().map(|t| t.len()).sum();
-        let rules = self.rules(options);
+        let rules = self.rules(options)?;
         let shares = self.shares(texts, &rules)?;
         let mut ids = room_for(total);
         let (mut offsets, mut done) = (vec![0; texts.len() + 1], 0);
@@ -92,8 +92,8 @@ impl Tokenizer {
             let before = job.ids.len();
             let encoded = match &share.part {
                 // Whether the text is admitted was asked before it was cut.
-                Some(part) => job.task(part, rules.found()),
-                None => rules.admit(texts[at]).and_then(|matcher| job.task(&Task::whole(texts[at]), matcher)),
+                Some(part) => job.task(part, rules),
+                None => rules.admit(texts[at]).and_then(|_| job.task(&Task::whole(texts[at]), rules)),
             };
             encoded.map_err(|e| in_text(e, at))?;
             lengths.push(job.ids.len() - before);

@@ -1,7 +1,9 @@
 //! Encoding: special tokens, pieces, ids; long texts on all threads.
 
+use super::added::Found;
 use super::bpe::encode::Encoder;
 use super::corpus::OnInvalid;
+use super::pipeline::{Part, Pipeline};
 use super::special::{Matcher, Rules, Which};
 use super::tasks::{Task, Tasks};
 use super::{Model, Tokenizer};
@@ -41,19 +43,19 @@ impl Tokenizer {
 
     /// The ids of `text`. `listener` hears the bytes done while a long text is encoded.
     pub fn encode(&self, text: &str, options: EncodeOptions<'_>, listener: &mut Listener<'_>) -> Result<Vec<u32>> {
-        let rules = self.rules(options);
-        let matcher = rules.admit(text)?;
+        let rules = self.rules(options)?;
+        rules.admit(text)?;
         let mut ids = room_for(text.len());
         if text.len() <= 2 * TASK {
-            Job::new(self, options.unknown, &mut ids).task(&Task::whole(text), matcher)?;
+            Job::new(self, options.unknown, &mut ids).task(&Task::whole(text), &rules)?;
             return Ok(ids);
         }
-        let tasks = self.tasks(text, matcher);
+        let tasks = self.tasks(text, rules.found());
         let mut done = 0;
         for wave in tasks.chunks(WAVE) {
             progress::report(listener, done, text.len() as u64)?;
             let encoded = parallel::concat(&mut ids, wave.len(), |i, ids| {
-                Job::new(self, options.unknown, ids).task(&wave[i], matcher)
+                Job::new(self, options.unknown, ids).task(&wave[i], &rules)
             });
             encoded.into_iter().collect::<Result<()>>()?;
             done += wave.iter().map(|t| t.text.len() as u64).sum::<u64>();
@@ -64,21 +66,24 @@ impl Tokenizer {
 
     /// The first ids of `text`, at least `least` of them where it has so many; little more of it is encoded.
     pub fn encode_front(&self, text: &str, options: EncodeOptions<'_>, least: usize) -> Result<Vec<u32>> {
-        let rules = self.rules(options);
-        let matcher = rules.admit(text)?;
+        let rules = self.rules(options)?;
         let mut ids = Vec::new();
-        let mut tasks = Tasks::new(self, text, matcher);
+        let mut tasks = Tasks::new(self, text, rules.admit(text)?);
         while ids.len() < least {
             // A little more than it should take, so that one round is enough.
             let Some(task) = tasks.next((least - ids.len()).saturating_mul(8).clamp(256, TASK)) else { break };
-            Job::new(self, options.unknown, &mut ids).task(&task, matcher)?;
+            Job::new(self, options.unknown, &mut ids).task(&task, &rules)?;
         }
         Ok(ids)
     }
 
     /// Special tokens to look for: those allowed, and those that are found in every text.
-    pub(super) fn rules(&self, options: EncodeOptions<'_>) -> Rules<'_> {
-        self.specials.rules(options.allowed, options.disallowed, &self.added)
+    pub(super) fn rules(&self, options: EncodeOptions<'_>) -> Result<Rules<'_>> {
+        let rules = self.specials.rules(options.allowed, options.disallowed, &self.added);
+        match &self.pipeline {
+            None => Ok(rules),
+            Some(pipeline) => Ok(rules.with_stages(pipeline.found(options.allowed, &self.specials, &self.added)?)),
+        }
     }
 
     /// A long text as parts that can be encoded each on its own.
@@ -105,17 +110,36 @@ impl<'a> Job<'a> {
         Job { tokenizer, ids, encoder, unknown }
     }
 
-    /// Encodes a part of a text with the special tokens that `matcher` finds.
-    pub fn task(&mut self, task: &Task<'_>, matcher: &Matcher) -> Result<()> {
+    /// Encodes a part of a text with the special tokens that `rules` recognise.
+    pub fn task(&mut self, task: &Task<'_>, rules: &Rules<'_>) -> Result<()> {
+        if let Some((pipeline, found)) = self.tokenizer.staged(task.text, rules) {
+            return self.staged(pipeline, found, task.text);
+        }
         let at = |part: &str| task.at + offset(task.text, part);
         // What stands at the front may go on a stretch that began before.
         let goes_on = |part: &str| !task.first && offset(task.text, part) == 0;
-        matcher.split(
+        rules.found().split(
             task.text,
             self,
             |job, part| if goes_on(part) { job.pieces(part, at(part)) } else { job.segment(part, at(part)) },
             |job, id| job.ids.push(id),
         )
+    }
+
+    /// Encodes a text that a pipeline prepares.
+    fn staged(&mut self, pipeline: &Pipeline, found: &Found, text: &str) -> Result<()> {
+        // Where a piece comes from is said in errors only.
+        let strict = self.unknown == OnInvalid::Strict;
+        pipeline.for_each_part(text, found, strict, &mut |part| match part {
+            Part::Token(id, _) => {
+                self.ids.push(id);
+                Ok(())
+            }
+            Part::Piece(text, place) => {
+                let at = text.origin(place.clone())[0] as usize;
+                self.segment(&text.text()[place], at)
+            }
+        })
     }
 
     /// Encodes a stretch between special tokens.
@@ -129,13 +153,13 @@ impl<'a> Job<'a> {
     fn pieces(&mut self, text: &str, at: usize) -> Result<()> {
         match &self.tokenizer.model {
             Model::Bpe(bpe) => {
-                if self.unknown == OnInvalid::Strict && bpe.missing_byte().is_some() {
+                if self.unknown == OnInvalid::Strict && !bpe.is_total() {
                     self.refuse_missing(text, at)?;
                 }
                 let Some(encoder) = &mut self.encoder else { return Ok(()) };
                 match self.tokenizer.split.scanner() {
                     Some(scanner) => encoder.text(scanner, text, self.ids),
-                    None => self.tokenizer.split.for_each(text, |piece| encoder.piece(piece.as_bytes(), self.ids)),
+                    None => self.tokenizer.split.for_each(text, |piece| encoder.stretch(piece, self.ids)),
                 }
             }
             Model::Entries { unk } => self.tokenizer.split.for_each(text, |piece| {
@@ -149,7 +173,7 @@ impl<'a> Job<'a> {
 
     fn refuse_missing(&self, text: &str, at: usize) -> Result<()> {
         let Model::Bpe(bpe) = &self.tokenizer.model else { return Ok(()) };
-        match text.char_indices().find(|(_, c)| c.encode_utf8(&mut [0; 4]).bytes().any(|b| !bpe.has_byte(b))) {
+        match bpe.missing(text) {
             Some((index, c)) => Err(unknown_piece(c.encode_utf8(&mut [0; 4]), at + index)),
             None => Ok(()),
         }
@@ -168,7 +192,7 @@ pub(super) fn room_for(bytes: usize) -> Vec<u32> {
     ids
 }
 
-fn unknown_piece(piece: &str, at: usize) -> Error {
+pub(super) fn unknown_piece(piece: &str, at: usize) -> Error {
     Error::tokenizer(
         format!("text, byte {at}"),
         format!("{piece:?} is not in the vocabulary"),

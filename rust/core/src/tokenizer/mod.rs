@@ -4,14 +4,19 @@
 //! through special tokens ([`special`]), is cut into pieces ([`pretokenize`]), and each piece becomes one entry of the
 //! vocabulary or is merged from bytes ([`bpe`]). Training is in [`train`], other people's files in [`files`].
 
+pub mod added;
 mod batch;
 pub mod bpe;
 mod char;
 pub mod corpus;
 mod cutting;
+mod decode;
+pub mod decoders;
 pub mod encode;
 pub mod files;
 mod fingerprint;
+pub mod normalize;
+pub mod pipeline;
 pub mod pretokenize;
 mod records;
 pub mod shards;
@@ -19,19 +24,24 @@ pub mod spans;
 pub mod special;
 pub mod stream;
 mod tasks;
+pub mod template;
 pub mod train;
 pub mod vocab;
 mod word;
 
 use crate::error::{Error, Result};
+use added::Found;
 use bpe::Bpe;
+use pipeline::Pipeline;
 use pretokenize::Pretokenizer;
 use pretokenize::patterns::Pattern;
-use special::Specials;
+use special::{Rules, Specials};
 use std::sync::OnceLock;
+use template::Template;
 use vocab::Vocab;
 
 pub use corpus::OnInvalid;
+pub use decode::DecodeStream;
 
 /// The name of the token that ends a document.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -94,6 +104,10 @@ struct Parts {
     specials: Specials,
     /// Added tokens that are not special: found in every text.
     added: Vec<(String, u32)>,
+    /// What is done to text before it is cut, if anything.
+    pipeline: Option<Box<Pipeline>>,
+    /// What belongs around a text.
+    template: Template,
 }
 
 /// A vocabulary with everything needed to encode and decode.
@@ -105,13 +119,15 @@ pub struct Tokenizer {
     model: Model,
     specials: Specials,
     added: Vec<(String, u32)>,
+    pipeline: Option<Box<Pipeline>>,
+    template: Template,
     fingerprint: OnceLock<String>,
 }
 
 impl Tokenizer {
     fn new(parts: Parts) -> Self {
-        let Parts { level, split, vocab, model, specials, added } = parts;
-        Tokenizer { level, split, vocab, model, specials, added, fingerprint: OnceLock::new() }
+        let Parts { level, split, vocab, model, specials, added, pipeline, template } = parts;
+        Tokenizer { level, split, vocab, model, specials, added, pipeline, template, fingerprint: OnceLock::new() }
     }
 
     /// What an entry of the vocabulary is.
@@ -142,9 +158,20 @@ impl Tokenizer {
     /// The id that unknown characters or words become, if there is one.
     pub fn unk_id(&self) -> Option<u32> {
         match self.model {
-            Model::Bpe(_) => None,
+            Model::Bpe(ref bpe) => bpe.chars().and_then(|chars| chars.unknown_token()),
             Model::Entries { unk } => unk,
         }
+    }
+
+    /// The ids that the file's `post_processor` puts before and after a single text. Encoding leaves them out.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// The file that this tokenizer was loaded from, by name and content, where no `tokenizer.json` can hold it.
+    pub fn original(&self) -> Option<(&'static str, &[u8])> {
+        let original = self.pipeline.as_ref()?.source.original.as_ref()?;
+        Some((original.name, &original.bytes))
     }
 
     /// The merges in the order of their ranks, as pairs of ids; none where pieces are looked up.
@@ -170,31 +197,10 @@ impl Tokenizer {
         Ok(self.vocab.bytes(id).map(vocab::show))
     }
 
-    /// The bytes that `ids` stand for, special tokens by their names. An id without an entry gives U+FFFD, one beyond
-    /// the vocabulary is an error.
-    pub fn decode_bytes(&self, ids: &[u32]) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.vocab.decode_into(ids, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The text that `ids` stand for. Bytes that are not UTF-8 (an incomplete character) become U+FFFD, are left out, or
-    /// are an error.
-    pub fn decode(&self, ids: &[u32], on_invalid: Undecodable) -> Result<String> {
-        let invalid = match String::from_utf8(self.decode_bytes(ids)?) {
-            Ok(text) => return Ok(text),
-            Err(error) => error,
-        };
-        let (bytes, valid) = (invalid.as_bytes(), invalid.utf8_error().valid_up_to());
-        match on_invalid {
-            Undecodable::Replace => Ok(String::from_utf8_lossy(bytes).into_owned()),
-            Undecodable::Ignore => Ok(bytes.utf8_chunks().map(|chunk| chunk.valid()).collect()),
-            Undecodable::Strict => Err(Error::tokenizer(
-                "ids",
-                format!("byte {valid} of the {} that they stand for is not UTF-8", bytes.len()),
-                "decode whole characters, or pass errors=\"replace\"",
-            )),
-        }
+    /// The pipeline for a text that it changes, with the tokens it looks for.
+    fn staged<'a>(&'a self, text: &str, rules: &'a Rules<'_>) -> Option<(&'a Pipeline, &'a Found)> {
+        let pipeline = self.pipeline.as_deref().filter(|pipeline| !pipeline.leaves(text))?;
+        Some((pipeline, rules.stages()?))
     }
 
     /// A hash of everything that decides about ids: equal for tokenizers that encode and decode equally, and the same
@@ -207,6 +213,9 @@ impl Tokenizer {
     fn identity(&self) -> Vec<u8> {
         let mut bytes = format!("subgpt tokenizer 1 {} {:?}\n", self.level.name(), self.unk_id()).into_bytes();
         bytes.extend_from_slice(files::tokenizer_json::split_to_json(&self.split, self.level).to_string().as_bytes());
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.describe(&mut bytes);
+        }
         let mut section = |name: &str| bytes.extend_from_slice(format!("\n{name}\n").as_bytes());
         section("entries");
         for (id, entry) in self.vocab.entries() {

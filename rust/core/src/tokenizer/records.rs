@@ -6,7 +6,7 @@ use crate::pages::prefer_huge;
 use std::mem::MaybeUninit;
 
 /// How an id without an entry reads (vocabularies may have gaps): U+FFFD, so that decoding is total.
-const GAP: &[u8] = "\u{fffd}".as_bytes();
+pub(super) const GAP: &[u8] = "\u{fffd}".as_bytes();
 
 /// Bytes of a record.
 const SIZE: usize = 16;
@@ -59,12 +59,7 @@ impl Records {
             at += short;
             if short < block.len() {
                 let id = ids[at];
-                if id as usize >= vocab.size() {
-                    let last = vocab.size().saturating_sub(1);
-                    let value = format!("{id} at position {at}");
-                    return Err(Error::value("decode", "ids", value, format!("the vocabulary has ids 0 to {last}")));
-                }
-                let entry = vocab.bytes(id).unwrap_or(GAP);
+                let entry = vocab.token(id, at)?;
                 reserve(out, entry.len())?;
                 out.extend_from_slice(entry);
                 at += 1;

@@ -36,13 +36,13 @@ impl Tokenizer {
     ) -> Result<(Vec<PathBuf>, u64)> {
         std::fs::create_dir_all(output).map_err(Error::io("write", output))?;
         let every = EncodeOptions { allowed: Which::All, disallowed: Which::Only(&[]), ..options };
-        let every = self.rules(every);
+        let every = self.rules(every)?;
         let mut blocks = Blocks::open(path, options.unknown)?;
         let total = blocks.size;
         let (mut ids, mut shards, mut count, mut done) = (Vec::new(), Vec::new(), 0, 0);
         progress::report(listener, 0, total)?;
         // A pattern that tells no place to cut needs the whole file, and so does what is done to its beginning alone.
-        let cuttable = self.cuttable().is_some() && !self.split.prefix_space;
+        let cuttable = self.cuttable().is_some() && !self.split.prefix_space && self.pipeline.is_none();
         let cut = |text: &str| if cuttable { last_cut(&self.split, every.found(), text).unwrap_or(0) } else { 0 };
         while let Some(text) = blocks.next(cut)? {
             ids.append(&mut self.encode(text, options, &mut progress::ignore)?);

@@ -1,6 +1,10 @@
 //! Where in the text each token comes from.
 
-use super::encode::EncodeOptions;
+use super::added::Found;
+use super::bpe::encode::Encoder;
+use super::encode::{EncodeOptions, unknown_piece};
+use super::normalize::aligned::Origin;
+use super::pipeline::{Part, Pipeline};
 use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::progress::Listener;
@@ -18,6 +22,14 @@ pub struct Located {
     pub chars: Vec<[u64; 2]>,
 }
 
+impl Located {
+    fn new(text: &str, ids: Vec<u32>, spans: Vec<Range<usize>>) -> Self {
+        let chars = in_chars(text, &spans);
+        let bytes = spans.into_iter().map(|span| [span.start as u64, span.end as u64]).collect();
+        Located { ids, bytes, chars }
+    }
+}
+
 impl Tokenizer {
     /// The ids of `text` with their places.
     pub fn encode_located(
@@ -26,14 +38,71 @@ impl Tokenizer {
         options: EncodeOptions<'_>,
         listener: &mut Listener<'_>,
     ) -> Result<Located> {
+        let rules = self.rules(options)?;
+        if let Some((pipeline, found)) = self.staged(text, &rules) {
+            rules.admit(text)?;
+            let (ids, spans) = self.spans_of_parts(text, pipeline, found)?;
+            return Ok(Located::new(text, ids, spans));
+        }
         let ids = self.encode(text, options, listener)?;
         let spans = match &self.model {
             Model::Bpe(_) => self.spans_of_bytes(text, &ids)?,
             Model::Entries { .. } => self.spans_of_pieces(text, options)?,
         };
-        let chars = in_chars(text, &spans);
-        let bytes = spans.into_iter().map(|span| [span.start as u64, span.end as u64]).collect();
-        Ok(Located { ids, bytes, chars })
+        Ok(Located::new(text, ids, spans))
+    }
+
+    /// Tokens stand for parts of what a pipeline made of the text, which knows where they come from.
+    fn spans_of_parts(&self, text: &str, pipeline: &Pipeline, found: &Found) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+        let (mut ids, mut spans) = (Vec::new(), Vec::new());
+        let mut add = |id: u32, origin: Origin| {
+            ids.push(id);
+            spans.push(origin[0] as usize..origin[1] as usize);
+        };
+        let mut encoder = match &self.model {
+            Model::Bpe(bpe) => Some(Encoder::new(bpe, &self.vocab)),
+            Model::Entries { .. } => None,
+        };
+        pipeline.for_each_part(text, found, true, &mut |part| {
+            let (text, place) = match part {
+                Part::Token(id, origin) => {
+                    add(id, origin);
+                    return Ok(());
+                }
+                Part::Piece(text, place) => (text, place),
+            };
+            let piece = &text.text()[place.clone()];
+            // A space that was put before the text is no part of it.
+            let prefixed = self.split.prefix_space && !piece.starts_with(' ');
+            let whole = if prefixed { format!(" {piece}") } else { piece.to_string() };
+            let mut at = 0;
+            self.split.for_each(&whole, |part| {
+                let origin = |range: Range<usize>| {
+                    let own = |end: usize| place.start + (at + end).saturating_sub(usize::from(prefixed));
+                    let own = own(range.start)..own(range.end);
+                    match own.is_empty() {
+                        true => [text.origin(own.start..place.end)[0]; 2],
+                        false => text.origin(own),
+                    }
+                };
+                match (&mut encoder, &self.model) {
+                    (Some(encoder), _) => {
+                        encoder.located(part)?.into_iter().for_each(|(id, range)| add(id, origin(range)));
+                    }
+                    (None, Model::Entries { unk }) => {
+                        let id = self.vocab.ordinary(part.as_bytes()).or(*unk);
+                        add(
+                            id.ok_or_else(|| unknown_piece(part, origin(0..part.len())[0] as usize))?,
+                            origin(0..part.len()),
+                        );
+                    }
+                    (None, Model::Bpe(_)) => {}
+                }
+                at += part.len();
+                Ok(())
+            })
+        })?;
+        Ok((ids, spans))
     }
 
     /// Every token stands for its own bytes, one after the other.
@@ -55,7 +124,7 @@ impl Tokenizer {
 
     /// Every piece is one token.
     fn spans_of_pieces(&self, text: &str, options: EncodeOptions<'_>) -> Result<Vec<Range<usize>>> {
-        let rules = self.rules(options);
+        let rules = self.rules(options)?;
         let mut lengths = Vec::new();
         rules.admit(text)?.split(
             text,
@@ -87,13 +156,16 @@ fn changed(at: usize) -> Error {
     )
 }
 
-/// Spans in bytes, which do not go back, as spans in characters.
+/// Spans in bytes as spans in characters. They seldom go back.
 fn in_chars(text: &str, spans: &[Range<usize>]) -> Vec<[u64; 2]> {
     let bytes = text.as_bytes();
     let begins = |at: usize| at == bytes.len() || (bytes[at] & 0xc0) != 0x80;
     let (mut at, mut chars) = (0, 0u64);
     // How many characters begin before `place`.
     let mut count = |place: usize| {
+        if place < at {
+            (at, chars) = (0, 0);
+        }
         while at < place {
             chars += u64::from(begins(at));
             at += 1;

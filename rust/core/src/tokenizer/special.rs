@@ -4,6 +4,7 @@
 //! is an error (by default every one is: user data must not be able to end a document); one that is neither is ordinary
 //! text. Where two begin at the same place the longer one is meant.
 
+use super::added::Found;
 use crate::error::{Error, Result};
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use std::borrow::Cow;
@@ -61,7 +62,7 @@ impl Specials {
             Which::Only(names) => Cow::Owned(self.matcher(|name| names.contains(name))),
         };
         let found = if always.is_empty() { found } else { Cow::Owned(found.into_owned().with(always)) };
-        Rules { refused, found }
+        Rules { refused, found, stages: None }
     }
 
     fn matcher(&self, wanted: impl Fn(&String) -> bool) -> Matcher {
@@ -74,9 +75,20 @@ impl Specials {
 pub struct Rules<'a> {
     refused: Cow<'a, Matcher>,
     found: Cow<'a, Matcher>,
+    stages: Option<Cow<'a, Found>>,
 }
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
+    /// The same for a pipeline, which looks for tokens twice.
+    pub fn with_stages(self, stages: Cow<'a, Found>) -> Self {
+        Rules { stages: Some(stages), ..self }
+    }
+
+    /// What a pipeline looks for.
+    pub fn stages(&self) -> Option<&Found> {
+        self.stages.as_deref()
+    }
+
     /// Finds the tokens that are recognised.
     pub fn found(&self) -> &Matcher {
         &self.found

@@ -27,6 +27,8 @@ pub(super) struct Tasks<'a, 't> {
     tokenizer: &'a Tokenizer,
     matcher: &'a Matcher,
     text: &'t str,
+    /// Whether there is but one part, since more is done to the text than to cut it.
+    whole: bool,
     at: usize,
     first: bool,
     /// The first special token that does not end before `at`.
@@ -36,7 +38,8 @@ pub(super) struct Tasks<'a, 't> {
 impl<'a, 't> Tasks<'a, 't> {
     /// The parts of `text`, in which `matcher` finds special tokens.
     pub fn new(tokenizer: &'a Tokenizer, text: &'t str, matcher: &'a Matcher) -> Self {
-        let mut tasks = Tasks { tokenizer, matcher, text, at: 0, first: true, special: None };
+        let whole = tokenizer.pipeline.as_ref().is_some_and(|pipeline| !pipeline.leaves(text));
+        let mut tasks = Tasks { tokenizer, matcher, text, whole, at: 0, first: true, special: None };
         tasks.look(0);
         tasks
     }
@@ -51,6 +54,10 @@ impl<'a, 't> Tasks<'a, 't> {
         let (at, first) = (self.at, self.first);
         if at == self.text.len() {
             return None;
+        }
+        if self.whole {
+            self.at = self.text.len();
+            return Some(Task::whole(self.text));
         }
         let limit = at.saturating_add(size);
         // The last stretch that begins before the limit: special tokens before it are taken whole.
@@ -115,14 +122,14 @@ mod tests {
             for tokenizer in TOKENIZERS.iter() {
                 let options = EncodeOptions { allowed: Which::All, ..EncodeOptions::ORDINARY };
                 let expected = tokenizer.encode(&text, options, &mut progress::ignore).unwrap();
-                let rules = tokenizer.rules(options);
+                let rules = tokenizer.rules(options).unwrap();
                 let mut tasks = Tasks::new(tokenizer, &text, rules.found());
                 let (mut ids, mut at) = (Vec::new(), 0);
                 while let Some(task) = tasks.next(size) {
                     prop_assert_eq!(task.at, at);
                     prop_assert!(!task.text.is_empty());
                     at += task.text.len();
-                    Job::new(tokenizer, OnInvalid::Replace, &mut ids).task(&task, rules.found()).unwrap();
+                    Job::new(tokenizer, OnInvalid::Replace, &mut ids).task(&task, &rules).unwrap();
                 }
                 prop_assert_eq!(at, text.len());
                 prop_assert_eq!(ids, expected);

@@ -11,6 +11,7 @@ use super::corpus::{self, OnInvalid};
 use super::pretokenize::Pretokenizer;
 use super::pretokenize::patterns::Pattern;
 use super::special::{Matcher, Specials};
+use super::template::Template;
 use super::vocab::Vocab;
 use super::{Level, Model, Parts, Tokenizer, UNKNOWN, char, word};
 use crate::error::{Error, Result};
@@ -202,7 +203,8 @@ fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: &TrainOptions
     let vocab = Vocab::new(&entries, &specials, "corpus")?;
     let specials = Specials::new(specials);
     let model = Model::Entries { unk: specials.id(UNKNOWN) };
-    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added: Vec::new() }))
+    let (added, pipeline, template) = (Vec::new(), None, Template::default());
+    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added, pipeline, template }))
 }
 
 fn subwords(
@@ -240,6 +242,8 @@ fn merged(merges: &[(u32, u32)], split: Pretokenizer, options: &TrainOptions) ->
         model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added: Vec::new(),
+        pipeline: None,
+        template: Template::default(),
     }))
 }
 

@@ -1,7 +1,7 @@
 //! The entries of a vocabulary: id to bytes and back.
 
 use super::bpe::tokens::Tokens;
-use super::records::Records;
+use super::records::{GAP, Records};
 use crate::error::{Error, Result};
 use rustc_hash::FxHashMap;
 use std::sync::OnceLock;
@@ -119,6 +119,15 @@ impl Vocab {
     /// Those of them that text may become.
     pub fn ordinary_entries(&self) -> impl Iterator<Item = (u32, &[u8])> {
         self.entries().filter(|(_, bytes)| !self.named.contains_key(*bytes))
+    }
+
+    /// The bytes of an id in a list of ids, at `at`; U+FFFD for a gap. Beyond the end it is an error that names it.
+    pub fn token(&self, id: u32, at: usize) -> Result<&[u8]> {
+        if id as usize >= self.size() {
+            let expected = format!("the vocabulary has ids 0 to {}", self.size().saturating_sub(1));
+            return Err(Error::value("decode", "ids", format!("{id} at position {at}"), expected));
+        }
+        Ok(self.bytes(id).unwrap_or(GAP))
     }
 
     /// Appends what `ids` decode to; an id beyond the end is an error that names it.

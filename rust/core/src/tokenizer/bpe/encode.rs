@@ -8,10 +8,12 @@ use super::cache::{Cache, Table};
 use super::key::Key;
 use super::merge::{Rule, Scratch, merge_key};
 use super::pairs::Pairs;
+use super::symbols::Chars;
 use crate::error::{Error, Result};
 use crate::tokenizer::pretokenize::window::Scanner;
 use crate::tokenizer::vocab::Vocab;
 use rustc_hash::FxHashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// "No token".
@@ -27,6 +29,8 @@ pub struct Bpe {
     /// The token of each single byte; [`NONE`] where there is none.
     bytes: Box<[u32; 256]>,
     ignore_merges: bool,
+    /// How a piece begins where its first symbols are characters.
+    chars: Option<Box<Chars>>,
     cache: Cache,
 }
 
@@ -43,9 +47,25 @@ impl Bpe {
         Bpe::with_rule(Rule::Ranks(None), vocab, true)
     }
 
+    /// The rule of SentencePiece: any two neighbours whose text is a token can merge, of which `ranks` tells the order by
+    /// id. Equal ranks merge from left to right.
+    pub fn from_scores(ranks: Vec<u32>, vocab: &Vocab) -> Self {
+        Bpe::with_rule(Rule::Ranks(Some(ranks.into_boxed_slice())), vocab, false)
+    }
+
+    /// The same over characters instead of bytes.
+    pub fn over(self, chars: Chars) -> Self {
+        Bpe { chars: Some(Box::new(chars)), ..self }
+    }
+
+    /// What the first symbols are, where they are characters.
+    pub fn chars(&self) -> Option<&Chars> {
+        self.chars.as_deref()
+    }
+
     fn with_rule(rule: Rule, vocab: &Vocab, ignore_merges: bool) -> Self {
         let bytes = Box::new(std::array::from_fn(|byte| vocab.ordinary(&[byte as u8]).unwrap_or(NONE)));
-        Bpe { rule, bytes, ignore_merges, cache: Cache::new() }
+        Bpe { rule, bytes, ignore_merges, chars: None, cache: Cache::new() }
     }
 
     /// Whether a piece that is a token is looked up whole whatever the merges say.
@@ -61,6 +81,18 @@ impl Bpe {
         }
     }
 
+    /// The last two symbols that a token's characters merge into before they are that token, by ranks; `None` if they
+    /// never are.
+    pub fn last_pair(&self, token: &str, vocab: &Vocab) -> Option<(u32, u32)> {
+        let (Rule::Ranks(ranks), Some(chars)) = (&self.rule, &self.chars) else { return None };
+        let mut scratch = Scratch::default();
+        chars.begin(token, |id, at| scratch.push(id, at));
+        scratch.merge_short_of_whole(ranks.as_deref(), vocab.tokens(), token.as_bytes());
+        let mut symbols = scratch.symbols();
+        let (left, right) = (symbols.next()?.0, symbols.next()?.0);
+        symbols.next().is_none().then_some((left, right))
+    }
+
     /// Whether a token that merges earlier has a smaller id, as where ids are ranks.
     pub fn makes_tokens_in_order(&self) -> bool {
         match &self.rule {
@@ -72,6 +104,20 @@ impl Bpe {
     /// A byte that has no token, if there is one.
     pub fn missing_byte(&self) -> Option<u8> {
         (0..=255).find(|&byte| !self.has_byte(byte))
+    }
+
+    /// The first character of `text` that has no token, neither itself nor by its bytes.
+    pub fn missing(&self, text: &str) -> Option<(usize, char)> {
+        let known = |c: char| match &self.chars {
+            Some(chars) => chars.knows(c),
+            None => c.encode_utf8(&mut [0; 4]).bytes().all(|byte| self.has_byte(byte)),
+        };
+        text.char_indices().find(|(_, c)| !known(*c))
+    }
+
+    /// Whether every text can be encoded.
+    pub fn is_total(&self) -> bool {
+        self.chars.as_ref().map_or_else(|| self.missing_byte().is_none(), |chars| chars.is_total())
     }
 
     /// Whether `byte` has a token.
@@ -201,6 +247,39 @@ impl<'a> Encoder<'a> {
         if known { Ok(()) } else { self.new_piece(piece, key, out) }
     }
 
+    /// Appends the ids of a piece that may be very long, cut where no merge reaches over.
+    pub fn stretch(&mut self, piece: &str, out: &mut Vec<u32>) -> Result<()> {
+        match &self.bpe.chars {
+            None => self.piece(piece.as_bytes(), out),
+            Some(chars) => chars.for_each_part(piece, |part| self.piece(part.as_bytes(), out)),
+        }
+    }
+
+    /// The ids of a piece with the bytes of it that each stands for.
+    pub fn located(&mut self, piece: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        if self.bpe.ignore_merges
+            && let Some(id) = self.vocab.ordinary(piece.as_bytes())
+        {
+            return Ok(vec![(id, 0..piece.len())]);
+        }
+        self.symbols(piece.as_bytes())?;
+        let mut located: Vec<(u32, Range<usize>)> = Vec::new();
+        let close = |located: &mut Vec<(u32, Range<usize>)>, end: usize| {
+            if let Some((_, last)) = located.last_mut() {
+                last.end = end.max(last.start);
+            }
+        };
+        let mut add = |id, start| {
+            close(&mut located, start);
+            located.push((id, start..piece.len()));
+        };
+        match &self.bpe.chars {
+            Some(chars) => chars.finish(piece, self.scratch.symbols(), &mut add),
+            None => self.scratch.symbols().for_each(|(id, start)| add(id, start)),
+        }
+        Ok(located)
+    }
+
     /// Appends the ids of a piece that the table does not know, and keeps them there.
     #[cold]
     fn new_piece(&mut self, piece: &[u8], key: Option<Key>, out: &mut Vec<u32>) -> Result<()> {
@@ -225,21 +304,44 @@ impl<'a> Encoder<'a> {
             merge_key(key, piece.len(), self.vocab.tokens(), bytes, &mut self.ids);
             return Ok(());
         }
-        if u32::try_from(piece.len()).is_ok_and(|len| len < i32::MAX as u32) {
-            self.scratch.clear();
-            for (at, &byte) in piece.iter().enumerate() {
-                if bytes[usize::from(byte)] != NONE {
-                    self.scratch.push(bytes[usize::from(byte)], at);
+        self.symbols(piece)?;
+        match &self.bpe.chars {
+            // Pieces over characters come from texts.
+            Some(chars) => {
+                let piece = std::str::from_utf8(piece).unwrap_or_default();
+                chars.finish(piece, self.scratch.symbols(), |id, _| self.ids.push(id));
+            }
+            None => self.ids.extend(self.scratch.symbols().map(|(id, _)| id)),
+        }
+        Ok(())
+    }
+
+    /// Leaves what a piece merges into in `self.scratch`.
+    fn symbols(&mut self, piece: &[u8]) -> Result<()> {
+        let Bpe { rule, bytes, chars, .. } = self.bpe;
+        if piece.len() >= i32::MAX as usize {
+            return Err(Error::tokenizer(
+                "text",
+                format!("a single piece of {} bytes, without a place to cut it", piece.len()),
+                "split the text into documents of less than 2 GB",
+            ));
+        }
+        self.scratch.clear();
+        match chars {
+            Some(chars) => {
+                let piece = std::str::from_utf8(piece).unwrap_or_default();
+                chars.begin(piece, |id, at| self.scratch.push(id, at));
+            }
+            None => {
+                for (at, &byte) in piece.iter().enumerate() {
+                    if bytes[usize::from(byte)] != NONE {
+                        self.scratch.push(bytes[usize::from(byte)], at);
+                    }
                 }
             }
-            self.scratch.merge(rule, self.vocab.tokens(), piece, &mut self.ids);
-            return Ok(());
         }
-        Err(Error::tokenizer(
-            "text",
-            format!("a single piece of {} bytes, without a place to cut it", piece.len()),
-            "split the text into documents of less than 2 GB",
-        ))
+        self.scratch.merge(rule, self.vocab.tokens(), piece);
+        Ok(())
     }
 }
 

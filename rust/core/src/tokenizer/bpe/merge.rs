@@ -70,6 +70,16 @@ impl Merges for Ranked<'_> {
     }
 }
 
+/// The same for all but the piece itself, to see what it is made of.
+struct ShortOfWhole<'a>(Ranked<'a>);
+
+impl Merges for ShortOfWhole<'_> {
+    fn merge(&self, pair: Neighbours) -> Merge {
+        let whole = pair.end - pair.start == self.0.piece.len();
+        if whole { Merge::NONE } else { self.0.merge(pair) }
+    }
+}
+
 /// A token with what it makes with the next one.
 #[derive(Clone, Copy)]
 struct Symbol {
@@ -100,13 +110,22 @@ impl Scratch {
         self.symbols.push(Symbol { id, start: start as u32, merge: Merge::NONE });
     }
 
-    /// Merges what was pushed and appends the ids that are left.
-    pub fn merge(&mut self, rule: &Rule, tokens: &Tokens, piece: &[u8], out: &mut Vec<u32>) {
+    /// Merges what was pushed.
+    pub fn merge(&mut self, rule: &Rule, tokens: &Tokens, piece: &[u8]) {
         match rule {
             Rule::Pairs(pairs) => self.merge_by(&Listed(pairs), piece.len()),
             Rule::Ranks(ranks) => self.merge_by(&Ranked { tokens, ranks: ranks.as_deref(), piece }, piece.len()),
         }
-        out.extend(self.symbols.iter().map(|symbol| symbol.id));
+    }
+
+    /// Merges what was pushed by ranks, but never into the whole piece.
+    pub fn merge_short_of_whole(&mut self, ranks: Option<&[u32]>, tokens: &Tokens, piece: &[u8]) {
+        self.merge_by(&ShortOfWhole(Ranked { tokens, ranks, piece }), piece.len());
+    }
+
+    /// The tokens that are left, and where each begins in the piece.
+    pub fn symbols(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.symbols.iter().map(|symbol| (symbol.id, symbol.start as usize))
     }
 
     fn merge_by(&mut self, merges: &impl Merges, end: usize) {

@@ -7,6 +7,7 @@ pub mod encode;
 mod key;
 mod merge;
 mod pairs;
+pub mod symbols;
 pub mod tokens;
 pub mod train;
 pub mod words;

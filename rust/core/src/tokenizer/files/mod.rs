@@ -3,12 +3,15 @@
 //! A file is total or refused: what it says that is not implemented is named in the error, never passed over. All
 //! formats of byte-level BPE write bytes as printable characters; that alphabet is here.
 
+pub mod llama2c;
+pub mod sentencepiece;
 pub mod tiktoken_ranks;
 pub mod tokenizer_json;
 pub mod vocab_merges;
 
-use super::Tokenizer;
+use super::bpe::Bpe;
 use super::pretokenize::Pretokenizer;
+use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::io::atomic;
 use std::path::{Path, PathBuf};
@@ -31,8 +34,7 @@ pub fn load(path: &Path, pattern: Option<&str>, special_tokens: Option<GivenSpec
         Some("json") if VOCABS.contains(&name.as_str()) => {
             vocab_merges::load(path, &partner(path, MERGES)?, pattern, special_tokens)
         }
-        Some("model" | "bin") => Err(not_yet(path)),
-        Some("json") => {
+        Some(format @ ("json" | "model" | "bin")) => {
             if pattern.is_some() || special_tokens.is_some() {
                 return Err(Error::tokenizer(
                     path.display().to_string(),
@@ -40,7 +42,11 @@ pub fn load(path: &Path, pattern: Option<&str>, special_tokens: Option<GivenSpec
                     "leave pattern and special_tokens out",
                 ));
             }
-            tokenizer_json::load(path)
+            match format {
+                "model" => sentencepiece::load(path),
+                "bin" => llama2c::load(path),
+                _ => tokenizer_json::load(path),
+            }
         }
         _ => {
             read(path)?;
@@ -50,6 +56,23 @@ pub fn load(path: &Path, pattern: Option<&str>, special_tokens: Option<GivenSpec
                 format!("name {EXPECTED}"),
             ))
         }
+    }
+}
+
+/// A file that holds all of a tokenizer, by name and content: a `tokenizer.json` if that can.
+pub fn portable(tokenizer: &Tokenizer) -> Result<(&'static str, Vec<u8>)> {
+    match tokenizer.original() {
+        Some((name, bytes)) => Ok((name, bytes.to_vec())),
+        None => Ok(("tokenizer.json", tokenizer.to_json(false)?.into_bytes())),
+    }
+}
+
+/// Reads a file that [`portable`] gave.
+pub fn restore(name: &str, bytes: &[u8]) -> Result<Tokenizer> {
+    match name {
+        sentencepiece::NAME => sentencepiece::parse(bytes, name),
+        llama2c::NAME => llama2c::parse(bytes, name),
+        _ => tokenizer_json::parse(bytes, name),
     }
 }
 
@@ -81,6 +104,10 @@ impl Format {
 pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
     let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir();
     let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
+    if let (Format::TokenizerJson, Some((name, bytes)), false) = (format, tokenizer.original(), ends("json")) {
+        directory()?;
+        return atomic::write(&path.join(name), bytes);
+    }
     match format {
         Format::TokenizerJson => {
             let json = tokenizer.to_json(true)?;
@@ -110,8 +137,7 @@ pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
 
 const VOCABS: &[&str] = &["vocab.json", "encoder.json"];
 const MERGES: &[&str] = &["merges.txt", "vocab.bpe"];
-const EXPECTED: &str =
-    "a tokenizer.json, a *.tiktoken rank file, or vocab.json (encoder.json) with merges.txt (vocab.bpe)";
+const EXPECTED: &str = "a tokenizer.json, a *.tiktoken rank file, vocab.json (encoder.json) with merges.txt (vocab.bpe), a SentencePiece *.model, or a tokenizer.bin of llama2.c";
 
 /// The tokenizer file in a directory.
 fn in_directory(directory: &Path) -> Result<PathBuf> {
@@ -122,6 +148,9 @@ fn in_directory(directory: &Path) -> Result<PathBuf> {
     if let Some(vocab) = VOCABS.iter().find_map(|name| file(name)) {
         return Ok(vocab);
     }
+    if let Some(path) = file(sentencepiece::NAME).or_else(|| file(llama2c::NAME)) {
+        return Ok(path);
+    }
     let mut others = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(Error::io("read", directory))? {
         others.push(entry.map_err(Error::io("read", directory))?.path());
@@ -130,7 +159,6 @@ fn in_directory(directory: &Path) -> Result<PathBuf> {
     let with = |suffix: &str| others.iter().filter(|p| p.extension().is_some_and(|e| e == suffix)).collect::<Vec<_>>();
     match with("tiktoken").as_slice() {
         [one] => Ok((*one).clone()),
-        [] if file("tokenizer.model").is_some() => Err(not_yet(&directory.join("tokenizer.model"))),
         found => Err(Error::tokenizer(
             directory.display().to_string(),
             if found.is_empty() { "holds no tokenizer" } else { "holds several rank files" },
@@ -151,12 +179,17 @@ fn partner(path: &Path, names: &[&str]) -> Result<PathBuf> {
     })
 }
 
-fn not_yet(path: &Path) -> Error {
-    Error::tokenizer(
-        path.display().to_string(),
-        "SentencePiece .model and llama2.c .bin tokenizers are not supported yet",
-        format!("name {EXPECTED}"),
-    )
+/// The merges of a tokenizer that does nothing but cut text and merge its bytes; of any other, why `format` cannot hold it.
+fn only_bytes<'t>(tokenizer: &'t Tokenizer, format: &str) -> Result<&'t Bpe> {
+    let problem = match &tokenizer.model {
+        Model::Entries { .. } => "its level is not \"subword\"",
+        Model::Bpe(bpe) if bpe.chars().is_some() => "it merges characters, not bytes",
+        Model::Bpe(_) if tokenizer.pipeline.is_some() => {
+            "it changes text before cutting it, or has added tokens with conditions"
+        }
+        Model::Bpe(bpe) => return Ok(bpe),
+    };
+    Err(Error::tokenizer(format, format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json"))
 }
 
 /// A whole file.
@@ -192,6 +225,11 @@ impl ByteAlphabet {
     /// Bytes as characters.
     pub fn write(&self, bytes: &[u8]) -> String {
         bytes.iter().map(|&byte| self.chars[usize::from(byte)]).collect()
+    }
+
+    /// The character of a byte.
+    pub fn char(&self, byte: u8) -> char {
+        self.chars[usize::from(byte)]
     }
 
     /// Characters as bytes; the character that stands for none, if there is one.

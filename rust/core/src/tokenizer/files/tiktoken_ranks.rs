@@ -1,13 +1,14 @@
 //! tiktoken's rank files: a line for each token, its bytes in base64 and its rank. Pattern and special tokens are not in
 //! the file; those of the published ones are known.
 
-use super::{GivenSpecials, read};
+use super::{GivenSpecials, only_bytes, read};
 use crate::error::{Error, Result};
 use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::bpe::encode::Encoder;
 use crate::tokenizer::pretokenize::Pretokenizer;
 use crate::tokenizer::pretokenize::patterns::{GPT2, GPT4, Pattern};
 use crate::tokenizer::special::Specials;
+use crate::tokenizer::template::Template;
 use crate::tokenizer::vocab::{Vocab, show};
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
 use std::path::Path;
@@ -66,15 +67,15 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
         model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added: Vec::new(),
+        pipeline: None,
+        template: Template::default(),
     }))
 }
 
 /// The ranks of a tokenizer: its tokens of bytes in the order of their ids. Pattern and special tokens have no place in
 /// the format. What encodes by a merge list is refused where ranks would give other ids.
 pub fn write(tokenizer: &Tokenizer) -> Result<Vec<u8>> {
-    let Model::Bpe(bpe) = &tokenizer.model else {
-        return Err(cannot("its level is not \"subword\"".into()));
-    };
+    let bpe = only_bytes(tokenizer, "tiktoken ranks")?;
     let ranked = Bpe::from_ranks(&tokenizer.vocab);
     if let Some(byte) = ranked.missing_byte() {
         return Err(cannot(format!("the single byte 0x{byte:02x} has no token")));

@@ -3,13 +3,14 @@
 
 use super::tiktoken_ranks::number_specials;
 use super::tokenizer_json::{Entries, InOrder};
-use super::{ByteAlphabet, GivenSpecials, read};
+use super::{ByteAlphabet, GivenSpecials, only_bytes, read};
 use crate::error::{Error, Result};
 use crate::tokenizer::bpe::encode::Encoder;
 use crate::tokenizer::bpe::{Bpe, pair};
 use crate::tokenizer::pretokenize::Pretokenizer;
 use crate::tokenizer::pretokenize::patterns::GPT2;
 use crate::tokenizer::special::Specials;
+use crate::tokenizer::template::Template;
 use crate::tokenizer::vocab::{Vocab, show};
 use crate::tokenizer::{END_OF_TEXT, Level, Model, Parts, Tokenizer};
 use rustc_hash::FxHashMap;
@@ -69,7 +70,7 @@ pub fn write(tokenizer: &Tokenizer) -> Result<(String, String)> {
     let cannot = |problem: String| {
         Error::tokenizer("vocab.json", format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json")
     };
-    let Model::Bpe(bpe) = &tokenizer.model else { return Err(cannot("its level is not \"subword\"".into())) };
+    let bpe = only_bytes(tokenizer, "vocab.json")?;
     let names = tokenizer.written_names()?;
     let merges = bpe.merges(&tokenizer.vocab);
     if bpe.ignores_merges() {
@@ -149,6 +150,8 @@ pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
         model: Model::Bpe(Box::new(bpe)),
         specials: Specials::new(specials),
         added,
+        pipeline: None,
+        template: Template::default(),
     }))
 }
 
@@ -172,7 +175,7 @@ fn two_ids(place: &str, token: &str, first: u32, second: u32) -> Error {
 }
 
 /// Merges as ids: the pair and what it makes.
-fn resolve(merges: &[(String, String)], ids: &FxHashMap<&str, u32>, place: &str) -> Result<Vec<(u64, u32)>> {
+pub(super) fn resolve(merges: &[(String, String)], ids: &FxHashMap<&str, u32>, place: &str) -> Result<Vec<(u64, u32)>> {
     let mut resolved = Vec::with_capacity(merges.len());
     let mut joined = String::new();
     for (number, (left, right)) in merges.iter().enumerate() {

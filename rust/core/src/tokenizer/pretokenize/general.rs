@@ -6,6 +6,7 @@
 use super::scanner::floor_boundary;
 use crate::error::{Error, Result};
 use fancy_regex::{Regex, RegexBuilder};
+use std::ops::Range;
 
 /// Steps of backtracking that one match may take.
 const BACKTRACK_LIMIT: usize = 1_000_000;
@@ -41,18 +42,25 @@ impl General {
     /// Calls `emit` with every match and every stretch between matches, in order. Empty matches cut nothing.
     pub fn for_each<'t>(&self, text: &'t str, mut emit: impl FnMut(&'t str) -> Result<()>) -> Result<()> {
         let mut done = 0;
-        for found in self.regex.find_iter(text) {
-            let found = found.map_err(|e| self.gave_up(&e))?;
-            if found.end() == found.start() {
-                continue;
+        self.for_each_match(text, |found| {
+            if found.is_empty() {
+                return Ok(());
             }
-            if found.start() > done {
-                emit(&text[done..found.start()])?;
+            if found.start > done {
+                emit(&text[done..found.start])?;
             }
-            emit(found.as_str())?;
-            done = found.end();
-        }
+            done = found.end;
+            emit(&text[found])
+        })?;
         if done < text.len() { emit(&text[done..]) } else { Ok(()) }
+    }
+
+    /// Calls `emit` with the place of every match, in order, empty ones and all.
+    pub fn for_each_match(&self, text: &str, mut emit: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
+        for found in self.regex.find_iter(text) {
+            emit(found.map_err(|e| self.gave_up(&e))?.range())?;
+        }
+        Ok(())
     }
 
     fn gave_up(&self, error: &fancy_regex::Error) -> Error {

@@ -3,8 +3,10 @@
 //! A [`Pretokenizer`] is a list of steps, each cutting the pieces of the one before, as in a `tokenizer.json`. Known
 //! patterns have hand-written scanners ([`patterns`]); others go through a regular expression ([`general`]).
 
+pub mod delimiters;
 pub mod general;
 pub mod patterns;
+pub mod rewrite;
 pub mod scanner;
 pub mod unicode;
 pub mod window;

@@ -2,12 +2,21 @@
 //!
 //! Our three levels in its words: subwords are `BPE` with a `Split` (or nothing, for GPT-2's pattern) and `ByteLevel`;
 //! characters and words are `WordLevel` with a `Split` that isolates them and a `Fuse` decoder, which joins without
-//! spaces. Special tokens are in the vocabulary as well as in `added_tokens`, so that their ids may leave gaps.
+//! spaces. Other files are read as well: components that only cut become a [`Pretokenizer`], all others a [`Pipeline`],
+//! which keeps what the file says so that it can be written back. Special tokens are in the vocabulary as well as in `added_tokens`, so that their ids may leave gaps.
 //!
 //! `truncation` and `padding` are what the last call asked for, no part of text to ids, and are not applied. Everything
 //! else that is not implemented is refused by name.
+//!
+//! [`Pretokenizer`]: crate::tokenizer::pretokenize::Pretokenizer
+//! [`Pipeline`]: crate::tokenizer::pipeline::Pipeline
 
+mod component;
+mod decoders;
+mod normalizers;
+mod pretokenizers;
 mod read;
+mod template;
 mod write;
 
 pub(super) use read::Entries;

@@ -1,19 +1,30 @@
 //! Reading: every component is implemented or refused by name.
 
 use super::AddedToken;
+use super::component::unsupported;
+use super::pretokenizers::PreTokenizer;
+use super::{decoders, normalizers, template};
 use crate::error::{Error, Result};
+use crate::tokenizer::added::Flags;
+use crate::tokenizer::bpe::Bpe;
+use crate::tokenizer::bpe::symbols::{Chars, Settle};
+use crate::tokenizer::decoders::Decoder;
+use crate::tokenizer::files::ByteAlphabet;
 use crate::tokenizer::files::read;
-use crate::tokenizer::files::vocab_merges::{Listed, bad_merge, build, parse_merge};
-use crate::tokenizer::pretokenize::general::General;
-use crate::tokenizer::pretokenize::patterns::{GPT2, Pattern};
-use crate::tokenizer::pretokenize::{Pretokenizer, Step};
+use crate::tokenizer::files::vocab_merges::{Listed, bad_merge, build, parse_merge, resolve};
+use crate::tokenizer::normalize::sentencepiece::SPACE;
+use crate::tokenizer::pipeline::{Pipeline, Source};
+use crate::tokenizer::pretokenize::Pretokenizer;
+use crate::tokenizer::pretokenize::patterns::Pattern;
+use crate::tokenizer::pretokenize::rewrite::Stage;
 use crate::tokenizer::special::Specials;
+use crate::tokenizer::template::Template;
 use crate::tokenizer::vocab::Vocab;
 use crate::tokenizer::{Level, Model, Parts, Tokenizer};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// `{"token": id, …}`, with every token once and no order lost.
@@ -126,225 +137,225 @@ pub fn parse(json: &[u8], place: &str) -> Result<Tokenizer> {
             "save it again, or correct it",
         )
     })?;
-    if !file.normalizer.is_null() {
-        return Err(refuse(place, "normalizer", &file.normalizer));
-    }
-    check_post_processor(&file.post_processor, place)?;
-    let (specials, added) = split_added(file.added_tokens, place)?;
-    match file.model.kind.as_deref() {
-        Some("BPE") => subwords(file.model, file.pre_tokenizer, &file.decoder, specials, added, place),
-        None if file.model.merges.is_some() => {
-            subwords(file.model, file.pre_tokenizer, &file.decoder, specials, added, place)
-        }
-        Some("WordLevel") => words(file.model, file.pre_tokenizer, &file.decoder, specials, added, place),
+    let reading = Reading::new(file, place)?;
+    match reading.model.kind.as_deref() {
+        Some("BPE") => reading.subwords(),
+        None if reading.model.merges.is_some() => reading.subwords(),
+        Some("WordLevel") => reading.words(),
         kind => Err(unsupported(place, format!("model {:?}", kind.unwrap_or("without a type")))),
     }
 }
 
-fn unsupported(place: &str, what: impl std::fmt::Display) -> Error {
-    Error::tokenizer(
-        place,
-        format!("{what} is not implemented"),
-        "convert the tokenizer, or train one with Tokenizer.train",
-    )
-}
-
-fn refuse(place: &str, role: &str, component: &Value) -> Error {
-    let kind = component.get("type").and_then(Value::as_str).map_or_else(
-        || component.to_string().chars().take(80).collect(),
-        |kind| format!("{kind:?} ({})", component.to_string().chars().take(160).collect::<String>()),
-    );
-    unsupported(place, format!("{role} {kind}"))
-}
-
 type Tokens = Vec<(String, u32)>;
 
-fn split_added(tokens: Vec<AddedToken>, place: &str) -> Result<(Tokens, Tokens)> {
-    let (mut specials, mut added) = (Vec::new(), Vec::new());
-    for token in tokens {
-        for (set, what) in [(token.single_word, "single_word"), (token.lstrip, "lstrip"), (token.rstrip, "rstrip")] {
+/// A file whose parts have been looked at.
+struct Reading<'f> {
+    place: &'f str,
+    model: ModelFile,
+    vocab: Tokens,
+    specials: Tokens,
+    added: Tokens,
+    flags: FxHashMap<u32, Flags>,
+    source: Source,
+    template: Template,
+}
+
+impl<'f> Reading<'f> {
+    fn new(file: File, place: &'f str) -> Result<Self> {
+        let mut model = file.model;
+        let AnyVocab::Entries(vocab) = std::mem::replace(&mut model.vocab, AnyVocab::List) else {
+            return Err(unsupported(place, "a vocabulary that is a list, as of the model \"Unigram\","));
+        };
+        let template = template::read(&file.post_processor, place)?;
+        let (specials, added, flags) = split_added(file.added_tokens, place)?;
+        let source = Source {
+            normalizer: file.normalizer,
+            pre_tokenizer: file.pre_tokenizer,
+            decoder: file.decoder,
+            model: json!({
+                "unk_token": model.unk_token,
+                "fuse_unk": model.fuse_unk,
+                "byte_fallback": model.byte_fallback,
+            }),
+            original: None,
+        };
+        Ok(Reading { place, model, vocab, specials, added, flags, source, template })
+    }
+
+    fn subwords(mut self) -> Result<Tokenizer> {
+        let model = &self.model;
+        for (set, what) in [
+            (model.dropout.is_some_and(|p| p != 0.0), "BPE dropout"),
+            (model.continuing_subword_prefix.as_ref().is_some_and(|s| !s.is_empty()), "BPE continuing_subword_prefix"),
+            (model.end_of_word_suffix.as_ref().is_some_and(|s| !s.is_empty()), "BPE end_of_word_suffix"),
+        ] {
             if set {
-                return Err(unsupported(place, format!("added token {:?} with {what}", token.content)));
+                return Err(unsupported(self.place, what));
             }
         }
+        let unk = self.unk()?;
+        let merges = read_merges(self.model.merges.take().unwrap_or_default(), self.place)?;
+        let (pre_tokenizer, place) = (self.source.pre_tokenizer.clone(), self.place);
+        let pre_tokenizer = PreTokenizer::new(&pre_tokenizer, place)?;
+        let by_bytes = pre_tokenizer.is_byte_level() && decoders::is_only(&self.source.decoder, "ByteLevel", place);
+        if by_bytes && ((unk.is_none() && !self.model.byte_fallback) || self.has_all_bytes()) {
+            let (split, stages) = match pre_tokenizer.steps()? {
+                Some(split) => (split, Vec::new()),
+                None => (Pretokenizer::default(), pre_tokenizer.stages(false)?),
+            };
+            let pipeline = self.pipeline(stages, None)?;
+            let mut tokenizer = build(Listed {
+                place: place.to_string(),
+                vocab: self.vocab,
+                merges,
+                specials: self.specials,
+                added: self.added,
+                split,
+                ignore_merges: self.model.ignore_merges,
+            })?;
+            tokenizer.pipeline = pipeline;
+            tokenizer.template = self.template;
+            return Ok(tokenizer);
+        }
+        let pipeline =
+            self.pipeline(pre_tokenizer.stages(true)?, Some(decoders::read(&self.source.decoder, place)?))?;
+        self.symbols(unk, &merges, pipeline)
+    }
+
+    /// The id of `unk_token`.
+    fn unk(&self) -> Result<Option<u32>> {
+        match self.model.unk_token.as_deref() {
+            None | Some("") => Ok(None),
+            Some(name) => {
+                self.vocab.iter().find(|(token, _)| token == name).map(|(_, id)| Some(*id)).ok_or_else(|| {
+                    Error::tokenizer(self.place, format!("unk_token {name:?} has no id"), "add it to the vocabulary")
+                })
+            }
+        }
+    }
+
+    /// Whether the vocabulary has the whole byte alphabet, so that nothing is unknown.
+    fn has_all_bytes(&self) -> bool {
+        let alphabet = ByteAlphabet::new();
+        let tokens: FxHashSet<&str> = self.vocab.iter().map(|(token, _)| token.as_str()).collect();
+        (0..=255u8).all(|byte| tokens.contains(alphabet.write(&[byte]).as_str()))
+    }
+
+    /// The steps before the model; `None` where it needs none.
+    fn pipeline(&mut self, stages: Vec<Stage>, decoder: Option<Decoder>) -> Result<Option<Box<Pipeline>>> {
+        let normalizers = normalizers::read(&self.source.normalizer, self.place)?;
+        let flags = std::mem::take(&mut self.flags);
+        let names = (self.specials.as_slice(), self.added.as_slice());
+        let pipeline = Pipeline::new(normalizers, stages, decoder, flags, self.source.clone(), names)?;
+        Ok((!pipeline.is_idle()).then(|| Box::new(pipeline)))
+    }
+
+    /// BPE over characters.
+    fn symbols(
+        self,
+        unk: Option<u32>,
+        merges: &[(String, String)],
+        pipeline: Option<Box<Pipeline>>,
+    ) -> Result<Tokenizer> {
+        let Reading { place, model, vocab: listed, specials, added, template, .. } = self;
+        if listed.iter().any(|(token, _)| token.is_empty()) {
+            return Err(Error::tokenizer(place, "the vocabulary has an empty token", "remove it from the vocabulary"));
+        }
+        let ids: FxHashMap<&str, u32> = listed.iter().map(|(token, id)| (token.as_str(), *id)).collect();
+        let merges = resolve(merges, &ids, place)?;
+        let special: FxHashSet<&str> = specials.iter().map(|(name, _)| name.as_str()).collect();
+        let known = listed.iter().filter(|(token, _)| !special.contains(token.as_str())).filter_map(|(token, id)| {
+            let mut chars = token.chars();
+            chars.next().filter(|_| chars.next().is_none()).map(|c| (c, *id))
+        });
+        let mut chars = Chars::new(known.collect(), Settle::Before).with_unknown(unk, model.fuse_unk);
+        if model.byte_fallback {
+            chars = chars.with_bytes(|name| ids.get(name).copied());
+        }
+        let vocab = vocabulary(&listed, &specials, &added, place)?;
+        if !model.ignore_merges {
+            // Without a pre-tokenizer a text is one piece.
+            let mark = pipeline.as_ref().and_then(|pipeline| pipeline.mark()).unwrap_or(SPACE);
+            chars = chars.cut_at(mark, vocab.ordinary_entries().map(|(_, token)| token));
+        }
+        let bpe = Bpe::new(&merges, &vocab, model.ignore_merges).over(chars);
+        Ok(Tokenizer::new(Parts {
+            level: Level::Subword,
+            split: Pretokenizer::default(),
+            vocab,
+            model: Model::Bpe(Box::new(bpe)),
+            specials: Specials::new(specials),
+            added,
+            pipeline,
+            template,
+        }))
+    }
+
+    fn words(mut self) -> Result<Tokenizer> {
+        let place = self.place;
+        let unk = self.unk()?;
+        let pre_tokenizer = self.source.pre_tokenizer.clone();
+        let pre_tokenizer = PreTokenizer::new(&pre_tokenizer, place)?;
+        let simple = match pre_tokenizer.steps()? {
+            Some(split) if !pre_tokenizer.is_byte_level() && decoders::is_only(&self.source.decoder, "Fuse", place) => {
+                Some(split)
+            }
+            _ => None,
+        };
+        let (split, pipeline) = match simple {
+            Some(split) => (split, self.pipeline(Vec::new(), None)?),
+            None => {
+                let decoder = decoders::read(&self.source.decoder, place)?;
+                (Pretokenizer::default(), self.pipeline(pre_tokenizer.stages(true)?, Some(decoder))?)
+            }
+        };
+        let Reading { vocab: listed, specials, added, template, .. } = self;
+        let vocab = vocabulary(&listed, &specials, &added, place)?;
+        let level = if split.pattern() == Some(Pattern::Chars) { Level::Char } else { Level::Word };
+        let (model, specials) = (Model::Entries { unk }, Specials::new(specials));
+        Ok(Tokenizer::new(Parts { level, split, vocab, model, specials, added, pipeline, template }))
+    }
+}
+
+/// Entries that text becomes, and added tokens.
+fn vocabulary(
+    listed: &[(String, u32)],
+    specials: &[(String, u32)],
+    added: &[(String, u32)],
+    place: &str,
+) -> Result<Vocab> {
+    let named: Vec<_> = specials.iter().chain(added).cloned().collect();
+    let known: FxHashSet<&(String, u32)> = named.iter().collect();
+    let ordinary: Vec<_> =
+        listed.iter().filter(|token| !known.contains(token)).map(|(token, id)| (token, *id)).collect();
+    Vocab::new(&ordinary, &named, place)
+}
+
+fn split_added(tokens: Vec<AddedToken>, place: &str) -> Result<(Tokens, Tokens, FxHashMap<u32, Flags>)> {
+    let (mut specials, mut added, mut flags) = (Vec::new(), Vec::new(), FxHashMap::default());
+    for token in tokens {
         if token.content.is_empty() {
             return Err(Error::tokenizer(place, "an added token is empty", "remove it"));
         }
+        let AddedToken { single_word, lstrip, rstrip, normalized, .. } = token;
+        flags.insert(token.id, Flags { single_word, lstrip, rstrip, normalized });
         (if token.special { &mut specials } else { &mut added }).push((token.content, token.id));
     }
     let mut names: Vec<_> = specials.iter().chain(&added).map(|(name, _)| name).collect();
     names.sort_unstable();
     match names.windows(2).find(|two| two[0] == two[1]) {
         Some(two) => Err(Error::tokenizer(place, format!("the added token {:?} is there twice", two[0]), "keep one")),
-        None => Ok((specials, added)),
+        None => Ok((specials, added, flags)),
     }
 }
 
-/// A post-processor that adds no tokens is of no concern; `ByteLevel` only moves offsets.
-fn check_post_processor(value: &Value, place: &str) -> Result<()> {
-    match value.get("type").and_then(Value::as_str) {
-        None if value.is_null() => Ok(()),
-        Some("ByteLevel") => Ok(()),
-        Some("Sequence") => match value.get("processors").and_then(Value::as_array) {
-            Some(list) => list.iter().try_for_each(|inner| check_post_processor(inner, place)),
-            None => Err(refuse(place, "post_processor", value)),
-        },
-        _ => Err(refuse(place, "post_processor", value)),
-    }
-}
-
-fn subwords(
-    model: ModelFile,
-    pre_tokenizer: Value,
-    decoder: &Value,
-    specials: Tokens,
-    added: Tokens,
-    place: &str,
-) -> Result<Tokenizer> {
-    let AnyVocab::Entries(vocab) = model.vocab else {
-        return Err(unsupported(place, "a BPE vocabulary that is a list"));
-    };
-    for (set, what) in [
-        (model.dropout.is_some_and(|p| p != 0.0), "BPE dropout"),
-        (model.unk_token.is_some(), "BPE unk_token"),
-        (model.continuing_subword_prefix.is_some_and(|s| !s.is_empty()), "BPE continuing_subword_prefix"),
-        (model.end_of_word_suffix.is_some_and(|s| !s.is_empty()), "BPE end_of_word_suffix"),
-        (model.fuse_unk, "BPE fuse_unk"),
-        (model.byte_fallback, "BPE byte_fallback"),
-    ] {
-        if set {
-            return Err(unsupported(place, what));
+fn read_merges(lines: Vec<MergeLine>, place: &str) -> Result<Vec<(String, String)>> {
+    let pair = |line| match line {
+        MergeLine::Pair((left, right)) if left.is_empty() || right.is_empty() => {
+            Err(bad_merge(place, &format!("{left} {right}")))
         }
-    }
-    let mut merges = Vec::new();
-    for line in model.merges.unwrap_or_default() {
-        merges.push(match line {
-            MergeLine::Pair((left, right)) if left.is_empty() || right.is_empty() => {
-                return Err(bad_merge(place, &format!("{left} {right}")));
-            }
-            MergeLine::Pair(pair) => pair,
-            MergeLine::Line(line) => parse_merge(&line).ok_or_else(|| bad_merge(place, &line))?,
-        });
-    }
-    check_decoder(decoder, "ByteLevel", place)?;
-    let (split, byte_level) = read_split(&pre_tokenizer, place)?;
-    if !byte_level {
-        return Err(unsupported(place, "BPE without a ByteLevel pre_tokenizer"));
-    }
-    let ignore_merges = model.ignore_merges;
-    build(Listed { place: place.to_string(), vocab, merges, specials, added, split, ignore_merges })
-}
-
-fn words(
-    model: ModelFile,
-    pre_tokenizer: Value,
-    decoder: &Value,
-    specials: Tokens,
-    added: Tokens,
-    place: &str,
-) -> Result<Tokenizer> {
-    let AnyVocab::Entries(listed) = model.vocab else {
-        return Err(unsupported(place, "a WordLevel vocabulary that is a list"));
+        MergeLine::Pair(pair) => Ok(pair),
+        MergeLine::Line(line) => parse_merge(&line).ok_or_else(|| bad_merge(place, &line)),
     };
-    check_decoder(decoder, "Fuse", place)?;
-    let (split, byte_level) = read_split(&pre_tokenizer, place)?;
-    if byte_level {
-        return Err(unsupported(place, "WordLevel with a ByteLevel pre_tokenizer"));
-    }
-    let unk = match &model.unk_token {
-        None => None,
-        Some(name) if name.is_empty() => None,
-        Some(name) => Some(listed.iter().find(|(token, _)| token == name).map(|(_, id)| *id).ok_or_else(|| {
-            Error::tokenizer(place, format!("unk_token {name:?} has no id"), "add it to the vocabulary")
-        })?),
-    };
-    let named: Vec<_> = specials.iter().chain(&added).cloned().collect();
-    let known: FxHashSet<&(String, u32)> = named.iter().collect();
-    let listed: Vec<_> = listed.into_iter().filter(|token| !known.contains(token)).collect();
-    let vocab = Vocab::new(&listed, &named, place)?;
-    let level = if split.pattern() == Some(Pattern::Chars) { Level::Char } else { Level::Word };
-    let (model, specials) = (Model::Entries { unk }, Specials::new(specials));
-    Ok(Tokenizer::new(Parts { level, split, vocab, model, specials, added }))
-}
-
-fn check_decoder(value: &Value, wanted: &str, place: &str) -> Result<()> {
-    match value.get("type").and_then(Value::as_str) {
-        Some(kind) if kind == wanted => Ok(()),
-        Some("Sequence") => match value.get("decoders").and_then(Value::as_array).map(Vec::as_slice) {
-            Some([only]) => check_decoder(only, wanted, place),
-            _ => Err(refuse(place, "decoder", value)),
-        },
-        _ => Err(refuse(place, "decoder", value)),
-    }
-}
-
-/// The steps that a `pre_tokenizer` describes, and whether they end in `ByteLevel`.
-fn read_split(value: &Value, place: &str) -> Result<(Pretokenizer, bool)> {
-    let mut flat = Vec::new();
-    flatten(value, place, &mut flat)?;
-    let mut split = Pretokenizer::default();
-    let mut byte_level = false;
-    for component in flat {
-        if byte_level {
-            // From there on the text is in the byte alphabet.
-            return Err(refuse(place, "pre_tokenizer after ByteLevel:", component));
-        }
-        match component.get("type").and_then(Value::as_str) {
-            Some("ByteLevel") => {
-                let flag = |name: &str, default| component.get(name).map_or(Some(default), Value::as_bool);
-                let (Some(prefix), Some(regex)) = (flag("add_prefix_space", true), flag("use_regex", true)) else {
-                    return Err(refuse(place, "pre_tokenizer", component));
-                };
-                if prefix && !split.steps.is_empty() {
-                    return Err(refuse(place, "add_prefix_space after other steps:", component));
-                }
-                split.prefix_space = prefix;
-                if regex {
-                    split.steps.push(Step::Known(GPT2, None));
-                }
-                byte_level = true;
-            }
-            Some("Digits") => {
-                let individual = component.get("individual_digits").and_then(Value::as_bool).unwrap_or(false);
-                split.steps.push(Step::Digits { individual });
-            }
-            Some("Split") => split.steps.push(read_split_step(component, place)?),
-            _ => return Err(refuse(place, "pre_tokenizer", component)),
-        }
-    }
-    Ok((split, byte_level))
-}
-
-/// Sequences are taken apart. Their depth is bounded by the JSON reader's.
-fn flatten<'v>(value: &'v Value, place: &str, flat: &mut Vec<&'v Value>) -> Result<()> {
-    if value.get("type").and_then(Value::as_str) == Some("Sequence") {
-        let list = value.get("pretokenizers").and_then(Value::as_array);
-        let list = list.ok_or_else(|| refuse(place, "pre_tokenizer", value))?;
-        return list.iter().try_for_each(|inner| flatten(inner, place, flat));
-    }
-    if !value.is_null() {
-        flat.push(value);
-    }
-    Ok(())
-}
-
-fn read_split_step(component: &Value, place: &str) -> Result<Step> {
-    let pattern = component.get("pattern");
-    let regex = match (pattern.and_then(|p| p.get("Regex")), pattern.and_then(|p| p.get("String"))) {
-        (Some(Value::String(regex)), None) => regex.clone(),
-        (None, Some(Value::String(literal))) => fancy_regex::escape(literal).into_owned(),
-        _ => return Err(refuse(place, "pre_tokenizer", component)),
-    };
-    let known = Pattern::from_regex(&regex);
-    let invert = component.get("invert").and_then(Value::as_bool).unwrap_or(false);
-    match component.get("behavior").and_then(Value::as_str) {
-        Some("Isolated") => {}
-        // "Remove what does not match": nothing, for patterns that match everything.
-        Some("Removed") if invert && known.is_some() => {}
-        _ => return Err(refuse(place, "pre_tokenizer", component)),
-    }
-    match known {
-        Some(pattern) => Ok(Step::Known(pattern, Some(regex))),
-        None => General::new(&regex, place).map(Step::General),
-    }
+    lines.into_iter().map(pair).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::AddedToken;
 use crate::error::{Error, Result};
+use crate::tokenizer::added::Flags;
 use crate::tokenizer::files::ByteAlphabet;
 use crate::tokenizer::pretokenize::{Pretokenizer, Step};
 use crate::tokenizer::{Level, Model, Tokenizer};
@@ -85,6 +86,15 @@ impl Serialize for InOrder<'_> {
 impl Tokenizer {
     /// The text of a `tokenizer.json`, on many lines if `pretty`.
     pub fn to_json(&self, pretty: bool) -> Result<String> {
+        let source = self.pipeline.as_ref().map(|pipeline| &pipeline.source);
+        if let Some(original) = source.and_then(|source| source.original.as_ref()) {
+            return Err(Error::tokenizer(
+                "tokenizer.json",
+                format!("cannot hold this tokenizer: {}", original.problem),
+                format!("save it into a directory, which gets the {} that it was loaded from", original.name),
+            ));
+        }
+        let option = |name: &str| source.and_then(|source| source.model.get(name)).cloned();
         let names = self.written_names()?;
         let vocab = self.vocab.entries().map(|(id, _)| (names[id as usize].as_str(), id)).collect();
         let (model, decoder) = match &self.model {
@@ -92,11 +102,11 @@ impl Tokenizer {
                 let name = |id: u32| names[id as usize].as_str();
                 let model = WrittenModel::Bpe {
                     dropout: Value::Null,
-                    unk_token: Value::Null,
+                    unk_token: option("unk_token").unwrap_or_default(),
                     continuing_subword_prefix: Value::Null,
                     end_of_word_suffix: Value::Null,
-                    fuse_unk: false,
-                    byte_fallback: false,
+                    fuse_unk: option("fuse_unk") == Some(Value::Bool(true)),
+                    byte_fallback: option("byte_fallback") == Some(Value::Bool(true)),
                     ignore_merges: bpe.ignores_merges(),
                     vocab: InOrder(vocab),
                     merges: bpe
@@ -117,10 +127,11 @@ impl Tokenizer {
             truncation: Value::Null,
             padding: Value::Null,
             added_tokens: self.written_added(),
-            normalizer: Value::Null,
-            pre_tokenizer: split_to_json(&self.split, self.level),
-            post_processor: Value::Null,
-            decoder,
+            normalizer: source.map_or(Value::Null, |source| source.normalizer.clone()),
+            pre_tokenizer: source
+                .map_or_else(|| split_to_json(&self.split, self.level), |source| source.pre_tokenizer.clone()),
+            post_processor: self.template.source.clone(),
+            decoder: source.map_or(decoder, |source| source.decoder.clone()),
             model,
         };
         let json = if pretty { serde_json::to_string_pretty(&written) } else { serde_json::to_string(&written) };
@@ -133,8 +144,8 @@ impl Tokenizer {
         let mut names = vec![String::new(); self.vocab.size()];
         for (id, bytes) in self.vocab.entries() {
             names[id as usize] = match self.model {
-                Model::Bpe(_) => alphabet.write(bytes),
-                Model::Entries { .. } => String::from_utf8_lossy(bytes).into_owned(),
+                Model::Bpe(ref bpe) if bpe.chars().is_none() => alphabet.write(bytes),
+                _ => String::from_utf8_lossy(bytes).into_owned(),
             };
         }
         let spelt: FxHashSet<String> = names.iter().cloned().collect();
@@ -152,14 +163,10 @@ impl Tokenizer {
     }
 
     fn written_added(&self) -> Vec<AddedToken> {
-        let token = |(content, id): &(String, u32), special| AddedToken {
-            id: *id,
-            content: content.clone(),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: false,
-            special,
+        let token = |(content, id): &(String, u32), special| {
+            let flags = self.pipeline.as_ref().and_then(|pipeline| pipeline.flags.get(id));
+            let Flags { single_word, lstrip, rstrip, normalized } = flags.copied().unwrap_or_default();
+            AddedToken { id: *id, content: content.clone(), single_word, lstrip, rstrip, normalized, special }
         };
         let specials = self.specials.names().iter().map(|name| token(name, true));
         let mut all: Vec<_> = specials.chain(self.added.iter().map(|name| token(name, false))).collect();

@@ -140,8 +140,9 @@ def test_nothing_is_written_when_other_ids_come_back(tmp_path):
     parsed["pre_tokenizer"]["add_prefix_space"] = True
     prefixed = Tokenizer.from_json(json.dumps(parsed))
     assert prefixed.encode("a").tolist() == prefixed.encode(" a").tolist()
-    with pytest.raises(TokenizerError, match=r"vocab-merges.* use tokenizer\.json"):
-        convert(prefixed, tmp_path / "out", format="vocab-merges")
+    for format in ("tiktoken", "vocab-merges"):
+        with pytest.raises(TokenizerError, match=r"space before a text.* tokenizer\.json"):
+            convert(prefixed, tmp_path / "out", format=format)
     assert not (tmp_path / "out").exists()
     assert convert(prefixed, tmp_path / "out").exists()
 

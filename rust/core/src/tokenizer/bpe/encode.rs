@@ -101,6 +101,11 @@ impl Bpe {
         }
     }
 
+    /// Whether any two neighbours whose bytes are a token merge, in the order of ids: tiktoken's rule.
+    pub fn goes_by_ranks(&self) -> bool {
+        matches!(self.rule, Rule::Ranks(None))
+    }
+
     /// A byte that has no token, if there is one.
     pub fn missing_byte(&self) -> Option<u8> {
         (0..=255).find(|&byte| !self.has_byte(byte))
@@ -278,6 +283,13 @@ impl<'a> Encoder<'a> {
             None => self.scratch.symbols().for_each(|(id, start)| add(id, start)),
         }
         Ok(located)
+    }
+
+    /// The token that the bytes of a piece merge into, if they do into one, whatever is known of the whole piece.
+    pub fn merged(&mut self, piece: &[u8]) -> Result<Option<u32>> {
+        self.symbols(piece)?;
+        let mut symbols = self.scratch.symbols();
+        Ok(symbols.next().filter(|_| symbols.next().is_none()).map(|(id, _)| id))
     }
 
     /// Appends the ids of a piece that the table does not know, and keeps them there.

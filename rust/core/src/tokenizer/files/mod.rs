@@ -187,6 +187,8 @@ fn only_bytes<'t>(tokenizer: &'t Tokenizer, format: &str) -> Result<&'t Bpe> {
         Model::Bpe(_) if tokenizer.pipeline.is_some() => {
             "it changes text before cutting it, or has added tokens with conditions"
         }
+        Model::Bpe(_) if tokenizer.split.prefix_space => "it puts a space before a text",
+        Model::Bpe(_) if !tokenizer.added.is_empty() => "it has added tokens that are not special",
         Model::Bpe(bpe) => return Ok(bpe),
     };
     Err(Error::tokenizer(format, format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json"))

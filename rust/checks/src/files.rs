@@ -27,6 +27,16 @@ pub fn vocab_merges(data: &[u8]) {
     reader(&[("vocab.json", vocab), ("merges.txt", merges)], None, Rule::Listed);
 }
 
+/// As a model of SentencePiece.
+pub fn sentencepiece(data: &[u8]) {
+    reader(&[("tokenizer.model", data)], None, Rule::Ranked);
+}
+
+/// As a tokenizer of llama2.c.
+pub fn llama2c(data: &[u8]) {
+    reader(&[("tokenizer.bin", data)], None, Rule::Ranked);
+}
+
 /// Files of these names and contents, of which the first is loaded.
 fn reader(contents: &[(&str, &[u8])], pattern: Option<&str>, rule: Rule) {
     let Some(tokenizer) = with_file(contents, |path| match files::load(path, pattern, None) {

@@ -37,9 +37,13 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The twin of `tokenizer`; `None` where the split has several steps or a regular expression that may give up.
+    /// The twin of `tokenizer`; `None` where the file says more
+    /// than the slow way knows, or has a regular expression that may give up.
     pub fn new(tokenizer: &Tokenizer, rule: Rule) -> Option<Reference> {
         let json: Value = serde_json::from_str(&tokenizer.to_json(false).ok()?).ok()?;
+        if !is_plain(&json, tokenizer.level()) {
+            return None;
+        }
         let split = match tokenizer.level() {
             Level::Char => Pretokenizer::known(subgpt_core::tokenizer::pretokenize::patterns::Pattern::Chars),
             Level::Word => Pretokenizer::known(subgpt_core::tokenizer::pretokenize::patterns::Pattern::Words),
@@ -153,6 +157,20 @@ impl Reference {
         }
         ids
     }
+}
+
+/// Whether a file says nothing that the slow way does not know: no normalizer, no unusual added token, no characters in
+/// place of bytes, at levels char and word no split of its own.
+fn is_plain(json: &Value, level: Level) -> bool {
+    let regex = json["pre_tokenizer"]["pattern"]["Regex"].as_str();
+    let usual = match level {
+        Level::Char => regex == Some(r"[\s\S]"),
+        Level::Word => regex == Some(r"[\p{L}\p{M}\p{N}_]+|[\s\S]"),
+        Level::Subword => json["model"]["byte_fallback"] != true && json["decoder"]["type"] == "ByteLevel",
+    };
+    let flags = ["lstrip", "rstrip", "single_word"];
+    let added = |token: &Value| flags.iter().all(|flag| token[*flag] != true);
+    usual && json["normalizer"].is_null() && list(&json["added_tokens"]).all(added)
 }
 
 /// Every way to make a token of two, by the token that it makes.

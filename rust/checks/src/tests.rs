@@ -111,6 +111,8 @@ on_changed_seeds! {
     tokenizer_json: files::tokenizer_json, 100;
     tiktoken: files::tiktoken, 60;
     vocab_merges: files::vocab_merges, 80;
+    sentencepiece: files::sentencepiece, 80;
+    llama2c: files::llama2c, 80;
     texts: encoding::texts, 100;
     merges: encoding::merges, 60;
 }

@@ -6,13 +6,20 @@ use crate::errors::{DtypeError, InvalidValueError, ShapeError};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyInt, PyList};
 
-/// Gets NumPy ready. Left to the first result, its import would run in the middle of a call, where Ctrl-C makes a panic of it.
-pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.py().import("numpy")?;
-    drop(Vec::<u32>::new().into_pyarray(m.py()));
-    Ok(())
+/// Gets NumPy ready before a call that lasts. Left to its result, the import would run at the end of the call, where Ctrl-C
+/// makes a panic of it; done when the module is loaded, `subgpt --help` would wait for it.
+pub fn ready(py: Python<'_>) -> PyResult<()> {
+    static READY: PyOnceLock<()> = PyOnceLock::new();
+    READY
+        .get_or_try_init(py, || {
+            py.import("numpy")?;
+            drop(Vec::<u32>::new().into_pyarray(py));
+            Ok(())
+        })
+        .copied()
 }
 
 /// A float32 array of any number of dimensions, C-contiguous, with the argument's name for messages.

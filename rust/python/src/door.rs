@@ -2,7 +2,7 @@
 //!
 //! Nothing else in this crate detaches, polls signals or catches panics.
 
-use crate::errors;
+use crate::{arrays, errors};
 use pyo3::prelude::*;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +25,7 @@ pub fn enter_long<T: Send>(
     callback: Option<Py<PyAny>>,
     work: impl FnOnce(&mut (dyn FnMut(Progress) -> ControlFlow<()> + Send)) -> Result<T> + Send,
 ) -> PyResult<T> {
+    arrays::ready(py)?;
     let mut raised: Option<PyErr> = None;
     let outcome = py.detach(|| {
         let raised = &mut raised;

@@ -17,7 +17,6 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    arrays::init(m)?;
     runtime::init(m)?;
     ops::init(m)?;
     model::init(m)?;

@@ -12,6 +12,7 @@ use super::pairs::{Merge, Pairs};
 use super::tokens::Tokens;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// Pieces of up to this many symbols are scanned: the quadratic scan in a few cache lines beats the heap there.
 const SHORT: usize = 48;
@@ -92,6 +93,9 @@ struct Symbol {
 /// Buffers that are reused from piece to piece.
 #[derive(Default)]
 pub struct Scratch {
+    /// The symbols that a piece begins with, and where each begins: all that there is of a long piece as a whole.
+    pushed: Vec<(u32, u32)>,
+    /// Those that are being merged, and in the end what is left.
     symbols: Vec<Symbol>,
     prev: Vec<u32>,
     next: Vec<u32>,
@@ -101,13 +105,13 @@ pub struct Scratch {
 impl Scratch {
     /// Begins a piece.
     pub fn clear(&mut self) {
-        self.symbols.clear();
+        self.pushed.clear();
     }
 
     /// Adds a symbol of the piece, which begins at `start`.
     #[inline]
     pub fn push(&mut self, id: u32, start: usize) {
-        self.symbols.push(Symbol { id, start: start as u32, merge: Merge::NONE });
+        self.pushed.push((id, start as u32));
     }
 
     /// Merges what was pushed.
@@ -129,10 +133,16 @@ impl Scratch {
     }
 
     fn merge_by(&mut self, merges: &impl Merges, end: usize) {
-        if self.is_long() { self.chunks(merges, end) } else { self.whole(merges, end) }
+        let all = 0..self.pushed.len();
+        if self.is_long() { self.chunks(merges, end) } else { self.merge_range(merges, all, end) }
     }
 
-    fn whole(&mut self, merges: &impl Merges, end: usize) {
+    /// Merges some of the symbols that were pushed; `end` is where the piece ends.
+    fn merge_range(&mut self, merges: &impl Merges, range: Range<usize>, end: usize) {
+        let end = self.pushed.get(range.end).map_or(end, |(_, start)| *start as usize);
+        self.symbols.clear();
+        let begun = |&(id, start): &(u32, u32)| Symbol { id, start, merge: Merge::NONE };
+        self.symbols.extend(self.pushed[range].iter().map(begun));
         if self.symbols.len() <= SHORT { self.scan(merges, end) } else { self.heap(merges, end) }
     }
 
@@ -174,7 +184,7 @@ impl Scratch {
     /// The same with a heap of candidates over a doubly linked list. A candidate whose two tokens have changed since is
     /// passed over. A token that was merged away becomes [`NONE`].
     fn heap(&mut self, merges: &impl Merges, end: usize) {
-        let Scratch { symbols, prev, next, heap } = self;
+        let Scratch { symbols, prev, next, heap, .. } = self;
         let n = symbols.len() as u32;
         prev.clear();
         prev.extend((0..n).map(|i| i.wrapping_sub(1)));

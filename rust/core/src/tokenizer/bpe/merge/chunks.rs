@@ -10,7 +10,8 @@
 //! So a chunk is merged together with the last tokens of what is before it, and stays if its first token and the one
 //! before that are such neighbours; else more of what is before is taken back.
 
-use super::{Merges, Scratch, Symbol};
+use super::{Merge, Merges, Scratch, Symbol};
+use std::ops::Range;
 
 /// Symbols of a chunk.
 const CHUNK: usize = 512;
@@ -21,35 +22,42 @@ const MOST: usize = 3;
 /// Tokens that are merged again with the next chunk, before one looks whether that is enough.
 const AGAIN: usize = 2;
 
+/// A merged token: where it begins in the piece, and which of the symbols is its first.
+#[derive(Clone, Copy)]
+struct Token {
+    id: u32,
+    start: u32,
+    first: u32,
+}
+
 impl Scratch {
     /// Whether a piece is cut into chunks.
     pub(super) fn is_long(&self) -> bool {
-        self.symbols.len() > 4 * CHUNK
+        self.pushed.len() > 4 * CHUNK
     }
 
     /// Merges a long piece, which ends at `end`. Where chunks reach too far back too often, the piece is merged as a
     /// whole: no input costs more than a few times n log n.
     pub(super) fn chunks(&mut self, merges: &impl Merges, end: usize) {
-        let all = std::mem::take(&mut self.symbols);
-        // Merged tokens, each at the place of its first symbol in `all`.
-        let mut done: Vec<(Symbol, usize)> = Vec::new();
+        let count = self.pushed.len();
+        let mut done: Vec<Token> = Vec::new();
         let mut work = 0;
-        for to in (CHUNK..all.len()).step_by(CHUNK).chain([all.len()]) {
+        for to in (CHUNK..count).step_by(CHUNK).chain([count]) {
             let mut back = AGAIN;
             loop {
                 let keep = done.len().saturating_sub(back);
-                let from = done.get(keep).map_or(0, |token| token.1);
+                let from = done.get(keep).map_or(0, |token| token.first as usize);
                 work += to - from;
-                if work > MOST * all.len() {
-                    self.symbols = all;
-                    return self.heap(merges, end);
+                if work > MOST * count {
+                    return self.merge_range(merges, 0..count, end);
                 }
-                let window = self.window(merges, &all, from, to, end);
+                let window = self.window(merges, from..to, end);
                 let fits = keep == 0 || {
-                    let second = window.get(1).map_or(to, |token| token.1);
-                    work += second - done[keep - 1].1;
-                    let two = self.window(merges, &all, done[keep - 1].1, second, end);
-                    two.len() == 2 && two[1].1 == from
+                    let before = done[keep - 1].first as usize;
+                    let second = window.get(1).map_or(to, |token| token.first as usize);
+                    work += second - before;
+                    let two = self.window(merges, before..second, end);
+                    two.len() == 2 && two[1].first as usize == from
                 };
                 if fits {
                     done.truncate(keep);
@@ -60,26 +68,17 @@ impl Scratch {
             }
         }
         self.symbols.clear();
-        self.symbols.extend(done.into_iter().map(|(token, _)| token));
+        self.symbols.extend(done.iter().map(|token| Symbol { id: token.id, start: token.start, merge: Merge::NONE }));
     }
 
-    /// What the symbols `from..to` of `all` merge into, each at its place there.
-    fn window(
-        &mut self,
-        merges: &impl Merges,
-        all: &[Symbol],
-        from: usize,
-        to: usize,
-        end: usize,
-    ) -> Vec<(Symbol, usize)> {
-        self.symbols.clear();
-        self.symbols.extend_from_slice(&all[from..to]);
-        self.whole(merges, all.get(to).map_or(end, |next| next.start as usize));
-        let mut at = from;
-        let place = |token: &Symbol| {
-            at += all[at..to].iter().take_while(|symbol| symbol.start != token.start).count();
-            (*token, at)
+    /// What some of the symbols merge into.
+    fn window(&mut self, merges: &impl Merges, range: Range<usize>, end: usize) -> Vec<Token> {
+        self.merge_range(merges, range.clone(), end);
+        let (mut at, pushed) = (range.start, &self.pushed[..range.end]);
+        let token = |symbol: &Symbol| {
+            at += pushed[at..].iter().take_while(|(_, start)| *start != symbol.start).count();
+            Token { id: symbol.id, start: symbol.start, first: at as u32 }
         };
-        self.symbols.iter().map(place).collect()
+        self.symbols.iter().map(token).collect()
     }
 }

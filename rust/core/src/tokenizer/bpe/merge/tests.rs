@@ -21,8 +21,8 @@ impl Merges for Counted<'_> {
 fn in_one_heap(pairs: &Pairs, symbols: impl Iterator<Item = u32>) -> Vec<(u32, u32)> {
     let mut scratch = Scratch::default();
     symbols.enumerate().for_each(|(at, id)| scratch.push(id, at));
-    let end = scratch.symbols.len();
-    scratch.heap(&Listed(pairs), end);
+    let end = scratch.pushed.len();
+    scratch.merge_range(&Listed(pairs), 0..end, end);
     scratch.symbols.iter().map(|symbol| (symbol.id, symbol.start)).collect()
 }
 
@@ -34,7 +34,7 @@ fn pairs(merges: &[(u32, u32)]) -> Pairs {
 fn asked(pairs: &Pairs, symbols: impl Iterator<Item = u32> + Clone) -> (usize, usize) {
     let mut scratch = Scratch::default();
     symbols.clone().enumerate().for_each(|(at, id)| scratch.push(id, at));
-    let before = scratch.symbols.len();
+    let before = scratch.pushed.len();
     let counted = Counted { pairs, asked: Cell::new(0) };
     scratch.merge_by(&counted, before);
     let merged: Vec<(u32, u32)> = scratch.symbols.iter().map(|symbol| (symbol.id, symbol.start)).collect();

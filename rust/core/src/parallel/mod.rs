@@ -13,20 +13,22 @@
 mod concat;
 mod team;
 
+use arc_swap::ArcSwapOption;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use team::Team;
 
 pub use concat::concat;
 
 /// The pool with the process that built it and its size.
 struct Pool {
-    threads: Arc<ThreadPool>,
+    threads: ThreadPool,
     size: usize,
     pid: u32,
 }
 
-static POOL: RwLock<Option<Pool>> = RwLock::new(None);
+/// Without a lock: a child that is forked while another thread holds one would wait for it for ever.
+static POOL: ArcSwapOption<Pool> = ArcSwapOption::const_empty();
 
 /// The largest number of threads that makes sense to ask for; more is taken for a mistake.
 pub const MAX_THREADS: usize = 1024;
@@ -47,37 +49,38 @@ fn build(size: usize) -> Pool {
         .build()
         .or_else(|_| ThreadPoolBuilder::new().num_threads(1).use_current_thread().build())
         .expect("a pool of the current thread alone needs nothing from the system");
-    Pool { threads: Arc::new(threads), size, pid: std::process::id() }
+    Pool { threads, size, pid: std::process::id() }
 }
 
-fn pool() -> Arc<ThreadPool> {
+fn pool() -> Arc<Pool> {
     let pid = std::process::id();
-    if let Some(pool) = POOL.read().unwrap_or_else(|e| e.into_inner()).as_ref().filter(|p| p.pid == pid) {
-        return pool.threads.clone();
+    let known = POOL.load_full();
+    match known {
+        Some(pool) if pool.pid == pid => pool,
+        other => replace(build(other.map_or_else(default_size, |pool| pool.size))),
     }
-    let mut slot = POOL.write().unwrap_or_else(|e| e.into_inner());
-    if slot.as_ref().is_none_or(|p| p.pid != pid) {
-        let size = slot.as_ref().map_or_else(default_size, |p| p.size);
-        // In a forked child the old pool's threads do not exist; dropping it would wait for them for ever.
-        std::mem::forget(slot.take());
-        *slot = Some(build(size));
+}
+
+/// Puts a pool in the place of the one before.
+fn replace(pool: Pool) -> Arc<Pool> {
+    let pool = Arc::new(pool);
+    // In a forked child the old pool's threads do not exist; dropping it would wait for them for ever.
+    if let Some(before) = POOL.swap(Some(pool.clone()))
+        && before.pid != pool.pid
+    {
+        std::mem::forget(before);
     }
-    slot.as_ref().expect("just built").threads.clone()
+    pool
 }
 
 /// Sets the number of threads of every later call; `n` is clamped to `1..=MAX_THREADS`.
 pub fn set_num_threads(n: usize) {
-    let mut slot = POOL.write().unwrap_or_else(|e| e.into_inner());
-    let pid = std::process::id();
-    if slot.as_ref().is_some_and(|p| p.pid != pid) {
-        std::mem::forget(slot.take());
-    }
-    *slot = Some(build(n.clamp(1, MAX_THREADS)));
+    replace(build(n.clamp(1, MAX_THREADS)));
 }
 
 /// The number of threads that calls use.
 pub fn num_threads() -> usize {
-    pool().current_num_threads()
+    pool().threads.current_num_threads()
 }
 
 /// Runs `f` with the pool's threads waiting for the parallel regions within it: each then starts in a fraction of a
@@ -86,7 +89,8 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     if team::leads() || team::in_task() {
         return f();
     }
-    let pool = pool();
+    let shared = pool();
+    let pool = &shared.threads;
     if pool.current_num_threads() == 1 {
         return pool.install(f);
     }

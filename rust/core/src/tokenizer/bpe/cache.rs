@@ -8,8 +8,9 @@
 use super::key::{Key, fold, hash_long};
 use crate::pages::prefer_huge;
 use crate::simd::prefetch_line;
+use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 /// Memory that the pieces of one tokenizer take at most, in bytes. While a table is replaced there are two.
 pub const BUDGET: usize = LARGEST * (size_of::<Place>() + WORDS_A_PLACE * size_of::<u32>());
@@ -292,8 +293,9 @@ fn word(bytes: &[u8]) -> u32 {
 
 /// The table that is used now.
 pub struct Cache {
-    table: RwLock<Arc<Table>>,
-    /// Changes with the table.
+    /// Without a lock, which a forked child would inherit from whom it does not.
+    table: ArcSwap<Table>,
+    /// Changes with the table, after it.
     generation: AtomicUsize,
     replacing: Mutex<()>,
 }
@@ -302,7 +304,7 @@ impl Cache {
     /// A cache of nothing.
     pub fn new() -> Self {
         Cache {
-            table: RwLock::new(Arc::new(Table::new(SMALLEST))),
+            table: ArcSwap::from_pointee(Table::new(SMALLEST)),
             generation: AtomicUsize::new(0),
             replacing: Mutex::new(()),
         }
@@ -310,8 +312,8 @@ impl Cache {
 
     /// The table of now, and its generation.
     pub fn table(&self) -> (Arc<Table>, usize) {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        (table.clone(), self.generation.load(Ordering::Relaxed))
+        let generation = self.generation.load(Ordering::Acquire);
+        (self.table.load_full(), generation)
     }
 
     /// Which table is used now.
@@ -324,7 +326,7 @@ impl Cache {
     /// waited for.
     pub fn replace(&self, full: &Arc<Table>) {
         let Ok(_only_one) = self.replacing.try_lock() else { return };
-        if !Arc::ptr_eq(full, &self.table.read().unwrap_or_else(PoisonError::into_inner)) {
+        if !Arc::ptr_eq(full, &self.table.load_full()) {
             return;
         }
         let larger = full.places * 4;
@@ -332,9 +334,8 @@ impl Cache {
         if larger <= LARGEST {
             table.take_over(full);
         }
-        let mut place = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        *place = Arc::new(table);
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.table.store(Arc::new(table));
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// Bytes that the table takes.

@@ -13,7 +13,7 @@
 mod concat;
 mod team;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Arc, Mutex};
 use team::Team;
@@ -54,28 +54,32 @@ fn build(size: usize) -> Pool {
 
 fn pool() -> Arc<Pool> {
     let pid = std::process::id();
-    let known = POOL.load_full();
-    match known {
-        Some(pool) if pool.pid == pid => pool,
-        other => replace(build(other.map_or_else(default_size, |pool| pool.size))),
+    let mut known = POOL.load_full();
+    loop {
+        if let Some(pool) = known.as_ref().filter(|pool| pool.pid == pid) {
+            return pool.clone();
+        }
+        let built = Arc::new(build(known.as_ref().map_or_else(default_size, |pool| pool.size)));
+        let before = Guard::into_inner(POOL.compare_and_swap(&known, Some(built.clone())));
+        if before.as_ref().map(Arc::as_ptr) == known.as_ref().map(Arc::as_ptr) {
+            leave_to_parent(before);
+            return built;
+        }
+        // Another thread was faster; it may have set the number of threads.
+        known = before;
     }
 }
 
-/// Puts a pool in the place of the one before.
-fn replace(pool: Pool) -> Arc<Pool> {
-    let pool = Arc::new(pool);
-    // In a forked child the old pool's threads do not exist; dropping it would wait for them for ever.
-    if let Some(before) = POOL.swap(Some(pool.clone()))
-        && before.pid != pool.pid
-    {
-        std::mem::forget(before);
+/// In a forked child the old pool's threads do not exist; dropping it would wait for them for ever.
+fn leave_to_parent(pool: Option<Arc<Pool>>) {
+    if let Some(pool) = pool.filter(|pool| pool.pid != std::process::id()) {
+        std::mem::forget(pool);
     }
-    pool
 }
 
 /// Sets the number of threads of every later call; `n` is clamped to `1..=MAX_THREADS`.
 pub fn set_num_threads(n: usize) {
-    replace(build(n.clamp(1, MAX_THREADS)));
+    leave_to_parent(POOL.swap(Some(Arc::new(build(n.clamp(1, MAX_THREADS))))));
 }
 
 /// The number of threads that calls use.

@@ -289,12 +289,14 @@ def train(table: Table, count: int) -> None:
 
 def _train_once(name: str, call: str, path: Path, size: int) -> tuple[float, float]:
     script = f"""
-import resource, time, {name}
+import re, time, {name}
 path, size = {str(path)!r}, {size}
 docs = open(path).read().split("<|endoftext|>") if {name!r} == "rustbpe" else None
 begin = time.perf_counter()
 {call}
-print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+elapsed = time.perf_counter() - begin
+# Not getrusage, whose maximum a process inherits from the one that started it.
+print(elapsed, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1e3)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -359,6 +359,22 @@ class Tokenizer:
         """
         return self._native.count(text, special_rules(allowed_special, disallowed_special))
 
+    def count_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+        errors: Errors = "strict",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Count the ids of a UTF-8 text file of any size, which is read block by block.
+
+        Arguments and errors are those of `encode_file`.
+        """
+        rules = special_rules(allowed_special, disallowed_special, errors)
+        return self._native.count_file(path_argument(path), rules, progress)
+
     def truncate(
         self,
         text: str,

@@ -4,6 +4,7 @@ use crate::{encoding, files};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use subgpt_testkit::texts::BORDERS;
 
 /// The seeds of a fuzz target.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
@@ -41,56 +42,23 @@ fn changed(seeds: &'static [Vec<u8>]) -> impl Strategy<Value = Vec<u8>> {
 
 /// Pieces of text on the borders of what patterns tell apart, and special tokens.
 fn border_text() -> impl Strategy<Value = String> {
-    let atoms = [
-        "a",
-        "Z",
-        "é",
-        "ß",
-        "ſ",
-        "ǅ",
-        "ʰ",
-        "中",
-        "ㅎ",
-        "ª",
-        "\u{301}",
-        "\u{903}",
-        "1",
-        "12345",
-        "Ⅷ",
-        "½",
-        "٣",
-        " ",
-        "   ",
-        "\n",
-        "\r\n",
-        "\t",
-        "\u{a0}",
-        "\u{85}",
-        "\u{3000}",
-        "'s",
-        "'S",
-        "'ſ",
-        "'LL",
-        "'vE",
-        "’",
-        "!",
-        "//",
-        "_",
-        "-",
-        "😀",
-        "👨‍👩‍👧",
-        "\u{200d}",
-        "\0",
-        "\u{10ffff}",
-        "hello",
-        " World",
-        "<|end|>",
-        "<|endoftext|>",
-        "<|endof",
-        "<|end|><|end|>",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    ];
-    let atoms = prop::sample::select(atoms.to_vec()).prop_map(str::to_string);
+    let atoms = BORDERS
+        .iter()
+        .chain(&[
+            "12345",
+            "   ",
+            "👨‍👩‍👧",
+            "hello",
+            " World",
+            "<|end|>",
+            "<|endoftext|>",
+            "<|endof",
+            "<|end|><|end|>",
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ])
+        .copied()
+        .collect::<Vec<_>>();
+    let atoms = prop::sample::select(atoms).prop_map(str::to_string);
     let any = any::<char>().prop_map(|c| c.to_string());
     prop::collection::vec(prop_oneof![6 => atoms, 1 => any], 0..40).prop_map(|parts| parts.concat())
 }

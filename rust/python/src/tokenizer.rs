@@ -194,6 +194,18 @@ impl Tokenizer {
         watched(py, text.len(), |listener| self.inner.encode(&text, options, listener).map(|ids| ids.len()))
     }
 
+    /// The number of ids of a text file.
+    fn count_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        rules: SpecialRules,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
+        let options = rules.options()?;
+        door::enter_long(py, progress, |listener| self.inner.count_file(&path, options, listener))
+    }
+
     /// Encodes a text file into token shards; gives their paths and the number of ids.
     fn encode_file(
         &self,

@@ -8,3 +8,4 @@ pub mod matrix;
 pub mod noise;
 pub mod rows;
 pub mod special;
+pub mod texts;

@@ -51,6 +51,13 @@ impl Tokenizer {
             return Ok(ids);
         }
         let tasks = self.tasks(text, rules.found());
+        if let [whole] = tasks.as_slice() {
+            // Nothing is handed out, so that the listener can be asked on the way.
+            let watch = Watch { listener, done: 0, asked: 0, total: text.len() as u64 };
+            Job { watch: Some(watch), ..Job::new(self, options.unknown, &mut ids) }.task(whole, &rules)?;
+            ids.shrink_to_fit();
+            return Ok(ids);
+        }
         let mut done = 0;
         for wave in tasks.chunks(WAVE) {
             progress::report(listener, done, text.len() as u64)?;
@@ -99,6 +106,29 @@ pub(super) struct Job<'a> {
     pub ids: &'a mut Vec<u32>,
     encoder: Option<Encoder<'a>>,
     unknown: OnInvalid,
+    watch: Option<Watch<'a>>,
+}
+
+/// Who hears how far a text is that nobody could cut.
+struct Watch<'a> {
+    listener: &'a mut Listener<'a>,
+    done: u64,
+    /// What was done when the listener was asked last.
+    asked: u64,
+    total: u64,
+}
+
+impl Watch<'_> {
+    /// Hears of another piece.
+    fn piece(&mut self, piece: &str) -> Result<()> {
+        self.done += piece.len() as u64;
+        if self.done - self.asked < TASK as u64 {
+            return Ok(());
+        }
+        self.asked = self.done;
+        // Pieces may be longer than the text they come from: a space or a normalizer's characters are added.
+        progress::report(self.listener, self.done.min(self.total), self.total)
+    }
 }
 
 impl<'a> Job<'a> {
@@ -107,7 +137,7 @@ impl<'a> Job<'a> {
             Model::Bpe(bpe) => Some(Encoder::new(bpe, &tokenizer.vocab)),
             Model::Entries { .. } => None,
         };
-        Job { tokenizer, ids, encoder, unknown }
+        Job { tokenizer, ids, encoder, unknown, watch: None }
     }
 
     /// Encodes a part of a text with the special tokens that `rules` recognise.
@@ -159,10 +189,14 @@ impl<'a> Job<'a> {
                 let Some(encoder) = &mut self.encoder else { return Ok(()) };
                 match self.tokenizer.split.scanner() {
                     Some(scanner) => encoder.text(scanner, text, self.ids),
-                    None => self.tokenizer.split.for_each(text, |piece| encoder.stretch(piece, self.ids)),
+                    None => self.tokenizer.split.for_each(text, |piece| {
+                        self.watch.as_mut().map_or(Ok(()), |watch| watch.piece(piece))?;
+                        encoder.stretch(piece, self.ids)
+                    }),
                 }
             }
             Model::Entries { unk } => self.tokenizer.split.for_each(text, |piece| {
+                self.watch.as_mut().map_or(Ok(()), |watch| watch.piece(piece))?;
                 let unknown = unk.filter(|_| self.unknown == OnInvalid::Replace);
                 let id = self.tokenizer.vocab.ordinary(piece.as_bytes()).or(unknown);
                 self.ids.push(id.ok_or_else(|| unknown_piece(piece, at + offset(text, piece)))?);

@@ -6,6 +6,7 @@
 
 pub mod added;
 mod batch;
+mod blocks;
 pub mod bpe;
 mod char;
 pub mod corpus;

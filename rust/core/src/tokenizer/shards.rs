@@ -5,13 +5,10 @@
 //! number of ids (u64), the fingerprint of the tokenizer (32 bytes), and zeros.
 
 use super::Tokenizer;
-use super::corpus::Blocks;
-use super::cutting::last_cut;
 use super::encode::EncodeOptions;
-use super::special::Which;
 use crate::error::{Error, Result};
 use crate::io::atomic;
-use crate::progress::{self, Listener};
+use crate::progress::Listener;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -35,30 +32,20 @@ impl Tokenizer {
         listener: &mut Listener<'_>,
     ) -> Result<(Vec<PathBuf>, u64)> {
         std::fs::create_dir_all(output).map_err(Error::io("write", output))?;
-        let every = EncodeOptions { allowed: Which::All, disallowed: Which::Only(&[]), ..options };
-        let every = self.rules(every)?;
-        let mut blocks = Blocks::open(path, options.unknown)?;
-        let total = blocks.size;
-        let (mut ids, mut shards, mut count, mut done) = (Vec::new(), Vec::new(), 0, 0);
-        progress::report(listener, 0, total)?;
-        // A pattern that tells no place to cut needs the whole file, and so does what is done to its beginning alone.
-        let cuttable = self.cuttable().is_some() && !self.split.prefix_space && self.pipeline.is_none();
-        let cut = |text: &str| if cuttable { last_cut(&self.split, every.found(), text).unwrap_or(0) } else { 0 };
-        while let Some(text) = blocks.next(cut)? {
-            ids.append(&mut self.encode(text, options, &mut progress::ignore)?);
-            done += text.len() as u64;
+        let (mut ids, mut shards, mut count) = (Vec::new(), Vec::new(), 0);
+        self.encode_blocks(path, options, listener, |block| {
+            ids.extend(block);
             while ids.len() >= shard_tokens {
                 self.write_shard(output, &mut shards, &ids[..shard_tokens])?;
                 count += shard_tokens as u64;
                 ids.drain(..shard_tokens);
             }
-            progress::report(listener, done.min(total.saturating_sub(1)), total)?;
-        }
+            Ok(())
+        })?;
         if !ids.is_empty() || shards.is_empty() {
             self.write_shard(output, &mut shards, &ids)?;
             count += ids.len() as u64;
         }
-        progress::report(listener, total, total)?;
         Ok((shards, count))
     }
 
@@ -93,6 +80,8 @@ impl Tokenizer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress;
+    use crate::tokenizer::special::Which;
     use crate::tokenizer::train::tests::trained;
 
     #[test]
@@ -117,6 +106,7 @@ mod tests {
             }
             assert_eq!(shards.len(), expected.len().div_ceil(1_000_000));
             assert!(ids == expected);
+            assert_eq!(tokenizer.count_file(&file, options, &mut progress::ignore).unwrap(), count);
         }
         std::fs::write(&file, "").unwrap();
         let (shards, count) = trained("gpt2", "a")

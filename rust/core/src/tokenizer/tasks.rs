@@ -94,13 +94,15 @@ impl<'a, 't> Tasks<'a, 't> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress;
+    use crate::error::Error;
+    use crate::progress::{self, Progress};
     use crate::tokenizer::corpus::OnInvalid;
     use crate::tokenizer::encode::{EncodeOptions, Job};
     use crate::tokenizer::files::tokenizer_json;
     use crate::tokenizer::special::Which;
     use crate::tokenizer::train::tests::trained;
     use proptest::prelude::*;
+    use std::ops::ControlFlow;
     use std::sync::LazyLock;
 
     /// With and without a space before the text, and one that cannot be cut.
@@ -111,6 +113,19 @@ mod tests {
         let uncut = trained("[a-z]+| ", "a text with words, and more words");
         vec![plain, tokenizer_json::parse(spaced.as_bytes(), "test").unwrap(), uncut]
     });
+
+    #[test]
+    fn a_text_that_nobody_can_cut_can_be_interrupted() {
+        let text = "some words ".repeat(100_000);
+        let mut heard = 0;
+        let mut at_the_third = |progress: Progress| {
+            heard += 1;
+            assert!(progress.done <= progress.total && progress.total == text.len() as u64);
+            if heard == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let encoded = TOKENIZERS[2].encode(&text, EncodeOptions::ORDINARY, &mut at_the_third);
+        assert!(matches!(encoded, Err(Error::Interrupted)));
+    }
 
     proptest! {
         #[test]

@@ -1,7 +1,7 @@
 """`subgpt tokenizer count`: how many tokens texts have."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -37,21 +37,27 @@ def command(
     json: Json = False,
 ) -> None:
     """Print how many tokens a text has, or each of several files and all of them together."""
+    from subgpt.cli.meter import metering
+    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.terminal import print_json
-    from subgpt.data.reading import read_text
     from subgpt.tokenizer import Tokenizer
 
     opened = Tokenizer.load(tokenizer)
-
-    def count(text: str) -> int:
-        allowed = "all" if allow_special else ()
-        return opened.count(text, allowed_special=allowed, disallowed_special=())
-
+    allowed: Literal["all"] | tuple[()] = "all" if allow_special else ()
     counts = []
     if not file:
-        counts.append(("", count(one_text(ctx, text or [], None))))
-    for path in (*(file or ()), *(map(Path, text or ()) if file else ())):
-        counts.append((str(path), count(read_text(path, errors).text)))  # type: ignore[arg-type]
+        given = one_text(ctx, text or [], None)
+        counts.append(("", opened.count(given, allowed_special=allowed, disallowed_special=())))
+    with metering() as show:
+        for path in (*(file or ()), *(map(Path, text or ()) if file else ())):
+            tokens = opened.count_file(
+                path,
+                allowed_special=allowed,
+                disallowed_special=(),
+                errors=errors,  # type: ignore[arg-type]
+                progress=lambda done, total: show("counting", done, total, in_bytes),
+            )
+            counts.append((str(path), tokens))
     total = sum(tokens for _, tokens in counts)
     if json:
         files = {"files": [{"file": name, "tokens": tokens} for name, tokens in counts]} if file else {}

@@ -3,6 +3,7 @@
 use super::*;
 use fancy_regex::Regex;
 use proptest::prelude::*;
+use subgpt_testkit::texts::BORDERS;
 
 const TIKTOKEN_GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s";
 const TIKTOKEN_GPT4: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
@@ -30,56 +31,7 @@ fn spellings() -> Vec<(Regex, Pattern)> {
 
 /// Text that lives on the borders of the patterns' classes.
 pub(in super::super) fn border_text() -> impl Strategy<Value = String> {
-    let atoms = prop::sample::select(vec![
-        "a",
-        "b",
-        "Z",
-        "Q",
-        "é",
-        "ß",
-        "ſ",
-        "ǅ",
-        "ʰ",
-        "中",
-        "ㅎ",
-        "ª",
-        "\u{301}",
-        "\u{903}",
-        "1",
-        "9",
-        "Ⅷ",
-        "½",
-        "٣",
-        " ",
-        "  ",
-        "\n",
-        "\r",
-        "\r\n",
-        "\t",
-        "\u{a0}",
-        "\u{85}",
-        "\u{3000}",
-        "'",
-        "'s",
-        "'S",
-        "'ſ",
-        "'ll",
-        "'LL",
-        "'re",
-        "'vE",
-        "'d",
-        "’",
-        "!",
-        "/",
-        "//",
-        "_",
-        "-",
-        "😀",
-        "\u{200d}",
-        "\u{200b}",
-        "\0",
-        "\u{10ffff}",
-    ]);
+    let atoms = prop::sample::select(BORDERS);
     let any = any::<char>().prop_map(|c| c.to_string());
     prop::collection::vec(prop_oneof![6 => atoms.prop_map(str::to_string), 1 => any], 0..24)
         .prop_map(|parts| parts.concat())

@@ -1,15 +1,21 @@
-"""Two GPT-2s that transformers saved, against PyTorch in f64 (../shared/ref/models)."""
+"""Models of ten families that transformers saved, against PyTorch in f64 (../shared/ref/models)."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from subgpt import AdamW, load
+from subgpt import AdamW, GPTConfig, load
 
-NAMES = ["gpt2", "gpt2-untied"]
+NAMES = [
+    "gpt2", "gpt2-untied", "llama", "llama-tied", "llama3-rope", "mistral", "qwen2", "qwen3", "gemma2", "gemma3",
+]  # fmt: skip
+
+
+OLD = "llama3-rope-old-config"
 
 
 @pytest.fixture(params=NAMES)
@@ -29,10 +35,11 @@ def test_logits_and_loss(case):
     assert abs(loss - reference["loss_f64"]) < 1e-5
 
 
-def test_a_sequence_that_fills_every_position(case):
+def test_a_long_sequence(case):
     model, reference = case
     ids = reference["long_input_ids"]
-    assert ids.shape[1] == model.config.block_size
+    # Learned positions are used to the last one.
+    assert model.config.position == "rotary" or ids.shape[1] == model.config.block_size
     assert np.abs(model.forward(ids) - reference["long_logits"]).max() < 1e-4
 
 
@@ -61,8 +68,9 @@ def test_greedy_ids_with_the_cache(case, prompt):
     assert ids.tolist() == expected.tolist()
 
 
-def test_ten_steps_of_adamw_on_every_parameter(shared: Path):
-    folder = shared / "ref" / "models" / "gpt2"
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
+def test_ten_steps_of_adamw_on_every_parameter(shared: Path, name):
+    folder = shared / "ref" / "models" / name
     model, _ = load(folder)
     optimizer = AdamW(model, 2e-3, betas=(0.9, 0.98), eps=1e-7, weight_decay=0.05, decay="all")
     with np.load(folder / "reference.npz") as reference:
@@ -86,3 +94,29 @@ def test_saved_again_it_is_the_same_model(shared: Path, tmp_path, name):
     assert again.config == model.config
     for tensor, value in model.state_dict().items():
         assert np.array_equal(again.state_dict()[tensor], value), tensor
+
+
+def test_the_older_spelling_of_a_config_is_the_same_model(shared: Path):
+    folder = shared / "ref" / "models"
+    values = [
+        json.loads((folder / name / "config.json").read_text())
+        for name in (OLD, OLD.removesuffix("-old-config"))
+    ]
+    assert GPTConfig.from_hf(values[0]) == GPTConfig.from_hf(values[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_config_says_what_transformers_said(shared: Path, tmp_path, name):
+    folder = shared / "ref" / "models" / name
+    model, _ = load(folder)
+    model.save(tmp_path)
+    theirs, ours = (json.loads((path / "config.json").read_text()) for path in (folder, tmp_path))
+    # What says nothing about the computation, or has another default in their older versions.
+    silent = {
+        "dtype", "initializer_range", "transformers_version", "pad_token_id", "bos_token_id", "eos_token_id",
+        "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout", "summary_proj_to_labels",
+        "summary_type", "summary_use_proj", "max_window_layers", "_sliding_window_pattern", "use_cache",
+        "use_bidirectional_attention",
+    }  # fmt: skip
+    for key in theirs.keys() - silent:
+        assert ours[key] == theirs[key], key

@@ -1,33 +1,35 @@
 """`GPTConfig`: everything that fixes a model's shape, checked once, immutable.
 
-Names are nanoGPT's (`n_layer`, `n_head`, `n_embd`, `block_size`, `vocab_size`). The defaults are GPT-2's
-block; `norm`, `position`, `qk_norm`, `n_kv_head` and `mlp` turn it into Llama's, Qwen3's or nanochat's.
+Names are nanoGPT's (`n_layer`, `n_head`, `n_embd`, `block_size`, `vocab_size`), and Hugging Face's where
+nanoGPT has none. The defaults are GPT-2's block; other fields turn it into Llama's, Mistral's, Qwen's,
+SmolLM's, Gemma's or nanochat's.
 """
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from subgpt.errors import ConfigError
+from subgpt.model import checks
 from subgpt.model.presets import preset_values
+from subgpt.model.rope_scaling import RopeScaling
 from subgpt.spelling import did_you_mean
 
-# Far beyond any model for a CPU; keeps every product of sizes inside 64 bits.
-_LIMITS = {"vocab_size": 1 << 24, "block_size": 1 << 20, "n_layer": 1024, "n_head": 1024, "n_embd": 1 << 16}
-_NATIVE = (
-    "vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_inner", "bias", "dropout", "mlp",
-    "activation", "norm", "norm_gain", "norm_eps", "position", "rope_theta", "qk_norm", "tie_embeddings",
-)  # fmt: skip
+LAYER_TYPES = ("full_attention", "sliding_attention")
+"""What the attention of a block may see: all tokens before, or the last `sliding_window`."""
+
 _CHOICES = {
     "norm": ("layer_norm", "rms_norm"),
     "position": ("learned", "rotary"),
     "mlp": ("plain", "gated"),
 }
 # The activations of each shape of the MLP.
-_ACTIVATIONS = {"plain": ("gelu", "gelu_new", "relu2"), "gated": ("silu",)}
+_ACTIVATIONS = {"plain": ("gelu", "gelu_new", "relu2"), "gated": ("silu", "gelu", "gelu_new")}
+_TRUTHS = (
+    "bias", "norm_gain", "norm_unit_offset", "post_norm", "qk_norm", "scale_embeddings", "tie_embeddings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,30 @@ class GPTConfig:
     """The shape of a GPT.
 
     vocab_size: number of tokens. block_size: longest sequence seen at once. n_layer: blocks. n_head:
-    attention heads per block. n_embd: width, a multiple of n_head. n_kv_head: heads of keys and values, a
-    divisor of n_head that share them among the query heads; n_head if None. head_dim: n_embd / n_head, the
-    only one in this version.
+    attention heads per block. n_embd: width, a multiple of n_head unless head_dim is given. n_kv_head: heads
+    of keys and values, a divisor of n_head that share them among the query heads; n_head if None. head_dim:
+    width of a head; n_embd / n_head if None.
 
     mlp: "plain", down(f(up(x))), or "gated", down(f(gate(x)) up(x)). n_inner: width inside the MLP; if None
     4 n_embd, with "gated" two thirds of that, which are as many parameters, to a multiple of 16. activation:
-    f; with "plain" "gelu" (exact), "gelu_new" (GPT-2's tanh) or "relu2" (max(x, 0) squared), with "gated"
-    "silu". bias: biases in linear layers and LayerNorms. dropout: in [0, 1). tie_embeddings: the output layer
-    is the token embedding.
+    f; "gelu" (exact), "gelu_new" (GPT-2's tanh), with "plain" also "relu2" (max(x, 0) squared), with "gated"
+    "silu". bias: biases in linear layers and LayerNorms; qkv_bias: those of the projections of queries, keys
+    and values, as `bias` if None. dropout: in [0, 1). tie_embeddings: the output layer is the token
+    embedding. scale_embeddings: token embeddings are multiplied by the root of n_embd.
 
     norm: "layer_norm" or "rms_norm". norm_gain: a learned factor for each column of a norm; False goes with
-    rms_norm. norm_eps: added to the variance. position: "learned", an embedding of each position, or
-    "rotary", queries and keys turned by it; rope_theta: the base of its wave lengths. qk_norm: RMS norm of each
-    query and key head.
+    rms_norm. norm_unit_offset: factors are stored as differences to 1, with rms_norm. norm_eps: added to the
+    variance. post_norm: what attention and MLP add to the stream is normalised first.
+
+    position: "learned", an embedding of each position, or "rotary", queries and keys turned by it;
+    rope_theta: the base of its wave lengths; rope_scaling: how they are stretched; rope_local_theta: the base
+    in blocks with a sliding window, which are then not stretched; rope_layers: for each block whether it
+    turns at all. qk_norm: RMS norm of each query and key head.
+
+    sliding_window: how many tokens a block of sliding attention sees, its own included. layer_types:
+    "sliding_attention" or "full_attention" for each block; if None all slide that a window is given for.
+    query_pre_attn_scalar: scores are divided by its root; head_dim if None. attn_softcap, logit_softcap:
+    bounds of scores and of logits.
 
     A field that cannot be raises ConfigError with field, value and remedy.
 
@@ -69,62 +81,115 @@ class GPTConfig:
     head_dim: int | None = None
     n_inner: int | None = None
     bias: bool = True
+    qkv_bias: bool | None = None
     dropout: float = 0.0
     mlp: str = "plain"
     activation: str = "gelu"
     norm: str = "layer_norm"
     norm_gain: bool = True
+    norm_unit_offset: bool = False
     norm_eps: float = 1e-5
+    post_norm: bool = False
     position: str = "learned"
     rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    rope_local_theta: float | None = None
+    rope_layers: tuple[bool, ...] | None = None
     qk_norm: bool = False
+    query_pre_attn_scalar: float | None = None
+    attn_softcap: float | None = None
+    logit_softcap: float | None = None
+    sliding_window: int | None = None
+    layer_types: tuple[str, ...] | None = None
+    scale_embeddings: bool = False
     tie_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        for name, limit in _LIMITS.items():
-            self._integer(name, limit)
-        if self.n_embd % self.n_head:
+        for name, limit in checks.LIMITS.items():
+            checks.integer(self, name, limit)
+        if self.head_dim is not None:
+            checks.integer(self, "head_dim", 1 << 12)
+        elif self.n_embd % self.n_head:
             below = self.n_embd // self.n_head * self.n_head
             choices = f"{below} or {below + self.n_head}" if below else f"{self.n_head}"
-            self._refuse("n_embd", f"is not a multiple of n_head = {self.n_head}", f"{choices} would be")
+            checks.refuse(
+                self, "n_embd", f"is not a multiple of n_head = {self.n_head}", f"{choices} would be"
+            )
         if self.n_inner is not None:
-            self._integer("n_inner", 1 << 20)
-        for name in ("bias", "norm_gain", "qk_norm", "tie_embeddings"):
-            if not isinstance(getattr(self, name), bool):
-                self._refuse(name, "is not a truth value", "give True or False")
-        self._number("dropout", 0.0, 1.0, "0 is off, 0.1 to 0.2 usual")
-        self._number("norm_eps", 0.0, 1.0, "1e-5 is GPT-2's")
-        if not self.norm_eps > 0:
-            self._refuse("norm_eps", "is not above 0", "1e-5 is GPT-2's")
-        self._number("rope_theta", 1.0, 1e12, "10000 is usual")
-        self._only("head_dim", (None, self.head_size), "it is n_embd / n_head; leave it out")
+            checks.integer(self, "n_inner", 1 << 20)
+        for name in (*_TRUTHS, *(("qkv_bias",) if self.qkv_bias is not None else ())):
+            checks.truth(self, name)
+        checks.number(self, "dropout", 0.0, 1.0, "0 is off, 0.1 to 0.2 usual")
+        checks.positive(self, "norm_eps", 1.0, "1e-5 is GPT-2's")
+        for name, usual in (
+            ("query_pre_attn_scalar", "head_dim"),
+            ("attn_softcap", "50"),
+            ("logit_softcap", "30"),
+        ):
+            if getattr(self, name) is not None:
+                checks.positive(self, name, 1e6, f"{usual} is usual, or None")
+        self._check_positions()
+        self._check_layers()
         self._fits_together()
+
+    def _check_positions(self) -> None:
+        checks.number(self, "rope_theta", 1.0, 1e12, "10000 is usual")
+        if self.rope_local_theta is not None:
+            checks.number(self, "rope_local_theta", 1.0, 1e12, "10000 is usual")
+        object.__setattr__(self, "rope_scaling", RopeScaling.of(self.rope_scaling, "GPTConfig: rope_scaling"))
+        if self.position == "rotary" and self.head_size % 2:
+            checks.refuse(
+                self,
+                "n_head",
+                f"makes heads of {self.head_size}, which rotary turns in pairs",
+                "make it even",
+            )
+
+    def _check_layers(self) -> None:
+        """Check what is given for each block."""
+        if self.sliding_window is not None:
+            checks.integer(self, "sliding_window", 1 << 20)
+        checks.for_each_layer(self, "layer_types", LAYER_TYPES)
+        checks.for_each_layer(self, "rope_layers", (True, False))
+        if self.layer_types and "sliding_attention" in self.layer_types and self.sliding_window is None:
+            checks.refuse(self, "layer_types", "has sliding attention without a window", "set sliding_window")
 
     def _fits_together(self) -> None:
         """Check the choices of a block, each by itself and beside the others."""
         for name in ("norm", "position", "mlp"):
-            self._choice(name, _CHOICES[name])
-        self._choice("activation", _ACTIVATIONS[self.mlp], f" with mlp = {self.mlp!r}")
+            checks.choice(self, name, _CHOICES[name])
+        checks.choice(self, "activation", _ACTIVATIONS[self.mlp], f" with mlp = {self.mlp!r}")
         if self.n_kv_head is not None:
-            self._integer("n_kv_head", self.n_head)
+            checks.integer(self, "n_kv_head", self.n_head)
             if self.n_head % self.n_kv_head:
-                self._refuse("n_kv_head", f"does not divide n_head = {self.n_head}", "give a divisor of it")
-        if self.norm == "layer_norm" and not self.norm_gain:
-            self._refuse("norm_gain", "does not go with layer_norm", "set norm to rms_norm")
-        if self.position == "rotary" and self.head_size % 2:
-            self._refuse(
-                "n_head", f"makes heads of {self.head_size}, which rotary turns in pairs", "make it even"
-            )
+                checks.refuse(
+                    self, "n_kv_head", f"does not divide n_head = {self.n_head}", "give a divisor of it"
+                )
+        if self.norm == "layer_norm":
+            for name, only in (("norm_gain", True), ("norm_unit_offset", False)):
+                if getattr(self, name) is not only:
+                    checks.refuse(self, name, "does not go with layer_norm", "set norm to rms_norm")
 
     @property
     def head_size(self) -> int:
-        """Width of one attention head: n_embd / n_head."""
-        return self.n_embd // self.n_head
+        """Width of one attention head: head_dim, or n_embd / n_head."""
+        return self.n_embd // self.n_head if self.head_dim is None else self.head_dim
 
     @property
     def kv_heads(self) -> int:
         """Heads of keys and values: n_kv_head, or n_head."""
         return self.n_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def has_qkv_bias(self) -> bool:
+        """Whether the projections of queries, keys and values have biases."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many tokens each block sees; None for all."""
+        types = self.layer_types or ("sliding_attention",) * self.n_layer
+        return tuple(self.sliding_window if kind == "sliding_attention" else None for kind in types)
 
     @property
     def inner_size(self) -> int:
@@ -136,7 +201,7 @@ class GPTConfig:
     @property
     def block_weights(self) -> int:
         """Number of weights in the matrices of one block."""
-        attention = 2 * self.n_embd * (self.n_embd + self.kv_heads * self.head_size)
+        attention = 2 * self.n_embd * (self.n_head + self.kv_heads) * self.head_size
         return attention + (3 if self.mlp == "gated" else 2) * self.n_embd * self.inner_size
 
     def num_params(self) -> int:
@@ -145,15 +210,18 @@ class GPTConfig:
         >>> GPTConfig.preset("gpt2").num_params()
         124439808
         """
-        width, inner, kv = self.n_embd, self.inner_size, self.kv_heads * self.head_size
+        width, inner = self.n_embd, self.inner_size
         block = self.block_weights
+        if self.has_qkv_bias:
+            block += (self.n_head + 2 * self.kv_heads) * self.head_size
         if self.bias:
-            block += (width + 2 * kv) + width + (2 if self.mlp == "gated" else 1) * inner + width
+            block += width + (2 if self.mlp == "gated" else 1) * inner + width
         norm = width * (self.norm_gain + (self.bias and self.norm == "layer_norm"))
         heads = 2 * self.head_size if self.qk_norm and self.norm_gain else 0
         tables = self.vocab_size * (1 if self.tie_embeddings else 2)
         tables += self.block_size if self.position == "learned" else 0
-        return self.n_layer * (block + 2 * norm + heads) + norm + tables * width
+        norms = 4 if self.post_norm else 2
+        return self.n_layer * (block + norms * norm + heads) + norm + tables * width
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "GPTConfig":
@@ -173,7 +241,10 @@ class GPTConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Give every field by name, as plain values."""
-        return dataclasses.asdict(self)
+        scaling = None if self.rope_scaling is None else self.rope_scaling.to_dict()
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        lists = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
+        return {**fields, **lists, "rope_scaling": scaling}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "GPTConfig":
@@ -206,35 +277,4 @@ class GPTConfig:
 
     def to_native(self) -> str:
         """Write the JSON that `_core.Model` reads."""
-        return json.dumps({**{name: getattr(self, name) for name in _NATIVE}, "n_inner": self.inner_size})
-
-    def _refuse(self, field: str, problem: str, remedy: str) -> None:
-        raise ConfigError(f"GPTConfig: {field} = {getattr(self, field)!r} {problem}; {remedy}")
-
-    def _integer(self, name: str, limit: int) -> None:
-        value = getattr(self, name)
-        if not hasattr(value, "__index__") or isinstance(value, bool):
-            self._refuse(name, "is not an integer", f"give one from 1 to {limit}")
-        value = value.__index__()
-        if not 1 <= value <= limit:
-            self._refuse(name, "is out of range", f"give one from 1 to {limit}")
-        object.__setattr__(self, name, value)  # a NumPy integer becomes a plain one, so that JSON can hold it
-
-    def _number(self, name: str, low: float, high: float, remedy: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not hasattr(value, "__float__") or isinstance(value, str):
-            self._refuse(name, "is not a number", remedy)
-        value = float(value)
-        if not (math.isfinite(value) and low <= value < high):
-            self._refuse(name, f"is not in [{low:g}, {high:g})", remedy)
-        object.__setattr__(self, name, value)
-
-    def _choice(self, name: str, allowed: tuple[str, ...], where: str = "") -> None:
-        value = getattr(self, name)
-        if value not in allowed:
-            self._refuse(name, f"is not known{where}", did_you_mean(str(value), allowed))
-
-    def _only(self, name: str, allowed: tuple[Any, ...], why: str) -> None:
-        value = getattr(self, name)
-        if value not in allowed or isinstance(value, bool):
-            self._refuse(name, "is not in this version", why)
+        return json.dumps({**self.to_dict(), "n_inner": self.inner_size})

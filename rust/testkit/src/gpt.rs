@@ -1,7 +1,7 @@
 //! A decoder in f64, GPT-2's or a later one, one loop after the other, from the formulas: what the model's gradients are held against.
 
 use crate::attention::Attention;
-use crate::rows::{layer_norm, log_softmax};
+use crate::rows::{layer_norm, log_softmax, rms_norm};
 use std::ops::Range;
 
 /// Factors of every place where elements are dropped.
@@ -38,6 +38,8 @@ pub struct Gpt<'a> {
     pub n_head: usize,
     /// Width of the stream.
     pub n_embd: usize,
+    /// Width of a head.
+    pub head_dim: usize,
     /// Width inside the MLP.
     pub n_inner: usize,
     /// Key/value heads.
@@ -50,8 +52,20 @@ pub struct Gpt<'a> {
     pub rms: bool,
     /// Added to the variance.
     pub eps: f64,
-    /// Of rotary positions, if there are any.
-    pub rope_theta: Option<f64>,
+    /// Added to the gains of norms of the mean square.
+    pub offset: f64,
+    /// Whether what blocks add to the stream is normed.
+    pub post_norm: bool,
+    /// What the embeddings are multiplied with.
+    pub embedding_scale: f64,
+    /// Of each block: the longest wave of rotary positions over 2 pi, by what factor waves are stretched, if it rotates.
+    pub waves: Vec<Option<(f64, f64)>>,
+    /// Of each block: how many tokens it sees, where not all.
+    pub windows: Vec<Option<usize>>,
+    /// The factor of the scores; the root of the head's width if absent.
+    pub scale: Option<f64>,
+    /// Bounds of scores and of logits.
+    pub softcaps: [Option<f64>; 2],
     /// Whether query and key heads are normalised.
     pub qk_norm: bool,
     /// Whether tensors have Llama's names and linear weights are `(out, in)`.
@@ -74,7 +88,7 @@ impl Gpt<'_> {
     fn norm(&self, params: &[f64], name: &str, x: &[f64]) -> Vec<f64> {
         let weight = self.tensor(params, &format!("{name}.weight"));
         match self.rms {
-            true => rms_norm(x, self.n_embd, weight, self.eps),
+            true => self.rms_norm(x, self.n_embd, weight),
             false => layer_norm(
                 x,
                 weight.expect("a layer norm has a gain"),
@@ -110,17 +124,23 @@ impl Gpt<'_> {
         [0, 1, 2].map(|part| qkv.chunks(3 * c).flat_map(|row| row[part * c..][..c].to_vec()).collect())
     }
 
+    /// Rows of `width` divided by the root of their mean square, times the gain.
+    fn rms_norm(&self, x: &[f64], width: usize, gain: Option<&[f64]>) -> Vec<f64> {
+        let gains = gain.map_or(vec![1.0 - self.offset; width], <[f64]>::to_vec);
+        rms_norm(x, &gains, self.offset, self.eps)
+    }
+
     /// Norm and rotation of query or key heads.
-    fn turn(&self, mut x: Vec<f64>, gain: Option<&[f64]>, heads: usize) -> Vec<f64> {
-        let d = self.n_embd / self.n_head;
+    fn turn(&self, layer: usize, mut x: Vec<f64>, gain: Option<&[f64]>, heads: usize) -> Vec<f64> {
+        let d = self.head_dim;
         if self.qk_norm {
-            x = rms_norm(&x, d, gain, self.eps);
+            x = self.rms_norm(&x, d, gain);
         }
-        if let Some(theta) = self.rope_theta {
+        if let Some((theta, stretch)) = self.waves[layer] {
             for (i, head) in x.chunks_mut(d).enumerate() {
                 let position = (i / heads % self.t) as f64;
                 for j in 0..d / 2 {
-                    let (sin, cos) = (position * theta.powf(-2.0 * j as f64 / d as f64)).sin_cos();
+                    let (sin, cos) = (position / stretch * theta.powf(-2.0 * j as f64 / d as f64)).sin_cos();
                     (head[j], head[j + d / 2]) =
                         (head[j] * cos - head[j + d / 2] * sin, head[j] * sin + head[j + d / 2] * cos);
                 }
@@ -129,10 +149,10 @@ impl Gpt<'_> {
         x
     }
 
-    /// Rows (N, heads D) of queries, keys and values to rows (N, C).
-    fn attend(&self, [q, k, v]: [&[f64]; 3], factors: Option<&Vec<f64>>) -> Vec<f64> {
+    /// Rows (N, heads D) of queries, keys and values to rows (N, heads D).
+    fn attend(&self, layer: usize, [q, k, v]: [&[f64]; 3], factors: Option<&Vec<f64>>) -> Vec<f64> {
         let (b, t, h, kv) = (self.batch, self.t, self.n_head, self.n_kv_head);
-        let d = self.n_embd / h;
+        let d = self.head_dim;
         // Element (b, h, t, d) of the heads is at ((b T + t) heads + h) D + d of the rows.
         let place = |i: usize, heads: usize| {
             let (x, row, head, sequence) = (i % d, i / d % t, i / d / t % heads, i / d / t / heads);
@@ -148,10 +168,13 @@ impl Gpt<'_> {
             keys: t,
             dim: d,
             factors,
-            ..Attention::default()
+            scale: self.scale,
+            window: self.windows[layer],
+            softcap: self.softcaps[0],
+            round: None,
         };
         let (out, _) = naive.forward(&part(q, h), &part(k, kv), &part(v, kv));
-        let mut rows = vec![0.0; b * t * self.n_embd];
+        let mut rows = vec![0.0; b * t * h * d];
         out.iter().enumerate().for_each(|(i, x)| rows[place(i, h)] = *x);
         rows
     }
@@ -180,7 +203,7 @@ impl Gpt<'_> {
         let wte = self.matrix(params, named("transformer.wte.weight", "model.embed_tokens.weight"));
         let wpe = self.tensor(params, named("transformer.wpe.weight", "model.embed_positions.weight"));
         let position = |i: usize, j: usize| wpe.map_or(0.0, |wpe| wpe[i % self.t * c + j]);
-        let at = |i: usize, j: usize| wte[ids[i] as usize * c + j] + position(i, j);
+        let at = |i: usize, j: usize| self.embedding_scale * wte[ids[i] as usize * c + j] + position(i, j);
         let x: Vec<f64> = (0..ids.len() * c).map(|i| at(i / c, i % c)).collect();
         let mut x = dropped(x, masks.map(|m| &m.embedding));
         for layer in 0..self.n_layer {
@@ -189,17 +212,31 @@ impl Gpt<'_> {
             let normed = self.norm(params, &format!("{name}.{}", named("ln_1", "input_layernorm")), &x);
             let [q, k, v] = self.projections(params, &name, &normed);
             let gain = |part: &str| self.tensor(params, &format!("{name}.self_attn.{part}.weight"));
-            let (q, k) = (self.turn(q, gain("q_norm"), self.n_head), self.turn(k, gain("k_norm"), self.n_kv_head));
-            let rows = self.attend([&q, &k, &v], masks.map(|m| &m.probabilities));
-            let added = self.linear(params, &format!("{name}.{}", named("attn.c_proj", "self_attn.o_proj")), &rows, c);
+            let q = self.turn(layer, q, gain("q_norm"), self.n_head);
+            let k = self.turn(layer, k, gain("k_norm"), self.n_kv_head);
+            let rows = self.attend(layer, [&q, &k, &v], masks.map(|m| &m.probabilities));
+            let out = format!("{name}.{}", named("attn.c_proj", "self_attn.o_proj"));
+            let added = self.linear(params, &out, &rows, self.n_head * self.head_dim);
+            let added = self.post_norm(params, &format!("{name}.post_attention_layernorm"), added);
             x = sum(x, dropped(added, masks.map(|m| &m.attention)));
-            let normed = self.norm(params, &format!("{name}.{}", named("ln_2", "post_attention_layernorm")), &x);
-            x = sum(x, dropped(self.mlp(params, &name, &normed), masks.map(|m| &m.mlp)));
+            let before = match self.post_norm {
+                true => "pre_feedforward_layernorm",
+                false => named("ln_2", "post_attention_layernorm"),
+            };
+            let added = self.mlp(params, &name, &self.norm(params, &format!("{name}.{before}"), &x));
+            let added = self.post_norm(params, &format!("{name}.post_feedforward_layernorm"), added);
+            x = sum(x, dropped(added, masks.map(|m| &m.mlp)));
         }
         let normed = self.norm(params, named("transformer.ln_f", "model.norm"), &x);
         let head = self.tensor(params, "lm_head.weight").unwrap_or(wte);
         let dot = |row: &[f64], v: usize| -> f64 { row.iter().zip(&head[v * c..]).map(|(x, w)| x * w).sum() };
-        normed.chunks(c).flat_map(|row| (0..self.vocab_size).map(move |v| dot(row, v))).collect()
+        let capped = |x: f64| self.softcaps[1].map_or(x, |cap| cap * (x / cap).tanh());
+        normed.chunks(c).flat_map(|row| (0..self.vocab_size).map(move |v| capped(dot(row, v)))).collect()
+    }
+
+    /// The norm of what a half of a block adds, where it is normed.
+    fn post_norm(&self, params: &[f64], name: &str, x: Vec<f64>) -> Vec<f64> {
+        if self.post_norm { self.norm(params, name, &x) } else { x }
     }
 
     /// The mean loss over the targets that are not `ignore_index`.
@@ -209,17 +246,6 @@ impl Gpt<'_> {
         let total: f64 = kept.iter().map(|(i, t)| -logs[i * self.vocab_size + **t as usize]).sum();
         total / kept.len() as f64
     }
-}
-
-/// Rows of `width` divided by the root of their mean square, times `gain`.
-fn rms_norm(x: &[f64], width: usize, gain: Option<&[f64]>, eps: f64) -> Vec<f64> {
-    x.chunks(width)
-        .flat_map(|row| {
-            let square = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
-            let rstd = 1.0 / (square + eps).sqrt();
-            row.iter().enumerate().map(move |(i, x)| x * rstd * gain.map_or(1.0, |gain| gain[i]))
-        })
-        .collect()
 }
 
 fn dropped(mut x: Vec<f64>, factors: Option<&Vec<f64>>) -> Vec<f64> {

@@ -13,6 +13,11 @@ from subgpt.errors import ConfigError
 from subgpt.model.config import GPTConfig
 from subgpt.model.presets import MODERN, PRESETS
 
+LLAMA = {**MODERN, "qk_norm": False, "tie_embeddings": False}
+GEMMA = {
+    **LLAMA, "activation": "gelu_new", "norm_unit_offset": True, "post_norm": True, "scale_embeddings": True,
+}  # fmt: skip
+WINDOWS = ["sliding_attention", "full_attention"] * 2
 SHAPE = {"vocab_size": 65, "block_size": 64, "n_layer": 4, "n_head": 4, "n_embd": 128}
 
 
@@ -42,7 +47,7 @@ def test_fields_are_checked_and_immutable():
         ({"dropout": "0.1"}, "dropout = '0.1' is not a number"),
         ({"norm_eps": 0}, "norm_eps = 0.0 is not above 0"),
         ({"activation": "silu"}, "activation = 'silu' is not known with mlp = 'plain'"),
-        ({"mlp": "gated"}, "activation = 'gelu' is not known with mlp = 'gated'; known: silu"),
+        ({"mlp": "gated", "activation": "relu2"}, "activation = 'relu2' is not known with mlp = 'gated'"),
         ({"mlp": "gate"}, "mlp = 'gate' is not known; did you mean 'gated'?"),
         ({"norm": "rmsnorm"}, "norm = 'rmsnorm' is not known; did you mean 'rms_norm'?"),
         ({"norm": None}, "norm = None is not known"),
@@ -54,7 +59,23 @@ def test_fields_are_checked_and_immutable():
         ({"qk_norm": "yes"}, "qk_norm = 'yes' is not a truth value"),
         ({"n_kv_head": 3}, "n_kv_head = 3 does not divide n_head = 4"),
         ({"n_kv_head": 8}, "n_kv_head = 8 is out of range"),
-        ({"head_dim": 64}, "head_dim = 64 is not in this version"),
+        ({"head_dim": 0}, "head_dim = 0 is out of range"),
+        ({"position": "rotary", "head_dim": 3}, "n_head = 4 makes heads of 3"),
+        ({"norm_unit_offset": True}, "norm_unit_offset = True does not go with layer_norm"),
+        ({"qkv_bias": 1}, "qkv_bias = 1 is not a truth value"),
+        ({"attn_softcap": 0}, "attn_softcap = 0.0 is not above 0"),
+        ({"logit_softcap": "30"}, "logit_softcap = '30' is not a number"),
+        ({"query_pre_attn_scalar": -1}, "query_pre_attn_scalar = -1 is not in [0, 1e+06)"),
+        ({"sliding_window": 0}, "sliding_window = 0 is out of range"),
+        ({"layer_types": ["sliding_attention"] * 4}, "has sliding attention without a window"),
+        ({"layer_types": "full_attention"}, "layer_types = 'full_attention' is not a list"),
+        ({"layer_types": ["full_attention"] * 3}, "has 3 entries; give 4"),
+        ({"layer_types": ["full"] * 4}, "has 'full' in it"),
+        ({"rope_layers": [1, 0, 1, 0]}, "has 1 in it; known: True, False"),
+        ({"rope_local_theta": 0}, "rope_local_theta = 0 is not in [1, 1e+12)"),
+        ({"rope_scaling": 8}, "rope_scaling = 8 is not a mapping"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "rope_type = 'yarn' is not in this version"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "factor = None is not a number above 0"),
     ],
 )
 def test_a_field_that_cannot_be_is_named_with_its_value(change, said):
@@ -126,6 +147,18 @@ def test_nano_has_one_to_three_million_parameters():
         ({**MODERN, "qk_norm": False, "mlp": "gated", "activation": "silu", "n_kv_head": 2}, "llama"),
         ({**MODERN, "mlp": "plain", "activation": "relu2", "norm_gain": False}, "subgpt"),
         ({"norm": "rms_norm", "rope_theta": 5e5}, "subgpt"),
+        ({**LLAMA, "head_dim": 24, "rope_scaling": {"rope_type": "linear", "factor": 4}}, "llama"),
+        ({**LLAMA, "sliding_window": 9}, "mistral"),
+        ({**LLAMA, "qkv_bias": True, "n_kv_head": 1}, "qwen2"),
+        ({**LLAMA, "qk_norm": True, "sliding_window": 9, "layer_types": WINDOWS}, "qwen3"),
+        ({**LLAMA, "rope_layers": [True, False, True, True]}, "smollm3"),
+        (
+            {**GEMMA, "sliding_window": 9, "layer_types": WINDOWS, "attn_softcap": 50, "logit_softcap": 30},
+            "gemma2",
+        ),
+        ({**GEMMA, "qk_norm": True, "rope_local_theta": 1e3, "query_pre_attn_scalar": 20}, "gemma3_text"),
+        ({**LLAMA, "activation": "gelu_new"}, "subgpt"),
+        ({**LLAMA, "sliding_window": 9, "layer_types": WINDOWS}, "smollm3"),
     ],
 )
 def test_each_block_is_written_as_the_family_that_computes_it(changes, kind):
@@ -150,14 +183,62 @@ def test_others_files_of_llama_and_qwen3_are_understood():
     for change, said in [
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 4}}, "rope_parameters"),
-        ({"rope_scaling": {"type": "linear"}}, "rope_scaling"),
-        ({"head_dim": 128}, "head_dim = 128"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"rope_scaling": {"type": "linear"}}, "rope_scaling: factor = None"),
+        ({"rope_scaling": {"type": "linear", "factor": 2}}, "differ; remove one"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
+        ({"use_sliding_window": True, "layer_types": 7}, "layer_types = 7 is not a list"),
         ({"attention_bias": True}, "attention_bias"),
     ]:
         with pytest.raises(ConfigError, match=r"there/config\.json") as caught:
             GPTConfig.from_hf({"model_type": "qwen3", **tiny, **newer, **change}, "there/config.json")
         assert said in str(caught.value)
+
+
+def test_what_a_file_leaves_out_is_as_in_the_family():
+    smollm = GPTConfig.from_hf({"model_type": "smollm3", "num_hidden_layers": 8})
+    assert smollm.rope_layers == (True, True, True, False) * 2
+    assert (smollm.rope_theta, smollm.kv_heads, smollm.tie_embeddings) == (2e6, 4, True)
+    gemma2 = GPTConfig.from_hf({"model_type": "gemma2", "num_hidden_layers": 4})
+    assert gemma2.windows == (4096, None, 4096, None)
+    assert (gemma2.attn_softcap, gemma2.logit_softcap, gemma2.query_pre_attn_scalar) == (50, 30, 256)
+    older = {
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+        "rope_local_base_freq": 5000,
+        "sliding_window": 512,
+    }
+    gemma3 = GPTConfig.from_hf({"model_type": "gemma3_text", "num_hidden_layers": 7, **older})
+    assert gemma3.windows == (512,) * 5 + (None, 512)
+    assert (gemma3.rope_theta, gemma3.rope_local_theta, gemma3.rope_scaling.factor) == (1e6, 5000, 8)
+    assert GPTConfig.from_hf({"model_type": "mistral"}).windows == (4096,) * 32
+    assert GPTConfig.from_hf({"model_type": "mistral", "sliding_window": None}).windows == (None,) * 32
+    slides = {
+        "model_type": "qwen2",
+        "num_hidden_layers": 4,
+        "use_sliding_window": True,
+        "max_window_layers": 3,
+    }
+    assert GPTConfig.from_hf(slides).windows == (None, None, None, 4096)
+    assert not any(GPTConfig.from_hf({**slides, "use_sliding_window": False}).windows)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model_type": "smollm3", "no_rope_layers": [1, 2]},
+        {"model_type": "smollm3", "no_rope_layer_interval": 0},
+        {"model_type": "smollm3", "num_hidden_layers": "8"},
+        {"model_type": "gemma2", "sliding_window_pattern": "x"},
+        {"model_type": "gemma2", "num_hidden_layers": 2**60},
+        {"model_type": "gemma3_text", "rope_parameters": {"rope_type": "default"}},
+        {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+        {"model_type": "llama", "rope_parameters": []},
+        {"model_type": "llama", "num_attention_heads": None},
+        {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 0, "sliding_window": None},
+    ],
+)
+def test_files_that_cannot_be_are_refused(values):
+    with pytest.raises(ConfigError, match=r"there/config\.json"):
+        GPTConfig.from_hf(values, "there/config.json")
 
 
 @pytest.mark.parametrize(("name", "meant"), [("nanno", "nano"), ("gpt-2", "gpt2"), ("GPT2", "gpt2")])

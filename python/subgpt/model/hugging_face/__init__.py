@@ -8,7 +8,10 @@ written under a `model_type` of our own, which subgpt alone opens.
 |---|---|
 | gpt2 | LayerNorm, learned positions, plain MLP with GELU |
 | llama | RMS norm, rotary positions, gated MLP with SiLU |
-| qwen3 | the same, and RMS norms of query and key heads |
+| mistral | the same, and a sliding window |
+| qwen2, qwen3 | the same as llama, and biases of queries, keys and values, or norms of query and key heads |
+| smollm3 | the same as llama, and blocks that do not rotate |
+| gemma2, gemma3_text | norms behind attention and MLP as well, GeGLU, windows in some blocks, scaled embeddings |
 | subgpt | everything else |
 
 A family says whether it has a configuration's block (`fits`), writes it (`write`), and reads what it wrote or
@@ -19,12 +22,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
-from subgpt.model.hugging_face import gpt2, llama, own
+from subgpt.model.hugging_face import gemma, gpt2, llama, mistral, own, qwen, smollm3
 
 if TYPE_CHECKING:
     from subgpt.model.config import GPTConfig
 
-FAMILIES = (gpt2, llama, own)
+FAMILIES = (gpt2, llama, mistral, qwen, smollm3, gemma, own)
 _READERS = {kind: family.read for family in FAMILIES for kind in family.MODEL_TYPES}
 
 
@@ -37,10 +40,17 @@ def to_hf(config: "GPTConfig", *, bos_token_id: int | None, eos_token_id: int | 
         "dtype": "float32",
         "eos_token_id": eos_token_id,
         "initializer_range": 0.02,
+        "pad_token_id": None,  # some families have one by default, whose embedding is then not trained
         "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
         "vocab_size": config.vocab_size,
     }
+    if family is not own:
+        # What reading the file would make of it is what it says; the rest is told beside it.
+        fields = config.to_dict()
+        said = from_hf(values, "config.json").to_dict()
+        unsaid = {name: value for name, value in fields.items() if said[name] != value}
+        values |= {"subgpt": unsaid} if unsaid else {}
     return dict(sorted(values.items()))
 
 
@@ -59,13 +69,13 @@ def from_hf(values: Mapping[str, Any], place: str) -> "GPTConfig":
     if not isinstance(kind, str) or kind not in _READERS:
         said = "has no model_type" if kind is None else f"has model_type {kind!r}"
         raise ConfigError(f"{place}: {said}; this version loads the families {', '.join(_READERS)}")
-    own_entry = values.get("subgpt", {})
-    if not isinstance(own_entry, Mapping):
+    unsaid = values.get("subgpt", {})
+    if not isinstance(unsaid, Mapping):
         raise ConfigError(
-            f"{place}: the entry 'subgpt' is {own_entry!r}; it should be an object such as {{\"bias\": false}}"
+            f"{place}: the entry 'subgpt' is {unsaid!r}; it should be an object such as {{\"bias\": false}}"
         )
-    fields = _READERS[kind](values, own_entry, place)
     try:
-        return GPTConfig(**fields)
+        return GPTConfig.from_dict({**_READERS[kind](values, place), **unsaid})
     except (ConfigError, TypeError) as error:
-        raise ConfigError(f"{place}: {error}") from None
+        message = str(error)
+        raise ConfigError(message if message.startswith(place) else f"{place}: {message}") from None

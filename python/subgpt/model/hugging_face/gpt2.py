@@ -1,6 +1,6 @@
 """GPT-2's `config.json` (transformers, `GPT2Config`).
 
-A model without biases is stored with zero biases, so that transformers computes the same, and the entry
+A model without biases is stored with zero biases, so that transformers computes the same, and an entry
 `"subgpt": {"bias": false}` brings back the model without.
 """
 
@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
-from subgpt.model.hugging_face.refuse import refuse_other_than
+from subgpt.model.hugging_face.block import PLAIN, has_block, refuse_other_than
 
 if TYPE_CHECKING:
     from subgpt.model.config import GPTConfig
 
 MODEL_TYPES = ("gpt2",)
 
+_BLOCK = {**PLAIN, "norm": "layer_norm", "position": "learned", "mlp": "plain", "qk_norm": False}
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_new", "gelu_pytorch_tanh": "gelu_new", "relu2": "relu2"}
 # Settings of GPT2Config that change the computation, and the only value that this block computes.
 _FIXED = {
@@ -27,9 +28,14 @@ _DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 
 def fits(config: "GPTConfig") -> bool:
     """Tell whether GPT-2 computes the same."""
-    block = (config.norm, config.position, config.mlp, config.qk_norm, config.kv_heads)
-    return block == ("layer_norm", "learned", "plain", False, config.n_head) and (
+    return (
         config.activation in _ACTIVATIONS
+        and has_block(config, _BLOCK)
+        and (
+            config.head_size * config.n_head == config.n_embd
+            and config.kv_heads == config.n_head
+            and config.has_qkv_bias == config.bias
+        )
     )
 
 
@@ -48,11 +54,10 @@ def write(config: "GPTConfig") -> dict[str, Any]:
         "n_inner": config.n_inner,
         "n_layer": config.n_layer,
         "n_positions": config.block_size,
-        "subgpt": {"bias": config.bias},
     }
 
 
-def read(values: Mapping[str, Any], own: Mapping[str, Any], place: str) -> dict[str, Any]:
+def read(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Give the fields of GPTConfig; absent entries have GPT2Config's defaults."""
     refuse_other_than(_FIXED, values, place)
     activation = values.get("activation_function", "gelu_new")
@@ -68,7 +73,6 @@ def read(values: Mapping[str, Any], own: Mapping[str, Any], place: str) -> dict[
         "n_head": values.get("n_head", 12),
         "n_embd": values.get("n_embd", 768),
         "n_inner": values.get("n_inner"),
-        "bias": own.get("bias", True),
         "dropout": _dropout(values, place),
         "activation": _ACTIVATIONS[activation],
         "norm_eps": values.get("layer_norm_epsilon", 1e-5),

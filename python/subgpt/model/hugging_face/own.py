@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from subgpt.errors import ConfigError
-
 if TYPE_CHECKING:
     from subgpt.model.config import GPTConfig
 
@@ -21,11 +19,6 @@ def write(config: "GPTConfig") -> dict[str, Any]:
     return {"architectures": ["SubgptForCausalLM"], "model_type": "subgpt", "subgpt": config.to_dict()}
 
 
-def read(_: Mapping[str, Any], own: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Give the fields of GPTConfig, which must be all there."""
-    from subgpt.model.config import GPTConfig
-
-    try:
-        return GPTConfig.from_dict(own).to_dict()
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+def read(_: Mapping[str, Any], __: str) -> dict[str, Any]:
+    """Give nothing: all fields are in the entry `"subgpt"`."""
+    return {}

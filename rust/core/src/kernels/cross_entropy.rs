@@ -15,6 +15,7 @@
 
 use super::check;
 use super::rows::{self, check_rows};
+use super::softcap;
 use super::softmax::{self, SEGMENT};
 use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
@@ -65,12 +66,13 @@ pub fn cross_entropy_backward(
 }
 
 /// The loss of each row, and its gradient times `scale` in the place of the logits: numbers of type `G`, in each row from
-/// where its logits began.
+/// where its logits began. Logits that [`softcap`](super::softcap) bounded by `cap` get the gradient of those before it.
 pub fn cross_entropy_inplace<G: Element>(
     logits: ArrayViewMut2<f32>,
     targets: &[i64],
     ignore_index: i64,
     label_smoothing: f32,
+    cap: Option<f32>,
     scale: f32,
     losses: &mut [f32],
 ) -> Result<()> {
@@ -82,7 +84,7 @@ pub fn cross_entropy_inplace<G: Element>(
     let (isa, size) = (isa::current(), rows::task_rows(v));
     let parts = rows::blocks_mut(logits, size).into_iter().zip(targets.chunks(size)).zip(losses.chunks_mut(size));
     rows::each(n * v, parts, |_, ((logits, targets), losses)| {
-        dispatch(isa, InPlace::<G> { logits, targets, rule, scale, losses, gradient: PhantomData });
+        dispatch(isa, InPlace::<G> { logits, targets, rule, cap, scale, losses, gradient: PhantomData });
     });
     Ok(())
 }
@@ -226,7 +228,7 @@ impl Kernel for Gradient<'_> {
             }
             let exps = &mut exps[..out.len()];
             let row = read(s, rows::row(&self.logits, self.first + i), self.rule, exps, &mut bases);
-            write(s, &row, exps, &bases, target as usize, self.rule, self.scale, out);
+            write(s, &row, exps, &bases, target as usize, self.rule, None, self.scale, out);
         }
         ROW.set((exps, bases));
     }
@@ -237,6 +239,7 @@ struct InPlace<'a, G> {
     logits: ArrayViewMut2<'a, f32>,
     targets: &'a [i64],
     rule: Rule,
+    cap: Option<f32>,
     scale: f32,
     losses: &'a mut [f32],
     gradient: PhantomData<G>,
@@ -247,7 +250,7 @@ impl<G: Element> Kernel for InPlace<'_, G> {
     const BF16: bool = G::HALF;
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (mut exps, mut bases) = take_row(self.logits.ncols());
+        let ((mut exps, mut bases), mut kept) = (take_row(self.logits.ncols()), Vec::new());
         for (i, (&target, loss)) in self.targets.iter().zip(self.losses).enumerate() {
             let logits = rows::row_mut(&mut self.logits, i);
             let v = logits.len();
@@ -259,8 +262,14 @@ impl<G: Element> Kernel for InPlace<'_, G> {
             let (exps, target) = (&mut exps[..v], target as usize);
             let row = read(s, logits, self.rule, exps, &mut bases);
             *loss = row.loss(self.rule, logits[target]);
+            // The gradient is laid over the logits, which its way through a cap still has to read.
+            let capped = self.cap.map(|cap| {
+                kept.clear();
+                kept.extend_from_slice(logits);
+                (cap, &kept[..])
+            });
             let out: &mut [G] = &mut bytemuck::cast_slice_mut(logits)[..v];
-            write(s, &row, exps, &bases, target, self.rule, self.scale, out);
+            write(s, &row, exps, &bases, target, self.rule, capped, self.scale, out);
         }
         ROW.set((exps, bases));
     }
@@ -288,6 +297,7 @@ fn write<S: Simd, G: Element>(
     bases: &[f32],
     target: usize,
     rule: Rule,
+    capped: Option<(f32, &[f32])>,
     scale: f32,
     out: &mut [G],
 ) {
@@ -299,14 +309,25 @@ fn write<S: Simd, G: Element>(
         let factor = if below == 0.0 { per_sum } else { per_sum * below.exp() };
         let by = s.splat(factor as f32);
         for at in (0..exps.len()).step_by(LANES) {
-            G::store_at(s, out, at, s.fma(s.load_at(exps, at, 0.0), by, minus));
+            let d = s.fma(s.load_at(exps, at, 0.0), by, minus);
+            G::store_at(s, out, at, before_cap(s, capped, k * SEGMENT + at, d));
         }
         if (k * SEGMENT..k * SEGMENT + exps.len()).contains(&target) {
             let target = target - k * SEGMENT;
             let d = s.fma(s.splat(exps[target]), by, minus);
             let d = s.sub(d, s.splat(scale * (1.0 - rule.smoothing)));
+            let d = before_cap(s, capped, k * SEGMENT + target, d);
             G::store_at(s, &mut out[target..=target], 0, d);
         }
+    }
+}
+
+/// The gradients `d` of the logits from `at` on before they were capped, where they were.
+#[inline(always)]
+fn before_cap<S: Simd>(s: S, capped: Option<(f32, &[f32])>, at: usize, d: S::V) -> S::V {
+    match capped {
+        Some((cap, y)) => s.mul(d, softcap::slope(s, cap, s.load_at(y, at, 0.0))),
+        None => d,
     }
 }
 
@@ -330,13 +351,13 @@ mod tests {
         cross_entropy(inner(&place), targets, IGNORED, smoothing, &mut losses).unwrap();
         cross_entropy_backward(inner(&place), targets, IGNORED, smoothing, scale, dx.view_mut()).unwrap();
         let inside = place.slice_mut(s![.., 2..v + 2]);
-        cross_entropy_inplace::<f32>(inside, targets, IGNORED, smoothing, scale, &mut again).unwrap();
+        cross_entropy_inplace::<f32>(inside, targets, IGNORED, smoothing, None, scale, &mut again).unwrap();
         let same = |a: &f32, b: &f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
         assert!(losses.iter().zip(&again).all(|(a, b)| same(a, b)));
         assert!(dx.iter().zip(inner(&place)).all(|(a, b)| same(a, b)));
         let mut narrow = within(x);
         let inside = narrow.slice_mut(s![.., 2..v + 2]);
-        cross_entropy_inplace::<bf16>(inside, targets, IGNORED, smoothing, scale, &mut again).unwrap();
+        cross_entropy_inplace::<bf16>(inside, targets, IGNORED, smoothing, None, scale, &mut again).unwrap();
         assert!(losses.iter().zip(&again).all(|(a, b)| same(a, b)));
         for (row, dx) in narrow.rows().into_iter().zip(dx.rows()) {
             let half: &[bf16] = bytemuck::cast_slice(&row.to_slice().unwrap()[2..v + 2]);
@@ -441,6 +462,26 @@ mod tests {
     }
 
     #[test]
+    fn the_gradient_goes_back_through_a_cap() {
+        let (n, v, cap) = (4, 70, 3.0f32);
+        let x = matrix(&mut Noise::new(4), n, v, 4.0);
+        let targets = [5, IGNORED, 69, 0];
+        let loss = |x: &[f64]| {
+            let capped: Vec<f64> = x.iter().map(|x| f64::from(cap) * (x / f64::from(cap)).tanh()).collect();
+            let rows = capped.chunks(v).zip(targets).filter(|(_, t)| *t != IGNORED);
+            rows.map(|(row, t)| row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[t as usize]).sum::<f64>()
+        };
+        let expected = gradient(&wide(x.as_slice().unwrap()), |x| 0.5 * loss(x));
+        on_each_isa(|| {
+            let (mut place, mut losses) = (x.clone(), [f32::NAN; 4]);
+            crate::kernels::softcap::softcap(cap, place.view_mut()).unwrap();
+            cross_entropy_inplace::<f32>(place.view_mut(), &targets, IGNORED, 0.0, Some(cap), 0.5, &mut losses)
+                .unwrap();
+            assert_close("dx", place.as_slice().unwrap(), &expected, 2e-6);
+        });
+    }
+
+    #[test]
     fn wrong_targets_and_shapes_are_errors() {
         let x = Array2::<f32>::zeros((2, 3));
         let call = |targets: &[i64], smoothing| cross_entropy(x.view(), targets, IGNORED, smoothing, &mut [0.0; 2]);
@@ -451,8 +492,16 @@ mod tests {
         {
             assert!(call(targets, smoothing).is_err());
             assert!(
-                cross_entropy_inplace::<f32>(nan(2, 3).view_mut(), targets, IGNORED, smoothing, 1.0, &mut [0.0; 2])
-                    .is_err()
+                cross_entropy_inplace::<f32>(
+                    nan(2, 3).view_mut(),
+                    targets,
+                    IGNORED,
+                    smoothing,
+                    None,
+                    1.0,
+                    &mut [0.0; 2]
+                )
+                .is_err()
             );
         }
         assert!(cross_entropy(x.view(), &[0, 1], IGNORED, 0.0, &mut [0.0; 3]).is_err());

@@ -13,6 +13,7 @@ pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod glu;
 pub mod layer_norm;
 pub mod matmul;
 pub mod qk_norm;
@@ -20,8 +21,8 @@ pub mod residual;
 pub mod rms_norm;
 pub mod rope;
 mod rows;
+pub mod softcap;
 pub mod softmax;
-pub mod swiglu;
 
 /// What happens to what the output buffer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@
 //! RopeNorm:            y = gain * R n
 //! ```
 //!
+//! Gains may be stored as differences to an `offset` of 1 (Gemma 3).
+//!
 //! `x`, `y` `(rows, heads * head_dim)`, `gain` `(head_dim)` for all heads, `rstd` `(rows, heads)`: saved for the backward
 //! pass. A rotation keeps the length of a head, so `norm(R x) = R norm(x)`: the two orders differ only in where the gain
 //! is applied, and without one (nanochat) they are the same. Backward, from the outside in, with `R^-1` the rotation by
@@ -45,8 +47,10 @@ pub struct QkNorm<'a> {
 pub struct HeadNorm<'a> {
     /// Added to the mean of the squares.
     pub eps: f32,
-    /// What each number of a head is multiplied with, the same for all heads.
+    /// What each number of a head is multiplied with, beside `offset`, the same for all heads.
     pub gain: Option<&'a [f32]>,
+    /// Added to every gain: 1 where they are stored as differences to it (Gemma 3), else 0.
+    pub offset: f32,
     /// Whether the gain comes before the rotation.
     pub order: Order,
 }
@@ -154,11 +158,11 @@ impl QkNorm<'_> {
 
     /// Gains by which numbers are multiplied before and behind the rotation.
     #[inline(always)]
-    fn gains(&self) -> [Option<&[f32]>; 2] {
-        match self.norm {
-            Some(HeadNorm { gain, order: Order::NormRope, .. }) => [gain, None],
-            Some(HeadNorm { gain, order: Order::RopeNorm, .. }) => [None, gain],
-            None => [None, None],
+    fn gains(&self) -> [Option<Gain<'_>>; 2] {
+        let Some(HeadNorm { gain: Some(weight), offset, order, .. }) = self.norm else { return [None, None] };
+        match order {
+            Order::NormRope => [Some(Gain { weight, offset }), None],
+            Order::RopeNorm => [None, Some(Gain { weight, offset })],
         }
     }
 
@@ -169,14 +173,21 @@ impl QkNorm<'_> {
     }
 }
 
+/// What numbers of a head are multiplied with: `offset + weight`.
+#[derive(Clone, Copy)]
+struct Gain<'a> {
+    weight: &'a [f32],
+    offset: f32,
+}
+
 /// The two vectors times what a gain has there.
 #[inline(always)]
-fn times<S: Simd, T: Turn>(s: S, v: [S::V; 2], gain: Option<&[f32]>, k: usize) -> [S::V; 2] {
+fn times<S: Simd, T: Turn>(s: S, v: [S::V; 2], gain: Option<Gain<'_>>, k: usize) -> [S::V; 2] {
     match gain {
         None => v,
-        Some(gain) => {
-            let gain = rope::load::<S, T, f32>(s, gain, k);
-            [s.mul(v[0], gain[0]), s.mul(v[1], gain[1])]
+        Some(Gain { weight, offset }) => {
+            let (weight, offset) = (rope::load::<S, T, f32>(s, weight, k), s.splat(offset));
+            [s.mul(v[0], s.add(weight[0], offset)), s.mul(v[1], s.add(weight[1], offset))]
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The residual stream: sums of slices.
+//! The residual stream: sums of slices, and what scales it at its beginning.
 //!
 //! ```text
 //! x += y        the gradient passes to both unchanged
+//! x *= factor   the gradient is multiplied as well
 //! ```
 
 use super::{check, rows};
@@ -15,6 +16,28 @@ pub fn add_assign<X: Element, Y: Element>(x: &mut [X], y: &[Y]) -> Result<()> {
     let parts = x.chunks_mut(rows::TASK).zip(y.chunks(rows::TASK));
     rows::each(y.len(), parts, |_, (x, y)| dispatch(isa, AddAssign { x, y }));
     Ok(())
+}
+
+/// `x *= factor`
+pub fn scale_assign(x: &mut [f32], factor: f32) {
+    let (isa, len) = (isa::current(), x.len());
+    rows::each(len, x.chunks_mut(rows::TASK), |_, x| dispatch(isa, ScaleAssign { x, factor }));
+}
+
+struct ScaleAssign<'a> {
+    x: &'a mut [f32],
+    factor: f32,
+}
+
+impl Kernel for ScaleAssign<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for at in (0..self.x.len()).step_by(LANES) {
+            let scaled = s.mul(s.load_at(self.x, at, 0.0), s.splat(self.factor));
+            s.store_at(self.x, at, scaled);
+        }
+    }
 }
 
 struct AddAssign<'a, X, Y> {
@@ -67,6 +90,18 @@ mod tests {
             assert!((0..97).all(|i| wide[i] == x[i] + y[i].to_f32()));
             assert!((0..97).all(|i| narrow[i] == round_to_bf16(half[i].to_f32() + y[i].to_f32())));
         });
+    }
+
+    #[test]
+    fn every_element_is_scaled() {
+        for len in [0, 1, 15, 16, 17, 20_001] {
+            let x: Vec<f32> = (0..len).map(|i| i as f32 - 7.5).collect();
+            on_each_isa(|| {
+                let mut scaled = x.clone();
+                scale_assign(&mut scaled, 3.25);
+                assert!(scaled.iter().zip(&x).all(|(y, x)| *y == x * 3.25));
+            });
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! (a, b) -> (a cos f - b sin f, a sin f + b cos f)        f = position * inverse_frequency[i],  pair i of a head
-//! inverse_frequency[i] = theta^(-2 i / dim)
+//! inverse_frequency[i] = theta^(-2 i / dim), or what a [`Scaling`] makes of it
 //! ```
 //!
 //! The two conventions differ in which numbers of a head make a pair ([`Pairing`]). `x` is `(rows, heads * dim)`, rotated in
@@ -19,6 +19,8 @@ use super::rows::{self, check_rows};
 use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::ArrayViewMut2;
+use serde::{Deserialize, Serialize};
+use std::f64::consts::TAU;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -60,38 +62,111 @@ pub struct Rope {
     sin: Vec<f32>,
 }
 
-/// `theta^(-2 i / dim)` for every pair of a head.
-pub fn inverse_frequencies(dim: usize, theta: f64) -> Vec<f64> {
-    (0..dim / 2).map(|i| theta.powf(-2.0 * i as f64 / dim as f64)).collect()
+/// How waves are stretched, so that a model sees further than the lengths it was first trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Scaling {
+    /// All by the same factor (Chen et al.: "Extending context window by positional interpolation", 2023).
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// Long ones by the factor, short ones not, those between by something between (Llama 3.1).
+    Llama3 {
+        /// The factor.
+        factor: f64,
+        /// Waves longer than the original length over this are long.
+        low_freq_factor: f64,
+        /// Waves shorter than the original length over this are short.
+        high_freq_factor: f64,
+        /// The length that the model was first trained on.
+        original_max_position_embeddings: f64,
+    },
 }
 
-/// Tables that [`Rope::shared`] keeps: those of two models in turns, each with its training and evaluation length.
-const KEPT: usize = 4;
+impl Scaling {
+    /// What becomes of an inverse frequency.
+    fn apply(self, inverse: f64) -> f64 {
+        match self {
+            Scaling::Linear { factor } => inverse / factor,
+            Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                let times = original_max_position_embeddings * inverse / TAU; // that the wave fits into that length
+                let short = (times - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                let short = short.clamp(0.0, 1.0);
+                short * inverse + (1.0 - short) * inverse / factor
+            }
+        }
+    }
 
-/// What a shared table is for: pairing, head size, the bits of theta, and the number of positions.
-type Key = (Pairing, usize, u64, usize);
+    /// Whether all factors are numbers that stretch.
+    pub fn is_valid(self) -> bool {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        match self {
+            Scaling::Linear { factor } => positive(factor),
+            Scaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } => {
+                let all = [factor, low_freq_factor, high_freq_factor, original_max_position_embeddings];
+                all.into_iter().all(positive) && low_freq_factor < high_freq_factor
+            }
+        }
+    }
+}
 
-static SHARED: Mutex<Vec<(Key, Arc<Rope>)>> = Mutex::new(Vec::new());
+/// The waves of a head: how fast each pair turns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waves {
+    /// Numbers of a head.
+    pub dim: usize,
+    /// The longest wave, over `2 pi`.
+    pub theta: f64,
+    /// How they are stretched, if they are.
+    pub scaling: Option<Scaling>,
+}
 
-impl Rope {
-    /// The table of `positions` for heads of `dim` numbers.
-    pub fn new(pairing: Pairing, dim: usize, theta: f64, positions: &[usize]) -> Result<Self> {
+impl Waves {
+    /// Those of the paper, which are not stretched.
+    pub fn new(dim: usize, theta: f64) -> Self {
+        Waves { dim, theta, scaling: None }
+    }
+
+    /// The inverse frequency of every pair of a head.
+    fn inverse_frequencies(self) -> Result<Vec<f64>> {
+        let Waves { dim, theta, scaling } = self;
         if dim == 0 || !dim.is_multiple_of(2) {
             return Err(Error::value("rope", "dim", dim, "the head size must be even and not 0"));
         }
         if !(theta > 0.0 && theta.is_finite()) {
             return Err(Error::value("rope", "theta", theta, "theta must be positive"));
         }
-        Self::with_frequencies(pairing, &inverse_frequencies(dim, theta), positions)
+        if let Some(scaling) = scaling.filter(|scaling| !scaling.is_valid()) {
+            return Err(Error::value(
+                "rope",
+                "scaling",
+                format!("{scaling:?}"),
+                "factors must be positive, low below high",
+            ));
+        }
+        let plain = |i| theta.powf(-2.0 * i as f64 / dim as f64);
+        Ok((0..dim / 2).map(plain).map(|inverse| scaling.map_or(inverse, |scaling| scaling.apply(inverse))).collect())
     }
+}
 
+/// Tables that [`Rope::shared`] keeps: those of two models in turns, each with its training and evaluation length and two
+/// kinds of layers.
+const KEPT: usize = 8;
+
+/// What a shared table is for: pairing, waves, and the number of positions.
+type Key = (Pairing, Waves, usize);
+
+static SHARED: Mutex<Vec<(Key, Arc<Rope>)>> = Mutex::new(Vec::new());
+
+impl Rope {
     /// The table of the positions `0..t`, computed only where it is none of the last few that were asked for.
-    pub fn shared(pairing: Pairing, dim: usize, theta: f64, t: usize) -> Result<Arc<Self>> {
-        let key = (pairing, dim, theta.to_bits(), t);
+    pub fn shared(pairing: Pairing, waves: Waves, t: usize) -> Result<Arc<Self>> {
+        let key = (pairing, waves, t);
         let mut kept = SHARED.lock().unwrap_or_else(|e| e.into_inner());
         let entry = match kept.iter().position(|(k, _)| *k == key) {
             Some(at) => kept.remove(at),
-            None => (key, Arc::new(Self::new(pairing, dim, theta, &(0..t).collect::<Vec<_>>())?)),
+            None => (key, Arc::new(Self::new(pairing, waves, &(0..t).collect::<Vec<_>>())?)),
         };
         let rope = entry.1.clone();
         kept.insert(0, entry);
@@ -99,14 +174,12 @@ impl Rope {
         Ok(rope)
     }
 
-    /// The table for given inverse frequencies, one a pair (scaled ones of Llama 3, linear scaling).
-    pub fn with_frequencies(pairing: Pairing, inverse_frequencies: &[f64], positions: &[usize]) -> Result<Self> {
-        if inverse_frequencies.is_empty() {
-            return Err(Error::value("rope", "inverse_frequencies", "empty", "a head must have a pair"));
-        }
+    /// The table of `positions`.
+    pub fn new(pairing: Pairing, waves: Waves, positions: &[usize]) -> Result<Self> {
+        let inverse_frequencies = waves.inverse_frequencies()?;
         let (mut cos, mut sin) = (Vec::new(), Vec::new());
         for &position in positions {
-            for frequency in inverse_frequencies {
+            for frequency in &inverse_frequencies {
                 let (s, c) = (position as f64 * frequency).sin_cos();
                 match pairing {
                     Pairing::Half => {
@@ -120,7 +193,7 @@ impl Rope {
                 }
             }
         }
-        Ok(Rope { pairing, dim: 2 * inverse_frequencies.len(), positions: positions.len(), cos, sin })
+        Ok(Rope { pairing, dim: waves.dim, positions: positions.len(), cos, sin })
     }
 
     /// Rotates every head of every row of `x`.
@@ -357,7 +430,7 @@ mod tests {
             let (dim, theta, mut noise) = (2 * half, 10_000.0, Noise::new(seed));
             let positions: Vec<usize> = (0..t).map(|_| noise.below(200_000)).collect();
             let (x, dy) = (matrix(&mut noise, b * t, heads * dim, 1.0), matrix(&mut noise, b * t, heads * dim, 1.0));
-            let rope = Rope::new(pairing, dim, theta, &positions).unwrap();
+            let rope = Rope::new(pairing, Waves::new(dim, theta), &positions).unwrap();
             let twin = |x: &[f64]| exact(pairing, dim, theta, &positions, x, heads * dim);
             let wide_x = wide(x.as_slice().unwrap());
             let dx = gradient(&wide_x, |x| weighted(&twin(x), dy.as_slice().unwrap()));
@@ -373,7 +446,7 @@ mod tests {
         let (dim, x) = (38, matrix(&mut Noise::new(1), 3, 38, 1.0));
         let split: Vec<usize> = (0..dim).step_by(2).chain((1..dim).step_by(2)).collect();
         let halves = x.select(ndarray::Axis(1), &split);
-        let table = |pairing| Rope::new(pairing, dim, 500_000.0, &[7, 0, 1003]).unwrap();
+        let table = |pairing| Rope::new(pairing, Waves::new(dim, 500_000.0), &[7, 0, 1003]).unwrap();
         on_each_isa(|| {
             let a = rotated(&table(Pairing::Interleaved), Direction::Forward, &x);
             let b = rotated(&table(Pairing::Half), Direction::Forward, &halves);
@@ -389,8 +462,8 @@ mod tests {
         let x = half(&matrix(&mut Noise::new(4), 6, 40, 1.0));
         for (t, theta) in [(6, 1e4), (3, 1e4), (6, 5e5), (2, 1e4), (1, 1e4), (6, 1e4)] {
             for pairing in [Pairing::Half, Pairing::Interleaved] {
-                let shared = Rope::shared(pairing, 20, theta, t).unwrap();
-                let own = Rope::new(pairing, 20, theta, &(0..t).collect::<Vec<_>>()).unwrap();
+                let shared = Rope::shared(pairing, Waves::new(20, theta), t).unwrap();
+                let own = Rope::new(pairing, Waves::new(20, theta), &(0..t).collect::<Vec<_>>()).unwrap();
                 on_each_isa(|| {
                     let want = rotated(&own, Direction::Forward, &full(&x));
                     assert_eq!(rotated(&shared, Direction::Forward, &full(&x)), want);
@@ -400,25 +473,49 @@ mod tests {
                 });
             }
         }
-        assert!(Rope::shared(Pairing::Half, 5, 1e4, 2).is_err());
+        assert!(Rope::shared(Pairing::Half, Waves::new(5, 1e4), 2).is_err());
+    }
+
+    #[test]
+    fn long_waves_are_stretched_and_short_ones_are_not() {
+        let plain = Waves::new(64, 5e5);
+        let llama3 = Scaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192.0,
+        };
+        let of = |scaling| Waves { scaling, ..plain }.inverse_frequencies().unwrap();
+        let (from, linear, llama3) = (of(None), of(Some(Scaling::Linear { factor: 8.0 })), of(Some(llama3)));
+        assert!(from.iter().zip(&linear).all(|(a, b)| a / 8.0 == *b));
+        for (a, b) in from.iter().zip(&llama3) {
+            let length = TAU / a;
+            match length {
+                _ if length < 2048.0 => assert_eq!(a, b),
+                _ if length > 8192.0 => assert_eq!(a / 8.0, *b),
+                _ => assert!(a / 8.0 < *b && b < a),
+            }
+        }
+        assert!(llama3.iter().zip(&llama3[1..]).all(|(a, b)| a > b));
     }
 
     #[test]
     fn bits_do_not_depend_on_threads() {
         let x = matrix(&mut Noise::new(2), 600, 96, 1.0);
         for pairing in [Pairing::Half, Pairing::Interleaved] {
-            let rope = Rope::new(pairing, 32, 10_000.0, &(0..200).collect::<Vec<_>>()).unwrap();
+            let rope = Rope::new(pairing, Waves::new(32, 10_000.0), &(0..200).collect::<Vec<_>>()).unwrap();
             assert_same_bits(|| rotated(&rope, Direction::Forward, &x));
         }
     }
 
     #[test]
     fn wrong_shapes_are_errors() {
-        assert!(Rope::new(Pairing::Half, 5, 1e4, &[0]).is_err());
-        assert!(Rope::new(Pairing::Half, 0, 1e4, &[0]).is_err());
-        assert!(Rope::new(Pairing::Half, 4, f64::NAN, &[0]).is_err());
-        assert!(Rope::with_frequencies(Pairing::Half, &[], &[0]).is_err());
-        let rope = Rope::new(Pairing::Half, 4, 1e4, &[0, 1]).unwrap();
+        assert!(Rope::new(Pairing::Half, Waves::new(5, 1e4), &[0]).is_err());
+        assert!(Rope::new(Pairing::Half, Waves::new(0, 1e4), &[0]).is_err());
+        assert!(Rope::new(Pairing::Half, Waves::new(4, f64::NAN), &[0]).is_err());
+        let linear = Waves { scaling: Some(Scaling::Linear { factor: 0.0 }), ..Waves::new(4, 1e4) };
+        assert!(Rope::new(Pairing::Half, linear, &[0]).is_err());
+        let rope = Rope::new(Pairing::Half, Waves::new(4, 1e4), &[0, 1]).unwrap();
         for shape in [(2, 6), (3, 8), (2, 3)] {
             assert!(rope.apply(Direction::Forward, Array2::<f32>::zeros(shape).view_mut()).is_err());
         }

@@ -77,25 +77,33 @@ impl Shape {
 pub struct Saved<'a, E> {
     /// Mean and reciprocal deviation of each row before attention `(N,)`.
     pub norm_1: [&'a mut [f32]; 2],
-    /// Queries, keys and values side by side `(N, C + 2 KV)`.
+    /// Queries, keys and values side by side `(N, H D + 2 KV)`.
     pub qkv: &'a mut [E],
     /// Reciprocal roots of the mean squares of query and key heads `(N, H)`, `(N, KVH)`; empty where they are not normed.
     pub qk_rstd: [&'a mut [f32]; 2],
     /// Log-sum-exp of the scores `(B, H, T)`.
     pub lse: &'a mut [f32],
-    /// Attention's output before its projection `(N, C)`.
+    /// Attention's output before its projection `(N, H D)`.
     pub att: &'a mut [E],
+    /// What attention adds to the stream before its norm `(N, C)`; empty where it is not normed.
+    pub branch_1: &'a mut [f32],
+    /// Mean and reciprocal deviation of each of its rows `(N,)`.
+    pub post_1: [&'a mut [f32]; 2],
     /// Mean and reciprocal deviation of each row before the MLP `(N,)`.
     pub norm_2: [&'a mut [f32]; 2],
     /// The MLP's rows before the activation `(N, F)`, gate and up side by side where it is gated `(N, 2F)`.
     pub up: &'a mut [E],
+    /// What the MLP adds to the stream before its norm `(N, C)`; empty where it is not normed.
+    pub branch_2: &'a mut [f32],
+    /// Mean and reciprocal deviation of each of its rows `(N,)`.
+    pub post_2: [&'a mut [f32]; 2],
 }
 
 /// What a pass writes on the way and needs no more after each block.
 pub struct Scratch<'a, E> {
     /// A normed input `(N, C)`.
     pub normed: &'a mut [E],
-    /// Queries and keys, normed and rotated `(N, C + KV)`; empty where they are neither.
+    /// Queries and keys, normed and rotated `(N, H D + KV)`; empty where they are neither.
     pub qk: &'a mut [E],
     /// The activated MLP rows `(N, F)`.
     pub act: &'a mut [E],
@@ -105,13 +113,15 @@ pub struct Scratch<'a, E> {
     pub d_out: &'a mut [E],
     /// Gradient of a normed input `(N, C)`.
     pub d_normed: &'a mut [f32],
-    /// Gradient of attention's output `(N, C)`.
+    /// Gradient of what a half of a block adds before its norm `(N, C)`; empty where it is not normed.
+    pub d_branch: &'a mut [f32],
+    /// Gradient of attention's output `(N, H D)`.
     pub d_att: &'a mut [E],
     /// Gradient of the activated MLP rows `(N, F)`, where they do not become those of the rows before at once.
     pub d_act: &'a mut [E],
     /// Gradient of the MLP's rows before the activation, as `Saved::up`.
     pub d_up: &'a mut [E],
-    /// Gradient of queries, keys and values `(N, C + 2 KV)`.
+    /// Gradient of queries, keys and values `(N, H D + 2 KV)`.
     pub d_qkv: &'a mut [E],
     /// One chunk of logits, then of their gradient `(LOSS_ROWS, V)`.
     pub logits: &'a mut [f32],
@@ -174,10 +184,15 @@ struct Sizes {
     lse: usize,
     qk_rstd: [usize; 2],
     qkv: usize,
+    att: usize,
     up: usize,
+    /// Rows times columns of what halves of blocks add, where that is normed, and its rows.
+    branch: [usize; 2],
     act: usize,
     qk: usize,
     d_stream: usize,
+    d_branch: usize,
+    d_att: usize,
     d_out: usize,
     d_act: usize,
     d_up: usize,
@@ -196,7 +211,8 @@ impl Sizes {
             Keep::Inputs => (l + 2, 1),
             Keep::Everything => (2 * l + 1, l),
         };
-        let (qkv, up, act) = (n * config.qkv_width(), n * config.up_width(), n * config.inner());
+        let (qkv, att) = (n * config.qkv_width(), n * config.q_width());
+        let (up, act) = (n * config.up_width(), n * config.inner());
         Sizes {
             states,
             slots,
@@ -205,10 +221,14 @@ impl Sizes {
             lse: n * config.n_head,
             qk_rstd: [config.n_head, config.kv_heads()].map(|heads| if config.qk_norm { n * heads } else { 0 }),
             qkv,
+            att,
             up,
+            branch: if config.post_norm { [n * c, n] } else { [0, 0] },
             act,
-            qk: if config.turns_queries() { n * (c + config.kv_width()) } else { 0 },
+            qk: if config.turns_queries() { n * config.qk_width() } else { 0 },
             d_stream: back(true, n * c),
+            d_branch: back(config.post_norm, n * c),
+            d_att: back(true, att),
             d_out: back(E::HALF || config.dropout > 0.0, n * c),
             d_act: back(config.mlp == Mlp::Gated, act),
             d_up: back(true, up),
@@ -221,13 +241,15 @@ impl Sizes {
     fn floats<E: Element>(&self) -> usize {
         let rows = |len: usize| padded((len * size_of::<E>()).div_ceil(size_of::<f32>()));
         let rstd = padded(self.qk_rstd[0]) + padded(self.qk_rstd[1]);
-        let saved = 4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.nc) + rows(self.up);
-        let scratch = [self.nc, self.qk, self.act, self.d_out, self.d_stream, self.d_act, self.d_up, self.d_qkv];
+        let branches = 2 * padded(self.branch[0]) + 4 * padded(self.branch[1]);
+        let saved = 4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.att) + rows(self.up);
+        let scratch = [self.nc, self.qk, self.act, self.d_out, self.d_att, self.d_act, self.d_up, self.d_qkv];
         self.states * padded(self.nc)
-            + self.slots * saved
+            + self.slots * (saved + branches)
             + 3 * padded(self.n)
             + scratch.map(rows).iter().sum::<usize>()
             + 2 * padded(self.d_stream)
+            + padded(self.d_branch)
             + padded(self.logits)
     }
 
@@ -240,9 +262,13 @@ impl Sizes {
                 qkv: carver.take_as(self.qkv),
                 qk_rstd: self.qk_rstd.map(|len| carver.take(len)),
                 lse: carver.take(self.lse),
-                att: carver.take_as(self.nc),
+                att: carver.take_as(self.att),
+                branch_1: carver.take(self.branch[0]),
+                post_1: [carver.take(self.branch[1]), carver.take(self.branch[1])],
                 norm_2: [carver.take(self.n), carver.take(self.n)],
                 up: carver.take_as(self.up),
+                branch_2: carver.take(self.branch[0]),
+                post_2: [carver.take(self.branch[1]), carver.take(self.branch[1])],
             })
             .collect();
         let last_norm = [carver.take(self.n), carver.take(self.n)];
@@ -253,7 +279,8 @@ impl Sizes {
             dx: carver.take(self.d_stream),
             d_out: carver.take_as(self.d_out),
             d_normed: carver.take(self.d_stream),
-            d_att: carver.take_as(self.d_stream),
+            d_branch: carver.take(self.d_branch),
+            d_att: carver.take_as(self.d_att),
             d_act: carver.take_as(self.d_act),
             d_up: carver.take_as(self.d_up),
             d_qkv: carver.take_as(self.d_qkv),

@@ -11,6 +11,7 @@ use crate::kernels::Beta;
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::{add_positions_backward, embedding_backward};
 use crate::kernels::matmul::Scalar;
+use crate::kernels::residual::scale_assign;
 use crate::parallel;
 use crate::profile::{Work, measure};
 
@@ -68,12 +69,14 @@ impl Pass<'_> {
             if let Some(masks) = self.masks {
                 dropout(dx, masks.at(Place::Embedding))?;
             }
-            let dx = view(dx, n, c);
             if let Some(wpe) = layout.wpe.clone() {
                 let d_positions = view_mut(&mut grads[wpe], config.block_size, c);
-                add_positions_backward(dx, self.shape.t, 0, d_positions)?;
+                add_positions_backward(view(dx, n, c), self.shape.t, 0, d_positions)?;
             }
-            embedding_backward(ids, dx, view_mut(&mut grads[layout.wte.clone()], config.vocab_size, c))
+            if let Some(scale) = config.embedding_scale() {
+                scale_assign(dx, scale);
+            }
+            embedding_backward(ids, view(dx, n, c), view_mut(&mut grads[layout.wte.clone()], config.vocab_size, c))
         })
     }
 }

@@ -3,14 +3,15 @@
 use super::Gpt;
 use super::arena::{Activations, Saved, Shape};
 use super::block::{Context, Masks, Place, attn, mlp, norm_forward};
-use super::config::{Config, Position};
+use super::config::Config;
 use super::kv_cache::KvCache;
 use super::linear::{Weights, view, view_mut};
 use crate::error::Result;
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::{add_positions, embedding};
 use crate::kernels::matmul::Scalar;
-use crate::kernels::rope::{Pairing, Rope};
+use crate::kernels::residual::scale_assign;
+use crate::kernels::rope::{Pairing, Rope, Waves};
 use crate::profile::{Work, measure};
 use std::sync::Arc;
 
@@ -36,23 +37,39 @@ pub struct Pass<'a> {
     pub shape: Shape,
     /// Position of each sequence's first token.
     pub first: usize,
-    /// Angles of those positions, where queries and keys are rotated.
-    pub rope: Option<&'a Rope>,
+    /// Angles of those positions.
+    pub ropes: &'a Ropes,
     /// Dropout, while training.
     pub masks: Option<Masks>,
 }
 
-/// The angles of `t` positions from `first` on, where the model rotates queries and keys.
-pub fn rope(config: &Config, first: usize, t: usize) -> Result<Option<Arc<Rope>>> {
-    let (dim, theta) = (config.head_dim(), config.rope_theta);
-    Ok(match config.position {
-        Position::Learned => None,
-        Position::Rotary if first == 0 => Some(Rope::shared(Pairing::Half, dim, theta, t)?),
-        Position::Rotary => {
-            let positions: Vec<usize> = (first..first + t).collect();
-            Some(Arc::new(Rope::new(Pairing::Half, dim, theta, &positions)?))
+/// The angles of a pass's positions, for each kind of waves that the model's blocks have: none, one or two.
+pub struct Ropes {
+    tables: Vec<(Waves, Arc<Rope>)>,
+}
+
+impl Ropes {
+    /// The angles of `t` positions from `first` on.
+    pub fn new(config: &Config, first: usize, t: usize) -> Result<Self> {
+        let mut tables: Vec<(Waves, Arc<Rope>)> = Vec::new();
+        for waves in (0..config.n_layer).filter_map(|layer| config.waves(layer)) {
+            if tables.iter().any(|(known, _)| *known == waves) {
+                continue;
+            }
+            let rope = match first {
+                0 => Rope::shared(Pairing::Half, waves, t)?,
+                _ => Arc::new(Rope::new(Pairing::Half, waves, &(first..first + t).collect::<Vec<_>>())?),
+            };
+            tables.push((waves, rope));
         }
-    })
+        Ok(Ropes { tables })
+    }
+
+    /// Those of block `layer`, where it rotates queries and keys.
+    fn of(&self, config: &Config, layer: usize) -> Option<&Rope> {
+        let waves = config.waves(layer)?;
+        self.tables.iter().find(|(known, _)| *known == waves).map(|(_, rope)| &**rope)
+    }
 }
 
 impl<'a> Pass<'a> {
@@ -62,7 +79,7 @@ impl<'a> Pass<'a> {
             config: &self.model.config,
             weights: self.weights,
             block: &self.model.layout.blocks[layer],
-            rope: self.rope,
+            rope: self.ropes.of(&self.model.config, layer),
             b: self.shape.b,
             t: self.shape.t,
             dropout: self.masks,
@@ -75,13 +92,16 @@ impl<'a> Pass<'a> {
         self.shape.input(self.model.config.n_layer)
     }
 
-    /// The first state of the stream: `wte[ids] (+ wpe[first..])`, (N, C).
+    /// The first state of the stream: `wte[ids] (* scale) (+ wpe[first..])`, (N, C).
     fn embed<E: Scalar>(&self, ids: &[u32], acts: &mut Activations<'_, E>) -> Result<()> {
         let Gpt { config, layout, params, .. } = self.model;
         let (n, c) = (self.shape.n(), config.n_embd);
         let x = &mut *acts.stream[self.shape.input(0)];
         measure("embedding", Work::bytes(n * c * 8), || {
             embedding(view(&params[layout.wte.clone()], config.vocab_size, c), ids, view_mut(x, n, c))?;
+            if let Some(scale) = config.embedding_scale() {
+                scale_assign(x, scale);
+            }
             if let Some(wpe) = layout.wpe.clone() {
                 let positions = view(&params[wpe], config.block_size, c);
                 add_positions(positions, self.first, self.shape.t, view_mut(x, n, c))?;
@@ -110,7 +130,7 @@ impl<'a> Pass<'a> {
             attn::forward(cx, x, saved, &mut acts.scratch, kept, middle)?;
             let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
             mlp::up(cx, middle, saved, &mut acts.scratch)?;
-            mlp::down(cx, middle, &mut acts.scratch, out)?;
+            mlp::down(cx, middle, saved, &acts.scratch, out)?;
         }
         if let Some(cache) = cache {
             cache.advance(shape.t);
@@ -133,12 +153,18 @@ impl<'a> Pass<'a> {
         norm_forward(&layout.last_norm, config, params, 1, x, &mut acts.last_norm, acts.scratch.normed)
     }
 
-    /// Block `layer` once more up to its activated rows, from its input: what gradient checkpointing did not keep.
+    /// Block `layer` once more up to its activated rows (or its end, where that is normed), from its input: what gradient checkpointing did not keep.
     pub fn recompute<E: Scalar>(&self, layer: usize, acts: &mut Activations<'_, E>) -> Result<()> {
         let (cx, shape) = (self.context(layer), self.shape);
         let saved: &mut Saved<'_, E> = &mut acts.saved[shape.slot(layer)];
         let (x, middle) = pair(&mut acts.stream, shape.input(layer), shape.middle(layer));
         attn::forward(cx, x, saved, &mut acts.scratch, None, middle)?;
-        mlp::up(cx, middle, saved, &mut acts.scratch)
+        mlp::up(cx, middle, saved, &mut acts.scratch)?;
+        if cx.block.post_2.is_none() {
+            return Ok(());
+        }
+        // The way back reads what the MLP added before its norm; the output is written over with itself.
+        let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
+        mlp::down(cx, middle, saved, &acts.scratch, out)
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Beta;
 use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_inplace};
 use crate::kernels::matmul::Scalar;
+use crate::kernels::softcap::softcap;
 use crate::profile::{Work, measure};
 use ndarray::{ArrayView2, ShapeBuilder};
 
@@ -40,10 +41,14 @@ impl<'a> Targets<'a> {
     }
 }
 
-/// `logits` (N, V) of `normed` (N, C).
+/// `logits` (N, V) of `normed` (N, C), capped where the family caps them.
 pub fn logits<E: Scalar>(model: &Gpt, weights: Weights<'_>, n: usize, normed: &[E], logits: &mut [f32]) -> Result<()> {
-    let output = sums(logits, n, model.config.vocab_size, None, None);
-    model.layout.head.forward("head", weights, n, normed, output)
+    let v = model.config.vocab_size;
+    model.layout.head.forward("head", weights, n, normed, sums(logits, n, v, None, None))?;
+    match model.config.logit_softcap {
+        Some(cap) => measure("cap logits", Work::bytes(n * v * 8), || softcap(cap, view_mut(logits, n, v))),
+        None => Ok(()),
+    }
 }
 
 /// The loss of each row of `scratch.normed`, in nats; 0 where ignored.
@@ -87,7 +92,7 @@ pub fn losses_and_gradients<E: Scalar>(
         let (ids, ignore) = (targets.chunk(first, rows), targets.ignore_index);
         let chunk = view_mut(scratch.logits, rows, v);
         measure("loss", Work::bytes(rows * v * (4 + size_of::<E>())), || {
-            cross_entropy_inplace::<E>(chunk, ids, ignore, 0.0, scale, losses)
+            cross_entropy_inplace::<E>(chunk, ids, ignore, 0.0, model.config.logit_softcap, scale, losses)
         })?;
         let d_logits = narrowed(&scratch.logits[..rows * v], rows, v);
         let d_hidden = sums(&mut scratch.d_normed[first * c..], rows, c, None, None);

@@ -3,8 +3,8 @@
 //! GPT-2's block has nanoGPT's: N(0, 0.02) for matrices, smaller for the projections that add to the residual stream,
 //! because Radford et al. 2019 scale those by `1 / sqrt(2 n_layer)`, so that the stream's variance does not grow with
 //! depth. Other blocks have the same for embeddings and head; their linear layers are N(0, 1 / n_in), and the projections
-//! that add to the stream are 0, so that every block begins as the identity (Zhang et al., "Fixup", 2019). Gains are 1,
-//! biases 0.
+//! that add to the stream are 0, so that every block begins as the identity (Zhang et al., "Fixup", 2019). Gains are 1
+//! (0 where they are stored as differences to it), biases 0.
 
 use super::config::Config;
 use super::params::{Layout, Linear, Tensor};
@@ -39,7 +39,7 @@ pub fn initialise(params: &mut [f32], layout: &Layout, config: &Config, seed: u6
             let std = deviation(tensor, layout, config);
             Philox::new(seed, Stream::Init, i as u64).fill_normal(values, std);
         } else {
-            values.fill(if is_gain(tensor) { 1.0 } else { 0.0 });
+            values.fill(if is_gain(tensor) { 1.0 - config.gain_offset() } else { 0.0 });
         }
     }
 }

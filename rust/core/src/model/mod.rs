@@ -30,7 +30,7 @@ use crate::simd::bf16;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
 use config::Config;
-use forward::Pass;
+use forward::{Pass, Ropes};
 use gradients::GradientBuffer;
 use head::Targets;
 use linear::{Gradients, Weights};
@@ -176,8 +176,8 @@ impl Gpt {
     ) -> Result<R> {
         parallel::install(|| {
             let shape = Shape { b, t, keep: Keep::Nothing };
-            let (weights, rope) = (self.weights::<E>(), forward::rope(&self.config, 0, t)?);
-            let pass = Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: None };
+            let (weights, ropes) = (self.weights::<E>(), &Ropes::new(&self.config, 0, t)?);
+            let pass = Pass { model: self, weights, shape, first: 0, ropes, masks: None };
             let mut acts = arena.plan(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             finish(pass, acts)
@@ -307,8 +307,8 @@ impl Gpt {
             }
             let weights = Weights { params: &self.params, packs: packs.as_ref() };
             let shape = Shape { b, t, keep: self.keep() };
-            let rope = forward::rope(&self.config, 0, t)?;
-            let pass = Pass { model: self, weights, shape, first: 0, rope: rope.as_deref(), masks: self.masks() };
+            let ropes = &Ropes::new(&self.config, 0, t)?;
+            let pass = Pass { model: self, weights, shape, first: 0, ropes, masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             let (data, fresh) = grads.begin();

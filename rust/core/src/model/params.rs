@@ -65,12 +65,16 @@ pub struct Block {
     pub qk_gains: Option<[Range<usize>; 2]>,
     /// Attention's output projection.
     pub out: Linear,
+    /// Norm of what attention adds to the stream.
+    pub post_1: Option<Norm>,
     /// Norm before the MLP.
     pub norm_2: Norm,
     /// MLP, up (gate and up side by side where it is gated).
     pub up: Linear,
     /// MLP, down.
     pub down: Linear,
+    /// Norm of what the MLP adds to the stream.
+    pub post_2: Option<Norm>,
 }
 
 /// Where every tensor of a model lies.
@@ -128,6 +132,10 @@ impl Planner<'_> {
 
     /// A linear layer of one or more named projections of the same rows, side by side in its output.
     fn linear(&mut self, projections: &[(String, usize)], n_in: usize) -> Linear {
+        self.biased(projections, n_in, self.config.bias)
+    }
+
+    fn biased(&mut self, projections: &[(String, usize)], n_in: usize, bias: bool) -> Linear {
         let transposed = !self.config.is_gpt2();
         let n_out = projections.iter().map(|(_, width)| width).sum();
         let named = |end: &str, shape: &dyn Fn(usize) -> Vec<usize>| {
@@ -135,7 +143,7 @@ impl Planner<'_> {
         };
         let shape = |width| if transposed { vec![width, n_in] } else { vec![n_in, width] };
         let weight = self.adjacent(named("weight", &shape));
-        let bias = self.config.bias.then(|| self.adjacent(named("bias", &|width| vec![width])));
+        let bias = bias.then(|| self.adjacent(named("bias", &|width| vec![width])));
         self.linears += 1;
         Linear { index: self.linears - 1, weight, transposed, bias, n_in, n_out }
     }
@@ -148,31 +156,38 @@ impl Planner<'_> {
             qkv: self.linear(&[(name("attn.c_attn"), 3 * c)], c),
             qk_gains: None,
             out: self.linear(&[(name("attn.c_proj"), c)], c),
+            post_1: None,
             norm_2: self.norm(&name("ln_2")),
             up: self.linear(&[(name("mlp.c_fc"), f)], c),
             down: self.linear(&[(name("mlp.c_proj"), c)], f),
+            post_2: None,
         }
     }
 
     fn llama_block(&mut self, layer: usize) -> Block {
         let config = self.config;
-        let (c, f, kv, d) = (config.n_embd, config.inner(), config.kv_width(), config.head_dim());
+        let (c, f, q, kv, d) = (config.n_embd, config.inner(), config.q_width(), config.kv_width(), config.head_dim());
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let norm_1 = self.norm(&name("input_layernorm"));
-        let parts = [("q_proj", c), ("k_proj", kv), ("v_proj", kv)];
-        let qkv = self.linear(&parts.map(|(part, width)| (name(&format!("self_attn.{part}")), width)), c);
+        let parts = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
+        let parts = parts.map(|(part, width)| (name(&format!("self_attn.{part}")), width));
+        let qkv = self.biased(&parts, c, config.has_qkv_bias());
         let gains = config.qk_norm && config.norm_gain;
         let qk_gains = gains
             .then(|| ["q_norm", "k_norm"].map(|part| self.tensor(&name(&format!("self_attn.{part}.weight")), &[d])));
-        let out = self.linear(&[(name("self_attn.o_proj"), c)], c);
-        let norm_2 = self.norm(&name("post_attention_layernorm"));
+        let out = self.linear(&[(name("self_attn.o_proj"), c)], q);
+        // The name of the norm before the MLP is that of the one behind attention where there is one (Gemma 2).
+        let behind = name("post_attention_layernorm");
+        let post_1 = config.post_norm.then(|| self.norm(&behind));
+        let norm_2 = self.norm(&if config.post_norm { name("pre_feedforward_layernorm") } else { behind });
         let (up, down) = match config.mlp {
             Mlp::Plain => (vec![(name("mlp.fc1"), f)], "mlp.fc2"),
             Mlp::Gated => (vec![(name("mlp.gate_proj"), f), (name("mlp.up_proj"), f)], "mlp.down_proj"),
         };
         let up = self.linear(&up, c);
         let down = self.linear(&[(name(down), c)], f);
-        Block { norm_1, qkv, qk_gains, out, norm_2, up, down }
+        let post_2 = config.post_norm.then(|| self.norm(&name("post_feedforward_layernorm")));
+        Block { norm_1, qkv, qk_gains, out, post_1, norm_2, up, down, post_2 }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Gpt;
 use super::arena::{Arena, Keep, Shape};
-use super::forward::{Pass, rope};
+use super::forward::{Pass, Ropes};
 use super::head;
 use super::kv_cache::KvCache;
 use super::linear::Weights;
@@ -106,9 +106,9 @@ impl Session {
 fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]) -> Result<Vec<f32>> {
     parallel::install(|| {
         let shape = Shape { b: 1, t: new.len(), keep: Keep::Nothing };
-        let rope = rope(&model.config, cache.len(), new.len())?;
+        let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
         let weights = Weights { params: &model.params, packs: None };
-        let pass = Pass { model, weights, shape, first: cache.len(), rope: rope.as_deref(), masks: None };
+        let pass = Pass { model, weights, shape, first: cache.len(), ropes, masks: None };
         let mut acts = arena.plan(&model.config, shape)?;
         pass.blocks(new, Some(cache), &mut acts)?;
         pass.last_row_norm(&mut acts)?;

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use subgpt_core::Error;
 use subgpt_core::kernels;
 use subgpt_core::kernels::attention::Options;
-use subgpt_core::kernels::rope::{Direction, Pairing, Rope};
+use subgpt_core::kernels::rope::{Direction, Pairing, Rope, Waves};
 
 fn options(scale: Option<f32>, window: Option<usize>, softcap: Option<f32>) -> Options {
     Options { scale, window, softcap, dropout: None }
@@ -38,7 +38,7 @@ fn rope<'py>(
     door::enter(py, || {
         let rows = ArrayViewMut2::from_shape((n * t, d), &mut y[..])
             .map_err(|e| Error::shape("rope", "x", (n, t, d), e.to_string()))?;
-        Rope::new(pairing, d, theta, &positions)?.apply(direction, rows)
+        Rope::new(pairing, Waves::new(d, theta), &positions)?.apply(direction, rows)
     })?;
     to_numpy(py, y, &[n, t, d])
 }

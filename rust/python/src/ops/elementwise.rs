@@ -70,11 +70,7 @@ fn silu_backward<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, dy: &Bound<'py, Py
 /// silu(gate) up, both (N,).
 #[pyfunction]
 fn swiglu<'py>(py: Python<'py>, gate: &Bound<'py, PyAny>, up: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
-    let (gate, up) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?);
-    let (gate, up) = (gate.slice()?, up.slice()?);
-    let mut y = floats(gate.len())?;
-    door::enter(py, || kernels::swiglu::swiglu(row(gate), row(up), row_mut(&mut y)))?;
-    vector(py, y)
+    gated(py, Activation::Silu, gate, up)
 }
 
 /// Gradients of gate and up (N,).
@@ -85,11 +81,51 @@ fn swiglu_backward<'py>(
     up: &Bound<'py, PyAny>,
     dy: &Bound<'py, PyAny>,
 ) -> PyResult<(Out<'py>, Out<'py>)> {
+    gated_backward(py, Activation::Silu, gate, up, dy)
+}
+
+/// gelu(gate), by tanh, times up, both (N,).
+#[pyfunction]
+fn geglu<'py>(py: Python<'py>, gate: &Bound<'py, PyAny>, up: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
+    gated(py, Activation::GeluTanh, gate, up)
+}
+
+/// Gradients of gate and up (N,).
+#[pyfunction]
+fn geglu_backward<'py>(
+    py: Python<'py>,
+    gate: &Bound<'py, PyAny>,
+    up: &Bound<'py, PyAny>,
+    dy: &Bound<'py, PyAny>,
+) -> PyResult<(Out<'py>, Out<'py>)> {
+    gated_backward(py, Activation::GeluTanh, gate, up, dy)
+}
+
+fn gated<'py>(
+    py: Python<'py>,
+    activation: Activation,
+    gate: &Bound<'py, PyAny>,
+    up: &Bound<'py, PyAny>,
+) -> PyResult<Out<'py>> {
+    let (gate, up) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?);
+    let (gate, up) = (gate.slice()?, up.slice()?);
+    let mut y = floats(gate.len())?;
+    door::enter(py, || kernels::glu::glu(activation, row(gate), row(up), row_mut(&mut y)))?;
+    vector(py, y)
+}
+
+fn gated_backward<'py>(
+    py: Python<'py>,
+    activation: Activation,
+    gate: &Bound<'py, PyAny>,
+    up: &Bound<'py, PyAny>,
+    dy: &Bound<'py, PyAny>,
+) -> PyResult<(Out<'py>, Out<'py>)> {
     let (gate, up, dy) = (Floats::new(gate, "gate")?, Floats::new(up, "up")?, Floats::new(dy, "dy")?);
     let (gate, up, dy) = (gate.slice()?, up.slice()?, dy.slice()?);
     let (mut dgate, mut dup) = (floats(gate.len())?, floats(gate.len())?);
     let (d_gate, d_up) = (row_mut(&mut dgate), row_mut(&mut dup));
-    door::enter(py, || kernels::swiglu::swiglu_backward(row(gate), row(up), row(dy), d_gate, d_up))?;
+    door::enter(py, || kernels::glu::glu_backward(activation, row(gate), row(up), row(dy), d_gate, d_up))?;
     Ok((vector(py, dgate)?, vector(py, dup)?))
 }
 
@@ -110,5 +146,7 @@ pub fn init(ops: &Bound<'_, PyModule>) -> PyResult<()> {
     ops.add_function(wrap_pyfunction!(silu_backward, ops)?)?;
     ops.add_function(wrap_pyfunction!(swiglu, ops)?)?;
     ops.add_function(wrap_pyfunction!(swiglu_backward, ops)?)?;
+    ops.add_function(wrap_pyfunction!(geglu, ops)?)?;
+    ops.add_function(wrap_pyfunction!(geglu_backward, ops)?)?;
     ops.add_function(wrap_pyfunction!(dropout, ops)?)
 }

@@ -17,7 +17,7 @@
 
 mod near;
 
-use super::{check, rows, swiglu};
+use super::{check, rows};
 use crate::error::Result;
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, math};
 use std::f32::consts::FRAC_1_SQRT_2;
@@ -77,7 +77,12 @@ impl Activation {
                 let positive = positive(s, x);
                 (s.mul(positive, positive), s.add(positive, positive))
             }
-            Activation::Silu => swiglu::value_and_slope(s, x),
+            Activation::Silu => {
+                let part = math::sigmoid(s, x);
+                let value = s.mul(x, part);
+                // S + x S (1 - S), which stays 0 where S is 0, however large x is.
+                (value, s.fma(value, s.sub(s.splat(1.0), part), part))
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Norm and rotation of heads against their formulas in f64.
 
 use super::*;
+use crate::kernels::rope::Waves;
 use crate::kernels::rows::testing::{assert_same_bits, full, half, inner, matrix, nan, on_each_isa, within};
 use crate::simd::round_to_bf16;
 use ndarray::{Array2, s};
@@ -19,6 +20,7 @@ struct Case {
     gain: bool,
     norm: bool,
     order: Order,
+    offset: f32,
     pairing: Option<Pairing>,
 }
 
@@ -30,7 +32,9 @@ impl Case {
             Some(Pairing::Interleaved) => (0..half).map(|i| (2 * i, 2 * i + 1)).collect(),
             None => Vec::new(),
         };
-        let times = |x: Vec<f64>| if self.gain { x.iter().zip(gain).map(|(x, g)| x * g).collect() } else { x };
+        let offset = f64::from(self.offset);
+        let times =
+            |x: Vec<f64>| if self.gain { x.iter().zip(gain).map(|(x, g)| x * (offset + g)).collect() } else { x };
         let head = |(i, x): (usize, &[f64])| {
             let position = (i / self.heads % self.t) as f64;
             let ones = vec![1.0; self.dim];
@@ -46,8 +50,8 @@ impl Case {
     }
 
     fn with<R>(&self, gain: &[f32], f: impl FnOnce(QkNorm) -> R) -> R {
-        let rope = self.pairing.map(|pairing| Rope::shared(pairing, self.dim, THETA, self.t).unwrap());
-        let norm = HeadNorm { eps: EPS, gain: self.gain.then_some(gain), order: self.order };
+        let rope = self.pairing.map(|pairing| Rope::shared(pairing, Waves::new(self.dim, THETA), self.t).unwrap());
+        let norm = HeadNorm { eps: EPS, gain: self.gain.then_some(gain), offset: self.offset, order: self.order };
         f(QkNorm { head_dim: self.dim, norm: self.norm.then_some(norm), rope: rope.as_deref() })
     }
 
@@ -86,14 +90,16 @@ impl Case {
 fn case() -> impl Strategy<Value = Case> {
     let pairing = prop_oneof![Just(None), Just(Some(Pairing::Half)), Just(Some(Pairing::Interleaved))];
     let order = prop_oneof![Just(Order::NormRope), Just(Order::RopeNorm)];
-    (1usize..4, 1usize..40, 1usize..4, any::<bool>(), any::<bool>(), order, pairing).prop_map(
-        |(heads, half, t, gain, norm, order, pairing)| Case {
+    let offset = prop_oneof![Just(0.0f32), Just(1.0)];
+    (1usize..4, 1usize..40, 1usize..4, any::<bool>(), any::<bool>(), order, offset, pairing).prop_map(
+        |(heads, half, t, gain, norm, order, offset, pairing)| Case {
             heads,
             dim: 2 * half,
             t,
             gain: gain && norm,
             norm,
             order,
+            offset,
             pairing,
         },
     )
@@ -108,7 +114,7 @@ proptest! {
         let (x, dy) = (matrix(&mut noise, n, width, 2.0), matrix(&mut noise, n, width, 1.0));
         // Heads near zero bend too sharply for finite differences.
         let x = x.map(|v| v + 0.5f32.copysign(*v));
-        let gain: Vec<f32> = noise.normal(case.dim, 0.4).into_iter().map(|g| g + 1.0).collect();
+        let gain: Vec<f32> = noise.normal(case.dim, 0.4).into_iter().map(|g| g + 1.0 - case.offset).collect();
         let (wx, wg) = (wide(x.as_slice().unwrap()), wide(&gain));
         let want = case.exact(&wx, &wg);
         let want_dx = gradient(&wx, |x| weighted(&case.exact(x, &wg), dy.as_slice().unwrap()));
@@ -135,7 +141,16 @@ proptest! {
 fn bfloat16_is_the_rounded_output() {
     let mut noise = Noise::new(9);
     for (dim, pairing) in [(64, Pairing::Half), (38, Pairing::Half), (48, Pairing::Interleaved)] {
-        let case = Case { heads: 3, dim, t: 5, gain: true, norm: true, order: Order::NormRope, pairing: Some(pairing) };
+        let case = Case {
+            heads: 3,
+            dim,
+            t: 5,
+            gain: true,
+            norm: true,
+            order: Order::NormRope,
+            offset: 0.0,
+            pairing: Some(pairing),
+        };
         let x = half(&matrix(&mut noise, 10, 3 * dim, 1.0));
         let dy = half(&matrix(&mut noise, 10, 3 * dim, 1.0));
         let gain = noise.normal(dim, 1.0);
@@ -166,6 +181,7 @@ fn bits_do_not_depend_on_threads() {
         gain: true,
         norm: true,
         order: Order::NormRope,
+        offset: 1.0,
         pairing: Some(Pairing::Half),
     };
     let (x, dy, gain) = (matrix(&mut noise, 300, 114, 1.0), matrix(&mut noise, 300, 114, 1.0), noise.normal(38, 1.0));
@@ -181,8 +197,8 @@ fn bits_do_not_depend_on_threads() {
 
 #[test]
 fn wrong_shapes_are_errors() {
-    let (rope, x) = (Rope::shared(Pairing::Half, 4, THETA, 2).unwrap(), Array2::<f32>::zeros((4, 8)));
-    let norm = HeadNorm { eps: EPS, gain: None, order: Order::NormRope };
+    let (rope, x) = (Rope::shared(Pairing::Half, Waves::new(4, THETA), 2).unwrap(), Array2::<f32>::zeros((4, 8)));
+    let norm = HeadNorm { eps: EPS, gain: None, offset: 0.0, order: Order::NormRope };
     let how = QkNorm { head_dim: 4, norm: Some(norm), rope: Some(&rope) };
     let call = |how, rstd: usize| qk_norm(how, x.view(), nan(4, 8).view_mut(), &mut vec![0.0; rstd]);
     assert!(call(how, 8).is_ok() && call(how, 4).is_err());

@@ -1,12 +1,11 @@
-//! The first half of a block: `middle = x + out(attention(qkv(norm_1(x))))`, forward beside backward, and with a cache.
+//! The first half of a block: `middle = x + post_1(out(attention(qkv(norm_1(x)))))`, forward beside backward, and with a
+//! cache.
 
-use super::{Context, Place, norm_backward, norm_forward, operand, turn};
+use super::{Context, Place, add_to_stream, branch_backward, norm_backward, norm_forward, turn};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::attention::{Options, attention, attention_backward};
-use crate::kernels::dropout::dropout;
 use crate::kernels::matmul::Scalar;
-use crate::kernels::residual::add_assign;
 use crate::model::arena::{Saved, Scratch};
 use crate::model::kv_cache::LayerCache;
 use crate::model::linear::{Gradients, sums, view};
@@ -32,23 +31,30 @@ fn heads_mut<'a, E>(cx: &Context<'_>, rows: &'a mut [E], width: usize, heads: us
 /// Queries, keys and values as attention reads them: the first two turned where the family turns them.
 fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a, E>; 3] {
     let config = cx.config;
-    let (c, kv, h, hkv, width) =
-        (config.n_embd, config.kv_width(), config.n_head, config.kv_heads(), config.qkv_width());
-    let v = heads(cx, qkv, width, c + kv, hkv);
+    let (wide, both, width) = (config.q_width(), config.qk_width(), config.qkv_width());
+    let (h, hkv) = (config.n_head, config.kv_heads());
+    let v = heads(cx, qkv, width, both, hkv);
     match config.turns_queries() {
-        true => [heads(cx, qk, c + kv, 0, h), heads(cx, qk, c + kv, c, hkv), v],
-        false => [heads(cx, qkv, width, 0, h), heads(cx, qkv, width, c, hkv), v],
+        true => [heads(cx, qk, both, 0, h), heads(cx, qk, both, wide, hkv), v],
+        false => [heads(cx, qkv, width, 0, h), heads(cx, qkv, width, wide, hkv), v],
     }
 }
 
 fn options(cx: &Context<'_>) -> Options {
-    Options { dropout: cx.dropout.map(|masks| masks.at(Place::Probabilities(cx.layer))), ..Options::default() }
+    Options {
+        scale: cx.config.attention_scale(),
+        window: cx.config.window(cx.layer),
+        softcap: cx.config.attn_softcap,
+        dropout: cx.dropout.map(|masks| masks.at(Place::Probabilities(cx.layer))),
+    }
 }
 
 /// Operations of one product of attention over the causal half of the scores.
 fn work(cx: &Context<'_>, keys: usize, products: usize) -> Work {
-    let (n, c) = (cx.n() as f64, cx.config.n_embd as f64);
-    Work::Product { flop: products as f64 * 2.0 * n * c * (keys as f64 - (cx.t as f64 - 1.0) / 2.0) }
+    let (n, width) = (cx.n() as f64, cx.config.q_width() as f64);
+    let seen = keys as f64 - (cx.t as f64 - 1.0) / 2.0;
+    let seen = cx.config.window(cx.layer).map_or(seen, |window| seen.min(window as f64));
+    Work::Product { flop: products as f64 * 2.0 * n * width * seen }
 }
 
 /// From the block's input `x` (N, C) to the stream after attention `middle` (N, C).
@@ -67,11 +73,11 @@ pub fn forward<E: Scalar>(
     let c = config.n_embd;
     norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // (N, C)
     let output = sums(saved.qkv, n, config.qkv_width(), block.qkv.bias(params), None);
-    block.qkv.forward("qkv", cx.weights, n, scratch.normed, output)?; // (N, C + 2 KV)
+    block.qkv.forward("qkv", cx.weights, n, scratch.normed, output)?; // (N, H D + 2 KV)
     turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?;
     let lse = ArrayViewMut3::from_shape((cx.b, config.n_head, cx.t), &mut *saved.lse).expect("(B, H, T) floats");
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk); // (B, H, T, D)
-    let att = heads_mut(&cx, saved.att, c, config.n_head);
+    let att = heads_mut(&cx, saved.att, config.q_width(), config.n_head);
     match cache {
         None => measure("attention", work(&cx, cx.t, 2), || attention(q, k, v, &options(&cx), att, lse))?,
         Some(mut cache) => {
@@ -80,16 +86,20 @@ pub fn forward<E: Scalar>(
             measure("attention", work(&cx, k.len_of(Axis(2)), 2), || attention(q, k, v, &options(&cx), att, lse))?;
         }
     }
+    let place = Place::Attention(cx.layer);
     let bias = block.out.bias(params);
-    let residual = cx.dropout.is_none().then_some(x);
-    block.out.forward("attention out", cx.weights, n, saved.att, sums(middle, n, c, bias, residual))?;
-    match cx.dropout {
-        None => Ok(()),
-        Some(masks) => measure("dropout", Work::bytes(n * c * 20), || {
-            dropout(middle, masks.at(Place::Attention(cx.layer)))?;
-            add_assign(middle, x)
-        }),
+    match &block.post_1 {
+        None if cx.dropout.is_none() => {
+            return block.out.forward("attention out", cx.weights, n, saved.att, sums(middle, n, c, bias, Some(x)));
+        }
+        None => block.out.forward("attention out", cx.weights, n, saved.att, sums(middle, n, c, bias, None))?,
+        Some(post) => {
+            let output = sums(saved.branch_1, n, c, bias, None);
+            block.out.forward("attention out", cx.weights, n, saved.att, output)?;
+            norm_forward(post, config, params, n, saved.branch_1, &mut saved.post_1, middle)?;
+        }
     }
+    add_to_stream(&cx, place, x, middle)
 }
 
 /// Turns `scratch.dx` from the gradient of `middle` into the gradient of `x`; adds this half's weight gradients.
@@ -101,16 +111,20 @@ pub fn backward<E: Scalar>(
     scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
-    let (c, h, hkv, width) = (config.n_embd, config.n_head, config.kv_heads(), config.qkv_width());
-    let mask = cx.dropout.map(|masks| masks.at(Place::Attention(cx.layer)));
-    let d_middle = view(operand(scratch.dx, mask, scratch.d_out)?, n, c);
-    let output = sums(scratch.d_att, n, c, None, None);
-    block.out.backward_input("attention out, dX", cx.weights, d_middle, output)?;
-    block.out.backward_weights("attention out, dW", grads, saved.att, d_middle)?;
+    let (c, h, hkv) = (config.n_embd, config.n_head, config.kv_heads());
+    let (wide, width) = (config.q_width(), config.qkv_width());
+    let (place, post) = (Place::Attention(cx.layer), block.post_1.as_ref());
+    let (branch, stats, dx) = (&*saved.branch_1, &saved.post_1, &*scratch.dx);
+    let (dropped, d_branch, room) = (&mut *scratch.d_normed, &mut *scratch.d_branch, &mut *scratch.d_out);
+    let d_branch = branch_backward(&cx, grads, place, post, branch, stats, dx, dropped, d_branch, room)?;
+    let d_branch = view(d_branch, n, c);
+    let output = sums(scratch.d_att, n, wide, None, None);
+    block.out.backward_input("attention out, dX", cx.weights, d_branch, output)?;
+    block.out.backward_weights("attention out, dW", grads, saved.att, d_branch)?;
     turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?; // recomputed
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk);
     let lse = ArrayView3::from_shape((cx.b, h, cx.t), &*saved.lse).expect("(B, H, T) floats");
-    let (att, d_att) = (heads(&cx, saved.att, c, 0, h), heads(&cx, scratch.d_att, c, 0, h));
+    let (att, d_att) = (heads(&cx, saved.att, wide, 0, h), heads(&cx, scratch.d_att, wide, 0, h));
     let all = heads_mut(&cx, scratch.d_qkv, width, h + 2 * hkv);
     let (dq, rest) = all.split_at(Axis(1), h);
     let (dk, dv) = rest.split_at(Axis(1), hkv);

@@ -1,12 +1,10 @@
-//! The second half of a block: `output = middle + down(f(up(norm_2(middle))))`, forward beside backward.
+//! The second half of a block: `output = middle + post_2(down(f(up(norm_2(middle)))))`, forward beside backward.
 
-use super::{Context, Place, norm_backward, norm_forward, operand};
+use super::{Context, Place, add_to_stream, branch_backward, norm_backward, norm_forward};
 use crate::error::Result;
 use crate::kernels::Beta;
-use crate::kernels::dropout::dropout;
+use crate::kernels::glu::{glu, glu_backward};
 use crate::kernels::matmul::{Output, Scalar};
-use crate::kernels::residual::add_assign;
-use crate::kernels::swiglu::{swiglu, swiglu_backward};
 use crate::model::arena::{Saved, Scratch};
 use crate::model::config::Mlp;
 use crate::model::linear::{Gradients, sums, view, view_mut};
@@ -36,25 +34,34 @@ pub fn up<E: Scalar>(
             let rows = view(saved.up, n, width);
             let act = view_mut(scratch.act, n, f);
             measure("gate", Work::bytes(3 * n * f * size_of::<E>()), || {
-                swiglu(rows.slice(s![.., ..f]), rows.slice(s![.., f..]), act)
+                glu(cx.config.activation.kernel(), rows.slice(s![.., ..f]), rows.slice(s![.., f..]), act)
             })
         }
     }
 }
 
 /// From the activated rows to the block's output `out` (N, C).
-pub fn down<E: Scalar>(cx: Context<'_>, middle: &[f32], scratch: &mut Scratch<'_, E>, out: &mut [f32]) -> Result<()> {
+pub fn down<E: Scalar>(
+    cx: Context<'_>,
+    middle: &[f32],
+    saved: &mut Saved<'_, E>,
+    scratch: &Scratch<'_, E>,
+    out: &mut [f32],
+) -> Result<()> {
     let (n, block, c) = (cx.n(), cx.block, cx.config.n_embd);
-    let bias = block.down.bias(cx.weights.params);
-    let residual = cx.dropout.is_none().then_some(middle);
-    block.down.forward("mlp down", cx.weights, n, scratch.act, sums(out, n, c, bias, residual))?;
-    match cx.dropout {
-        None => Ok(()),
-        Some(masks) => measure("dropout", Work::bytes(n * c * 20), || {
-            dropout(out, masks.at(Place::Mlp(cx.layer)))?;
-            add_assign(out, middle)
-        }),
+    let (params, act) = (cx.weights.params, &*scratch.act);
+    let bias = block.down.bias(params);
+    match &block.post_2 {
+        None if cx.dropout.is_none() => {
+            return block.down.forward("mlp down", cx.weights, n, act, sums(out, n, c, bias, Some(middle)));
+        }
+        None => block.down.forward("mlp down", cx.weights, n, act, sums(out, n, c, bias, None))?,
+        Some(post) => {
+            block.down.forward("mlp down", cx.weights, n, act, sums(saved.branch_2, n, c, bias, None))?;
+            norm_forward(post, cx.config, params, n, saved.branch_2, &mut saved.post_2, out)?;
+        }
     }
+    add_to_stream(&cx, Place::Mlp(cx.layer), middle, out)
 }
 
 /// Turns `scratch.dx` from the gradient of the output into the gradient of `middle`; adds this half's weight gradients.
@@ -67,8 +74,12 @@ pub fn backward<E: Scalar>(
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
     let (c, f) = (config.n_embd, config.inner());
-    let mask = cx.dropout.map(|masks| masks.at(Place::Mlp(cx.layer)));
-    let d_out = view(operand(scratch.dx, mask, scratch.d_out)?, n, c);
+    let activation = config.activation.kernel();
+    let (place, post) = (Place::Mlp(cx.layer), block.post_2.as_ref());
+    let (branch, stats, dx) = (&*saved.branch_2, &saved.post_2, &*scratch.dx);
+    let (dropped, d_branch, room) = (&mut *scratch.d_normed, &mut *scratch.d_branch, &mut *scratch.d_out);
+    let d_out = branch_backward(&cx, grads, place, post, branch, stats, dx, dropped, d_branch, room)?;
+    let d_out = view(d_out, n, c);
     match config.mlp {
         Mlp::Plain => {
             // Activated rows are recomputed with the slopes: cheaper than keeping (N, F) for every block.
@@ -76,7 +87,7 @@ pub fn backward<E: Scalar>(
                 pre: E::matrix(view(saved.up, n, f)),
                 d_pre: E::matrix_mut(view_mut(scratch.d_up, n, f)),
                 act: E::matrix_mut(view_mut(scratch.act, n, f)),
-                activation: config.activation.kernel(),
+                activation,
             };
             block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
         }
@@ -87,8 +98,8 @@ pub fn backward<E: Scalar>(
             let (gate, up) = (rows.slice(s![.., ..f]), rows.slice(s![.., f..]));
             let (d_gate, d_up) = view_mut(scratch.d_up, n, 2 * f).split_at(ndarray::Axis(1), f);
             measure("gate, backward", Work::bytes(7 * n * f * size_of::<E>()), || {
-                swiglu(gate, up, view_mut(scratch.act, n, f))?;
-                swiglu_backward(gate, up, view(scratch.d_act, n, f), d_gate, d_up)
+                glu(activation, gate, up, view_mut(scratch.act, n, f))?;
+                glu_backward(activation, gate, up, view(scratch.d_act, n, f), d_gate, d_up)
             })?;
         }
     }

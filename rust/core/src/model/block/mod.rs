@@ -1,11 +1,12 @@
 //! One block for every family: attention, then the MLP, each with its norm before it and a residual connection round it.
 //!
 //! ```text
-//! middle = x      + out(attention(qkv(norm_1(x))))
-//! output = middle + down(f(up(norm_2(middle))))
+//! middle = x      + post_1(out(attention(qkv(norm_1(x)))))
+//! output = middle + post_2(down(f(up(norm_2(middle)))))
 //! ```
 //!
-//! Families differ in data: which norm, whether queries and keys are normed and rotated, whether the MLP is gated.
+//! Families differ in data: which norm, whether what is added is normed as well (`post_1`, `post_2`, most have none),
+//! whether queries and keys are normed and rotated, how far attention sees, whether the MLP is gated.
 //! Rows that products read are of type `E`, float32 or bfloat16; the residual stream is float32.
 
 pub mod attn;
@@ -18,8 +19,9 @@ use super::params::{Block, Norm};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::convert::convert;
-use crate::kernels::dropout::Dropout;
+use crate::kernels::dropout::{Dropout, dropout};
 use crate::kernels::layer_norm::{layer_norm, layer_norm_backward};
+use crate::kernels::residual::add_assign;
 use crate::kernels::rms_norm::{rms_norm, rms_norm_backward};
 use crate::kernels::rope::Rope;
 use crate::profile::{Work, measure};
@@ -38,7 +40,7 @@ pub struct Context<'a> {
     pub b: usize,
     /// Positions of each.
     pub t: usize,
-    /// Angles of the sequences' positions, where queries and keys are rotated.
+    /// Angles of the sequences' positions, where this block rotates queries and keys.
     pub rope: Option<&'a Rope>,
     /// This pass's dropout, if any.
     pub dropout: Option<Masks>,
@@ -109,7 +111,7 @@ pub fn norm_forward<E: Element>(
     let (x, y) = (view(x, n, c), view_mut(y, n, c));
     measure("norm", Work::bytes(n * c * (4 + size_of::<E>())), || match (config.norm, weight) {
         (NormKind::LayerNorm, Some(weight)) => layer_norm(x, weight, bias, config.norm_eps, y, mean, rstd),
-        (_, weight) => rms_norm(x, weight, 0.0, config.norm_eps, y, rstd),
+        (_, weight) => rms_norm(x, weight, config.gain_offset(), config.norm_eps, y, rstd),
     })
 }
 
@@ -143,18 +145,55 @@ pub fn norm_backward(
         (NormKind::LayerNorm, Some(weight), Some(dweight)) => {
             layer_norm_backward(x, weight, mean, rstd, dy, dx, beta, dweight, dbias)
         }
-        (_, weight, dweight) => rms_norm_backward(x, weight, 0.0, rstd, dy, dx, beta, dweight),
+        (_, weight, dweight) => rms_norm_backward(x, weight, config.gain_offset(), rstd, dy, dx, beta, dweight),
     })
 }
 
+/// A half of a block added to the stream `x` that it read: `out = x + dropped(out)`.
+pub fn add_to_stream(cx: &Context<'_>, place: Place, x: &[f32], out: &mut [f32]) -> Result<()> {
+    measure("add", Work::bytes(out.len() * 20), || {
+        cx.dropout.map_or(Ok(()), |masks| dropout(out, masks.at(place)))?;
+        add_assign(out, x)
+    })
+}
+
+/// The gradient of what a half of a block adds to the stream, from that of the stream `dx`, as an operand of products:
+/// through its dropout and its norm `post`, whose gain's gradient it adds. The half's rows `branch` and their statistics
+/// were saved.
+pub fn branch_backward<'a, E: Element>(
+    cx: &Context<'_>,
+    grads: &mut Gradients<'_>,
+    place: Place,
+    post: Option<&Norm>,
+    branch: &[f32],
+    stats: &[&mut [f32]; 2],
+    dx: &'a [f32],
+    dropped: &mut [f32],
+    d_branch: &'a mut [f32],
+    room: &'a mut [E],
+) -> Result<&'a [E]> {
+    let mask = cx.dropout.map(|masks| masks.at(place));
+    let Some(post) = post else { return operand(dx, mask, room) };
+    let dy = match mask {
+        None => dx,
+        Some(mask) => {
+            dropped.copy_from_slice(dx);
+            dropout(dropped, mask)?;
+            &*dropped
+        }
+    };
+    norm_backward(post, cx.config, cx.weights.params, grads, cx.n(), branch, stats, dy, d_branch, Beta::Overwrite)?;
+    operand(d_branch, None, room)
+}
+
 /// The gradient of the stream as an operand of products: itself, or a narrow copy in `room`; dropped by `mask`.
-pub fn operand<'a, E: Element>(dx: &'a [f32], mask: Option<Dropout>, room: &'a mut [E]) -> Result<&'a [E]> {
+fn operand<'a, E: Element>(dx: &'a [f32], mask: Option<Dropout>, room: &'a mut [E]) -> Result<&'a [E]> {
     if !E::HALF && mask.is_none() {
         return Ok(bytemuck::cast_slice(dx));
     }
     measure("narrow dx", Work::bytes(dx.len() * (4 + size_of::<E>())), || {
         convert(dx, room)?;
-        mask.map_or(Ok(()), |mask| crate::kernels::dropout::dropout(room, mask))
+        mask.map_or(Ok(()), |mask| dropout(room, mask))
     })?;
     Ok(room)
 }

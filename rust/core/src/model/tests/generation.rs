@@ -8,7 +8,7 @@ use subgpt_testkit::gradcheck::{assert_close, wide};
 
 #[test]
 fn a_cached_decode_equals_the_whole_forward() {
-    for config in [tiny(), modern()] {
+    for config in [tiny(), modern(), gemma()] {
         let model = lively(Config { block_size: 24, ..config });
         let ids = some_ids(24, 11);
         let whole = model.forward(&mut Arena::new(), &ids, 1, 24).unwrap();

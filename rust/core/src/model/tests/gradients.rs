@@ -1,7 +1,9 @@
 //! Every tensor's gradient against central differences of the f64 twin.
 
 use super::*;
+use crate::kernels::rope::{Scaling, Waves};
 use crate::model::block::Place;
+use crate::model::config::LayerType;
 use subgpt_testkit::gpt::{self, BlockMasks};
 use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
 use subgpt_testkit::rows::{gelu_erf, gelu_tanh};
@@ -34,6 +36,14 @@ fn masks(model: &Gpt) -> Option<gpt::Masks> {
     Some(gpt::Masks { embedding: rows(Place::Embedding), blocks: blocks.collect() })
 }
 
+fn stretch(waves: Waves) -> f64 {
+    match waves.scaling {
+        None => 1.0,
+        Some(Scaling::Linear { factor }) => factor,
+        Some(Scaling::Llama3 { .. }) => panic!("the twin has no such scaling"),
+    }
+}
+
 fn check(config: Config) {
     let mut model = lively(config.clone());
     let ids = some_ids(B * T, config.vocab_size);
@@ -57,7 +67,14 @@ fn check(config: Config) {
         gated: config.mlp == Mlp::Gated,
         rms: config.norm == Norm::RmsNorm,
         eps: f64::from(config.norm_eps),
-        rope_theta: (config.position == Position::Rotary).then_some(config.rope_theta),
+        head_dim: config.head_dim(),
+        offset: f64::from(config.gain_offset()),
+        post_norm: config.post_norm,
+        embedding_scale: if config.scale_embeddings { (config.n_embd as f64).sqrt() } else { 1.0 },
+        waves: (0..config.n_layer).map(|layer| config.waves(layer).map(|w| (w.theta, stretch(w)))).collect(),
+        windows: (0..config.n_layer).map(|layer| config.window(layer)).collect(),
+        scale: config.query_pre_attn_scalar.map(|scalar| 1.0 / scalar.sqrt()),
+        softcaps: [config.attn_softcap, config.logit_softcap].map(|cap| cap.map(f64::from)),
         qk_norm: config.qk_norm,
         llama: !config.is_gpt2(),
         masks: masks(&model),
@@ -109,8 +126,24 @@ fn later_blocks() {
 }
 
 #[test]
+fn blocks_with_all_that_gemma_has() {
+    check(gemma());
+    check(Config { dropout: 0.3, bias: true, tie_embeddings: false, qk_norm: false, ..gemma() });
+    let types = Some(vec![LayerType::FullAttention, LayerType::SlidingAttention]);
+    check(Config { layer_types: types, activation: Activation::Gelu, norm_unit_offset: false, ..gemma() });
+}
+
+#[test]
+fn heads_of_their_own_width_biases_of_queries_and_blocks_without_rotation() {
+    check(Config { head_dim: Some(6), qkv_bias: Some(true), qk_norm: false, ..modern() });
+    check(Config { rope_layers: Some(vec![true, false]), sliding_window: Some(2), ..modern() });
+    check(Config { rope_layers: Some(vec![false, true]), qk_norm: false, ..modern() });
+    check(Config { head_dim: Some(5), ..tiny() });
+}
+
+#[test]
 fn blocks_computed_once_more_give_the_same_bits() {
-    for config in [tiny(), modern(), Config { dropout: 0.3, ..modern() }] {
+    for config in [tiny(), modern(), Config { dropout: 0.3, ..modern() }, Config { dropout: 0.3, ..gemma() }] {
         for precision in [Precision::Float32, Precision::Bfloat16] {
             let ids = some_ids(B * T, config.vocab_size);
             let targets = targets(&ids);

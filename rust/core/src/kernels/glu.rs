@@ -1,31 +1,38 @@
-//! SwiGLU, the gated SiLU of the Llama family.
+//! Gated linear units: SwiGLU of the Llama family, GeGLU of Gemma.
 //!
 //! ```text
-//! y = silu(gate) * up        dgate = dy * up * silu'(gate),  dup = dy * silu(gate)
+//! y = f(gate) * up        dgate = dy * up * f'(gate),  dup = dy * f(gate)
 //! ```
 //!
 //! `gate`, `up` and `y` are `(rows, F)`, and their rows may lie apart: the two halves of the rows `[gate | up]` of one
-//! fused projection. SiLU alone is one of the [`activation`](super::activation)s.
+//! fused projection. `f` is one of the [`activation`](super::activation)s.
 //!
-//! Shazeer: "GLU variants improve transformer", 2020; `torch.nn.functional.silu`.
+//! Shazeer: "GLU variants improve transformer", 2020.
 
+use super::activation::Activation;
 use super::rows::{self, check_rows};
 use crate::error::Result;
-use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, math};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use rows::Tile;
 
-/// `y = silu(gate) * up`
-pub fn swiglu<E: Element>(gate: ArrayView2<E>, up: ArrayView2<E>, y: ArrayViewMut2<E>) -> Result<()> {
+/// `y = f(gate) * up`
+pub fn glu<E: Element>(
+    activation: Activation,
+    gate: ArrayView2<E>,
+    up: ArrayView2<E>,
+    y: ArrayViewMut2<E>,
+) -> Result<()> {
     let (n, f) = gate.dim();
-    check_rows!("swiglu", [n, f], gate, up, y);
+    check_rows!("glu", [n, f], gate, up, y);
     let isa = isa::current();
-    rows::each(n * f, rows::tiles_mut(y), |_, (tile, y)| dispatch(isa, Forward { tile, gate, up, y }));
+    rows::each(n * f, rows::tiles_mut(y), |_, (tile, y)| dispatch(isa, Forward { activation, tile, gate, up, y }));
     Ok(())
 }
 
-/// The gradients of [`swiglu`].
-pub fn swiglu_backward<E: Element>(
+/// The gradients of [`glu`].
+pub fn glu_backward<E: Element>(
+    activation: Activation,
     gate: ArrayView2<E>,
     up: ArrayView2<E>,
     dy: ArrayView2<E>,
@@ -33,16 +40,17 @@ pub fn swiglu_backward<E: Element>(
     dup: ArrayViewMut2<E>,
 ) -> Result<()> {
     let (n, f) = gate.dim();
-    check_rows!("swiglu_backward", [n, f], gate, up, dy, dgate, dup);
+    check_rows!("glu_backward", [n, f], gate, up, dy, dgate, dup);
     let isa = isa::current();
     let parts = rows::tiles_mut(dgate).into_iter().zip(rows::tiles_mut(dup));
     rows::each(n * f, parts, |_, ((tile, dgate), (_, dup))| {
-        dispatch(isa, Backward { tile, gate, up, dy, dgate, dup });
+        dispatch(isa, Backward { activation, tile, gate, up, dy, dgate, dup });
     });
     Ok(())
 }
 
 struct Forward<'a, E> {
+    activation: Activation,
     tile: Tile,
     gate: ArrayView2<'a, E>,
     up: ArrayView2<'a, E>,
@@ -58,8 +66,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
             let (gate, up) = (self.tile.row(&self.gate, i), self.tile.row(&self.up, i));
             let y = rows::row_mut(&mut self.y, i);
             for at in (0..y.len()).step_by(LANES) {
-                let gate = E::load_at(s, gate, at, 0.0);
-                let value = s.mul(gate, math::sigmoid(s, gate));
+                let value = self.activation.value::<E, S>(s, E::load_at(s, gate, at, 0.0));
                 E::store_at(s, y, at, s.mul(value, E::load_at(s, up, at, 0.0)));
             }
         }
@@ -67,6 +74,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
 }
 
 struct Backward<'a, E> {
+    activation: Activation,
     tile: Tile,
     gate: ArrayView2<'a, E>,
     up: ArrayView2<'a, E>,
@@ -84,22 +92,13 @@ impl<E: Element> Kernel for Backward<'_, E> {
             let [gate, up, dy] = [&self.gate, &self.up, &self.dy].map(|x| self.tile.row(x, i));
             let (dgate, dup) = (rows::row_mut(&mut self.dgate, i), rows::row_mut(&mut self.dup, i));
             for at in (0..dgate.len()).step_by(LANES) {
-                let (value, slope) = value_and_slope(s, E::load_at(s, gate, at, 0.0));
+                let (value, slope) = self.activation.value_and_slope::<E, S>(s, E::load_at(s, gate, at, 0.0));
                 let dy = E::load_at(s, dy, at, 0.0);
                 E::store_at(s, dup, at, s.mul(dy, value));
                 E::store_at(s, dgate, at, s.mul(s.mul(dy, E::load_at(s, up, at, 0.0)), slope));
             }
         }
     }
-}
-
-/// `silu(x)` and `silu'(x)`.
-#[inline(always)]
-pub(super) fn value_and_slope<S: Simd>(s: S, x: S::V) -> (S::V, S::V) {
-    let part = math::sigmoid(s, x);
-    let value = s.mul(x, part);
-    // S + x S (1 - S), which stays 0 where S is 0, however large x is.
-    (value, s.fma(value, s.sub(s.splat(1.0), part), part))
 }
 
 #[cfg(test)]
@@ -120,20 +119,26 @@ mod tests {
         ArrayViewMut2::from_shape((1, x.len()), x).unwrap()
     }
 
-    fn forward(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    const KINDS: [(Activation, fn(f64) -> f64); 3] = [
+        (Activation::Silu, naive::silu),
+        (Activation::GeluTanh, naive::gelu_tanh),
+        (Activation::Gelu, naive::gelu_erf),
+    ];
+
+    fn forward(kind: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
         let mut y = vec![f32::NAN; gate.len()];
-        swiglu(line(gate), line(up), line_mut(&mut y)).unwrap();
+        glu(kind, line(gate), line(up), line_mut(&mut y)).unwrap();
         y
     }
 
-    fn backward(gate: &[f32], up: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
+    fn backward(kind: Activation, gate: &[f32], up: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
         let (mut dgate, mut dup) = (vec![f32::NAN; gate.len()], vec![f32::NAN; gate.len()]);
-        swiglu_backward(line(gate), line(up), line(dy), line_mut(&mut dgate), line_mut(&mut dup)).unwrap();
+        glu_backward(kind, line(gate), line(up), line(dy), line_mut(&mut dgate), line_mut(&mut dup)).unwrap();
         [dgate, dup]
     }
 
-    fn exact(gate: &[f64], up: &[f64]) -> Vec<f64> {
-        gate.iter().zip(up).map(|(&g, u)| naive::silu(g) * u).collect()
+    fn exact(f: fn(f64) -> f64, gate: &[f64], up: &[f64]) -> Vec<f64> {
+        gate.iter().zip(up).map(|(&g, u)| f(g) * u).collect()
     }
 
     proptest! {
@@ -143,14 +148,16 @@ mod tests {
             let mut noise = Noise::new(seed);
             let [gate, up, dy] = [std, 1.0, 1.0].map(|std| noise.normal(n, std));
             let (g, u) = (wide(&gate), wide(&up));
-            let dgate = gradient(&g, |g| weighted(&exact(g, &u), &dy));
-            let dup = gradient(&u, |u| weighted(&exact(&g, u), &dy));
-            on_each_isa(|| {
-                assert_close("y", &forward(&gate, &up), &exact(&g, &u), 1e-6);
-                let [got_gate, got_up] = backward(&gate, &up, &dy);
-                assert_close("dgate", &got_gate, &dgate, 2e-6);
-                assert_close("dup", &got_up, &dup, 1e-6);
-            });
+            for (kind, f) in KINDS {
+                let dgate = gradient(&g, |g| weighted(&exact(f, g, &u), &dy));
+                let dup = gradient(&u, |u| weighted(&exact(f, &g, u), &dy));
+                on_each_isa(|| {
+                    assert_close("y", &forward(kind, &gate, &up), &exact(f, &g, &u), 1e-6);
+                    let [got_gate, got_up] = backward(kind, &gate, &up, &dy);
+                    assert_close("dgate", &got_gate, &dgate, 2e-6);
+                    assert_close("dup", &got_up, &dup, 1e-6);
+                });
+            }
         }
     }
 
@@ -164,11 +171,11 @@ mod tests {
                 let (mut y, mut d) = (nan(n, f), nan(n, 2 * f));
                 let (gate, up) = wide.view().split_at(Axis(1), f);
                 let (dgate, dup) = d.view_mut().split_at(Axis(1), f);
-                swiglu(gate, up, y.view_mut()).unwrap();
-                swiglu_backward(gate, up, wide_dy.view(), dgate, dup).unwrap();
+                glu(Activation::Silu, gate, up, y.view_mut()).unwrap();
+                glu_backward(Activation::Silu, gate, up, wide_dy.view(), dgate, dup).unwrap();
                 let [gate, up] = [gate, up].map(|x| x.iter().copied().collect::<Vec<_>>());
-                assert_eq!(y.as_slice().unwrap(), forward(&gate, &up));
-                let [dgate, dup] = backward(&gate, &up, wide_dy.as_slice().unwrap());
+                assert_eq!(y.as_slice().unwrap(), forward(Activation::Silu, &gate, &up));
+                let [dgate, dup] = backward(Activation::Silu, &gate, &up, wide_dy.as_slice().unwrap());
                 let (left, right) = d.view().split_at(Axis(1), f);
                 assert!(left.iter().eq(&dgate) && right.iter().eq(&dup));
                 let (mut narrow, mut narrow_d) = (half(&y), half(&d));
@@ -176,8 +183,8 @@ mod tests {
                 narrow_d.fill(bf16::NAN);
                 let (gate, up) = pair.view().split_at(Axis(1), f);
                 let (dgate, dup) = narrow_d.view_mut().split_at(Axis(1), f);
-                swiglu(gate, up, narrow.view_mut()).unwrap();
-                swiglu_backward(gate, up, dy.view(), dgate, dup).unwrap();
+                glu(Activation::Silu, gate, up, narrow.view_mut()).unwrap();
+                glu_backward(Activation::Silu, gate, up, dy.view(), dgate, dup).unwrap();
                 assert!(narrow == half(&y) && narrow_d == half(&d));
             });
         }
@@ -187,11 +194,11 @@ mod tests {
     fn edges_are_the_limits() {
         on_each_isa(|| {
             let x = [0.0, 1e-40, 100.0, -100.0, 1e30, -1e30, f32::NAN];
-            let y = forward(&x, &[1.0; 7]);
+            let y = forward(Activation::Silu, &x, &[1.0; 7]);
             assert!(
                 y[..2] == [0.0, 5e-41] && y[2] == 100.0 && y[3] == 0.0 && y[4] == 1e30 && y[5] == 0.0 && y[6].is_nan()
             );
-            let [slope, _] = backward(&x, &[1.0; 7], &[1.0; 7]);
+            let [slope, _] = backward(Activation::Silu, &x, &[1.0; 7], &[1.0; 7]);
             assert!(slope[..6] == [0.5, 0.5, 1.0, 0.0, 1.0, 0.0] && slope[6].is_nan());
         });
     }
@@ -200,16 +207,18 @@ mod tests {
     fn bits_do_not_depend_on_threads() {
         let mut noise = Noise::new(9);
         let [gate, up, dy] = [3.0, 1.0, 1.0].map(|std| noise.normal(50_003, std));
-        assert_same_bits(|| [forward(&gate, &up), backward(&gate, &up, &dy).concat()].concat());
+        assert_same_bits(|| {
+            [forward(Activation::Silu, &gate, &up), backward(Activation::Silu, &gate, &up, &dy).concat()].concat()
+        });
     }
 
     #[test]
     fn wrong_lengths_are_errors() {
         let [a, b] = [[0.0; 3], [1.0; 3]];
         let (a, b) = (line(&a), line(&b));
-        assert!(swiglu(a, line(&[1.0; 2]), line_mut(&mut [0.0; 3])).is_err());
-        assert!(swiglu(a, b, line_mut(&mut [0.0; 4])).is_err());
-        assert!(swiglu_backward(a, b, a, line_mut(&mut [0.0; 3]), line_mut(&mut [0.0; 2])).is_err());
-        swiglu::<f32>(line(&[]), line(&[]), line_mut(&mut [])).unwrap();
+        assert!(glu(Activation::Silu, a, line(&[1.0; 2]), line_mut(&mut [0.0; 3])).is_err());
+        assert!(glu(Activation::Silu, a, b, line_mut(&mut [0.0; 4])).is_err());
+        assert!(glu_backward(Activation::Silu, a, b, a, line_mut(&mut [0.0; 3]), line_mut(&mut [0.0; 2])).is_err());
+        glu::<f32>(Activation::Silu, line(&[]), line(&[]), line_mut(&mut [])).unwrap();
     }
 }

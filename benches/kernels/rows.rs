@@ -9,16 +9,17 @@
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use std::time::Instant;
 use subgpt_core::kernels::Beta;
+use subgpt_core::kernels::activation::Activation;
 use subgpt_core::kernels::column_sum::add_column_sums;
 use subgpt_core::kernels::cross_entropy::cross_entropy_inplace;
 use subgpt_core::kernels::dropout::{Dropout, dropout};
 use subgpt_core::kernels::embedding::{add_positions, add_positions_backward, embedding, embedding_backward};
+use subgpt_core::kernels::glu::{glu, glu_backward};
 use subgpt_core::kernels::layer_norm::{layer_norm, layer_norm_backward};
 use subgpt_core::kernels::qk_norm::{HeadNorm, Order, QkNorm, Saved, qk_norm_backward, qk_norm_inplace};
 use subgpt_core::kernels::residual::add_assign;
 use subgpt_core::kernels::rms_norm::{rms_norm, rms_norm_backward};
-use subgpt_core::kernels::rope::{Pairing, Rope};
-use subgpt_core::kernels::swiglu::{swiglu, swiglu_backward};
+use subgpt_core::kernels::rope::{Pairing, Rope, Waves};
 use subgpt_core::parallel;
 use subgpt_core::simd::{Element, bf16, isa};
 
@@ -137,12 +138,12 @@ fn cases<E: Element>() -> Vec<Case<E>> {
         }),
         case("swiglu", MLP, [0, 3], |_, a| {
             let (gate, up) = a.pair.view().split_at(Axis(1), a.y.shape[1]);
-            swiglu(gate, up, a.y.view_mut()).unwrap();
+            glu(Activation::Silu, gate, up, a.y.view_mut()).unwrap();
         }),
         case("swiglu_backward", MLP, [0, 5], |_, a| {
             let (gate, up) = a.pair.view().split_at(Axis(1), a.y.shape[1]);
             let (dgate, dup) = a.d_pair.view_mut().split_at(Axis(1), a.y.shape[1]);
-            swiglu_backward(gate, up, a.y.view(), dgate, dup).unwrap();
+            glu_backward(Activation::Silu, gate, up, a.y.view(), dgate, dup).unwrap();
         }),
         case("qk_norm", STREAM, [0, 2], |o, a| {
             with_heads(|how| {
@@ -158,15 +159,23 @@ fn cases<E: Element>() -> Vec<Case<E>> {
             })
         }),
         case("cross_entropy_inplace", LOGITS, [2, 0], |o, a| {
-            cross_entropy_inplace::<f32>(a.x.view_mut(), &o.targets, -100, 0.0, 1e-3, &mut o.rstd[..o.targets.len()])
-                .unwrap();
+            cross_entropy_inplace::<f32>(
+                a.x.view_mut(),
+                &o.targets,
+                -100,
+                0.0,
+                None,
+                1e-3,
+                &mut o.rstd[..o.targets.len()],
+            )
+            .unwrap();
         }),
     ]
 }
 
 fn with_heads(f: impl FnOnce(QkNorm)) {
-    let rope = Rope::shared(Pairing::Half, HEAD, 1e4, T).unwrap();
-    let norm = HeadNorm { eps: 1e-5, gain: None, order: Order::NormRope };
+    let rope = Rope::shared(Pairing::Half, Waves::new(HEAD, 1e4), T).unwrap();
+    let norm = HeadNorm { eps: 1e-5, gain: None, offset: 0.0, order: Order::NormRope };
     f(QkNorm { head_dim: HEAD, norm: Some(norm), rope: Some(&rope) });
 }
 

@@ -1,4 +1,6 @@
-"""`load`: open a Hugging Face directory of a known family, or a run of ours. Nothing is ever unpickled.
+"""`load`: open a Hugging Face directory of a known family, a run of ours, or a checkpoint of llama2.c.
+
+Nothing is ever unpickled.
 
 What is checked before memory is spent: the directory, config.json (size, shape, family), the names in a shard
 index, the first bytes of each weight file, their size beside the model's. The weight files themselves are
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.checkpoint.checkpoints import list_checkpoints
 from subgpt.checkpoint.run_directory import RunDirectory
-from subgpt.errors import CheckpointError, MissingFileError
+from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 
@@ -31,14 +33,18 @@ _JSON_LIMIT = 64 << 20
 def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Tokenizer | None]":
     """Open the model in a directory, and its tokenizer if there is one.
 
-    The directory has config.json and model.safetensors, or shards with model.safetensors.index.json.
-    dtype: how matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
+    The directory has config.json and model.safetensors, or shards with model.safetensors.index.json. A file
+    `NAME.bin` is a checkpoint of llama2.c, with `tokenizer.bin` beside it (or `tok512.bin`, for 512 tokens).
+    What generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype:
+    how matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
     Traceback (most recent call last):
     subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and weights
     """
+    if (file := _llama2c_file(path_or_id)) is not None:
+        return _load_llama2c(file, dtype)
     directory = _directory(path_or_id)
     if not (directory / "config.json").exists():
         _refuse_unfinished(directory)
@@ -49,7 +55,44 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     _check_size(config, files)
     model = GPT(config, seed=0, dtype=dtype)
     model.native.load_safetensors([str(file) for file in files])
+    model.generation_config = _generation_config(directory, values)
     return model, tokenizer
+
+
+def _llama2c_file(path_or_id: str | Path) -> Path | None:
+    """Tell a checkpoint of llama2.c from PyTorch's files of the same ending, which are zip files or pickles."""
+    if not isinstance(path_or_id, str | os.PathLike) or not str(path_or_id):
+        return None
+    path = Path(path_or_id).expanduser()
+    if path.suffix != ".bin" or not path.is_file():
+        return None
+    _look(path)
+    return path
+
+
+def _load_llama2c(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
+    from subgpt.checkpoint.llama2c import find_tokenizer, load_llama2c
+
+    model = load_llama2c(file, dtype=dtype)
+    place = find_tokenizer(file, model)
+    return model, None if place is None else _open_tokenizer(place, model.config)
+
+
+def _generation_config(directory: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Read what a model's files say of how to sample from it; ConfigError for what cannot be."""
+    from subgpt.generation.config import MODEL_SAYS, GenerationConfig
+
+    path = directory / "generation_config.json"
+    found = read_json(path) if path.exists() else {}
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: holds {type(found).__name__}, not a JSON object; fetch it again")
+    values = {"eos_token_id": config.get("eos_token_id"), **found}
+    said = {name: values[name] for name in MODEL_SAYS if values.get(name) is not None}
+    try:
+        GenerationConfig(**said)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return said
 
 
 def read_json(path: Path) -> Any:
@@ -169,16 +212,20 @@ def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
         places.append(directory.resolve().parent.parent.parent)
     for place in places:
         if any((place / name).exists() for name in _TOKENIZERS):
-            from subgpt.tokenizer import Tokenizer
-
-            tokenizer = Tokenizer.load(place)
-            if tokenizer.vocab_size > config.vocab_size:
-                raise CheckpointError(
-                    f"{place}: its tokenizer has {tokenizer.vocab_size} tokens, but the model beside it "
-                    f"has a vocabulary of {config.vocab_size}; they do not belong together"
-                )
-            return tokenizer
+            return _open_tokenizer(place, config)
     return None
+
+
+def _open_tokenizer(place: Path, config: GPTConfig) -> "Tokenizer":
+    from subgpt.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(place)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(
+            f"{place}: its tokenizer has {tokenizer.vocab_size} tokens, but the model beside it "
+            f"has a vocabulary of {config.vocab_size}; they do not belong together"
+        )
+    return tokenizer
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ never half.
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,13 +55,17 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     """
     directory = RunDirectory(path).path
     eot = None if tokenizer is None else tokenizer.eot_id
-    generation = {"bos_token_id": eot, "eos_token_id": eot, "do_sample": True, "temperature": 1.0}
+    before: Sequence[int] = () if tokenizer is None else tokenizer.template[0]
+    bos = before[0] if before else eot
+    generation = {
+        "bos_token_id": bos, "eos_token_id": eot, "do_sample": True, "temperature": 1.0, **model.generation_config,
+    }  # fmt: skip
     staged = directory / ".saving"
     with naming(directory):
         try:
             shutil.rmtree(staged, ignore_errors=True)  # what a killed process left
             staged.mkdir(parents=True)
-            write_json(staged / "config.json", model.config.to_hf(bos_token_id=eot, eos_token_id=eot))
+            write_json(staged / "config.json", model.config.to_hf(bos_token_id=bos, eos_token_id=eot))
             write_json(staged / "generation_config.json", generation)
             if tokenizer is not None:
                 tokenizer.save(staged)

@@ -27,11 +27,15 @@ SHAPE = [
         "n_kv_head", int, "heads of keys and values, shared by the others; n_head if not given", None, _PANEL
     ),
     Setting("n_embd", int, "width; a multiple of n_head", None, _PANEL),
+    Setting("head_dim", int, "width of a head; n_embd / n_head if not given", None, _PANEL),
+    Setting("sliding_window", int, "how many tokens attention sees; all if not given", None, _PANEL),
     Setting("block_size", int, "longest text seen at once, in tokens", None, _PANEL),
     Setting("n_inner", int, "width inside the MLP; 4 n_embd if not given, 8/3 if gated", None, _PANEL),
     Setting("dropout", float, "share of values dropped in training", 0.0, _PANEL),
     Setting("mlp", str, "plain or gated", None, _PANEL),
-    Setting("activation", str, "gelu (exact), gelu_new (GPT-2's), relu2; silu if gated", None, _PANEL),
+    Setting(
+        "activation", str, "gelu (exact), gelu_new (GPT-2's), relu2; silu or gelu if gated", None, _PANEL
+    ),
     Setting("norm", str, "layer_norm or rms_norm", None, _PANEL),
     Setting("norm_gain", bool, "a learned factor for each column of a norm", None, _PANEL, can_be_on=True),
     Setting("position", str, "learned or rotary", None, _PANEL),

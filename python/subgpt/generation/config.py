@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 from subgpt.settings import Settings
 
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+MODEL_SAYS = (*SAMPLING, "do_sample", "eos_token_id")
+"""What a model's own generation_config.json may say; it counts where the caller says nothing."""
 
 
 def _as_tuple(value: Any) -> Any:

@@ -32,7 +32,7 @@ def generate(
     top_p, min_p, repetition_penalty, stop, seed, do_sample. The text ends at the tokenizer's end of text, a
     stop text or max_new_tokens. A text longer than the model's block goes on with a sliding window.
     """
-    settings = merge_options(config, options)
+    settings = merge_options(model, config, options)
     if settings.stop:
         text = "".join(stream(model, tokenizer, prompt, config=settings))
     else:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
-from subgpt.generation.config import GenerationConfig
+from subgpt.generation.config import SAMPLING, GenerationConfig
 from subgpt.generation.prompt import end_ids, prompt_ids
 from subgpt.model.fit import check_fit
 
@@ -26,7 +26,7 @@ def stream(
     options: those of `GenerationConfig`, over `config`. The first error of an option or the prompt comes at
     once, not with the first piece.
     """
-    settings = merge_options(config, options)
+    settings = merge_options(model, config, options)
     session = begin(model, tokenizer, prompt, settings)
     return _pieces(session, tokenizer, settings)
 
@@ -39,9 +39,15 @@ def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: Generatio
     return session
 
 
-def merge_options(config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
-    """Put `options` over `config`."""
-    return GenerationConfig(**options) if config is None else config.replace(**options)
+def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
+    """Put `options` over what `config` sets, and that over what the model's own files say.
+
+    Who gives a temperature or another rule of sampling wants to sample, whatever the files say.
+    """
+    settings = GenerationConfig(**options) if config is None else config.replace(**options)
+    if settings.model_fields_set & set(SAMPLING):
+        settings = settings.with_defaults(do_sample=True)
+    return settings.with_defaults(**model.generation_config)
 
 
 def _pieces(session: _core.Session, tokenizer: "Tokenizer", settings: GenerationConfig) -> Iterator[str]:

@@ -37,7 +37,8 @@ class GPT:
     dtype: how matrix products are computed: "float32"; "bfloat16", factors rounded to bfloat16 and sums kept
     in float32, up to twice as fast where the processor has the instructions; "auto", bfloat16 there and
     float32 elsewhere. Weights, gradients, norms, softmax, the residual stream and the optimizer's moments are
-    float32 either way, and so is generation.
+    float32 either way, and so is generation. `generation_config` has the options of `GenerationConfig` that the
+    model's files set (how to sample, which ids end a text); it counts where a caller says nothing.
 
     >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
     >>> model.forward([[1, 2, 3]]).shape
@@ -50,6 +51,7 @@ class GPT:
         if not isinstance(config, GPTConfig):
             raise ConfigError(f"GPT: config is {type(config).__name__}; give a GPTConfig")
         self.config = config
+        self.generation_config: dict[str, Any] = {}
         self.native = _core.Model(config.to_native(), _seed(seed), resolve_dtype(dtype))
 
     @property
@@ -163,9 +165,9 @@ class GPT:
         `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings need a tokenizer:
         use `subgpt.generate` for them.
         """
-        from subgpt.generation.config import GenerationConfig
+        from subgpt.generation.stream import merge_options
 
-        settings = GenerationConfig(**options)
+        settings = merge_options(self, None, options)
         if settings.stop:
             raise ConfigError(
                 "GPT.generate: stop strings need a tokenizer; call subgpt.generate(model, tok, …)"

@@ -7,10 +7,15 @@ use crate::simd::Element;
 use ndarray::{ArrayView4, ArrayViewMut4, s};
 use std::marker::PhantomData;
 
-/// The cache of every block, with room for `block_size` positions of numbers `E`.
+/// Positions that there is room for at first.
+const FIRST: usize = 64;
+
+/// The cache of every block, of numbers `E`. It grows with the sequence, since few fill a `block_size` of 100,000.
 pub struct KvCache<E> {
     buffer: Buffer,
-    shape: [usize; 4], // (1, KVH, block_size, D) of one block's keys or values
+    blocks: usize,
+    shape: [usize; 4], // (1, KVH, room, D) of one block's keys or values
+    most: usize,
     len: usize,
     element: PhantomData<E>,
 }
@@ -18,10 +23,26 @@ pub struct KvCache<E> {
 impl<E: Element> KvCache<E> {
     /// An empty cache for a model of this shape.
     pub fn new(config: &Config) -> Result<Self> {
-        let shape = [1, config.kv_heads(), config.block_size, config.head_dim()];
-        let numbers = 2 * config.n_layer * config.block_size * config.kv_width();
-        let floats = (numbers * size_of::<E>()).div_ceil(size_of::<f32>());
-        Ok(KvCache { buffer: Buffer::zeros(floats, "key/value cache")?, shape, len: 0, element: PhantomData })
+        let (blocks, most) = (config.n_layer, config.block_size);
+        let shape = [1, config.kv_heads(), 0, config.head_dim()];
+        Ok(KvCache { buffer: room::<E>(blocks, shape)?, blocks, shape, most, len: 0, element: PhantomData })
+    }
+
+    /// Makes room for `len` positions, at least doubling it, so that a position is moved twice at most on the average.
+    pub fn reserve(&mut self, len: usize) -> Result<()> {
+        let [_, heads, old, d] = self.shape;
+        if len <= old {
+            return Ok(());
+        }
+        let shape = [1, heads, (2 * old).max(len).max(FIRST).min(self.most.max(len)), d];
+        let mut larger = room::<E>(self.blocks, shape)?;
+        let (from, to): (&[E], &mut [E]) = (bytemuck::cast_slice(&self.buffer), bytemuck::cast_slice_mut(&mut larger));
+        let kept = self.len * d;
+        for head in 0..2 * self.blocks * heads {
+            to[head * shape[2] * d..][..kept].copy_from_slice(&from[head * old * d..][..kept]);
+        }
+        (self.buffer, self.shape) = (larger, shape);
+        Ok(())
     }
 
     /// Positions held.
@@ -39,7 +60,7 @@ impl<E: Element> KvCache<E> {
         self.len = 0;
     }
 
-    /// The part of one block, into which a pass of `t` new positions may append.
+    /// The part of one block, into which a pass of `t` new positions may append that there is room for.
     pub fn layer(&mut self, layer: usize, t: usize) -> LayerCache<'_, E> {
         let size: usize = self.shape.iter().product();
         let all: &mut [E] = bytemuck::cast_slice_mut(&mut self.buffer);
@@ -51,6 +72,12 @@ impl<E: Element> KvCache<E> {
     pub fn advance(&mut self, t: usize) {
         self.len += t;
     }
+}
+
+/// Zeros for the keys and values of all blocks.
+fn room<E>(blocks: usize, shape: [usize; 4]) -> Result<Buffer> {
+    let numbers = 2 * blocks * shape.iter().product::<usize>();
+    Buffer::zeros((numbers * size_of::<E>()).div_ceil(size_of::<f32>()), "key/value cache")
 }
 
 /// One block's keys and values.

@@ -1,7 +1,7 @@
 //! One sequence being generated: its ids, its cache and its random numbers.
 //!
 //! Pick a token, append it, feed it back. While the sequence fits `block_size`, a new token costs one row of the network.
-//! Past that the window slides: positions are learned, so every kept token moves by one and the window is computed anew,
+//! Past that the window slides: every kept token moves by one position and the window is computed anew,
 //! exactly as when the last `block_size` tokens were fed in one piece.
 
 use super::Gpt;
@@ -109,6 +109,7 @@ fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]
         let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
         let weights = Weights { params: &model.params, packs: None };
         let pass = Pass { model, weights, shape, first: cache.len(), ropes, masks: None };
+        cache.reserve(cache.len() + new.len())?;
         let mut acts = arena.plan(&model.config, shape)?;
         pass.blocks(new, Some(cache), &mut acts)?;
         pass.last_row_norm(&mut acts)?;

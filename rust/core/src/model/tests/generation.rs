@@ -26,6 +26,20 @@ fn a_cached_decode_equals_the_whole_forward() {
 }
 
 #[test]
+fn the_cache_grows_with_the_sequence() {
+    for config in [tiny(), gemma()] {
+        let model = lively(Config { block_size: 300, ..config });
+        let ids = some_ids(290, 11);
+        let mut session = Session::new(&model).unwrap();
+        for new in [&ids[..1], &ids[1..70], &ids[70..150], &ids[150..151], &ids[151..]] {
+            session.append(&model, new).unwrap();
+        }
+        let whole = model.last_logits(&mut Arena::new(), &ids).unwrap();
+        assert_close("logits", session.logits(), &wide(&whole), 1e-5);
+    }
+}
+
+#[test]
 fn a_sliding_window_equals_the_forward_of_the_last_tokens() {
     let ids = some_ids(20, 11);
     for (model, first) in [1, 7, 8, 13].into_iter().flat_map(|n| [(lively(tiny()), n), (lively(modern()), n)]) {

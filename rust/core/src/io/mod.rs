@@ -1,4 +1,7 @@
 //! Files: written whole or not at all, read with every size checked.
 
 pub mod atomic;
+mod map;
 pub mod safetensors;
+
+pub use map::Map;

@@ -130,7 +130,7 @@ pub fn encode(format: Format, x: &[f32], bytes: &mut [u8]) -> Result<()> {
     let (values, size) = (format.task() * format.values(), format.task() * format.bytes());
     parallel::for_each(x.chunks(values).zip(bytes.chunks_mut(size)), |_, (x, bytes)| match format {
         Format::F32 => blocks(x, bytes, |[x], bytes| *bytes = x.to_le_bytes()),
-        Format::F16 => blocks(x, bytes, float::f16_encode),
+        Format::F16 => float::f16_encode(x, bytes),
         Format::BF16 => blocks(x, bytes, float::bf16_encode),
         Format::Q4_0 => blocks(x, bytes, q4_0::encode),
         Format::Q8_0 => blocks(x, bytes, q8_0::encode),
@@ -146,7 +146,7 @@ pub fn decode(format: Format, bytes: &[u8], x: &mut [f32]) -> Result<()> {
     let (values, size) = (format.task() * format.values(), format.task() * format.bytes());
     parallel::for_each(bytes.chunks(size).zip(x.chunks_mut(values)), |_, (bytes, x)| match format {
         Format::F32 => blocks(bytes, x, |bytes, x| *x = [f32::from_le_bytes(*bytes)]),
-        Format::F16 => blocks(bytes, x, float::f16_decode),
+        Format::F16 => float::f16_decode(bytes, x),
         Format::BF16 => blocks(bytes, x, float::bf16_decode),
         Format::Q4_0 => blocks(bytes, x, q4_0::decode),
         Format::Q4_1 => blocks(bytes, x, q4_1::decode),

@@ -85,6 +85,22 @@ fn drawn_bytes_are_the_reference_numbers() {
 }
 
 #[test]
+fn every_float16_is_widened_and_comes_back() {
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    // Lengths that are no multiple of what is converted at a time.
+    for n in [0, 1, 63, 65, 1000, 65_536] {
+        let x = decoded(Format::F16, &all[..2 * n]);
+        for (i, x) in x.iter().enumerate() {
+            let half = half::f16::from_bits(i as u16);
+            assert!(half.to_f32() == *x || half.is_nan() && x.is_nan(), "{i}: {x}");
+        }
+        let bytes = encoded(Format::F16, &x);
+        let same = |(i, bytes): (usize, &[u8])| x[i].is_nan() || bytes == &all[2 * i..2 * i + 2];
+        assert!(bytes.chunks(2).enumerate().all(same));
+    }
+}
+
+#[test]
 fn zeros_stay_zeros() {
     for format in Format::ALL.into_iter().filter(|format| format.encodes()) {
         for zero in [0.0, -0.0] {

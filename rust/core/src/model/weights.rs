@@ -8,6 +8,7 @@ use super::params::Tensor;
 use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
 use crate::io::safetensors::{Output, Reader, write};
+use crate::parallel;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -53,9 +54,18 @@ impl Gpt {
         let readers = paths.iter().map(|path| Reader::open(path)).collect::<Result<Vec<_>>>()?;
         let first = paths.first().ok_or_else(|| Error::value("load", "paths", "empty", "name a file"))?;
         let mut found = self.find(&readers)?;
+        let params = parallel::install(|| self.read(first, &mut found))?;
+        self.refuse_extra(&found, &params)?;
+        self.params = params;
+        self.version += 1;
+        Ok(())
+    }
+
+    /// All weights in the order of the layout, out of what was `found`; the rest is left there.
+    fn read(&self, first: &Path, found: &mut BTreeMap<String, Place<'_>>) -> Result<Buffer> {
         let mut params = Buffer::zeros(self.layout.total, "parameters")?;
         for tensor in &self.layout.tensors {
-            let place = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, &found))?;
+            let place = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, found))?;
             let (path, shape) = (place.reader.path(), place.shape());
             if shape != tensor.shape {
                 let (name, expected) = (&tensor.name, &tensor.shape);
@@ -64,10 +74,7 @@ impl Gpt {
             }
             place.read_into(&mut params[tensor.range.clone()])?;
         }
-        self.refuse_extra(&found, &params)?;
-        self.params = params;
-        self.version += 1;
-        Ok(())
+        Ok(params)
     }
 
     /// Where the weights are, by the names that this model has for them.

@@ -2,7 +2,7 @@
 //!
 //! A file is, little endian: `"GGUF"`, the version, the counts of tensors and of metadata entries; the entries (key, type,
 //! value); a description of each tensor (name, axes, format, offset); padding; the tensors' bytes, each at a multiple of
-//! the alignment. [`Gguf`] reads versions 2 and 3, [`write`] writes version 3. What keys and names mean is for the caller.
+//! the alignment. [`Gguf`] reads versions 2 and 3, [`write()`] writes version 3. What keys and names mean is for the caller.
 //!
 //! Nothing that a file says is believed: counts and lengths are checked against the bytes that are left before anything
 //! is kept, so that memory is bounded by a small multiple of the file's size.

@@ -1,4 +1,4 @@
-//! What must hold of tokenizers for any bytes whatever.
+//! What must hold of tokenizers and of weight files for any bytes whatever.
 //!
 //! Every check takes bytes and panics where something does not hold. Property tests (`tests`) and fuzzing
 //! (`rust/fuzz`) call the same functions, so that neither can drift from the other: a fuzz target is `|data| check(data)`.
@@ -9,3 +9,4 @@ mod reference;
 mod subject;
 #[cfg(test)]
 mod tests;
+pub mod weights;

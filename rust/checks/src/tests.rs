@@ -1,6 +1,6 @@
 //! The checks on drawn bytes: the seeds of fuzzing with changes, and texts on the borders of the split patterns.
 
-use crate::{encoding, files};
+use crate::{encoding, files, weights};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -23,8 +23,11 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         3 => prop::collection::vec(any::<u8>(), 0..4),
         2 => prop::sample::select(vec!["", "0", "-1", "4294967296", "\"", "\\u0000", "null", "[", "}", ",", "\n", " ", "Ġ", "="])
             .prop_map(|text| text.as_bytes().to_vec()),
+        // Counts and lengths of binary files.
+        1 => prop::sample::select(vec![0, 1, 8, 1 << 31, 1 << 32, 1 << 62, 1 << 63, u64::MAX])
+            .prop_map(|n: u64| n.to_le_bytes().to_vec()),
     ];
-    prop::collection::vec((any::<u16>(), 0u8..5, bytes), 0..5)
+    prop::collection::vec((any::<u16>(), 0u8..9, bytes), 0..5)
 }
 
 /// A seed with changes, or bytes of no origin.
@@ -81,6 +84,8 @@ on_changed_seeds! {
     vocab_merges: files::vocab_merges, 80;
     sentencepiece: files::sentencepiece, 80;
     llama2c: files::llama2c, 80;
+    gguf: weights::gguf, 150;
+    safetensors: weights::safetensors, 150;
     texts: encoding::texts, 100;
     merges: encoding::merges, 60;
 }

@@ -1,14 +1,20 @@
 //! Named float tensors to and from a safetensors file (<https://huggingface.co/docs/safetensors>).
 //!
-//! The format's own crate checks header, offsets and sizes before anything is read from them.
+//! The format's own crate checks header, offsets and sizes before anything is read from them; [`Reader`] checks what it
+//! leaves out. A file is mapped into memory and decoded tensor by tensor to where its numbers are wanted.
 
+use super::atomic;
+use super::map::{Map, other_kind};
+use crate::buffer;
 use crate::error::{Error, Result};
-use crate::io::atomic;
-use safetensors::tensor::{Dtype, SafeTensors, View, serialize_to_file};
+use crate::kernels::quantized::{self, Format};
+pub use safetensors::tensor::Dtype;
+use safetensors::tensor::{Metadata, SafeTensors, View, serialize_to_file};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Formatter;
+use std::path::{Path, PathBuf};
 
 /// A tensor to write.
 pub struct Output<'a> {
@@ -55,105 +61,123 @@ pub struct Input {
     pub data: Vec<f32>,
 }
 
-/// A whole safetensors file in memory.
+/// A tensor as it lies in the file.
+pub struct Raw<'a> {
+    /// How its numbers are stored.
+    pub dtype: Dtype,
+    /// Its shape, row-major.
+    pub shape: &'a [usize],
+    /// Its bytes, little endian; as many as shape and dtype say.
+    pub bytes: &'a [u8],
+}
+
+/// A safetensors file, mapped into memory (see [`Map`] for what happens to files that are cut meanwhile).
 pub struct Reader {
-    path: std::path::PathBuf,
-    bytes: Vec<u8>,
+    path: PathBuf,
+    map: Map,
+    header: Metadata,
+    /// Where the tensors' bytes start.
+    start: usize,
 }
 
 impl Reader {
-    /// Reads and checks `path`.
+    /// Maps and checks `path`: header, offsets and sizes; numbers are not looked at.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        let reader = Reader { path: path.to_path_buf(), bytes };
-        reader.parse()?;
-        Ok(reader)
+        let map = Map::open(path)?;
+        let (header, start) = parse(&map).map_err(|problem| match other_kind(&map) {
+            Some((problem, remedy)) => Error::checkpoint(path, problem, remedy),
+            None => {
+                let problem = format!("is no valid safetensors file ({problem}; {} bytes)", map.len());
+                Error::checkpoint(path, problem, "copy or download it again")
+            }
+        })?;
+        Ok(Reader { path: path.to_path_buf(), map, header, start })
     }
 
-    fn parse(&self) -> Result<SafeTensors<'_>> {
-        SafeTensors::deserialize(&self.bytes).map_err(|error| {
-            let start = String::from_utf8_lossy(&self.bytes[..self.bytes.len().min(64)]).to_string();
-            let (problem, remedy) = if start.starts_with("version https://git-lfs") {
-                ("is a Git LFS pointer, not the weights".to_string(), "fetch the file itself with `git lfs pull`")
-            } else if start.trim_start().starts_with('<') {
-                ("is a web page, not a weight file".to_string(), "download the file itself")
-            } else {
-                let size = self.bytes.len();
-                (format!("is no valid safetensors file ({error}; {size} bytes)"), "copy or download it again")
-            };
-            Error::checkpoint(&self.path, problem, remedy)
-        })
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// The tensors whose names are `wanted`; the others may be of any dtype.
-    pub fn tensors(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Input>> {
-        let file = self.parse()?;
-        file.iter()
-            .filter(|(name, _)| wanted(name))
-            .map(|(name, view)| Ok((name.to_string(), self.input(name, view.dtype(), view.shape(), view.data())?)))
-            .collect()
+    /// The tensors' names, in the order of their bytes.
+    pub fn names(&self) -> Vec<String> {
+        self.header.offset_keys()
     }
 
-    fn input(&self, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<Input> {
-        let data = match dtype {
-            Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BF16 => bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect(),
+    /// A tensor by its name.
+    pub fn raw(&self, name: &str) -> Option<Raw<'_>> {
+        let info = self.header.info(name)?;
+        let (from, to) = info.data_offsets;
+        // In bounds: the header was checked against the file's size.
+        Some(Raw { dtype: info.dtype, shape: &info.shape, bytes: &self.map[self.start + from..self.start + to] })
+    }
+
+    /// Writes the numbers of the tensor `name` over `out`, which must have as many; by all threads, with no other copy.
+    pub fn read_into(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        let raw = self
+            .raw(name)
+            .ok_or_else(|| Error::checkpoint(&self.path, format!("has no tensor {name}"), "use a file that has it"))?;
+        let format = match raw.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::BF16,
             other => {
                 let problem = format!("tensor {name} has dtype {other:?}");
                 return Err(Error::checkpoint(&self.path, problem, "convert it to float32, float16 or bfloat16"));
             }
         };
-        Ok(Input { shape: shape.to_vec(), data })
+        quantized::decode(format, raw.bytes, out)
+    }
+
+    /// The tensors whose names are `wanted`; the others may be of any dtype.
+    pub fn tensors(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Input>> {
+        let read = |name: String| {
+            let shape = self.raw(&name).map(|raw| raw.shape.to_vec()).unwrap_or_default();
+            let mut data = buffer::zeros(shape.iter().product(), "tensors")?;
+            self.read_into(&name, &mut data)?;
+            Ok((name, Input { shape, data }))
+        };
+        self.names().into_iter().filter(|name| wanted(name)).map(read).collect()
+    }
+}
+
+/// The header, and where it ends; or what is wrong with it.
+fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
+    let (len, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let text = &bytes[8..8 + len];
+    // Two rules of the format that its crate does not check.
+    if text.first() != Some(&b'{') {
+        return Err("the header does not begin with {".to_string());
+    }
+    let Names(_) = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    Ok((header, 8 + len))
+}
+
+/// The keys of a JSON object, each of which must be there once.
+struct Names(HashSet<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Names(HashSet::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+            if let Some(name) = self.0.replace(name) {
+                return Err(A::Error::custom(format!("tensor {name} is there twice")));
+            }
+        }
+        Ok(self)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(dir: &Path) -> std::path::PathBuf {
-        let path = dir.join("x.safetensors");
-        let tensors = [
-            Output { name: "b".into(), shape: vec![2, 3], data: Cow::Owned((0..6).map(|i| i as f32).collect()) },
-            Output { name: "a".into(), shape: vec![1], data: Cow::Owned(vec![-1.5]) },
-        ];
-        write(&path, &tensors, HashMap::from([("format".to_string(), "pt".to_string())])).unwrap();
-        path
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = sample(dir.path());
-        let tensors = Reader::open(&path).unwrap().tensors(|_| true).unwrap();
-        assert_eq!(tensors["b"].shape, [2, 3]);
-        assert_eq!(tensors["b"].data, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(tensors["a"].data, [-1.5]);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_cut_anywhere_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = sample(dir.path());
-        let bytes = fs::read(&path).unwrap();
-        for len in 0..bytes.len() {
-            fs::write(&path, &bytes[..len]).unwrap();
-            assert!(matches!(Reader::open(&path), Err(Error::Checkpoint { .. })), "cut to {len} bytes");
-        }
-    }
-
-    #[test]
-    fn files_of_another_kind_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.safetensors");
-        for (content, word) in
-            [("version https://git-lfs.github.com/spec/v1\n", "LFS"), ("<!DOCTYPE html>", "web page")]
-        {
-            fs::write(&path, content).unwrap();
-            let message = Reader::open(&path).err().unwrap().to_string();
-            assert!(message.contains(word), "{message}");
-        }
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ pub mod glu;
 pub mod layer_norm;
 pub mod matmul;
 pub mod qk_norm;
+pub mod quantized;
 pub mod residual;
 pub mod rms_norm;
 pub mod rope;

@@ -5,8 +5,10 @@
 
 use super::Gpt;
 use super::params::Tensor;
+use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
-use crate::io::safetensors::{Input, Output, Reader, write};
+use crate::io::safetensors::{Output, Reader, write};
+use crate::parallel;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -46,35 +48,49 @@ impl Gpt {
         self.layout.tensors.iter().filter(inside).map(bias).collect()
     }
 
-    /// Reads all weights from `paths` (one file, or the shards of one checkpoint). Missing, extra and misshaped tensors
-    /// are named, and nothing is changed unless everything fits.
+    /// Reads all weights from `paths` (one file, or the shards of one checkpoint), each from its file straight to its
+    /// place. Missing, extra and misshaped tensors are named, and nothing is changed unless everything fits.
     pub fn load(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
+        let readers = paths.iter().map(|path| Reader::open(path)).collect::<Result<Vec<_>>>()?;
         let first = paths.first().ok_or_else(|| Error::value("load", "paths", "empty", "name a file"))?;
-        let mut found = BTreeMap::new();
-        for path in paths {
-            for (name, input) in Reader::open(path)?.tensors(is_weight)? {
-                let name = self.canonical(name);
-                if found.contains_key(&name) {
-                    let problem = format!("holds tensor {name} a second time");
-                    return Err(Error::checkpoint(path, problem, "keep one of them"));
-                }
-                found.insert(name, input);
-            }
-        }
-        let mut params = crate::buffer::Buffer::zeros(self.layout.total, "parameters")?;
-        for tensor in &self.layout.tensors {
-            let input = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, &found))?;
-            if input.shape != tensor.shape {
-                let (name, got, expected) = (&tensor.name, &input.shape, &tensor.shape);
-                let problem = format!("tensor {name} has shape {got:?}, the configuration says {expected:?}");
-                return Err(Error::checkpoint(first, problem, "use the config.json that belongs to these weights"));
-            }
-            params[tensor.range.clone()].copy_from_slice(&input.data);
-        }
-        self.refuse_extra(first, &found, &params)?;
+        let mut found = self.find(&readers)?;
+        let params = parallel::install(|| self.read(first, &mut found))?;
+        self.refuse_extra(&found, &params)?;
         self.params = params;
         self.version += 1;
         Ok(())
+    }
+
+    /// All weights in the order of the layout, out of what was `found`; the rest is left there.
+    fn read(&self, first: &Path, found: &mut BTreeMap<String, Place<'_>>) -> Result<Buffer> {
+        let mut params = Buffer::zeros(self.layout.total, "parameters")?;
+        for tensor in &self.layout.tensors {
+            let place = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, found))?;
+            let (path, shape) = (place.reader.path(), place.shape());
+            if shape != tensor.shape {
+                let (name, expected) = (&tensor.name, &tensor.shape);
+                let problem = format!("tensor {name} has shape {shape:?}, the configuration says {expected:?}");
+                return Err(Error::checkpoint(path, problem, "use the config.json that belongs to these weights"));
+            }
+            place.read_into(&mut params[tensor.range.clone()])?;
+        }
+        Ok(params)
+    }
+
+    /// Where the weights are, by the names that this model has for them.
+    fn find<'a>(&self, readers: &'a [Reader]) -> Result<BTreeMap<String, Place<'a>>> {
+        let mut found = BTreeMap::new();
+        for reader in readers {
+            for name in reader.names().into_iter().filter(|name| is_weight(name)) {
+                let canonical = self.canonical(name.clone());
+                if found.contains_key(&canonical) {
+                    let problem = format!("holds tensor {canonical} a second time");
+                    return Err(Error::checkpoint(reader.path(), problem, "keep one of them"));
+                }
+                found.insert(canonical, Place { reader, name });
+            }
+        }
+        Ok(found)
     }
 
     /// A name as this model spells it: OpenAI's files leave out `transformer.`.
@@ -83,7 +99,7 @@ impl Gpt {
         if whole { name } else { format!("transformer.{name}") }
     }
 
-    fn missing(&self, path: &Path, tensor: &Tensor, found: &BTreeMap<String, Input>) -> Error {
+    fn missing(&self, path: &Path, tensor: &Tensor, found: &BTreeMap<String, Place<'_>>) -> Error {
         let unknown = found.keys().map(String::as_str).filter(|n| self.layout.get(n).is_none());
         let names: Vec<&str> = unknown.take(3).collect();
         let unknown = if names.is_empty() { String::new() } else { format!("; it has {} instead", names.join(", ")) };
@@ -92,13 +108,13 @@ impl Gpt {
     }
 
     /// What is left over must say nothing new: zeros for biases this model has not, a copy of the tied embedding.
-    fn refuse_extra(&self, path: &Path, left: &BTreeMap<String, Input>, params: &[f32]) -> Result<()> {
+    fn refuse_extra(&self, left: &BTreeMap<String, Place<'_>>, params: &[f32]) -> Result<()> {
         let biases = self.missing_biases();
-        for (name, Input { data, .. }) in left {
+        for (name, place) in left {
             let silent = if name == LM_HEAD {
-                data[..] == params[self.layout.wte.clone()]
+                place.numbers()?[..] == params[self.layout.wte.clone()]
             } else {
-                biases.contains_key(name) && data.iter().all(|&x| x == 0.0)
+                biases.contains_key(name) && place.numbers()?.iter().all(|&x| x == 0.0)
             };
             if !silent {
                 let problem = format!("tensor {name} has no place in this configuration");
@@ -106,10 +122,33 @@ impl Gpt {
                     LM_HEAD => "set tie_word_embeddings to false in config.json",
                     _ => "use the config.json that belongs to these weights",
                 };
-                return Err(Error::checkpoint(path, problem, remedy));
+                return Err(Error::checkpoint(place.reader.path(), problem, remedy));
             }
         }
         Ok(())
+    }
+}
+
+/// A tensor in one of the files.
+struct Place<'a> {
+    reader: &'a Reader,
+    /// Its name there.
+    name: String,
+}
+
+impl Place<'_> {
+    fn shape(&self) -> &[usize] {
+        self.reader.raw(&self.name).map_or(&[], |raw| raw.shape)
+    }
+
+    fn read_into(&self, out: &mut [f32]) -> Result<()> {
+        self.reader.read_into(&self.name, out)
+    }
+
+    fn numbers(&self) -> Result<Vec<f32>> {
+        let mut numbers = buffer::zeros(self.shape().iter().product(), "tensors")?;
+        self.read_into(&mut numbers)?;
+        Ok(numbers)
     }
 }
 

@@ -181,6 +181,14 @@ class GPTConfig:
         return self.n_head if self.n_kv_head is None else self.n_kv_head
 
     @property
+    def is_gpt2(self) -> bool:
+        """Whether this is GPT-2's block, whose tensors have GPT-2's names and orientation."""
+        plain = not (self.qk_norm or self.post_norm) and self.norm_gain
+        block = (self.norm, self.position, self.mlp) == ("layer_norm", "learned", "plain")
+        heads = self.kv_heads == self.n_head and self.head_size * self.n_head == self.n_embd
+        return block and plain and heads and self.has_qkv_bias == self.bias
+
+    @property
     def has_qkv_bias(self) -> bool:
         """Whether the projections of queries, keys and values have biases."""
         return self.bias if self.qkv_bias is None else self.qkv_bias

@@ -1,6 +1,6 @@
-"""GGUF tokenizer metadata, as llama.cpp reads it, through the `gguf` package.
+"""GGUF tokenizer metadata, as llama.cpp reads it.
 
-A file holds no tensors, only the tokenizer: tokens in the byte alphabet, their types, the merges, and the name of
+A file of a tokenizer holds no tensors, only tokens in the byte alphabet, their types, the merges, and the name of
 a split that llama.cpp knows. The whole ``tokenizer.json`` is in it as well, under the key that the GGUF
 specification has for it, so that nothing is lost on the way back.
 """
@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from subgpt.errors import MissingExtraError, TokenizerError
+from subgpt import _core
+from subgpt.errors import TokenizerError
 
 if TYPE_CHECKING:
     from subgpt.tokenizer.tokenizer import Tokenizer
@@ -30,14 +31,8 @@ _PRE = {
 }
 
 
-def _gguf() -> Any:
-    try:
-        import gguf
-    except ImportError:
-        raise MissingExtraError(
-            "reading and writing GGUF needs the gguf package; install it with: pip install 'subgpt[gguf]'"
-        ) from None
-    return gguf
+# The types of tokens in the format.
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 
 
 def save_gguf(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
@@ -45,60 +40,65 @@ def save_gguf(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TokenizerError: llama.cpp has no name for how this tokenizer prepares and splits text.
-        MissingExtraError: The gguf package is not installed.
 
     """
-    gguf = _gguf()
-    target = Path(path)
+    entries = tokenizer_entries(tokenizer, tokenizer.vocab_size, Path(path))
+    _core.write_gguf(str(path), [("general.architecture", "str", "gpt2"), *entries])
+
+
+def tokenizer_entries(
+    tokenizer: Tokenizer, size: int, target: Path | None = None
+) -> list[tuple[str, str, Any]]:
+    """Give a tokenizer's metadata, for a vocabulary of ``size`` (with unused entries behind its own).
+
+    Raises:
+        TokenizerError: llama.cpp has no name for how this tokenizer prepares and splits text; ``target`` is in
+            front of it.
+
+    """
+    place = "export" if target is None else target
     text = tokenizer.to_json()
     parsed = json.loads(text)
     pre = _PRE.get(tokenizer.pattern or "")
     if tokenizer.level != "subword" or pre is None:
         raise TokenizerError(
-            f"{target}: llama.cpp has no name for a tokenizer of level {tokenizer.level!r} with the split "
+            f"{place}: llama.cpp has no name for a tokenizer of level {tokenizer.level!r} with the split "
             f"{tokenizer.pattern!r}; save it as a tokenizer.json"
         )
     if parsed["normalizer"] is not None or any(
         token["lstrip"] or token["rstrip"] or token["single_word"] for token in parsed["added_tokens"]
     ):
         raise TokenizerError(
-            f"{target}: llama.cpp has no words for a normalizer and for added tokens with conditions; "
+            f"{place}: llama.cpp has no words for a normalizer and for added tokens with conditions; "
             "save it as a tokenizer.json"
         )
-    names = _names(parsed, tokenizer.vocab_size)
+    names = _names(parsed, size)
     special = {token["id"]: token["special"] for token in parsed["added_tokens"]}
-    kinds = gguf.TokenType
 
-    def kind(id: int) -> Any:
+    def kind(id: int) -> int:
         if id in special:
-            return kinds.CONTROL if special[id] else kinds.USER_DEFINED
-        return kinds.UNUSED if names[id] is None else kinds.NORMAL
+            return _CONTROL if special[id] else _USER_DEFINED
+        return _UNUSED if names[id] is None else _NORMAL
 
-    merges = [f"{names[left]} {names[right]}" for left, right in tokenizer._native.merges()]
-    partial = target.with_name(target.name + ".partial")
-    try:
-        writer = gguf.GGUFWriter(partial, "gpt2")
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(pre)
-        writer.add_token_list(
-            [name if name is not None else f"[UNUSED{id}]" for id, name in enumerate(names)]
-        )
-        writer.add_token_types([int(kind(id)) for id in range(len(names))])
-        writer.add_token_merges(merges)
-        writer.add_string("tokenizer.huggingface.json", text)
-        if tokenizer.eot_id is not None:
-            writer.add_bos_token_id(tokenizer.eot_id)
-            writer.add_eos_token_id(tokenizer.eot_id)
-        writer.add_add_bos_token(False)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    before, _ = tokenizer.template
+    entries: list[tuple[str, str, Any]] = [
+        ("tokenizer.ggml.model", "str", "gpt2"),
+        ("tokenizer.ggml.pre", "str", pre),
+        ("tokenizer.ggml.tokens", "[str]", [name or f"[UNUSED{id}]" for id, name in enumerate(names)]),
+        ("tokenizer.ggml.token_type", "[i32]", [kind(id) for id in range(len(names))]),
+        (
+            "tokenizer.ggml.merges",
+            "[str]",
+            [f"{names[left]} {names[right]}" for left, right in tokenizer._native.merges()],
+        ),
+        ("tokenizer.huggingface.json", "str", text),
+        ("tokenizer.ggml.add_bos_token", "bool", bool(before)),
+    ]
+    bos = before[0] if before else tokenizer.eot_id
+    ids = {"bos": bos, "eos": tokenizer.eot_id}
+    return entries + [
+        (f"tokenizer.ggml.{name}_token_id", "u32", id) for name, id in ids.items() if id is not None
+    ]
 
 
 def _names(parsed: dict[str, Any], size: int) -> list[str | None]:
@@ -114,18 +114,13 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
     """Read the tokenizer of a GGUF file: byte-level BPE, or any that comes with its ``tokenizer.json``.
 
     Raises:
-        TokenizerError: The file is damaged, or its tokenizer is of a kind or split that is not known.
-        MissingExtraError: The gguf package is not installed.
+        CheckpointError: The file is damaged.
+        TokenizerError: Its tokenizer is of a kind or split that is not known.
 
     """
     from subgpt.tokenizer.tokenizer import Tokenizer
 
-    gguf = _gguf()
-    try:
-        fields = gguf.GGUFReader(path, "r").fields
-        values = {name: field.contents() for name, field in fields.items() if name.startswith("tokenizer.")}
-    except (ValueError, IndexError, KeyError, OverflowError, OSError, UnicodeDecodeError) as error:
-        raise TokenizerError(f"{path}: is no GGUF file that can be read ({error}); copy it again") from None
+    values, _ = _core.read_gguf(os.fspath(path))
     whole = values.get("tokenizer.huggingface.json")
     if isinstance(whole, str):
         return Tokenizer.from_json(whole)
@@ -148,8 +143,6 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
 def _tokenizer_json(
     path: str | os.PathLike[str], values: dict[str, Any], pattern: str, whole_first: bool
 ) -> dict[str, Any]:
-    from subgpt import _core
-
     tokens, merges = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.merges")
     if not isinstance(tokens, list) or not isinstance(merges, list):
         raise TokenizerError(

@@ -4,6 +4,7 @@
 mod arrays;
 mod door;
 mod errors;
+mod gguf;
 mod io;
 mod model;
 mod ops;
@@ -22,5 +23,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     model::init(m)?;
     optim::init(m)?;
     io::init(m)?;
+    gguf::init(m)?;
     tokenizer::init(m)
 }

@@ -253,6 +253,11 @@ impl Model {
         door::enter(py, || Ok(self.shared.read().layout.tensors.iter().map(|t| t.name.clone()).collect()))
     }
 
+    fn tensor_shapes(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
+        let shapes = |gpt: &Gpt| gpt.layout.tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
+        door::enter(py, || Ok(shapes(&self.shared.read())))
+    }
+
     fn tensor<'py>(&self, py: Python<'py>, name: &str, which: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let gradient = is_gradient(which)?;
         let (data, shape) = door::enter(py, || {

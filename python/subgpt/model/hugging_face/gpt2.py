@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = ("gpt2",)
 
-_BLOCK = {**PLAIN, "norm": "layer_norm", "position": "learned", "mlp": "plain", "qk_norm": False}
 _ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_new", "gelu_pytorch_tanh": "gelu_new", "relu2": "relu2"}
 # Settings of GPT2Config that change the computation, and the only value that this block computes.
 _FIXED = {
@@ -28,15 +27,7 @@ _DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 
 def fits(config: "GPTConfig") -> bool:
     """Tell whether GPT-2 computes the same."""
-    return (
-        config.activation in _ACTIVATIONS
-        and has_block(config, _BLOCK)
-        and (
-            config.head_size * config.n_head == config.n_embd
-            and config.kv_heads == config.n_head
-            and config.has_qkv_bias == config.bias
-        )
-    )
+    return config.is_gpt2 and config.activation in _ACTIVATIONS and has_block(config, PLAIN)
 
 
 def write(config: "GPTConfig") -> dict[str, Any]:

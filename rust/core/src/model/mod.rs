@@ -8,6 +8,7 @@ pub mod backward;
 pub mod block;
 pub mod config;
 pub mod forward;
+pub mod gguf;
 pub mod gradients;
 pub mod head;
 pub mod init;

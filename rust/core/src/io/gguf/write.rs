@@ -24,7 +24,7 @@ pub struct Output<'a> {
     name: String,
     shape: Vec<usize>,
     format: Format,
-    data: Box<dyn Fn() -> Cow<'a, [f32]> + 'a>,
+    data: Box<dyn Fn() -> Cow<'a, [f32]> + Sync + 'a>,
 }
 
 impl<'a> Output<'a> {
@@ -34,7 +34,7 @@ impl<'a> Output<'a> {
         name: impl Into<String>,
         shape: &[usize],
         format: Format,
-        data: impl Fn() -> Cow<'a, [f32]> + 'a,
+        data: impl Fn() -> Cow<'a, [f32]> + Sync + 'a,
     ) -> Self {
         Output { name: name.into(), shape: shape.to_vec(), format, data: Box::new(data) }
     }

@@ -53,7 +53,9 @@ def parse_conversation(row: Row, key: str) -> tuple[Message, ...]:
     """
     messages, where = row.fields[key], row.where
     if not isinstance(messages, (list, tuple)) or not messages:
-        raise DataError(f"{where}: {key!r} must be an array of at least one message, not {json_type(messages)}")
+        raise DataError(
+            f"{where}: {key!r} must be an array of at least one message, not {json_type(messages)}"
+        )
     turns = tuple(_message(message, f"{where}: message {n}") for n, message in enumerate(messages, start=1))
     if all(turn.role == "system" for turn in turns):
         raise DataError(f"{where}: there is only a system message, so there is nothing to train on")

@@ -82,8 +82,8 @@ def _first_row(source: object) -> Mapping[str, Any] | None:
         row = source[0] if source else None
     else:
         # A Dataset has names of columns, and can be gone through again and again.
-        again = hasattr(source, "column_names") and isinstance(source, Iterable)
-        row = next(iter(source), None) if again and not isinstance(source, (Iterator, Mapping)) else None
+        once = isinstance(source, (Iterator, Mapping)) or not hasattr(source, "column_names")
+        row = next(iter(source), None) if isinstance(source, Iterable) and not once else None
     return row if isinstance(row, Mapping) else None
 
 

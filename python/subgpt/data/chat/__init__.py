@@ -5,7 +5,7 @@ Reading order: `template` (a template, rendered) -> `files` (those of models) ->
 `meter` keep templates, which are programs, from doing harm.
 """
 
-from subgpt.data.chat.choice import choose_template
+from subgpt.data.chat.choice import absolute_choice, choose_template
 from subgpt.data.chat.needs import missing_special_tokens
 from subgpt.data.chat.spans import chat_segments
 from subgpt.data.chat.template import CHATML, ChatTemplate, render_chat
@@ -13,6 +13,7 @@ from subgpt.data.chat.template import CHATML, ChatTemplate, render_chat
 __all__ = [
     "CHATML",
     "ChatTemplate",
+    "absolute_choice",
     "chat_segments",
     "choose_template",
     "missing_special_tokens",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subgpt.data.chat.needs import missing_special_tokens
@@ -38,3 +39,12 @@ def choose_template(
     if asked in (PLAIN, CHATML.name):
         return None if asked == PLAIN else CHATML
     return ChatTemplate.load(asked)
+
+
+def absolute_choice(asked: str) -> str:
+    """Make a file or directory that was asked for independent of the working directory; names stay as they are.
+
+    >>> absolute_choice("chatml")
+    'chatml'
+    """
+    return asked if asked in (AUTO, PLAIN, CHATML.name) else str(Path(asked).expanduser().resolve())

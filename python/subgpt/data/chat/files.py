@@ -57,7 +57,9 @@ def find_template(directory: str | os.PathLike[str]) -> ChatTemplate | None:
     if source is None:
         return None
     name = file if file.is_file() else directory / CONFIG
-    return ChatTemplate(source, str(name), _variables(_read_config(directory / _SPECIAL_MAP)) | _variables(config))
+    return ChatTemplate(
+        source, str(name), _variables(_read_config(directory / _SPECIAL_MAP)) | _variables(config)
+    )
 
 
 def save_template(template: ChatTemplate, directory: str | os.PathLike[str]) -> None:
@@ -74,7 +76,9 @@ def save_template(template: ChatTemplate, directory: str | os.PathLike[str]) -> 
             text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
             _core.write_atomic(str(directory / CONFIG), text.encode())
     except OSError as error:
-        raise OutputError(f"{directory}: the chat template cannot be written ({error.strerror or error})") from error
+        raise OutputError(
+            f"{directory}: the chat template cannot be written ({error.strerror or error})"
+        ) from error
 
 
 def _read(path: Path) -> str:
@@ -83,7 +87,9 @@ def _read(path: Path) -> str:
             raise ConfigError(f"{path}: larger than {_LARGEST >> 20} MiB; that is no chat template")
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror or error}); check its permissions"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
@@ -109,7 +115,9 @@ def _from_config(config: Mapping[str, Any], path: Path) -> str | None:
     named = {
         entry["name"]: entry["template"]
         for entry in (value if isinstance(value, list) else [])
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("template"), str)
+        if isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and isinstance(entry.get("template"), str)
     }
     if "default" not in named:
         there = ", ".join(map(repr, named)) or "none"
@@ -123,7 +131,7 @@ def _from_config(config: Mapping[str, Any], path: Path) -> str | None:
 
 def _variables(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the special tokens that a configuration names, as templates know them."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in _VARIABLES:
         value = config.get(name)
         if isinstance(value, list):

@@ -44,7 +44,7 @@ def special_tokens_of(template: ChatTemplate) -> list[str]:
             value = template.variables.get(node.name)
             names = [value] if isinstance(value, str) else []
         else:
-            text = node.data if isinstance(node, nodes.TemplateData) else node.value
+            text = getattr(node, "data", None) or getattr(node, "value", None)
             names = _NAME.findall(text) if isinstance(text, str) else []
         found.update(dict.fromkeys(names))
     return list(found)

@@ -10,28 +10,112 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from string import Formatter
 from typing import Any
 
-from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_TESTS
 from jinja2.exceptions import SecurityError
+from jinja2.filters import FILTERS
+from jinja2.tests import TESTS
 
 from subgpt.data.chat.meter import LimitError, meter
 
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
-        "capitalize count endswith find format index isalnum isalpha isdecimal isdigit islower isnumeric isspace "
-        "istitle isupper join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition "
-        "rsplit rstrip split splitlines startswith strip swapcase title upper".split()
+        [
+            "capitalize",
+            "count",
+            "endswith",
+            "find",
+            "format",
+            "index",
+            "isalnum",
+            "isalpha",
+            "isdecimal",
+            "isdigit",
+            "islower",
+            "isnumeric",
+            "isspace",
+            "istitle",
+            "isupper",
+            "join",
+            "lower",
+            "lstrip",
+            "partition",
+            "removeprefix",
+            "removesuffix",
+            "replace",
+            "rfind",
+            "rindex",
+            "rpartition",
+            "rsplit",
+            "rstrip",
+            "split",
+            "splitlines",
+            "startswith",
+            "strip",
+            "swapcase",
+            "title",
+            "upper",
+        ]
     ),
     dict: frozenset(["copy", "get", "items", "keys", "values"]),
     list: frozenset(["copy", "count", "index"]),
     tuple: frozenset(["count", "index"]),
 }
 # Filters that only pass their value on or look at its surface: they need not pay for what is inside.
-_SHALLOW = "count d default first items last length list map reject rejectattr reverse select selectattr".split()
-_DEEP = (
-    "abs capitalize dictsort e escape float indent int join lower max min replace safe sort string title trim "
-    "unique upper".split()
-)
-_COMPARING = "== != < <= > >= eq equalto ne in lt lessthan le gt greaterthan ge".split()
+_SHALLOW = [
+    "count",
+    "d",
+    "default",
+    "first",
+    "items",
+    "last",
+    "length",
+    "list",
+    "map",
+    "reject",
+    "rejectattr",
+    "reverse",
+    "select",
+    "selectattr",
+]
+_DEEP = [
+    "abs",
+    "capitalize",
+    "dictsort",
+    "e",
+    "escape",
+    "float",
+    "indent",
+    "int",
+    "join",
+    "lower",
+    "max",
+    "min",
+    "replace",
+    "safe",
+    "sort",
+    "string",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+]
+_COMPARING = [
+    "==",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "eq",
+    "equalto",
+    "ne",
+    "in",
+    "lt",
+    "lessthan",
+    "le",
+    "gt",
+    "greaterthan",
+    "ge",
+]
 _WIDTH = 16  # of an indent or a separator
 _PERCENT = re.compile(r"%(?:\(\w*\))?[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?")
 
@@ -96,14 +180,20 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 def filters() -> dict[str, Callable[..., Any]]:
     """Give the filters that templates have."""
-    made = {name: _paid(DEFAULT_FILTERS[name], name, deep=name in _DEEP) for name in (*_SHALLOW, *_DEEP)}
-    return {**made, "tojson": tojson, "format": lambda text, *args, **named: _percent(str(text), named or args)}
+    known: dict[str, Any] = dict(FILTERS)
+    made = {name: _paid(known[name], name, deep=name in _DEEP) for name in (*_SHALLOW, *_DEEP)}
+    return {
+        **made,
+        "tojson": tojson,
+        "format": lambda text, *args, **named: _percent(str(text), named or args),
+    }
 
 
 def tests() -> dict[str, Callable[..., Any]]:
     """Give the tests that templates have."""
-    paid = {name: _paid(DEFAULT_TESTS[name], name, deep=True) for name in _COMPARING}
-    return {**DEFAULT_TESTS, **paid}
+    known: dict[str, Any] = dict(TESTS)
+    paid = {name: _paid(known[name], name, deep=True) for name in _COMPARING}
+    return {**known, **paid}
 
 
 def tojson(
@@ -134,7 +224,9 @@ def _paid(function: Callable[..., Any], name: str, *, deep: bool) -> Callable[..
         given = [list(a) if deep and isinstance(a, Iterator) else a for a in args]
         if deep:
             values = [a for a in given if not hasattr(a, "environment") and not hasattr(a, "filters")]
-            here.weigh((values, tuple(kwargs.values())), texts=name in ("join", "string", "replace", "indent"))
+            here.weigh(
+                (values, tuple(kwargs.values())), texts=name in ("join", "string", "replace", "indent")
+            )
             _pay_growth(name, values, kwargs)
         return here.made(function(*given, **kwargs))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import types
 from datetime import datetime
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError, TemplateError
@@ -40,6 +40,7 @@ from subgpt.data.chat.operations import (
 LONGEST_TEMPLATE = 1 << 18
 """Characters; published ones have a few thousand."""
 _LONGEST_TIME_FORMAT = 200
+_OF_JINJA = ("_block_vars", "_loop_vars")
 _METHOD = (types.BuiltinMethodType, types.MethodWrapperType)
 
 
@@ -49,6 +50,7 @@ class RefusedError(TemplateError):
 
 def raise_exception(message: str) -> NoReturn:
     """Refuse the messages; the template's own words."""
+    meter().weigh(message, texts=True)
     raise RefusedError(str(message))
 
 
@@ -56,7 +58,7 @@ def strftime_now(format: str) -> str:
     """Write the time that it is now."""
     if len(format) > _LONGEST_TIME_FORMAT:
         raise SecurityError("the format of a time is too long")
-    return datetime.now().strftime(format)  # noqa: DTZ005 (as transformers: the time here)
+    return datetime.now().strftime(format)
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
@@ -73,11 +75,11 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             finalize=pass_context(lambda _, value: written(value)),
             optimized=False,
         )
-        self.filters = {
+        allowed: dict[str, Any] = {
             **filters(),
             **{name: pass_context(function) for name, function in _INTERNAL.items()},
         }
-        self.tests = tests()
+        self.filters, self.tests = allowed, cast(Any, tests())
         self.globals = {
             "range": safe_range,
             "dict": dict,
@@ -90,7 +92,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         return super()._generate(_Payments().visit(source), *args, **kwargs)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:  # noqa: ARG002
         """Allow the attributes of loops and namespaces, and some methods of texts, lists and mappings."""
         if attr.startswith("_"):
             return False
@@ -101,8 +103,10 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(obj, (Macro, LoopContext, BlockReference, Undefined)) or obj in self._callables:
             return True
         owner = getattr(obj, "__self__", None)
-        return isinstance(owner, (LoopContext, GenerationMarks)) or getattr(obj, "__name__", "") == "format" or (
-            isinstance(obj, _METHOD) and allows_method(owner, obj.__name__)
+        return (
+            isinstance(owner, (LoopContext, GenerationMarks))
+            or getattr(obj, "__name__", "") == "format"
+            or (isinstance(obj, _METHOD) and allows_method(owner, obj.__name__))
         )
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
@@ -127,10 +131,14 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Call something that may be called."""
         meter().spend()
-        if isinstance(__obj, _METHOD) and __self.is_safe_callable(__obj):
-            return call_method(__obj, args, kwargs)
+        if not __self.is_safe_callable(__obj):
+            raise SecurityError(f"it calls a {type(__obj).__name__}, which is not allowed")
+        # What Jinja itself passes along; it is for functions of Jinja only.
+        named = {name: value for name, value in kwargs.items() if name not in _OF_JINJA}
+        if isinstance(__obj, _METHOD):
+            return call_method(__obj, args, named)
         if __obj in (dict, Namespace) or isinstance(getattr(__obj, "__self__", None), LoopContext):
-            meter().weigh((args, tuple(kwargs.values())))
+            meter().weigh((args, tuple(named.values())))
         return super().call(__context, __obj, *args, **kwargs)
 
 
@@ -174,12 +182,18 @@ class _Payments(NodeTransformer):
         node = super().generic_visit(node, *args, **kwargs)
         match node:
             case nodes.For():
-                step = nodes.ExprStmt(_through("~step", nodes.Const(None, lineno=node.lineno)), lineno=node.lineno)
+                step = nodes.ExprStmt(
+                    _through("~step", nodes.Const(None, lineno=node.lineno)), lineno=node.lineno
+                )
                 node.body.insert(0, step)
+                if node.test is not None:  # what is left out has been looked at
+                    node.test = _through("~step", node.test)
             case nodes.Output():
                 # Jinja writes what stands between tags unseen; a constant goes through `finalize`.
                 node.nodes = [
-                    nodes.Const(part.data, lineno=part.lineno) if isinstance(part, nodes.TemplateData) else part
+                    nodes.Const(part.data, lineno=part.lineno)
+                    if isinstance(part, nodes.TemplateData)
+                    else part
                     for part in node.nodes
                 ]
             case nodes.Concat():

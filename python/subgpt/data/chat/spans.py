@@ -2,14 +2,14 @@
 
 A template gives a text, and a text does not say who wrote what. Two questions are answered here.
 
-*What is an answer?* If the template marks it with ``{% generation %}``, that. Else the text between the rendering of all
-that comes before a message, with the prompt for an answer, and the rendering of all up to it: as the model will meet
-it. This needs every such rendering to be a beginning of the whole one, which is checked; templates that take back
-what they wrote, such as the thoughts of earlier turns, are refused.
+*What is an answer?* If the template marks it with ``{% generation %}``, that. Else the text between the rendering
+of all that comes before a message, with the prompt for an answer, and the rendering of all up to it: as the model
+will meet it. This needs every such rendering to be a beginning of the whole one, which is checked; templates that
+take back what they wrote, such as the thoughts of earlier turns, are refused.
 
-*What is a special token?* What the template wrote as one. A message that has ``<|im_end|>`` in it must not end the turn.
-So before rendering, a character that occurs nowhere is put into every such name in a message, and taken out again
-when the text has been cut.
+*What is a special token?* What the template wrote as one. A message that has ``<|im_end|>`` in it must not end the
+turn. So before rendering, a character that occurs nowhere is put into every such name in a message, and taken out
+again when the text has been cut.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def chat_segments(
     ['Hello<|im_end|>']
 
     """
-    marks = _marks([template.source, *map(str, template.variables.values()), *(m.content for m in messages)], where)
+    marks = _marks(
+        [template.source, *map(str, template.variables.values()), *(m.content for m in messages)], where
+    )
     try:
         guarded = [Message(m.role, _guard(m.content, special_tokens, marks.guard)) for m in messages]
         text, spans = _spans(template, guarded, marks, special_tokens, loss_on)

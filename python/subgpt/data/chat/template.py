@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Messages: TypeAlias = "Sequence[Message] | Sequence[Mapping[str, Any]]"
 
+_LONGEST_REASON = 500
+"""Characters that a template may say when it refuses messages."""
+
 
 @dataclass(frozen=True)
 class ChatTemplate:
@@ -111,7 +114,7 @@ class ChatTemplate:
             with metered(_size(messages)):
                 return "".join(compiled.generate(tools=None, documents=None, **given))
         except RefusedError as error:
-            raise DataError(f"the chat template {self.name} refuses the messages: {error}") from None
+            raise DataError(f"the chat template {self.name} refuses the messages: {_short(error)}") from None
         except SecurityError as error:
             raise DataError(
                 f"the chat template {self.name} was stopped: {error}; take a template from somebody you trust"
@@ -123,7 +126,7 @@ class ChatTemplate:
             ) from None
         # A template can fail in every way in which an expression can: types, keys, division.
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
-            raise DataError(f"the chat template {self.name} fails on the messages: {error}") from error
+            raise DataError(f"the chat template {self.name} fails on the messages: {_short(error)}") from None
         finally:
             MARKS.reset(marked)
 
@@ -178,6 +181,11 @@ def _as_mappings(messages: Messages) -> list[dict[str, Any]]:
     return made
 
 
+def _short(error: Exception) -> str:
+    text = str(error)
+    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+
+
 def _size(messages: list[dict[str, Any]]) -> int:
     """Count the characters that a rendering is about."""
     return sum(len(value) for message in messages for value in message.values() if isinstance(value, str))
@@ -200,4 +208,6 @@ def _compiled(source: str, name: str) -> Template:
         raise ConfigError(f"the chat template {name}, line {error.lineno}: {error.message}") from None
     # Python itself compiles what Jinja writes, and has its own limits.
     except (TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f"the chat template {name} cannot be used: {error or type(error).__name__}") from None
+        raise ConfigError(
+            f"the chat template {name} cannot be used: {error or type(error).__name__}"
+        ) from None

@@ -63,7 +63,9 @@ def find_row_files(source: FileSource) -> FoundFiles:
 
     """
     names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    saved = [Path(name) for name in names if isinstance(name, (str, os.PathLike)) and is_saved_dataset(Path(name))]
+    saved = [
+        Path(name) for name in names if isinstance(name, (str, os.PathLike)) and is_saved_dataset(Path(name))
+    ]
     rest = [name for name in names if Path(name) not in saved] if saved else names
     if not rest and saved:
         return FoundFiles(tuple(saved))

@@ -42,7 +42,9 @@ def read_delimited(path: Path, errors: Errors, delimiter: str) -> Iterator[Row]:
     decoded = read_text(path, errors)
     # The module refuses fields above 128 KiB by a number that all of the process shares; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    rows = _numbered(path, csv.reader(io.StringIO(decoded.text, newline=""), delimiter=delimiter, strict=True))
+    rows = _numbered(
+        path, csv.reader(io.StringIO(decoded.text, newline=""), delimiter=delimiter, strict=True)
+    )
     first, head = next(rows, (1, []))
     names = [name.strip() for name in head]
     if not any(names):
@@ -66,7 +68,9 @@ def _numbered(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise DataError(f"{path}:{line}: broken row: {error}; a quote inside quotes is written twice") from None
+            raise DataError(
+                f"{path}:{line}: broken row: {error}; a quote inside quotes is written twice"
+            ) from None
         if cells is None:
             return
         if cells:

@@ -108,13 +108,21 @@ def _generated(marked: str, marks: _Marks) -> list[tuple[int, int]]:
         if piece == marks.before:
             start = start if depth else length
             depth += 1
-        elif piece == marks.after:
+        elif piece == marks.after and depth:
             depth -= 1
             if not depth and length > start:
                 spans.append((start, length))
+        elif piece == marks.after:
+            break
         else:
             length += len(piece)
-    return spans
+    else:
+        if not depth:
+            return spans
+    raise DataError(
+        "the chat template writes only a part of what is between {% generation %} and {% endgeneration %}; "
+        "put the tags around what is written in the end"
+    )
 
 
 def _between(template: ChatTemplate, messages: Sequence[Message], k: int, text: str) -> tuple[int, int]:

@@ -7,9 +7,7 @@ of all that comes before a message, with the prompt for an answer, and the rende
 will meet it. This needs every such rendering to be a beginning of the whole one, which is checked; templates that
 take back what they wrote, such as the thoughts of earlier turns, are refused.
 
-*What is a special token?* What the template wrote as one. A message that has ``<|im_end|>`` in it must not end the
-turn. So before rendering, a character that occurs nowhere is put into every such name in a message, and taken out
-again when the text has been cut.
+*What is a special token?* What the template wrote as one, never what a message has in it: see `guard`.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from subgpt.data.chat.guard import SpecialNames
 from subgpt.data.chat.template import ChatTemplate
 from subgpt.data.messages import Message
 from subgpt.data.segments import LossOn, Segment
@@ -61,17 +60,18 @@ def chat_segments(
     ['Hello<|im_end|>']
 
     """
+    names = SpecialNames.of(special_tokens)
     marks = _marks(
         [template.source, *map(str, template.variables.values()), *(m.content for m in messages)], where
     )
     try:
-        guarded = [Message(m.role, _guard(m.content, special_tokens, marks.guard)) for m in messages]
-        text, spans = _spans(template, guarded, marks, special_tokens, loss_on)
+        guarded = [Message(m.role, names.guard(m.content, marks.guard)) for m in messages]
+        text, spans = _spans(template, guarded, marks, names, loss_on)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     segments: list[Segment] = []
     for start, end, trained in _cut(spans, len(text)):
-        segments += _segments(text[start:end], trained, special_tokens, marks.guard)
+        segments += names.segments(text[start:end], trained, marks.guard)
     return tuple(segments)
 
 
@@ -79,7 +79,7 @@ def _spans(
     template: ChatTemplate,
     messages: Sequence[Message],
     marks: _Marks,
-    special_tokens: Collection[str],
+    names: SpecialNames,
     loss_on: LossOn,
 ) -> tuple[str, list[tuple[int, int]]]:
     """Render the conversation, and tell where what is trained begins and ends."""
@@ -93,7 +93,7 @@ def _spans(
     answers = [k for k, message in enumerate(messages) if message.role == "assistant"]
     for k in answers[-1:] if loss_on == "last" else answers:
         start, end = _between(template, messages, k, text)
-        spans.append((start, start + len(_without_layout(text[start:end], special_tokens))))
+        spans.append((start, start + len(_without_layout(text[start:end], names))))
     if not any(start < end for start, end in spans):
         raise DataError(
             f"the chat template {template.name} writes nothing of the answers, so there is nothing to train on"
@@ -138,10 +138,10 @@ def _between(template: ChatTemplate, messages: Sequence[Message], k: int, text: 
     return len(before), len(upto)
 
 
-def _without_layout(answer: str, special_tokens: Collection[str]) -> str:
+def _without_layout(answer: str, names: SpecialNames) -> str:
     """Leave out white space after the special token that ends an answer: when it is written, nobody writes on."""
     bare = answer.rstrip()
-    return bare if bare.endswith(tuple(special_tokens)) else answer
+    return bare if bare.endswith(names.names) else answer
 
 
 def _cut(spans: Sequence[tuple[int, int]], length: int) -> Iterator[tuple[int, int, bool]]:
@@ -150,46 +150,6 @@ def _cut(spans: Sequence[tuple[int, int]], length: int) -> Iterator[tuple[int, i
     for number, (start, end) in enumerate(pairwise(borders)):
         if start < end:
             yield start, end, number % 2 == 1
-
-
-def _segments(text: str, trained: bool, special_tokens: Collection[str], guard: str) -> Iterator[Segment]:
-    """Cut a stretch so that names from messages are in segments without markup."""
-    if guard not in text:
-        yield Segment(text, trained, markup=True)
-        return
-    for number, piece in enumerate(_names(special_tokens).split(text)):
-        if piece:
-            yield Segment(piece.replace(guard, ""), trained, markup=number % 2 == 1)
-
-
-def _names(special_tokens: Collection[str]) -> re.Pattern[str]:
-    longest_first = sorted(special_tokens, key=len, reverse=True)
-    return re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-
-
-def _guard(content: str, special_tokens: Collection[str], guard: str) -> str:
-    """Break the names of special tokens in a message, also those that its ends could complete.
-
-    White space at the ends is left alone, since templates strip it.
-    """
-    core = content.strip()
-    if not special_tokens or not core:
-        return content
-    single = next((name for name in special_tokens if len(name) == 1 and name in core), None)
-    if single is not None:
-        raise DataError(
-            f"a message has {single!r}, which is a special token of one character, so the two cannot be told apart; "
-            "remove it from the message"
-        )
-    inner = _names(special_tokens).sub(lambda match: match[0][0] + guard + match[0][1:], core)
-    for name in special_tokens:
-        for size in range(1, len(name)):
-            if inner.endswith(name[:size]):
-                inner = inner[: len(inner) - size + 1] + guard + inner[len(inner) - size + 1 :]
-            if inner.startswith(name[-size:]):
-                inner = inner[: size - 1] + guard + inner[size - 1 :]
-    start = content.index(core)
-    return content[:start] + inner + content[start + len(core) :]
 
 
 def _marks(texts: Sequence[str], where: str) -> _Marks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import pytest
@@ -126,3 +127,49 @@ def test_the_same_ids_and_masks_with_marks(pair):
         [made] = tokenize_examples(read_examples([{"messages": talk}]), ours, template=ChatTemplate(MARKED))
         assert made.ids.tolist() == expected["input_ids"]
         assert made.trained.astype(int).tolist() == expected["assistant_masks"]
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory):
+    """A tokenizer that puts a space before every text, as SentencePiece's do, in transformers and here."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(byte_fallback=True, unk_token="<unk>"))
+    made.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
+    )
+    made.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(content=" ", left=1),
+        ]
+    )
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", *bytes_]
+    )
+    made.train_from_iterator(["a rose is a rose is a rose be brief what is a poem fine again"] * 9, trainer)
+    # Only now: while they were special, training kept them whole.
+    text = json.loads(made.to_str())
+    text["added_tokens"] = [entry for entry in text["added_tokens"] if entry["content"] not in bytes_]
+    folder = tmp_path_factory.mktemp("spaced")
+    (folder / "tokenizer.json").write_text(json.dumps(text), encoding="utf-8")
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    theirs.bos_token, theirs.eos_token = "<s>", "</s>"
+    return theirs, Tokenizer.load(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["llama-2", "zephyr", "marked"])
+def test_no_space_is_put_before_answers(spaced, name):
+    theirs, ours = spaced
+    template = ChatTemplate(TEMPLATES[name], name, {"bos_token": "<s>", "eos_token": "</s>"})
+    for talk in TALKS:
+        text = theirs.apply_chat_template(talk, chat_template=template.source, tokenize=False)
+        [made] = tokenize_examples(read_examples([{"messages": talk}]), ours, template=template)
+        assert made.ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
+        end = "<|im_end|>" if name == "marked" else "</s>"
+        answers = [m["content"] for m in talk if m["role"] == "assistant"]
+        learnt = ours.decode(made.ids[made.trained]).split(end)[:-1]
+        assert [text.strip() for text in learnt] == [text.strip() for text in answers]

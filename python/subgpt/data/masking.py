@@ -1,9 +1,9 @@
 """Examples to ids, with an exact mask of what is trained.
 
-Every segment is tokenized on its own. Tokenized as one text, the last characters of the prompt and the first
-of the answer could share a token, and no mask could part them; and when the model is used, the prompt is
-tokenized alone as well, because the answer is not there yet. So the border between tokens is the border
-between segments, by construction.
+Tokenized as one text, the last characters of the prompt and the first of the answer could share a token, and no
+mask could part them; and when the model is used, the prompt is tokenized alone as well, because the answer is not
+there yet. So segments are tokenized apart (see `encoding`), and the border between tokens is the border between
+segments, by construction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from subgpt.data.chat.spans import chat_segments
 from subgpt.data.documents import Origin
+from subgpt.data.encoding import encode_segments
 from subgpt.data.instruct import Example
 from subgpt.data.plain import plain_segments
 from subgpt.data.segments import LossOn, Segment, check_loss_on
@@ -25,9 +26,6 @@ from subgpt.errors import DataError
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
     from subgpt.tokenizer import Tokenizer
-
-END_WITHOUT_EOT = "\n"
-"""Ends an answer where the tokenizer has no end-of-text id: generation must have something to stop at."""
 
 _BATCH = 4096
 
@@ -59,7 +57,7 @@ def tokenize_examples(
     template: ChatTemplate | None = None,
     loss_on: LossOn = "answers",
 ) -> list[TokenExample]:
-    """Tokenize examples, each segment on its own.
+    """Tokenize examples, so that no token is half trained.
 
     In the plain form the end-of-text id comes after every answer, trained with it, or a newline if the
     tokenizer has no such id; a chat template ends its messages itself. An example that begins with its answer
@@ -83,10 +81,9 @@ def tokenize_examples(
     for first in range(0, len(examples), _BATCH):
         part = examples[first : first + _BATCH]
         written = [_write(example, tok, template, loss_on) for example in part]
-        pieces = iter(_encode([segment for segments in written for segment in segments], tok))
         tokenized += (
-            _join(example, [(segment, next(pieces)) for segment in segments], tok)
-            for example, segments in zip(part, written, strict=True)
+            _join(example, list(zip(segments, pieces, strict=True)), tok)
+            for example, segments, pieces in zip(part, written, encode_segments(written, tok), strict=True)
         )
     return tokenized
 
@@ -126,24 +123,6 @@ def _write(
     if template is None or example.verbatim:
         return plain_segments(example.messages, verbatim=example.verbatim, loss_on=loss_on)
     return chat_segments(template, example.messages, tok.special_tokens, loss_on, str(example.origin))
-
-
-def _encode(segments: Sequence[Segment], tok: Tokenizer) -> list[npt.NDArray[np.uint32]]:
-    """Turn segments into ids, those with markup and those without in one call each."""
-    pieces: dict[int, npt.NDArray[np.uint32]] = {}
-    for markup in (False, True):
-        places = [i for i, segment in enumerate(segments) if segment.markup == markup]
-        if places:
-            texts = [_text(segments[i], tok) for i in places]
-            allowed = "all" if markup else ()
-            ids, offsets = tok.encode_batch(texts, allowed_special=allowed, disallowed_special=())
-            cut = np.split(ids.astype(np.uint32, copy=False), np.asarray(offsets, dtype=np.int64)[1:-1])
-            pieces.update(zip(places, cut, strict=True))
-    return [pieces[i] for i in range(len(segments))]
-
-
-def _text(segment: Segment, tok: Tokenizer) -> str:
-    return segment.text + END_WITHOUT_EOT if segment.ends and tok.eot_id is None else segment.text
 
 
 def _join(

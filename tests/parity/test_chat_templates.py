@@ -60,7 +60,22 @@ ALL_SORTS = (
     "{% filter upper %}text{% endfilter %}{% for k, v in messages[0].items() %}{{ k }}{% endfor %}\n"
     "{%- if tools is defined and tools is not none %}tools{% endif %}{{ documents is none }}"
 )
+UNDEFINED = (
+    "{{ no | trim }}{{ no | upper }}{{ no | default('d') }}{{ no | length }}{{ no | join }}{{ no | list }}{{ no == 1 }}"
+    "{{ no ~ 'a' }}{{ 'x' if no else 'y' }}{{ no is defined }}{{ no | string }}{{ no | replace('a', 'b') }}{{ none }}"
+    "{{ no in ['a'] }}{{ 'a' in no }}{{ messages[0].no }}{{ messages[0].no | d('e') }}{% for x in no %}x{% endfor %}"
+    "{{ [no, 1] | select | list }}{{ [2, 1, 2] | sort | unique | join('-') }}{{ 'a-b' | replace('-', '+', 1) }}"
+    "{{ messages | selectattr('role', '==', 'user') | list | length }}{{ messages | rejectattr('no') | list | length }}"
+    "{% for m in messages %}{{ loop.previtem.role if loop.previtem is defined }}{{ loop.nextitem is defined }}"
+    "{{ loop.cycle('odd', 'even') }}{{ loop.revindex }}{{ loop.length }}{{ loop.changed(m.role) }}{% endfor %}"
+    "{{ messages | map(attribute='role') | join(', ') }}{{ messages | join(', ', attribute='role') }}"
+    "{{ '3' | int + 1 }}"
+    "{% macro wrap() %}<{{ caller() }}>{% endmacro %}{% call wrap() %}in{% endcall %}{{ 'a\nb' | indent(2) }}"
+    "{{ [1, 2] + [3] }}{{ 'abc'[1:] }}{{ (messages | last)['content'] | first }}{{ -1 | abs }}{{ 'aBc' | title }}"
+    "{{ '<b>' | e }}{{ '<b>' | safe }}{{ dict(a=1) | items | list }}{{ {'b': 1, 'a': 2} | dictsort }}{{ not no }}"
+)
 TEMPLATES = {
+    "undefined": UNDEFINED,
     "chatml": CHATML.source,
     "llama-2": LLAMA_2,
     "zephyr": ZEPHYR,

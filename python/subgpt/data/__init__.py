@@ -3,7 +3,8 @@
 Reading order: `sources` (which files) -> `documents` (which texts) -> `split` (which side) -> `corpus` (ids)
 -> `loader` (batches). For conversations and questions with answers: `formats` (rows of files) -> `messages` and
 `instruct` (which shape) -> `plain` or `chat` (how they are written down) -> `encoding` and `masking` (ids and
-what is trained) -> `examples` or `packing` (batches). `sniff` tells which of the two a source is for, `inspection` what is in it.
+what is trained) -> `examples` or `packing` (batches). `sniff` tells which of the two a source is for, `inspection`
+what is in it.
 """
 
 from subgpt.data.chat import CHATML, ChatTemplate, choose_template, missing_special_tokens, render_chat

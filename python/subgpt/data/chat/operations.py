@@ -17,105 +17,28 @@ from jinja2.tests import TESTS
 from subgpt.data.chat.meter import LimitError, meter
 
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        [
-            "capitalize",
-            "count",
-            "endswith",
-            "find",
-            "format",
-            "index",
-            "isalnum",
-            "isalpha",
-            "isdecimal",
-            "isdigit",
-            "islower",
-            "isnumeric",
-            "isspace",
-            "istitle",
-            "isupper",
-            "join",
-            "lower",
-            "lstrip",
-            "partition",
-            "removeprefix",
-            "removesuffix",
-            "replace",
-            "rfind",
-            "rindex",
-            "rpartition",
-            "rsplit",
-            "rstrip",
-            "split",
-            "splitlines",
-            "startswith",
-            "strip",
-            "swapcase",
-            "title",
-            "upper",
-        ]
-    ),
+    str: frozenset([
+        "capitalize", "count", "endswith", "find", "format", "index", "isalnum", "isalpha", "isdecimal", "isdigit",
+        "islower", "isnumeric", "isspace", "istitle", "isupper", "join", "lower", "lstrip", "partition",
+        "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split",
+        "splitlines", "startswith", "strip", "swapcase", "title", "upper",
+    ]),
     dict: frozenset(["copy", "get", "items", "keys", "values"]),
     list: frozenset(["copy", "count", "index"]),
     tuple: frozenset(["count", "index"]),
-}
+}  # fmt: skip
 # Filters that only pass their value on or look at its surface: they need not pay for what is inside.
 _SHALLOW = [
-    "count",
-    "d",
-    "default",
-    "first",
-    "items",
-    "last",
-    "length",
-    "list",
-    "map",
-    "reject",
-    "rejectattr",
-    "reverse",
-    "select",
-    "selectattr",
-]
+    "count", "d", "default", "first", "items", "last", "length", "list", "map", "reject", "rejectattr", "reverse",
+    "select", "selectattr",
+]  # fmt: skip
 _DEEP = [
-    "abs",
-    "capitalize",
-    "dictsort",
-    "e",
-    "escape",
-    "float",
-    "indent",
-    "int",
-    "join",
-    "lower",
-    "max",
-    "min",
-    "replace",
-    "safe",
-    "sort",
-    "string",
-    "title",
-    "trim",
-    "unique",
-    "upper",
-]
+    "abs", "capitalize", "dictsort", "e", "escape", "float", "indent", "int", "join", "lower", "max", "min",
+    "replace", "safe", "sort", "string", "title", "trim", "unique", "upper",
+]  # fmt: skip
 _COMPARING = [
-    "==",
-    "!=",
-    "<",
-    "<=",
-    ">",
-    ">=",
-    "eq",
-    "equalto",
-    "ne",
-    "in",
-    "lt",
-    "lessthan",
-    "le",
-    "gt",
-    "greaterthan",
-    "ge",
-]
+    "==", "!=", "<", "<=", ">", ">=", "eq", "equalto", "ne", "in", "lt", "lessthan", "le", "gt", "greaterthan", "ge",
+]  # fmt: skip
 _WIDTH = 16  # of an indent or a separator
 _PERCENT = re.compile(r"%(?:\(\w*\))?[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?")
 
@@ -217,13 +140,14 @@ def tojson(
 
 def _paid(function: Callable[..., Any], name: str, *, deep: bool) -> Callable[..., Any]:
     """Wrap a filter or test of Jinja so that it is paid for."""
+    marked = hasattr(function, "jinja_pass_arg")  # Jinja passes something of its own first
 
-    @functools.wraps(function)  # with the marks that tell Jinja what to pass first
+    @functools.wraps(function)  # with that mark
     def run(*args: Any, **kwargs: Any) -> Any:
         here = meter()
         given = [list(a) if deep and isinstance(a, Iterator) else a for a in args]
         if deep:
-            values = [a for a in given if not hasattr(a, "environment") and not hasattr(a, "filters")]
+            values = given[1:] if marked else given
             here.weigh(
                 (values, tuple(kwargs.values())), texts=name in ("join", "string", "replace", "indent")
             )

@@ -63,11 +63,7 @@ def find_row_files(source: FileSource) -> FoundFiles:
 
     """
     names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    saved = [
-        Path(name) for name in names if isinstance(name, (str, os.PathLike)) and is_saved_dataset(Path(name))
-    ]
-    rest = [name for name in names if Path(name) not in saved] if saved else names
-    if not rest and saved:
-        return FoundFiles(tuple(saved))
-    found = find_files(rest, binary=BINARY)
-    return replace(found, files=(*saved, *found.files))
+    saved = [name for name in names if isinstance(name, (str, os.PathLike)) and is_saved_dataset(Path(name))]
+    rest = [name for name in names if name not in saved]
+    found = find_files(rest, binary=BINARY) if rest or not saved else FoundFiles(())
+    return replace(found, files=(*map(Path, saved), *found.files))

@@ -26,7 +26,7 @@ class ByteTokenizer:
     vocab_size = 257
     eot_id = 256
 
-    def encode_batch(self, texts):
+    def encode_batch(self, texts, **rules):
         rows = [np.frombuffer(text.encode("utf-8"), dtype=np.uint8) for text in texts]
         offsets = np.cumsum([0, *map(len, rows)]).astype(np.uint64)
         return np.concatenate([*rows, np.empty(0, np.uint8)]).astype(np.uint32), offsets

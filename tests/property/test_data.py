@@ -37,7 +37,7 @@ class CharTokenizer:
     def __init__(self, eot_id=999):
         self.eot_id = eot_id
 
-    def encode_batch(self, texts):
+    def encode_batch(self, texts, **rules):
         offsets = np.cumsum([0, *map(len, texts)]).astype(np.uint64)
         return np.array([ord(c) for text in texts for c in text], dtype=np.uint32), offsets
 

@@ -40,6 +40,6 @@ def source_paths(names: Iterable[str]) -> list[Path]:
 
 def question_prompt(question: str) -> str:
     """Put a question as the fine-tuning data puts it."""
-    from subgpt.data.instruct import format_question
+    from subgpt.data.plain import format_question
 
     return format_question(question)

@@ -49,3 +49,16 @@ Config = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run directory.")
 ]
+ChatTemplateOption = Annotated[
+    str,
+    typer.Option(
+        "--chat-template",
+        metavar="auto|chatml|plain|FILE",
+        help="How conversations are written; auto: the model's own template, else chatml where the tokenizer has its "
+        "tokens, else plain.",
+    ),
+]
+LossOnOption = Annotated[
+    str,
+    typer.Option(metavar="answers|all|last", help="What is learnt: answers, all text, or the last answer."),
+]

@@ -8,15 +8,16 @@ given directly, as any iterable of ``str``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from subgpt.data.decoding import Decoded, Errors, check_errors, clean
-from subgpt.data.jsonl import is_jsonl, need_str, read_rows
+from subgpt.data.jsonl import is_jsonl, read_rows
 from subgpt.data.reading import read_text
+from subgpt.data.rows import need_str
 from subgpt.data.sources import FileSource, FoundFiles, find_files
 from subgpt.errors import ConfigError, DataError
 
@@ -24,7 +25,10 @@ SEPARATOR = "<|endoftext|>"
 
 DocumentSource: TypeAlias = "FileSource | Iterable[str]"
 
-_PATH_SUFFIXES = (".txt", ".md", ".rst", ".py", ".jsonl", ".json", ".csv", ".html", ".gz")
+_PATH_SUFFIXES = (
+    *(".txt", ".md", ".rst", ".py", ".html", ".gz"),
+    *(".jsonl", ".json", ".csv", ".tsv", ".parquet"),
+)
 
 
 class Origin(NamedTuple):
@@ -95,8 +99,10 @@ def read_documents(
     return documents_of(opened, text_field=text_field, errors=errors, separator=separator)
 
 
-def open_source(source: DocumentSource) -> FoundFiles | Iterable[str]:
-    """Decide what ``source`` is: files (which are looked for now) or texts.
+def open_source(
+    source: DocumentSource, find: Callable[[FileSource], FoundFiles] = find_files
+) -> FoundFiles | Iterable[str]:
+    """Decide what ``source`` is: files (which are looked for now, with ``find``) or texts.
 
     Raises:
         MissingFileError: As for `find_files`.
@@ -107,7 +113,7 @@ def open_source(source: DocumentSource) -> FoundFiles | Iterable[str]:
 
     """
     if isinstance(source, (str, os.PathLike)):
-        return find_files(source)
+        return find(source)
     if isinstance(source, (bytes, bytearray, Mapping)) or hasattr(source, "read"):
         raise DataError(
             "a path, or an iterable of str, is expected as the source of documents; "
@@ -122,7 +128,7 @@ def open_source(source: DocumentSource) -> FoundFiles | Iterable[str]:
         return cast("Iterable[str]", source)
     paths = [_looks_like_path(entry) for entry in source]
     if all(paths):
-        return find_files(source)
+        return find(source)
     if any(paths):
         raise DataError(
             f"the list mixes what looks like a path ({source[paths.index(True)]!r}) with what looks like a "

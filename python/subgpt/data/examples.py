@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,7 +39,9 @@ class ExampleLoader:
     def __init__(
         self, examples: Sequence[TokenExample], *, block_size: int, batch_size: int, seed: int, pad: int = 0
     ) -> None:
-        self._rows, self.cut_prompts, self.cut_answers = _fit(examples, block_size, batch_size, pad)
+        self._fitted = fit_examples(examples, block_size, batch_size, pad)
+        self._rows = self._fitted.rows
+        self.cut_prompts, self.cut_answers = self._fitted.cut_prompts, self._fitted.cut_answers
         self.block_size = block_size
         self.batch_size = batch_size
         self.seed = seed
@@ -50,12 +53,7 @@ class ExampleLoader:
 
     def describe(self) -> str:
         """One line for the terminal, with what was cut."""
-        line = f"{len(self._rows)} examples"
-        if self.cut_prompts:
-            line += f"; {self.cut_prompts} prompts lost their beginning to fit block_size={self.block_size}"
-        if self.cut_answers:
-            line += f"; {self.cut_answers} answers lost their end"
-        return line
+        return self._fitted.describe(self.block_size)
 
     def indices(self, step: int) -> I64Array:
         """Which examples are in a batch, int64 (B,)."""
@@ -87,7 +85,7 @@ def evaluation_example_batches(
         DataError: No examples.
 
     """
-    rows, _, _ = _fit(examples, block_size, batch_size, pad)
+    rows = fit_examples(examples, block_size, batch_size, pad).rows
     return (_pad(rows[first : first + batch_size], pad) for first in range(0, len(rows), batch_size))
 
 
@@ -109,20 +107,52 @@ def fit_example(example: TokenExample, block_size: int) -> TokenExample:
     return TokenExample(example.ids[kept], example.trained[kept], example.origin)
 
 
-def _fit(
-    examples: Sequence[TokenExample], block_size: int, batch_size: int, pad: int
-) -> tuple[list[tuple[U32Array, I64Array]], int, int]:
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Examples cut to a block, as inputs and targets, and how many were cut.
+
+    Attributes:
+        rows: Inputs uint32 (n,) and targets int64 (n,), -100 wherever nothing is trained.
+        cut_prompts: Examples that lost the beginning of their prompt.
+        cut_answers: Examples that lost the end of their answer.
+
+    """
+
+    rows: list[tuple[U32Array, I64Array]]
+    cut_prompts: int
+    cut_answers: int
+
+    def describe(self, block_size: int) -> str:
+        """Say how many examples there are, and what was cut."""
+        line = f"{len(self.rows)} examples"
+        if self.cut_prompts:
+            line += f"; {self.cut_prompts} prompts lost their beginning to fit block_size={block_size}"
+        if self.cut_answers:
+            line += f"; {self.cut_answers} answers lost their end"
+        return line
+
+
+def fit_examples(examples: Sequence[TokenExample], block_size: int, batch_size: int, pad: int) -> Fitted:
+    """Cut examples to a block, see `fit_example`.
+
+    Raises:
+        DataError: No examples.
+        ConfigError: A size below 1.
+        InvalidValueError: ``pad`` is no token id.
+
+    """
     check_sizes(block_size, batch_size)
     if not examples:
         raise DataError("there are no examples; give at least one")
     if not 0 <= pad < 1 << 32:
         raise InvalidValueError(f"pad must be a token id, not {pad!r}")
     fitted = [fit_example(example, block_size) for example in examples]
-    cut_prompts = sum(_lost_prompt(a, b) for a, b in zip(examples, fitted, strict=True))
-    cut_answers = sum(
-        int(a.trained.sum()) > int(b.trained.sum()) for a, b in zip(examples, fitted, strict=True)
+    pairs = list(zip(examples, fitted, strict=True))
+    return Fitted(
+        rows=[_row(example) for example in fitted],
+        cut_prompts=sum(_lost_prompt(whole, kept) for whole, kept in pairs),
+        cut_answers=sum(int(whole.trained.sum()) > int(kept.trained.sum()) for whole, kept in pairs),
     )
-    return [_row(example) for example in fitted], cut_prompts, cut_answers
 
 
 def _lost_prompt(whole: TokenExample, fitted: TokenExample) -> bool:

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from subgpt.data.decoding import Errors, check_errors
 from subgpt.data.reading import read_lines
+from subgpt.data.rows import Row, json_type
 from subgpt.errors import DataError
 
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a JSON Lines file.
-
-    Attributes:
-        fields: The object of the line.
-        file: The file, for messages.
-        line: The number of the line, from 1.
-        damaged: Bytes that are no text were replaced by U+FFFD.
-
-    """
-
-    fields: Mapping[str, Any]
-    file: str
-    line: int
-    damaged: bool = False
-
-    @property
-    def where(self) -> str:
-        """``file:line``, for messages."""
-        return f"{self.file}:{self.line}"
 
 
 def is_jsonl(path: Path) -> bool:
@@ -59,54 +36,27 @@ def read_rows(path: Path, errors: Errors = "replace") -> Iterator[Row]:
     for number, decoded in read_lines(path, errors):
         if decoded.text and not decoded.text.isspace():
             where = f"{path}:{number}"
-            yield Row(_parse(decoded.text, where), str(path), number, decoded.damaged)
+            yield Row(_object(decoded.text, where), str(path), number, decoded.damaged)
 
 
-def need_str(fields: Mapping[str, Any], key: str, where: str, remedy: str) -> str:
-    """Get a field that must be a text.
+def parse_json(text: str, where: str, remedy: str) -> Any:
+    """Parse JSON that a person wrote.
+
+    Args:
+        text: The JSON.
+        where: File, or file and line, for the message.
+        remedy: What a correct text would be.
 
     Raises:
-        DataError: It is missing (the message lists the keys there are), or no text.
+        DataError: It is no JSON, nested too deeply, or an object in it names a key twice.
 
-    >>> need_str({"body": "hi"}, "text", "a.jsonl:1", "name the field")
+    >>> parse_json("[1,", "a.json", "the file must be whole")
     Traceback (most recent call last):
-    subgpt.errors.DataError: a.jsonl:1: no field 'text'; the fields there are: 'body'; name the field
+    subgpt.errors.DataError: a.json: not JSON: Expecting value at column 4; the file must be whole
 
     """
-    if key not in fields:
-        raise DataError(f"{where}: no field {key!r}; the fields there are: {list_keys(fields)}; {remedy}")
-    value = fields[key]
-    if not isinstance(value, str):
-        raise DataError(f"{where}: field {key!r} must be a string, not {json_type(value)}")
-    return value
-
-
-def list_keys(fields: Mapping[str, Any]) -> str:
-    """List the keys of an object for a message, at most twenty of them.
-
-    >>> list_keys({"a": 1, "b": 2})
-    "'a', 'b'"
-    """
-    keys = [repr(key) if len(key) <= 60 else repr(key[:57] + "...") for key in list(fields)[:20]]
-    if len(fields) > 20:
-        keys.append(f"and {len(fields) - 20} more")
-    return ", ".join(keys) or "none"
-
-
-def json_type(value: object) -> str:
-    """Name the type of a parsed value as JSON does.
-
-    >>> json_type(None), json_type([1]), json_type(True)
-    ('null', 'an array', 'a boolean')
-    """
-    names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string"}
-    names |= {list: "an array", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _parse(line: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         # The cause is thousands of frames long and says nothing more.
         raise DataError(f"{where}: the JSON is nested too deeply") from None
@@ -115,11 +65,14 @@ def _parse(line: str, where: str) -> dict[str, Any]:
             f"{where}: the key {error.args[0]!r} occurs twice in one object; keep one of them"
         ) from None
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON: {error.msg} at column {error.colno}; every line must be one complete object"
-        ) from error
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise DataError(f"{where}: not JSON: {error.msg} at {line}column {error.colno}; {remedy}") from error
     except ValueError as error:  # a number with more digits than Python converts
         raise DataError(f"{where}: not usable JSON: {error}") from error
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    value = parse_json(line, where, "every line must be one complete object")
     if not isinstance(value, dict):
         raise DataError(f'{where}: an object such as {{"text": "..."}} is expected, not {json_type(value)}')
     return value

@@ -1,9 +1,9 @@
 """Examples to ids, with an exact mask of what is trained.
 
-Every segment is tokenized on its own. Tokenized as one text, the last characters of the prompt and the first
-of the answer could share a token, and no mask could part them; and when the model is used, the prompt is
-tokenized alone as well, because the answer is not there yet. So the border between tokens is the border
-between segments, by construction.
+Tokenized as one text, the last characters of the prompt and the first of the answer could share a token, and no
+mask could part them; and when the model is used, the prompt is tokenized alone as well, because the answer is not
+there yet. So segments are tokenized apart (see `encoding`), and the border between tokens is the border between
+segments, by construction.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from subgpt.data.chat.spans import chat_segments
 from subgpt.data.documents import Origin
+from subgpt.data.encoding import encode_segments
 from subgpt.data.instruct import Example
+from subgpt.data.plain import plain_segments
+from subgpt.data.segments import LossOn, Segment, check_loss_on
 from subgpt.errors import DataError
 
 if TYPE_CHECKING:
+    from subgpt.data.chat import ChatTemplate
     from subgpt.tokenizer import Tokenizer
-
-END_WITHOUT_EOT = "\n"
-"""Ends an answer where the tokenizer has no end-of-text id: generation must have something to stop at."""
 
 _BATCH = 4096
 
@@ -34,8 +36,8 @@ class TokenExample:
 
     Attributes:
         ids: uint32 (n,).
-        trained: bool (n,): True for the tokens of answers and the end after each; False for all that is
-            shown.
+        trained: bool (n,): True for the tokens that the model learns to write, such as answers and the end
+            after each; False for all that is shown.
         origin: Where it stands.
 
     """
@@ -48,25 +50,57 @@ class TokenExample:
         return len(self.ids)
 
 
-def tokenize_examples(examples: Sequence[Example], tok: Tokenizer) -> list[TokenExample]:
-    """Tokenize examples, each segment on its own.
+def tokenize_examples(
+    examples: Sequence[Example],
+    tok: Tokenizer,
+    *,
+    template: ChatTemplate | None = None,
+    loss_on: LossOn = "answers",
+) -> list[TokenExample]:
+    """Tokenize examples, so that no token is half trained.
 
-    After every trained segment comes the end-of-text id, trained too, or a newline if the tokenizer has no
-    such id. An example that begins with its answer gets the end-of-text id (as after a document before it) in
-    front, since the first token of a row is never a target.
+    In the plain form the end-of-text id comes after every answer, trained with it, or a newline if the
+    tokenizer has no such id; a chat template ends its messages itself. An example that begins with its answer
+    gets the end-of-text id (as after a document before it) in front, since the first token of a row is never a
+    target. What stands in messages is ordinary text, also where it looks like a special token.
+
+    Args:
+        examples: What `read_examples` gave.
+        tok: The model's tokenizer.
+        template: How conversations are written; None: in the plain form. Prompts with completions are used as
+            they are, whatever it is.
+        loss_on: What is trained: ``"answers"`` of the assistant, ``"all"`` of the text, or the ``"last"`` answer.
 
     Raises:
-        DataError: An example without a single token to train on; with its file and line.
+        DataError: An example without a single token to train on, or one that the template refuses; with its
+            file and line.
 
     """
+    check_loss_on(loss_on)
     tokenized: list[TokenExample] = []
     for first in range(0, len(examples), _BATCH):
         part = examples[first : first + _BATCH]
-        texts = [_text(s.text, s.trained, tok) for e in part for s in e.segments]
-        ids, offsets = tok.encode_batch(texts)
-        pieces = iter(np.split(ids.astype(np.uint32, copy=False), np.asarray(offsets, dtype=np.int64)[1:-1]))
-        tokenized += (_join(e, [next(pieces) for _ in e.segments], tok) for e in part)
+        written = [_write(example, tok, template, loss_on) for example in part]
+        tokenized += (
+            _join(example, list(zip(segments, pieces, strict=True)), tok)
+            for example, segments, pieces in zip(part, written, encode_segments(written, tok), strict=True)
+        )
     return tokenized
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Tokens of an example that follow each other and are all trained, or all masked."""
+
+    ids: npt.NDArray[np.uint32]
+    trained: bool
+
+
+def stretches(example: TokenExample) -> list[Stretch]:
+    """Cut an example where training begins and ends."""
+    borders = np.flatnonzero(np.diff(example.trained)) + 1
+    parts = zip(np.split(example.ids, borders), np.split(example.trained, borders), strict=True)
+    return [Stretch(ids, bool(trained[0])) for ids, trained in parts if len(ids)]
 
 
 def preview(example: TokenExample, tok: Tokenizer) -> str:
@@ -77,28 +111,31 @@ def preview(example: TokenExample, tok: Tokenizer) -> str:
         is.<|endoftext|>'``, with the number of tokens.
 
     """
-    borders = np.flatnonzero(np.diff(example.trained)) + 1
-    lines = []
-    for ids, trained in zip(np.split(example.ids, borders), np.split(example.trained, borders), strict=True):
-        if len(ids):
-            what = "trained" if trained[0] else "masked "
-            lines.append(f"{what} {len(ids):4} | {tok.decode(ids)!r}")
-    return "\n".join(lines)
+    return "\n".join(
+        f"{'trained' if part.trained else 'masked '} {len(part.ids):4} | {tok.decode(part.ids)!r}"
+        for part in stretches(example)
+    )
 
 
-def _text(text: str, trained: bool, tok: Tokenizer) -> str:
-    return text + END_WITHOUT_EOT if trained and tok.eot_id is None else text
+def _write(
+    example: Example, tok: Tokenizer, template: ChatTemplate | None, loss_on: LossOn
+) -> tuple[Segment, ...]:
+    if template is None or example.verbatim:
+        return plain_segments(example.messages, verbatim=example.verbatim, loss_on=loss_on)
+    return chat_segments(template, example.messages, tok.special_tokens, loss_on, str(example.origin))
 
 
-def _join(example: Example, pieces: list[npt.NDArray[np.uint32]], tok: Tokenizer) -> TokenExample:
+def _join(
+    example: Example, pieces: Sequence[tuple[Segment, npt.NDArray[np.uint32]]], tok: Tokenizer
+) -> TokenExample:
     eot = np.array([] if tok.eot_id is None else [tok.eot_id], dtype=np.uint32)
     parts: list[npt.NDArray[np.uint32]] = []
     trained: list[npt.NDArray[np.bool_]] = []
-    for segment, piece in zip(example.segments, pieces, strict=True):
-        if segment.trained and not sum(map(len, parts)):
+    for segment, piece in pieces:
+        if segment.trained and segment.ends and not sum(map(len, parts)):
             parts.append(eot)
             trained.append(np.zeros(len(eot), dtype=bool))
-        whole = np.concatenate([piece, eot]) if segment.trained else piece
+        whole = np.concatenate([piece, eot]) if segment.ends else piece
         parts.append(whole)
         trained.append(np.full(len(whole), segment.trained))
     ids, mask = np.concatenate(parts), np.concatenate(trained)

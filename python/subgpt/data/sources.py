@@ -76,12 +76,13 @@ class FoundFiles:
         return (self.hidden, "hidden"), (self.binary, "binary"), (self.special, "special")
 
 
-def find_files(source: FileSource) -> FoundFiles:
+def find_files(source: FileSource, *, binary: tuple[str, ...] = ()) -> FoundFiles:
     """Find the files that ``source`` names.
 
     Args:
         source: A file, a directory, a glob (``*``, ``?``, ``[``, ``**``), or a list of these. ``~`` is
             expanded. A name that exists is never read as a glob, so ``notes[1].txt`` works.
+        binary: Endings of files that are wanted though they are not text, in small letters.
 
     Raises:
         MissingFileError: A name that does not exist and matches nothing.
@@ -98,7 +99,7 @@ def find_files(source: FileSource) -> FoundFiles:
     names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not names:
         raise DataError("the list of files is empty; name at least one file, directory or glob")
-    finder = _Finder()
+    finder = _Finder(binary)
     for name in names:
         finder.add(name)
     if not finder.found.files:
@@ -112,7 +113,8 @@ def find_files(source: FileSource) -> FoundFiles:
 class _Finder:
     """Collects files, remembering each file and directory it has seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, binary: tuple[str, ...]) -> None:
+        self._wanted = binary
         self._files: list[Path] = []
         self._seen: set[str] = set()
         self._hidden = self._binary = self._special = 0
@@ -144,7 +146,7 @@ class _Finder:
             raise DataError(
                 f"{path}: not a regular file (a pipe, socket or device); save its contents to a file first"
             )
-        elif (at := _nul_offset(path)) is not None:
+        elif (at := self._nul_offset(path)) is not None:
             raise DataError(
                 f"{path}: a binary file (NUL byte at offset {at}); text as UTF-8 or UTF-16 is expected"
             )
@@ -158,7 +160,7 @@ class _Finder:
             self._walk(path)
         elif mode is None or not stat.S_ISREG(mode):
             self._special += 1
-        elif _nul_offset(path) is not None:
+        elif self._nul_offset(path) is not None:
             self._binary += 1
         else:
             self._take(path)
@@ -180,6 +182,10 @@ class _Finder:
     def _take(self, path: Path) -> None:
         if self._first_time(path):
             self._files.append(path)
+
+    def _nul_offset(self, path: Path) -> int | None:
+        """Find what makes a file one that is not wanted; None if it is."""
+        return None if path.name.lower().endswith(self._wanted) else _nul_offset(path)
 
     def _first_time(self, path: Path) -> bool:
         real = os.path.normcase(os.path.realpath(path))

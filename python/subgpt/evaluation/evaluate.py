@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING, Literal, cast
 
+from subgpt.data.chat import choose_template
 from subgpt.data.corpus import encode_corpus
 from subgpt.data.documents import read_documents
-from subgpt.data.instruct import read_examples
-from subgpt.data.masking import tokenize_examples
 from subgpt.data.sniff import sniff_kind
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
-from subgpt.finetuning.data import held_out_examples
+from subgpt.finetuning.data import PLAIN, Form, held_out_examples
 from subgpt.model.fit import check_fit
 from subgpt.training.data import held_out_text
 
 if TYPE_CHECKING:
+    from subgpt.data.chat import ChatTemplate
     from subgpt.data.documents import DocumentSource
     from subgpt.data.instruct import ExampleSource
     from subgpt.model.gpt import GPT
@@ -29,12 +29,13 @@ def evaluate(
     batch_size: int = 16,
     text_field: str = "text",
     errors: Literal["replace", "strict"] = "strict",
+    chat_template: "ChatTemplate | str" = "auto",
 ) -> Evaluation:
     """Measure loss, perplexity and bits per byte of `model` over the whole of `source`.
 
     Running text is cut into windows of `block_size` (the model's if not given) that do not overlap, so every
     token but the first is predicted once, the first of each window without context. Of questions with
-    answers, the answers are.
+    answers, the answers are; chat_template: how these are written, see `subgpt.data.choose_template`.
 
     Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source
     cannot be used.
@@ -44,7 +45,13 @@ def evaluate(
     if not 1 <= width <= model.config.block_size:
         raise ConfigError(f"evaluate: block_size = {width}; give 1 to the model's {model.config.block_size}")
     held_out = held_out_source(
-        source, tokenizer, block_size=width, batch_size=batch_size, text_field=text_field, errors=errors
+        source,
+        tokenizer,
+        block_size=width,
+        batch_size=batch_size,
+        text_field=text_field,
+        errors=errors,
+        form=Form(choose_template(chat_template, tokenizer)),
     )
     return measure(model, held_out)
 
@@ -57,10 +64,11 @@ def held_out_source(
     batch_size: int,
     text_field: str,
     errors: Literal["replace", "strict"],
+    form: Form = PLAIN,
 ) -> HeldOut:
-    """Take all of `source`, text or examples, as held-out data."""
+    """Take all of `source`, text or examples, which are written in `form`, as held-out data."""
     if sniff_kind(source, text_field=text_field).kind == "instruct":
-        examples = tokenize_examples(read_examples(cast("ExampleSource", source), errors=errors), tokenizer)
-        return held_out_examples(examples, tokenizer, block_size, batch_size)
+        examples = form.read(cast("ExampleSource", source), errors)
+        return held_out_examples(form.tokenize(examples, tokenizer), tokenizer, block_size, batch_size)
     documents = read_documents(cast("DocumentSource", source), text_field=text_field, errors=errors)
     return held_out_text(encode_corpus(documents, tokenizer), block_size, batch_size)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.evaluation.evaluate import held_out_source
 from subgpt.evaluation.measure import HeldOut
-from subgpt.finetuning.data import finetuning_data
+from subgpt.finetuning.data import Form, choose_form, finetuning_data
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
@@ -15,6 +15,7 @@ from subgpt.training.run import Run
 from subgpt.training.runner import run_training
 
 if TYPE_CHECKING:
+    from subgpt.data.chat import ChatTemplate
     from subgpt.data.documents import DocumentSource
     from subgpt.data.instruct import ExampleSource
     from subgpt.tokenizer import Tokenizer
@@ -31,26 +32,35 @@ def finetune(
     *,
     old_source: "DocumentSource | ExampleSource | None" = None,
     eval_source: "DocumentSource | ExampleSource | None" = None,
+    chat_template: "ChatTemplate | None" = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] | None = None,
 ) -> Run:
     """Train `model` further on `source`, in place.
 
-    source: running text as for `pretrain`, or `.jsonl` with prompt and completion, question and answer,
-    instruction and output, or messages: then the loss is on the answers only. old_source: what the model was
-    trained on before, to see what it forgets. eval_source: held-out data of the new kind; without it a part
-    of `source` is held out.
+    source: running text as for `pretrain`, or rows (JSON Lines, CSV, TSV, JSON, Parquet, a `datasets.Dataset`) with
+    prompt and completion, question and answer, instruction and output, messages or conversations: then the loss is
+    on the answers only, if `config.loss_on` says nothing else. old_source: what the model was trained on before, to
+    see what it forgets. eval_source: held-out data of the new kind; without it a part of `source` is held out.
+    chat_template: the model's own, for `config.chat_template="auto"`; the template that was used is kept in
+    `output_dir`, as chat_template.jinja.
 
     The Run has `before` and `after`: the `Evaluation` of "new" and, if given, "old" data. Everything else is
     as for `pretrain`.
     """
+    used: list[ChatTemplate] = []
+
+    def form_of(settings: TrainConfig) -> Form:
+        return choose_form(settings, tokenizer, chat_template)
 
     def make_data(settings: TrainConfig) -> TrainingData:
+        form = form_of(settings)
+        used[:] = [] if form.template is None else [form.template]
         if eval_source is None:
-            return finetuning_data(source, tokenizer, settings)
+            return finetuning_data(source, tokenizer, settings, form)
         data = finetuning_data(
-            source, tokenizer, settings.replace(val_fraction=0.0, early_stopping_patience=None)
+            source, tokenizer, settings.replace(val_fraction=0.0, early_stopping_patience=None), form
         )
         held_out = _held_out(eval_source, settings)
         both = f"{data.fingerprint}+{fingerprint([array for batch in held_out.batches() for array in batch])}"
@@ -70,9 +80,10 @@ def finetune(
             batch_size=settings.batch_size,
             text_field=settings.text_field,
             errors=settings.errors,
+            form=form_of(settings),
         )
 
-    return run_training(
+    run = run_training(
         model,
         tokenizer,
         make_data,
@@ -84,3 +95,6 @@ def finetune(
         defaults=DEFAULTS,
         watch=watch,
     )
+    if run.output_dir is not None and used:
+        used[0].save(run.output_dir)
+    return run

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from subgpt.data.instruct import format_question
+from subgpt.data.plain import format_question
 from subgpt.evaluation.probes import next_tokens
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate

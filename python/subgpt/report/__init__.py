@@ -1,5 +1,6 @@
-"""Pages to look at: what a run did, with its loss plots as SVG, and how tokenizers cut a text."""
+"""Pages to look at: what a run did, with plots as SVG, how tokenizers cut a text, what of examples is trained."""
 
+from subgpt.report.examples import ExampleView, render_examples, view_examples
 from subgpt.report.facts import (
     Answer,
     Candidate,
@@ -17,6 +18,7 @@ from subgpt.training.plot import Panel, Series
 __all__ = [
     "Answer",
     "Candidate",
+    "ExampleView",
     "LossChange",
     "Panel",
     "Piece",
@@ -27,8 +29,10 @@ __all__ = [
     "TokenView",
     "duration",
     "loss_svg",
+    "render_examples",
     "render_page",
     "render_tokens",
     "svg_file",
+    "view_examples",
     "view_tokens",
 ]

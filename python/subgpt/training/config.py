@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from subgpt.data.segments import LossOn
 from subgpt.errors import ConfigError
 from subgpt.model.dtype import resolve_dtype
 from subgpt.settings import Settings
@@ -147,6 +148,17 @@ class TrainConfig(Settings):
     text_field: str = Field(default="text", min_length=1, description="key of the text in a jsonl line")
     errors: Literal["replace", "strict"] = Field(
         default="strict", description="bytes that are not UTF-8: replace or refuse"
+    )
+
+    # How examples are written down and learnt from; `finetune` alone.
+    chat_template: str = Field(
+        default="auto",
+        min_length=1,
+        description="how conversations are written: auto (the model's own template, else chatml where the tokenizer "
+        "has its tokens, else plain), chatml, plain, or a file or model directory with a Jinja template",
+    )
+    loss_on: LossOn = Field(
+        default="answers", description="what is learnt of an example: answers, all of it, or the last answer"
     )
 
     @field_validator("lr_scheduler_type", mode="before")

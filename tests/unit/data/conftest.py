@@ -12,7 +12,7 @@ class CharTokenizer:
     def encode_ordinary(self, text):
         return np.array([ord(c) for c in text], dtype=np.uint32)
 
-    def encode_batch(self, texts):
+    def encode_batch(self, texts, **rules):
         rows = [self.encode_ordinary(text) for text in texts]
         offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.uint64)
         return np.concatenate([*rows, np.empty(0, np.uint32)]), offsets

@@ -12,7 +12,9 @@ import pytest
 
 import subgpt
 from subgpt import GPT, Callback, DataError, TrainConfig, finetune
-from subgpt.finetuning.data import example_data
+from subgpt.data.chat import CHATML, ChatTemplate
+from subgpt.finetuning.data import Form, choose_form, example_data
+from subgpt.tokenizer import add_special_tokens
 from subgpt.training.data import text_data
 
 ROWS = [
@@ -123,3 +125,46 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path)
     assert two.after["new"].loss == one.after["new"].loss
     for name, value in whole.state_dict().items():
         assert np.array_equal(value, cut.state_dict()[name]), name
+
+
+def test_a_chat_model_learns_in_its_template(tokenizer, tiny, tmp_path):
+    chatty = add_special_tokens(tokenizer, ["<|im_start|>", "<|im_end|>"])
+    model = GPT(tiny(vocab_size=chatty.vocab_size, block_size=64), seed=1)
+    talk = [
+        [{"role": "user", "content": f"who is {n}?"}, {"role": "assistant", "content": "a red plum"}]
+        for n in range(9)
+    ]
+    rows = [{"messages": messages} for messages in talk]
+    done = run(model, chatty, rows, eval_source=rows, output_dir=tmp_path / "run")
+    assert done.before["new"].tokens == 9 * (len("a red plum") + 1)
+    assert done.after["new"].loss < done.before["new"].loss / 2
+    assert ChatTemplate.load(tmp_path / "run").source == CHATML.source
+    again = subgpt.evaluate(model, chatty, rows)
+    assert again.loss == pytest.approx(done.after["new"].loss)
+    prompt = chatty.encode(CHATML.render(talk[0][:1], add_generation_prompt=True), allowed_special="all")
+    written = model.generate(prompt, temperature=0, max_new_tokens=11)[len(prompt) :]
+    assert chatty.decode(written) == "a red plum<|im_end|>"
+
+
+def test_what_is_learnt_is_a_setting(tokenizer, rows):
+    def trained(loss_on):
+        config = TrainConfig(batch_size=2, val_fraction=0, loss_on=loss_on).resolved(48)
+        return example_data(rows, tokenizer, config, choose_form(config, tokenizer)).tokens
+
+    assert trained("answers") == trained("last") < trained("all")
+    with pytest.raises(subgpt.ConfigError, match="loss_on"):
+        TrainConfig(loss_on="questions")
+
+
+def test_chatml_needs_its_tokens(tokenizer):
+    with pytest.raises(subgpt.ConfigError, match=r"has no special tokens <\|im_start\|>, <\|im_end\|>; add"):
+        choose_form(TrainConfig(chat_template="chatml"), tokenizer)
+
+
+def test_prompts_with_completions_are_never_templated(tokenizer):
+    config = TrainConfig(batch_size=1).resolved(48)
+    rows = [{"prompt": f"{n}", "completion": "a"} for n in range(4)]
+    notes = example_data(
+        rows, tokenizer, config, Form(ChatTemplate("{{ messages[0].content }}", "mine"))
+    ).notes
+    assert "4 examples have prompt + completion and are used as they are, without template" in notes

@@ -17,6 +17,7 @@ app = new_app()
     epilog=examples(
         "subgpt finetune runs/base --data qa.jsonl -o runs/qa",
         "subgpt finetune runs/base --data qa.jsonl --old-data corpus/ -o runs/qa --max-steps 500",
+        "subgpt finetune runs/base --data chats.jsonl --chat-template chatml --loss-on last -o runs/chat",
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
     )
 )
@@ -31,7 +32,8 @@ def finetune(
         typer.Option(
             "--data",
             metavar="SRC",
-            help="Text, or .jsonl with question and answer, prompt and completion, or messages.",
+            help="Text, or rows (.jsonl, .csv, .tsv, .json, .parquet) with question and answer, prompt and "
+            "completion, or messages.",
             show_default=False,
         ),
     ] = None,
@@ -49,11 +51,15 @@ def finetune(
     resume: Resume = False,
     **settings: Any,
 ) -> None:
-    """Go on training a model on new text, or on questions and answers (the loss is on the answers only)."""
+    """Go on training a model on new text, or on questions and answers (the loss is on the answers only).
+
+    `subgpt data inspect` shows what would be learnt.
+    """
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.progress import watching
     from subgpt.cli.tables import print_changes
     from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
+    from subgpt.data.chat import ChatTemplate, absolute_choice
     from subgpt.finetuning.finetune import finetune as train
 
     sources = ("data", "eval_data", "old_data")
@@ -61,6 +67,8 @@ def finetune(
     inputs = gather(config, flags, output=output, resume=resume, known=sources)
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
+    if "chat_template" in training.model_fields_set:
+        training = training.replace(chat_template=absolute_choice(training.chat_template))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
     with watching(keep(inputs.part(sources))) as callbacks:
         run = train(
@@ -70,6 +78,7 @@ def finetune(
             training,
             old_source=inputs.sources("old_data") or None,
             eval_source=inputs.sources("eval_data") or None,
+            chat_template=ChatTemplate.find(base),
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

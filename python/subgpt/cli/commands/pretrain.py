@@ -27,7 +27,10 @@ app = new_app()
     [
         *SHAPE,
         *settings_of(
-            TrainConfig, "Training", leave_out=["output_dir", "block_size"], defaults={"dtype": AUTO}
+            TrainConfig,
+            "Training",
+            leave_out=["output_dir", "block_size", "chat_template", "loss_on"],
+            defaults={"dtype": AUTO},
         ),
     ]
 )

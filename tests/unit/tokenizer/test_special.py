@@ -1,0 +1,53 @@
+"""Special tokens that are added later: new ids at the end, everything else as it was."""
+
+import pytest
+
+from subgpt.errors import DtypeError, TokenizerError
+from subgpt.tokenizer import Tokenizer, add_special_tokens
+
+TEXT = "so much depends upon a red wheel barrow"
+NAMES = ["<|im_start|>", "<|im_end|>"]
+
+
+@pytest.mark.parametrize("level", ["subword", "char", "word"])
+def test_ids_stay_and_new_ones_follow(level, tmp_path):
+    tok = Tokenizer.train([TEXT], level=level, vocab_size=280 if level == "subword" else None)
+    more = add_special_tokens(tok, NAMES)
+    assert more.vocab_size == tok.vocab_size + 2
+    assert [more.token_to_id(name) for name in NAMES] == [tok.vocab_size, tok.vocab_size + 1]
+    for text in (TEXT, f"{TEXT} ü 诗\n", "upon"):
+        assert more.encode(text).tolist() == tok.encode(text).tolist()
+    assert more.encode("a<|im_end|>", allowed_special="all").tolist()[-1] == tok.vocab_size + 1
+    assert (more.eot_id, more.unk_id, more.level) == (tok.eot_id, tok.unk_id, tok.level)
+    assert more.special_tokens == {
+        **tok.special_tokens,
+        **dict(zip(NAMES, (tok.vocab_size, tok.vocab_size + 1), strict=True)),
+    }
+    more.save(tmp_path)
+    assert Tokenizer.load(tmp_path) == more
+    assert "<|im_end|>" not in tok.special_tokens
+
+
+def test_those_that_are_there_stay():
+    tok = Tokenizer.train([TEXT], vocab_size=280, special_tokens=("<|endoftext|>", "<|im_end|>"))
+    assert add_special_tokens(tok, ["<|im_end|>"]) is tok
+    more = add_special_tokens(tok, [*NAMES, *NAMES])
+    assert more.vocab_size == tok.vocab_size + 1
+
+
+def test_an_ordinary_entry_becomes_special_and_keeps_its_id():
+    tok = Tokenizer.train([TEXT], level="word")
+    more = add_special_tokens(tok, ["upon"])
+    assert more.vocab_size == tok.vocab_size
+    assert more.special_tokens["upon"] == tok.token_to_id("upon")
+
+
+def test_names_that_cannot_be():
+    tok = Tokenizer.train([TEXT], vocab_size=257)
+    for name in ("", "\ud800"):
+        with pytest.raises(TokenizerError, match="name of a special token"):
+            add_special_tokens(tok, [name])
+    with pytest.raises(DtypeError, match="put it in a list"):
+        add_special_tokens(tok, "<|im_end|>")
+    with pytest.raises(DtypeError, match="name"):
+        add_special_tokens(tok, [7])

@@ -94,7 +94,7 @@ def test_files_of_others_are_read(model, tmp_path):
 def test_every_format_is_what_the_gguf_package_reads(tmp_path, format):
     model = lively(GPTConfig(**SHAPE, **BLOCKS["llama"]))
     done = save_gguf(model, tmp_path / "m.gguf", quantize=format, name="small")
-    assert done.agreement > (0.5 if format == "q4_0" else 0.9)
+    assert done.agreement > {"q4_0": 0.3, "q8_0": 0.8}.get(format, 0.95)
     again, _ = load(tmp_path / "m.gguf")
     reader = gguf.GGUFReader(tmp_path / "m.gguf", "r")
     fields = {name: field.contents() for name, field in reader.fields.items()}
@@ -158,7 +158,10 @@ def test_a_tokenizer_goes_with_it(tmp_path):
         ({**LLAMA, "qkv_bias": True, "sliding_window": 9}, "layer_types has sliding attention"),
         ({**LLAMA, "qk_norm": True, "rope_scaling": LLAMA3}, "rope_scaling is of type llama3"),
         ({**LLAMA, "rope_layers": [False, True, True, True]}, "rope_layers must be on but for every 4th"),
-        ({**BLOCKS["gemma2"], "layer_types": [FULL, SLIDES] * 2}, "layer_types must be sliding but for every 2th"),
+        (
+            {**BLOCKS["gemma2"], "layer_types": [FULL, SLIDES] * 2},
+            "layer_types must be sliding but for every 2th",
+        ),
         ({**BLOCKS["gemma2"], "attn_softcap": None}, "attn_softcap and logit_softcap"),
         ({**BLOCKS["gemma2"], "query_pre_attn_scalar": 20}, "query_pre_attn_scalar = 20 is not head_dim"),
         ({**BLOCKS["gemma3"], "tie_embeddings": False}, "tie_embeddings is off"),

@@ -34,9 +34,10 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     """Open the model in a directory, and its tokenizer if there is one.
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json. A file
-    `NAME.gguf` is a model for llama.cpp, `NAME.bin` a checkpoint of llama2.c, with `tokenizer.bin` beside it (or `tok512.bin`, for 512 tokens).
-    What generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype:
-    how matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
+    `NAME.gguf` is a model for llama.cpp; `NAME.bin` is a checkpoint of llama2.c, with `tokenizer.bin` beside it
+    (or `tok512.bin`, for 512 tokens). What generation_config.json says of sampling and of where texts end is in
+    `GPT.generation_config`. dtype: how matrix products are computed, as for `GPT`; the weights are float32
+    whatever it is.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")

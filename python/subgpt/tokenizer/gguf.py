@@ -112,7 +112,7 @@ def _names(parsed: dict[str, Any], size: int) -> list[str | None]:
 
 def has_tokenizer(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file has a tokenizer in it; a model may be without one."""
-    return _core.read_gguf(os.fspath(path))[0].get("tokenizer.ggml.model", "none") != "none"
+    return str(_core.read_gguf(os.fspath(path))[0].get("tokenizer.ggml.model", "none")) != "none"
 
 
 def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:

@@ -1,7 +1,8 @@
 """`subgpt export`: a model as a file for other programs."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,25 +50,18 @@ def export(
         raise ConfigError(f"export: format = {format!r} is not known; {did_you_mean(format, ('gguf', 'hf'))}")
     model, found = load(run)
     kept = found if tokenizer else None
+    facts: dict[str, Any] = {"file": str(output), "format": format}
     if format == "hf":
         model.save(output, tokenizer=kept)
-        facts = {"file": str(output), "format": "hf"}
     else:
         done = save_gguf(model, output, tokenizer=kept, quantize=quantize)
-        facts = {
-            "file": str(done.path),
-            "architecture": done.architecture,
-            "bytes": done.bytes,
-            "divergence": done.divergence,
-            "agreement": done.agreement,
-        }
+        facts |= {key: value for key, value in done._asdict().items() if key != "path"}
     if json:
         print_json(facts)
         return
-    shown = {
-        **facts,
-        **({"bytes": in_bytes(facts["bytes"])} if "bytes" in facts else {}),  # type: ignore[arg-type]
-        **({"divergence": f"{facts['divergence']:.2g} nats a token"} if "divergence" in facts else {}),
-        **({"agreement": f"{facts['agreement']:.1%} of most probable tokens"} if "agreement" in facts else {}),
+    write: dict[str, Callable[[Any], str]] = {
+        "bytes": in_bytes,
+        "divergence": lambda nats: f"{nats:.2g} nats a token from the model",
+        "agreement": lambda share: f"{share:.1%} of the most probable tokens",
     }
-    out().print(facts_table(shown.items()))
+    out().print(facts_table((name, write.get(name, str)(value)) for name, value in facts.items()))

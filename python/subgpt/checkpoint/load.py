@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from subgpt.checkpoint.checkpoints import list_checkpoints
+from subgpt.checkpoint.hub import fetch, is_hub_id
 from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
@@ -35,9 +36,10 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json. A file
     `NAME.gguf` is a model for llama.cpp; `NAME.bin` is a checkpoint of llama2.c, with `tokenizer.bin` beside it
-    (or `tok512.bin`, for 512 tokens). What generation_config.json says of sampling and of where texts end is in
-    `GPT.generation_config`. dtype: how matrix products are computed, as for `GPT`; the weights are float32
-    whatever it is.
+    (or `tok512.bin`, for 512 tokens). `owner/model` that is no directory is a model of the Hugging Face hub,
+    fetched through `huggingface_hub` (the `hub` extra; HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count). What
+    generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype: how
+    matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
@@ -132,12 +134,9 @@ def _directory(path_or_id: str | Path) -> Path:
         raise CheckpointError(f"{path}: {_CONVERT}")
     if path.is_file():
         raise CheckpointError(f"{path}: is a file; give the directory that holds it beside config.json")
-    hub = ""
-    if len(PurePosixPath(str(path_or_id)).parts) == 2 and not str(path_or_id).startswith((".", "/", "~")):
-        hub = (
-            f" (a model of the Hugging Face hub is fetched with: hf download {path_or_id} --local-dir FOLDER)"
-        )
-    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights{hub}")
+    if is_hub_id(str(path_or_id)):
+        return fetch(str(path_or_id))
+    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights")
 
 
 def _refuse_unfinished(directory: Path) -> None:

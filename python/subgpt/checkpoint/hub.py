@@ -52,7 +52,8 @@ def fetch(hub_id: str) -> Path:
     except HfHubHTTPError as error:
         raise MissingFileError(
             f"{hub_id}: neither a directory nor a model of the Hugging Face hub that may be read "
-            f"({_first_line(error)}); look at its name, accept its licence on its page, and set HF_TOKEN if it asks for one"
+            f"({_first_line(error)}); look at its name, accept its licence on its page, and set HF_TOKEN if it "
+            "asks for one"
         ) from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{hub_id}: fetching it failed ({_first_line(error)}); try again") from None

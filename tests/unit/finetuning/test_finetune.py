@@ -14,6 +14,7 @@ import subgpt
 from subgpt import GPT, Callback, DataError, TrainConfig, finetune
 from subgpt.data.chat import CHATML, ChatTemplate
 from subgpt.finetuning.data import Form, choose_form, example_data
+from subgpt.finetuning.replay import ReplayLoader
 from subgpt.tokenizer import add_special_tokens
 from subgpt.training.data import text_data
 
@@ -78,6 +79,50 @@ def test_held_out_data_may_be_given(model, tokenizer, rows):
     held = [{"question": "what is 99?", "answer": "a red cat"}]
     done = run(model, tokenizer, rows, eval_source=held)
     assert done.before["new"].tokens == len(" a red cat") + 1
+
+
+def test_what_is_replayed_is_forgotten_less(tiny, tokenizer, rows, poems):
+    settings = {"max_steps": 60, "learning_rate": 1e-2}
+    base = GPT(tiny(block_size=48), seed=1)
+    run(base, tokenizer, iter_twice(poems), {"max_steps": 40})
+    losses = {}
+    for replay in (None, iter_twice(poems)):
+        model = GPT(base.config, seed=1)
+        model.load_state_dict(base.state_dict())
+        more = {} if replay is None else {"replay_ratio": 0.5}
+        done = run(
+            model, tokenizer, rows, {**settings, **more}, old_source=iter_twice(poems), replay_source=replay
+        )
+        losses[replay is not None] = {
+            name: done.after[name].loss - done.before[name].loss for name in done.after
+        }
+    assert losses[True]["old"] < losses[False]["old"] / 2
+    assert losses[True]["new"] < -0.5
+
+
+def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
+    done = run(model, tokenizer, rows, {"max_steps": 3, "val_fraction": 0.2}, replay_source=iter_twice(poems))
+    assert set(done.after) == {"new", "old"}
+    with pytest.raises(subgpt.ConfigError, match="replay_ratio"):
+        TrainConfig(replay_ratio=1.0)
+
+
+def test_replay_is_spread_evenly_and_by_arithmetic():
+    class Numbers:
+        def __init__(self, kind):
+            self.kind = kind
+
+        def batch(self, step):
+            return (self.kind, step)
+
+    for ratio in (0.1, 0.25, 1 / 3, 0.5, 0.9):
+        loader = ReplayLoader(Numbers("new"), Numbers("old"), ratio)
+        seen = [loader.batch(step) for step in range(300)]
+        for kind in ("new", "old"):
+            assert [n for k, n in seen if k == kind] == list(range(sum(k == kind for k, _ in seen)))
+        for end in range(1, 300):
+            assert abs(sum(k == "old" for k, _ in seen[:end]) - ratio * end) <= 1
+        assert seen[150:] == [loader.batch(step) for step in range(150, 300)]
 
 
 def test_running_text_is_learnt_as_in_pretraining(model, tokenizer, poems):

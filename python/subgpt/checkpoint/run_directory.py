@@ -37,6 +37,7 @@ class RunDirectory:
         self.plot = self.training / "loss.png"
         self.best = self.training / "best.safetensors"
         self.before = self.training / "before.json"
+        self.reference = self.training / "reference.json"
         self.lock = self.training / "lock"
         self.checkpoints = self.training / "checkpoints"
 

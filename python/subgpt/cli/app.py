@@ -16,6 +16,7 @@ VERBS = {
     "data": "Look at what a model would learn from, before it does (inspect).",
     "pretrain": "Train a model from nothing on your own text.",
     "finetune": "Go on training a model on new text, or on questions and answers.",
+    "dpo": "Train a model on preferences: of two answers, the one that people like better.",
     "generate": "Write text after a prompt.",
     "probs": "Show the most probable next tokens after a prompt.",
     "evaluate": "Measure loss, perplexity and bits per byte on a text.",

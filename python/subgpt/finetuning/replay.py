@@ -8,8 +8,8 @@ Robins: "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995.
 
 import math
 from dataclasses import replace
+from typing import Any
 
-from subgpt.data.loader import Batch
 from subgpt.errors import ConfigError
 from subgpt.training.data import Loader, TrainingData
 
@@ -30,7 +30,7 @@ class ReplayLoader:
             raise ConfigError(f"replay_ratio = {ratio!r} is not between 0 and 1; 0.1 is usual")
         self.new, self.old, self.ratio = new, old, ratio
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> Any:
         """Give batch `step`, from 0."""
         before, after = self._replays(step), self._replays(step + 1)
         return self.old.batch(before) if after > before else self.new.batch(step - before)

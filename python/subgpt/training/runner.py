@@ -121,6 +121,7 @@ def _train(
                 start.optimizer,
                 data.loader,
                 held_out,
+                data.objective,
                 config,
                 state,
                 recorder,

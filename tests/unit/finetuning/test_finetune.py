@@ -13,6 +13,7 @@ import pytest
 import subgpt
 from subgpt import GPT, Callback, DataError, TrainConfig, finetune
 from subgpt.data.chat import CHATML, ChatTemplate
+from subgpt.finetuning.chat import prepare_chat
 from subgpt.finetuning.data import Form, choose_form, example_data
 from subgpt.finetuning.replay import ReplayLoader
 from subgpt.tokenizer import add_special_tokens
@@ -189,6 +190,23 @@ def test_a_chat_model_learns_in_its_template(tokenizer, tiny, tmp_path):
     prompt = chatty.encode(CHATML.render(talk[0][:1], add_generation_prompt=True), allowed_special="all")
     written = model.generate(prompt, temperature=0, max_new_tokens=11)[len(prompt) :]
     assert chatty.decode(written) == "a red plum<|im_end|>"
+
+
+def test_a_base_model_gets_chatmls_tokens_and_learns_them(tokenizer, tiny, tmp_path):
+    model = GPT(tiny(block_size=64), seed=1)
+    before = model.next_token_probs([1, 2])
+    chatty = prepare_chat(model, tokenizer, "chatml")
+    assert chatty.vocab_size == model.config.vocab_size == tokenizer.vocab_size + 2
+    after = model.next_token_probs([1, 2])
+    np.testing.assert_allclose(after[:-2] / after[:-2].sum(), before, rtol=1e-4)
+    assert prepare_chat(model, chatty, "auto").vocab_size == chatty.vocab_size
+    assert prepare_chat(GPT(tiny(block_size=64), seed=1), tokenizer, "auto") is tokenizer
+    rows = [{"question": f"who is {n}?", "answer": "a red plum"} for n in range(9)]
+    run(model, chatty, rows, {"chat_template": "chatml", "max_steps": 60}, output_dir=tmp_path / "run")
+    again, found = subgpt.load(tmp_path / "run")
+    assert again.generation_config["eos_token_id"][-1] == chatty.special_tokens["<|im_end|>"]
+    prompt = CHATML.render([{"role": "user", "content": "who is 3?"}], add_generation_prompt=True)
+    assert subgpt.generate(again, found, prompt, temperature=0, return_prompt=False) == "a red plum"
 
 
 def test_what_is_learnt_is_a_setting(tokenizer, rows):

@@ -70,6 +70,7 @@ def finetune(
     from subgpt.cli.tables import print_changes
     from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
     from subgpt.data.chat import ChatTemplate, absolute_choice
+    from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
 
     sources = ("data", "eval_data", "old_data", "replay")
@@ -80,6 +81,8 @@ def finetune(
     if "chat_template" in training.model_fields_set:
         training = training.replace(chat_template=absolute_choice(training.chat_template))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
+    template = ChatTemplate.find(base)
+    tokenizer = prepare_chat(model, tokenizer, training.chat_template, template)
     with watching(keep(inputs.part(sources))) as callbacks:
         run = train(
             model,
@@ -89,7 +92,7 @@ def finetune(
             old_source=inputs.sources("old_data") or None,
             eval_source=inputs.sources("eval_data") or None,
             replay_source=inputs.sources("replay") or None,
-            chat_template=ChatTemplate.find(base),
+            chat_template=template,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

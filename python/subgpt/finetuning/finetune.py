@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from subgpt.evaluation.evaluate import held_out_source
 from subgpt.evaluation.measure import HeldOut
 from subgpt.finetuning.data import Form, choose_form, finetuning_data
+from subgpt.finetuning.recall import recalled
 from subgpt.finetuning.replay import with_replay
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback
@@ -46,15 +47,17 @@ def finetune(
     on the answers only, if `config.loss_on` says nothing else. old_source: what the model was trained on before, to
     see what it forgets. eval_source: held-out data of the new kind; without it a part of `source` is held out.
     replay_source: old data that is trained on between the new, `config.replay_ratio` of the batches, so that less is
-    forgotten; without an old_source a part of it is held out as "old".
+    forgotten; without an old_source a part of it is held out as "old". Without either, the model writes some texts
+    first (`config.recall_tokens`), and the loss on them ("recalled") tells what was forgotten.
     chat_template: the model's own, for `config.chat_template="auto"`; the template that was used is kept in
     `output_dir`, as chat_template.jinja.
 
-    The Run has `before` and `after`: the `Evaluation` of "new" and, if given, "old" data. Everything else is
+    The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data. Everything else is
     as for `pretrain`.
     """
     used: list[ChatTemplate] = []
     held_back: list[HeldOut] = []  # of what is replayed
+    own_texts: list[HeldOut] = []
 
     def form_of(settings: TrainConfig) -> Form:
         return choose_form(settings, tokenizer, chat_template)
@@ -64,6 +67,10 @@ def finetune(
         used[:] = [] if form.template is None else [form.template]
         data = new_data(settings, form)
         if replay_source is None:
+            # Before a checkpoint is read: what the model that was given can say.
+            place = output_dir or settings.output_dir
+            own = None if old_source is not None else recalled(model, tokenizer, settings, place, resume)
+            own_texts[:] = [] if own is None else [own]
             return data
         old = finetuning_data(replay_source, tokenizer, settings, form)
         held_back[:] = [] if old.held_out is None else [old.held_out]
@@ -85,6 +92,8 @@ def finetune(
             watched["old"] = _held_out(old_source, settings)
         elif held_back:
             watched["old"] = held_back[0]
+        elif own_texts:
+            watched["recalled"] = own_texts[0]
         return watched
 
     def _held_out(data: "DocumentSource | ExampleSource", settings: TrainConfig) -> HeldOut:

@@ -101,6 +101,19 @@ def test_what_is_replayed_is_forgotten_less(tiny, tokenizer, rows, poems):
     assert losses[True]["new"] < -0.5
 
 
+def test_what_it_wrote_before_tells_what_is_forgotten(tiny, tokenizer, rows, poems, tmp_path):
+    model = GPT(tiny(block_size=48), seed=1)
+    run(model, tokenizer, iter_twice(poems), {"max_steps": 40})
+    done = run(model, tokenizer, rows, {"max_steps": 40, "recall_tokens": 300}, output_dir=tmp_path / "run")
+    assert done.before["recalled"].tokens == (300 // 48) * 47
+    assert done.after["recalled"].loss > done.before["recalled"].loss + 0.3
+    page = (tmp_path / "run" / "training" / "report.html").read_text()
+    assert "texts that the model wrote before" in page
+    assert f"{done.after['recalled'].loss:.3f}" in page
+    none = run(model, tokenizer, rows, {"max_steps": 1, "recall_tokens": 0})
+    assert set(none.after) == {"new"}
+
+
 def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
     done = run(model, tokenizer, rows, {"max_steps": 3, "val_fraction": 0.2}, replay_source=iter_twice(poems))
     assert set(done.after) == {"new", "old"}
@@ -129,7 +142,7 @@ def test_replay_is_spread_evenly_and_by_arithmetic():
 def test_running_text_is_learnt_as_in_pretraining(model, tokenizer, poems):
     done = run(model, tokenizer, list(poems))
     assert done.losses[-1] < done.losses[0]
-    assert list(done.after) == ["new"]
+    assert list(done.after) == ["new", "recalled"]
 
 
 def test_defaults_are_gentler_than_pretrainings(model, tokenizer, rows, tmp_path):
@@ -169,6 +182,9 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path)
         "measured before the first step, not at the resumption"
     )
     assert two.after["new"].loss == one.after["new"].loss
+    # The same texts, though the model that went on would have written others.
+    assert two.before["recalled"].loss == one.before["recalled"].loss
+    assert two.after["recalled"].loss == one.after["recalled"].loss
     for name, value in whole.state_dict().items():
         assert np.array_equal(value, cut.state_dict()[name]), name
 

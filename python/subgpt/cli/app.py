@@ -20,6 +20,7 @@ VERBS = {
     "generate": "Write text after a prompt.",
     "probs": "Show the most probable next tokens after a prompt.",
     "evaluate": "Measure loss, perplexity and bits per byte on a text.",
+    "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",
     "export": "Write a model for other programs: GGUF for llama.cpp, or Hugging Face's files.",
     "estimate": "Foretell memory and time of a training run, before it is started.",
     "bench": "Time training steps on this machine, and show where their time goes.",

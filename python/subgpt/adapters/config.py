@@ -1,0 +1,132 @@
+"""`LoraConfig`: what an adapter is, in PEFT's words.
+
+For a linear layer with weight W (out, in) an adapter has A (r, in) and B (out, r), and computes with
+W + scale B A, where scale is lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora (Hu et al., "LoRA", 2021;
+Kalajdzievski, "A rank stabilization scaling factor for fine-tuning with LoRA", 2023). With use_dora every row of
+that is given the length of a learned magnitude (Liu et al., "DoRA: weight-decomposed low-rank adaptation", 2024).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from subgpt.errors import ConfigError
+
+# Settings of PEFT's that change what is computed, and the only values that are computed here.
+_FIXED: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    "lora_bias": (False, None),
+    "modules_to_save": (None, []),
+    "trainable_token_indices": (None,),
+    "target_parameters": (None, []),
+    "layer_replication": (None,),
+    "alora_invocation_tokens": (None,),
+    "use_qalora": (False, None),
+    "use_bdlora": (False, None),
+    "megatron_config": (None,),
+}
+_MOST_RANK = 1 << 16
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """An adapter's settings.
+
+    r: rank. lora_alpha: numerator of the scale. target_modules: names of layers, or their ends ("q_proj"), as PEFT
+    matches them. rank_pattern, alpha_pattern: other ranks and alphas by the same kind of names. base: what the adapter
+    was made for, as it was called then.
+    """
+
+    r: int = 8
+    lora_alpha: float = 16
+    lora_dropout: float = 0.0
+    target_modules: tuple[str, ...] = ()
+    use_rslora: bool = False
+    use_dora: bool = False
+    rank_pattern: tuple[tuple[str, int], ...] = ()
+    alpha_pattern: tuple[tuple[str, float], ...] = ()
+    base: str = ""
+
+    def __post_init__(self) -> None:
+        for rank in (self.r, *dict(self.rank_pattern).values()):
+            if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= _MOST_RANK:
+                raise ConfigError(
+                    f"LoraConfig: r = {rank!r} is not a rank; give a whole number from 1 to {_MOST_RANK}"
+                )
+        for alpha in (self.lora_alpha, *dict(self.alpha_pattern).values()):
+            if (
+                isinstance(alpha, bool)
+                or not isinstance(alpha, int | float)
+                or not math.isfinite(alpha)
+                or alpha == 0
+            ):
+                raise ConfigError(
+                    f"LoraConfig: lora_alpha = {alpha!r} is no number, or no effect; 2 r is usual"
+                )
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(
+                f"LoraConfig: lora_dropout = {self.lora_dropout!r} is not in [0, 1); 0.05 is usual"
+            )
+
+    def scale(self, module: str) -> float:
+        """Give the factor of B A in a layer."""
+        rank = _of(dict(self.rank_pattern), module, self.r)
+        alpha = _of(dict(self.alpha_pattern), module, self.lora_alpha)
+        return float(alpha) / (math.sqrt(rank) if self.use_rslora else rank)
+
+    def to_peft(self) -> dict[str, Any]:
+        """Give the content of `adapter_config.json`."""
+        return {
+            "alpha_pattern": dict(self.alpha_pattern),
+            "base_model_name_or_path": self.base or None,
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+            "init_lora_weights": True,
+            "lora_alpha": self.lora_alpha,
+            "lora_dropout": self.lora_dropout,
+            "modules_to_save": None,
+            "peft_type": "LORA",
+            "r": self.r,
+            "rank_pattern": dict(self.rank_pattern),
+            "target_modules": sorted(self.target_modules),
+            "task_type": "CAUSAL_LM",
+            "use_dora": self.use_dora,
+            "use_rslora": self.use_rslora,
+        }
+
+    @classmethod
+    def from_peft(cls, values: Any, place: str) -> "LoraConfig":
+        """Read the content of an `adapter_config.json`; ConfigError, with `place`, for what is not computed here."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"{place}: holds {type(values).__name__}, not a JSON object; is it an adapter's?"
+            )
+        for name, allowed in _FIXED.items():
+            if values.get(name, allowed[0]) not in allowed:
+                raise ConfigError(
+                    f"{place}: {name} = {values[name]!r} is not in this version; only {allowed[0]!r} is"
+                )
+        targets = values.get("target_modules") or []
+        targets = [targets] if isinstance(targets, str) else targets
+        try:
+            return cls(
+                r=values.get("r", 8),
+                lora_alpha=values.get("lora_alpha", 8),
+                lora_dropout=values.get("lora_dropout", 0.0),
+                target_modules=tuple(map(str, targets)),
+                use_rslora=bool(values.get("use_rslora", False)),
+                use_dora=bool(values.get("use_dora", False)),
+                rank_pattern=tuple((values.get("rank_pattern") or {}).items()),
+                alpha_pattern=tuple((values.get("alpha_pattern") or {}).items()),
+                base=str(values.get("base_model_name_or_path") or ""),
+            )
+        except (ConfigError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{place}: {error}") from None
+
+
+def _of(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
+    """Find what a pattern has for a layer: by its whole name, or an end of it from a dot on."""
+    return next((value for key, value in pattern.items() if f".{module}".endswith(f".{key}")), default)

@@ -52,6 +52,7 @@ def test_written_and_read_it_is_the_same(folder: Path, tmp_path: Path):
                 np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_peft_opens_what_is_written(folder: Path, shared: Path, tmp_path: Path):
     torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'subgpt[parity]'")
     peft = pytest.importorskip("peft", reason="pip install peft")

@@ -1,7 +1,7 @@
 """What fine-tuning forgets, with and without replay: a model of stories learns Shakespeare.
 
-The model is llama2.c's stories260K; the old data is a sample of its stories, four fifths for replay, the rest to measure
-on. Every run sees as many batches of the new data, so that what is gained is the same.
+The model is llama2.c's stories260K; the old data is a sample of its stories, four fifths for replay, the rest to
+measure on. Every run sees as many batches of the new data, so that what is gained is the same.
 
     python benches/finetuning/forgetting.py
 """

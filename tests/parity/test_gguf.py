@@ -249,3 +249,29 @@ def test_the_real_model_tells_the_same_story(shared, tmp_path):
     told = [subgpt.generate(one, tokenizer, "", max_new_tokens=60, temperature=0) for one in (model, again)]
     assert told[0][:60] == told[1][:60]
     assert json.loads(subgpt._core.read_gguf(str(tmp_path / "stories.gguf"))[0][CONFIG_KEY])["n_layer"] == 5
+
+
+@pytest.mark.parametrize("name", ["tok512.bin", "tok512.model"])
+def test_sentencepiece_tokenizers_go_with_their_models(shared, tmp_path, name):
+    path = shared / "data" / "model" / name
+    tok = Tokenizer.load(path)
+    model = lively(GPTConfig(**{**SHAPE, "vocab_size": 512}, **BLOCKS["llama"]))
+    if name.endswith(".model"):  # which takes spaces away
+        with pytest.raises(TokenizerError, match="how this tokenizer prepares text"):
+            save_gguf(model, tmp_path / "m.gguf", tokenizer=tok)
+        return
+    save_gguf(model, tmp_path / "m.gguf", tokenizer=tok)
+    whole = Tokenizer.load(tmp_path / "m.gguf")
+    # Without the tokenizer.json, as others write it.
+    theirs = Tokenizer.load(rewritten(tmp_path / "m.gguf", {}, ("tokenizer.huggingface.json",)))
+    for text in ("Once upon a time, there was a café.", "  two  spaces ", "", "a", "\n\t1,234 中文 😀"):
+        assert whole.encode(text).tolist() == theirs.encode(text).tolist() == tok.encode(text).tolist()
+    fields = {
+        key: field.contents() for key, field in gguf.GGUFReader(tmp_path / "m.gguf", "r").fields.items()
+    }
+    assert fields["tokenizer.ggml.model"] == "llama"
+    assert fields["tokenizer.ggml.token_type"][:4] == [2, 3, 3, 6]
+    assert (fields["tokenizer.ggml.bos_token_id"], fields["tokenizer.ggml.add_bos_token"]) == (1, True)
+    other = {"tokenizer.ggml.token_type": [1] * 512}
+    with pytest.raises(TokenizerError, match="not laid out as Llama's"):
+        Tokenizer.load(rewritten(tmp_path / "m.gguf", other, ("tokenizer.huggingface.json",)))

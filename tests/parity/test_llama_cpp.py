@@ -76,11 +76,13 @@ def test_the_same_model_runs_there(tokenizer, tmp_path, name, format):
 
 
 def test_the_real_model_tells_its_story_there(shared, tmp_path):
-    model, _ = subgpt.load(shared / "data" / "model" / "stories260K.bin")
-    save_gguf(model, tmp_path / "stories.gguf")
+    model, tok = subgpt.load(shared / "data" / "model" / "stories260K.bin")
+    save_gguf(model, tmp_path / "stories.gguf", tokenizer=tok)
     theirs = llama_cpp.Llama(
         str(tmp_path / "stories.gguf"), n_ctx=256, verbose=False, n_threads=1, logits_all=True
     )
+    for text in ("Once upon a time, there was a café.", "  two  spaces ", "a", "\n\t1,234 中文 😀 x"):
+        assert theirs.tokenize(text.encode(), add_bos=False) == tok.encode(text).tolist(), text
     ids = [1]
     theirs.eval(ids)
     for _ in range(100):

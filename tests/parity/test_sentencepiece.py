@@ -193,9 +193,11 @@ def test_what_a_tokenizer_json_can_say_is_written(name, folder):
 
 def test_formats_that_cannot_hold_it_say_so(folder, tmp_path):
     _, ours = pair("plain", folder)
-    for format in ("tiktoken", "vocab-merges", "gguf"):
+    for format in ("tiktoken", "vocab-merges"):
         with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
             ours.save(tmp_path / "x", format=format)
+    ours.save(tmp_path / "x.gguf", format="gguf")
+    assert Tokenizer.load(tmp_path / "x.gguf") == ours
     ours.save(tmp_path / "saved")
     assert Tokenizer.load(tmp_path / "saved") == ours
 

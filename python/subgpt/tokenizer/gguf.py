@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,7 @@ _PRE = {
 
 
 # The types of tokens in the format.
-_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 
 
 def save_gguf(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
@@ -59,6 +61,8 @@ def tokenizer_entries(
     place = "export" if target is None else target
     text = tokenizer.to_json()
     parsed = json.loads(text)
+    if parsed["model"].get("byte_fallback"):
+        return _sentencepiece_entries(tokenizer, parsed, text, size, place)
     pre = _PRE.get(tokenizer.pattern or "")
     if tokenizer.level != "subword" or pre is None:
         raise TokenizerError(
@@ -80,7 +84,6 @@ def tokenizer_entries(
             return _CONTROL if special[id] else _USER_DEFINED
         return _UNUSED if names[id] is None else _NORMAL
 
-    before, _ = tokenizer.template
     entries: list[tuple[str, str, Any]] = [
         ("tokenizer.ggml.model", "str", "gpt2"),
         ("tokenizer.ggml.pre", "str", pre),
@@ -91,14 +94,81 @@ def tokenizer_entries(
             "[str]",
             [f"{names[left]} {names[right]}" for left, right in tokenizer._native.merges()],
         ),
+    ]
+    return [*entries, *_common_entries(tokenizer, text, tokenizer.eot_id)]
+
+
+def _common_entries(tokenizer: Tokenizer, text: str, eos: int | None) -> list[tuple[str, str, Any]]:
+    """Give what stands around texts, and the whole tokenizer.json."""
+    before, _ = tokenizer.template
+    ids = {"bos": before[0] if before else tokenizer.eot_id, "eos": eos, "unknown": tokenizer.unk_id}
+    return [
         ("tokenizer.huggingface.json", "str", text),
         ("tokenizer.ggml.add_bos_token", "bool", bool(before)),
+        *((f"tokenizer.ggml.{name}_token_id", "u32", id) for name, id in ids.items() if id is not None),
     ]
-    bos = before[0] if before else tokenizer.eot_id
-    ids = {"bos": bos, "eos": tokenizer.eot_id}
-    return entries + [
-        (f"tokenizer.ggml.{name}_token_id", "u32", id) for name, id in ids.items() if id is not None
+
+
+def _sentencepiece_entries(
+    tokenizer: Tokenizer, parsed: dict[str, Any], text: str, size: int, place: object
+) -> list[tuple[str, str, Any]]:
+    """Give the metadata of a SentencePiece model of type BPE: pieces with scores, whose order is that of merges."""
+    prefix = _space_prefix(parsed)
+    special = {token["id"]: token for token in parsed["added_tokens"]}
+    conditions = any(token["lstrip"] or token["rstrip"] or token["single_word"] for token in special.values())
+    if prefix is None or conditions:
+        raise TokenizerError(
+            f"{place}: llama.cpp has no words for how this tokenizer prepares text; save it as a tokenizer.json"
+        )
+    names, unknown = _names(parsed, size), parsed["model"].get("unk_token")
+    ranks: dict[int, int] = {}
+    ids = parsed["model"]["vocab"]
+    for rank, merge in enumerate(parsed["model"]["merges"]):
+        left, right = merge if isinstance(merge, list) else merge.split(" ", 1)
+        ranks.setdefault(ids[left + right], rank)
+
+    def kind(id: int) -> int:
+        name = names[id]
+        if name is None:
+            return _UNUSED
+        if name == unknown:
+            return _UNKNOWN
+        if re.fullmatch(r"<0x[0-9A-F]{2}>", name):
+            return _BYTE
+        return (_CONTROL if special[id]["special"] else _USER_DEFINED) if id in special else _NORMAL
+
+    tokens = [
+        f"[UNUSED{id}]" if name is None else name.replace(" ", "\u2581") for id, name in enumerate(names)
     ]
+    last = float(len(ranks))
+    return [
+        ("tokenizer.ggml.model", "str", "llama"),
+        ("tokenizer.ggml.pre", "str", "default"),
+        ("tokenizer.ggml.tokens", "[str]", tokens),
+        ("tokenizer.ggml.scores", "[f32]", [-float(ranks.get(id, last)) for id in range(size)]),
+        ("tokenizer.ggml.token_type", "[i32]", [kind(id) for id in range(size)]),
+        ("tokenizer.ggml.add_space_prefix", "bool", prefix),
+        *_common_entries(tokenizer, text, tokenizer.special_tokens.get("</s>", tokenizer.eot_id)),
+    ]
+
+
+def _space_prefix(parsed: dict[str, Any]) -> bool | None:
+    """Tell whether a SentencePiece model puts a space before texts; None where it does anything else to them."""
+    normalizer, split = (
+        parsed["normalizer"] or {"type": "Sequence", "normalizers": []},
+        parsed["pre_tokenizer"],
+    )
+    steps = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
+    prefix = False
+    for step in steps:
+        if step["type"] == "Prepend" and step["prepend"] in (" ", "\u2581"):
+            prefix = True
+        elif step["type"] != "Replace" or (step["pattern"], step["content"]) != ({"String": " "}, "\u2581"):
+            return None
+    if split is None:
+        return prefix
+    plain = split["type"] == "Metaspace" and not split.get("split", True) and split["replacement"] == "\u2581"
+    return prefix or split.get("prepend_scheme", "always") != "never" if plain else None
 
 
 def _names(parsed: dict[str, Any], size: int) -> list[str | None]:
@@ -130,6 +200,8 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
     if isinstance(whole, str):
         return Tokenizer.from_json(whole)
     model, pre = values.get("tokenizer.ggml.model"), values.get("tokenizer.ggml.pre")
+    if model == "llama":
+        return _read_sentencepiece(path, values)
     if model != "gpt2":
         raise TokenizerError(
             f"{path}: tokenizer.ggml.model is {model!r}; byte-level BPE ('gpt2') is read, others where the file "
@@ -143,6 +215,33 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
             "load the model's tokenizer.json instead"
         )
     return Tokenizer.from_json(json.dumps(_tokenizer_json(path, values, patterns[pre], pre == "llama-bpe")))
+
+
+def _read_sentencepiece(path: str | os.PathLike[str], values: dict[str, Any]) -> Tokenizer:
+    """Read pieces with scores in Llama's order: unknown, begin, end, the 256 bytes, and all others.
+
+    That is the order of llama2.c's files, which differ from them in their spaces alone.
+    """
+    from subgpt.tokenizer.tokenizer import Tokenizer
+
+    tokens, scores = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.scores")
+    kinds = values.get("tokenizer.ggml.token_type")
+    if not (isinstance(tokens, list) and isinstance(scores, list) and isinstance(kinds, list)):
+        raise TokenizerError(f"{path}: has not tokens, scores and token types; convert the model again")
+    llamas = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
+    plain = (
+        kinds[:259] == llamas and set(kinds[259:]) <= {_NORMAL} and len(tokens) == len(scores) == len(kinds)
+    )
+    if not plain or values.get("tokenizer.ggml.add_space_prefix", True) is not True:
+        raise TokenizerError(
+            f"{path}: its SentencePiece tokenizer is not laid out as Llama's, which alone is read from a GGUF file; "
+            "load the model's Hugging Face files"
+        )
+    pieces = [token.replace("\u2581", " ").encode() for token in tokens]
+    file = struct.pack("<i", max(map(len, pieces), default=0)) + b"".join(
+        struct.pack("<fi", score, len(piece)) + piece for score, piece in zip(scores, pieces, strict=True)
+    )
+    return Tokenizer._wrap(_core.Tokenizer.restore("tokenizer.bin", file))
 
 
 def _tokenizer_json(

@@ -40,10 +40,11 @@ fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a,
     }
 }
 
-fn options(cx: &Context<'_>) -> Options {
+fn options(cx: &Context<'_>) -> Options<'static> {
     Options {
         scale: cx.config.attention_scale(),
         window: cx.config.window(cx.layer),
+        starts: None,
         softcap: cx.config.attn_softcap,
         dropout: cx.dropout.map(|masks| masks.at(Place::Probabilities(cx.layer))),
     }

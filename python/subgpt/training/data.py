@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
 from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
+from subgpt.data.packing import PackedBatch
+from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import HeldOut
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 class Loader(Protocol):
     """Batches as a pure function of their number: the position in the data is an integer."""
 
-    def batch(self, step: int) -> Batch:
-        """Give ids uint32 (B, T) and targets int64 (B, T) of batch `step`, from 0."""
+    def batch(self, step: int) -> Batch | PackedBatch:
+        """Give ids uint32 (B, T) and targets int64 (B, T) of batch `step`, from 0, and what packed rows have."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,13 @@ class TrainingData:
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
     """Read, divide and encode running text; every position of every window is a training example.
 
-    `config` is resolved: its block_size is a number.
+    `config` is resolved: its block_size is a number. Raises ConfigError if it asks for packing.
     """
+    if config.packing:
+        raise ConfigError(
+            "packing = True is for examples with answers, but this is running text, whose windows are full as "
+            "they are; leave packing out (command line: --no-packing)"
+        )
     block_size = config.block_size or 1
     train, val, summary = load_corpus(
         source,

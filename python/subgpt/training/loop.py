@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from subgpt.checkpoint.checkpoints import TrainState
 from subgpt.data.loader import IGNORED, Batch
+from subgpt.data.packing import PackedBatch, documents
 from subgpt.errors import DataError, LossError
 from subgpt.evaluation.measure import HeldOut, count_targets, measure
 from subgpt.model.gpt import GPT
@@ -83,20 +84,27 @@ class Update(NamedTuple):
 
 
 def update(
-    model: GPT, optimizer: Optimizer, batches: Sequence[Batch], rate: float, max_grad_norm: float, step: int
+    model: GPT,
+    optimizer: Optimizer,
+    batches: Sequence[Batch | PackedBatch],
+    rate: float,
+    max_grad_norm: float,
+    step: int,
 ) -> Update:
     """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping."""
-    counts = [count_targets(targets) for _, targets in batches]
+    counts = [count_targets(batch[1]) for batch in batches]
     total = sum(counts)
     if total == 0:
         raise DataError(
             f"step {step}: every target is masked, there is nothing to learn; check answers and block_size"
         )
     loss = 0.0
-    for (ids, targets), count in zip(batches, counts, strict=True):
+    for batch, count in zip(batches, counts, strict=True):
         if count:
-            share = count / total
-            loss += share * model.backward(ids, targets, ignore_index=IGNORED, scale=share)
+            ids, targets, share = batch[0], batch[1], count / total
+            loss += share * model.backward(
+                ids, targets, ignore_index=IGNORED, scale=share, documents=documents(batch)
+            )
     norm = model.clip_grad_norm(max_grad_norm) if max_grad_norm else model.grad_norm()
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise _not_finite(model, loss, norm, step)

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
     from subgpt.performance.bench import Bench, bench
     from subgpt.performance.estimate import Estimate, estimate
+    from subgpt.preference.dpo import dpo
+    from subgpt.preference.loss import dpo_loss
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.callbacks import Callback
     from subgpt.training.config import TrainConfig
@@ -74,6 +76,8 @@ _HOMES = {
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
     "bench": "subgpt.performance.bench",
+    "dpo": "subgpt.preference.dpo",
+    "dpo_loss": "subgpt.preference.loss",
     "estimate": "subgpt.performance.estimate",
     "evaluate": "subgpt.evaluation.evaluate",
     "finetune": "subgpt.finetuning.finetune",
@@ -118,6 +122,8 @@ __all__ = [
     "available_isas",
     "bench",
     "build_info",
+    "dpo",
+    "dpo_loss",
     "estimate",
     "evaluate",
     "finetune",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from subgpt import Tokenizer
+from subgpt import Tokenizer, load
 from subgpt.tokenizer import add_special_tokens
 
 from .conftest import invoke
@@ -181,16 +181,14 @@ def test_finetuning_keeps_the_template_for_what_comes_after(shop: Path, tmp_path
     assert resumed.code == 0, resumed.err
 
 
-def test_chatml_without_its_tokens_is_refused(shop: Path, tmp_path: Path) -> None:
-    done = invoke(
-        "finetune",
-        shop / "run",
-        "--data",
-        shop / "qa.jsonl",
-        "-o",
-        tmp_path / "x",
-        "--chat-template",
-        "chatml",
-    )
-    assert done.code == 1
-    assert "the tokenizer has no special tokens <|im_start|>, <|im_end|>; add them" in done.line()
+def test_chatmls_tokens_are_added_where_they_are_asked_for(shop: Path, tmp_path: Path) -> None:
+    given = ("--data", shop / "qa.jsonl", "--chat-template", "chatml", "--max-steps", 2)
+    done = invoke("finetune", shop / "run", *given, "-o", tmp_path / "x")
+    assert done.code == 0, done.err
+    (_, before), (model, after) = load(shop / "run"), load(tmp_path / "x")
+    assert before is not None
+    assert after is not None
+    assert after.vocab_size == model.config.vocab_size == before.vocab_size + 2
+    assert after.special_tokens["<|im_end|>"] in model.generation_config["eos_token_id"]
+    resumed = invoke("finetune", shop / "run", *given[:-1], 3, "-o", tmp_path / "x", "--resume")
+    assert resumed.code == 0, resumed.err

@@ -1,4 +1,4 @@
-"""`load`: open a Hugging Face directory of a known family, a run of ours, or a checkpoint of llama2.c.
+"""`load`: open a Hugging Face directory of a known family, a run of ours, a GGUF file, or one of llama2.c.
 
 Nothing is ever unpickled.
 
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from subgpt.checkpoint.checkpoints import list_checkpoints
+from subgpt.checkpoint.hub import fetch, is_hub_id
 from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
@@ -34,16 +35,20 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     """Open the model in a directory, and its tokenizer if there is one.
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json. A file
-    `NAME.bin` is a checkpoint of llama2.c, with `tokenizer.bin` beside it (or `tok512.bin`, for 512 tokens).
-    What generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype:
-    how matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
+    `NAME.gguf` is a model for llama.cpp; `NAME.bin` is a checkpoint of llama2.c, with `tokenizer.bin` beside it
+    (or `tok512.bin`, for 512 tokens). `owner/model` that is no directory is a model of the Hugging Face hub,
+    fetched through `huggingface_hub` (the `hub` extra; HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count). What
+    generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype: how
+    matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
     Traceback (most recent call last):
     subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and weights
     """
-    if (file := _llama2c_file(path_or_id)) is not None:
+    if (file := _file(path_or_id, ".gguf")) is not None:
+        return _load_gguf(file, dtype)
+    if (file := _file(path_or_id, ".bin")) is not None:
         return _load_llama2c(file, dtype)
     directory = _directory(path_or_id)
     if not (directory / "config.json").exists():
@@ -59,15 +64,23 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     return model, tokenizer
 
 
-def _llama2c_file(path_or_id: str | Path) -> Path | None:
-    """Tell a checkpoint of llama2.c from PyTorch's files of the same ending, which are zip files or pickles."""
+def _file(path_or_id: str | Path, suffix: str) -> Path | None:
+    """Give the path if it is a file of that kind, and neither a zip file nor a pickle under its name."""
     if not isinstance(path_or_id, str | os.PathLike) or not str(path_or_id):
         return None
     path = Path(path_or_id).expanduser()
-    if path.suffix != ".bin" or not path.is_file():
+    if path.suffix.lower() != suffix or not path.is_file():
         return None
     _look(path)
     return path
+
+
+def _load_gguf(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
+    from subgpt.gguf.model import load_gguf
+    from subgpt.tokenizer.gguf import has_tokenizer
+
+    model = load_gguf(file, dtype=dtype)
+    return model, _open_tokenizer(file, model.config) if has_tokenizer(file) else None
 
 
 def _load_llama2c(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
@@ -121,12 +134,9 @@ def _directory(path_or_id: str | Path) -> Path:
         raise CheckpointError(f"{path}: {_CONVERT}")
     if path.is_file():
         raise CheckpointError(f"{path}: is a file; give the directory that holds it beside config.json")
-    hub = ""
-    if len(PurePosixPath(str(path_or_id)).parts) == 2 and not str(path_or_id).startswith((".", "/", "~")):
-        hub = (
-            f" (a model of the Hugging Face hub is fetched with: hf download {path_or_id} --local-dir FOLDER)"
-        )
-    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights{hub}")
+    if is_hub_id(str(path_or_id)):
+        return fetch(str(path_or_id))
+    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights")
 
 
 def _refuse_unfinished(directory: Path) -> None:

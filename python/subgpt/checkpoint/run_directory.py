@@ -1,7 +1,7 @@
 """A run directory is a Hugging Face model directory with a folder `training/` beside the model.
 
     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
-    training/    config.yaml  metrics.jsonl  loss.png  best.safetensors  lock
+    training/    config.yaml  metrics.jsonl  loss.png  report.html  best.safetensors  lock
                  checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
 
 Every file is written under another name, synced and renamed, so that a reader sees the old or the new one,
@@ -37,6 +37,9 @@ class RunDirectory:
         self.plot = self.training / "loss.png"
         self.best = self.training / "best.safetensors"
         self.before = self.training / "before.json"
+        self.reference = self.training / "reference.json"
+        self.recalled = self.training / "recalled.json"
+        self.report = self.training / "report.html"
         self.lock = self.training / "lock"
         self.checkpoints = self.training / "checkpoints"
 

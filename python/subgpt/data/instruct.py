@@ -90,7 +90,7 @@ def read_examples(
 
     """
     check_errors(errors)
-    examples = [parse_row(row, errors, free_turns=free_turns) for row in _rows(source, errors)]
+    examples = [parse_row(row, errors, free_turns=free_turns) for row in rows_of(source, errors)]
     if not examples:
         where = "the rows given" if is_rows(source) else find_row_files(cast("FileSource", source)).named()
         raise DataError(f"{where}: no examples in it; each row must have {ACCEPTED}")
@@ -164,7 +164,8 @@ def is_rows(source: object) -> bool:
     return not (isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, os.PathLike)))
 
 
-def _rows(source: ExampleSource, errors: Errors) -> Iterator[Row]:
+def rows_of(source: ExampleSource, errors: Errors) -> Iterator[Row]:
+    """Yield the rows of files, or those given."""
     if is_rows(source):
         _refuse_splits(source)
         for number, fields in enumerate(cast("Iterable[Mapping[str, Any]]", source), start=1):

@@ -8,8 +8,9 @@ ones can be compared.
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
+from typing import Any
 
 import numpy as np
 
@@ -37,13 +38,24 @@ class Evaluation:
         return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}{bits} over {self.tokens:,} tokens"
 
 
+def next_token_loss(model: GPT, batch: Batch) -> tuple[float, int]:
+    """Give the mean loss of a batch in nats, and over how many targets."""
+    ids, targets = batch
+    count = count_targets(targets)
+    return (model.loss(ids, targets, ignore_index=IGNORED) if count else 0.0), count
+
+
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out data: a function that gives its batches, its targets in all, and its bytes (0: unknown)."""
+    """Held-out data: a function that gives its batches, its targets in all, and its bytes (0: unknown).
 
-    batches: Callable[[], Iterable[Batch]]
+    loss: gives the mean loss of one batch, and over how many targets.
+    """
+
+    batches: Callable[[], Iterable[Any]]
     targets: int
     text_bytes: int = 0
+    loss: Callable[[GPT, Any], tuple[float, int]] = next_token_loss
 
     def limited(self, limit: int) -> "HeldOut":
         """Keep at most `limit` batches, spread evenly over the whole, so that every part has its say; 0: all."""
@@ -54,18 +66,16 @@ class HeldOut:
             return self
         chosen = np.zeros(total, dtype=bool)
         chosen[np.arange(limit) * total // limit] = True
-        return HeldOut(lambda: compress(self.batches(), chosen), self.targets, self.text_bytes)
+        return replace(self, batches=lambda: compress(self.batches(), chosen))
 
 
 def measure(model: GPT, held_out: HeldOut) -> Evaluation:
     """Take the mean loss of `model` over `held_out`, without dropout, without touching gradients."""
     begin = time.monotonic()
     nats, tokens = 0.0, 0
-    for ids, targets in held_out.batches():
-        count = count_targets(targets)
-        if count:
-            nats += count * model.loss(ids, targets, ignore_index=IGNORED)
-            tokens += count
+    for batch in held_out.batches():
+        mean, count = held_out.loss(model, batch)
+        nats, tokens = nats + count * mean, tokens + count
     if tokens == 0:
         raise DataError("the held-out data has no target that counts; give more of it")
     loss = nats / tokens

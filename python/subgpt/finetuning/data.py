@@ -78,7 +78,7 @@ def choose_form(config: "TrainConfig", tokenizer: "Tokenizer", own: ChatTemplate
     if missing:
         raise ConfigError(
             f"chat_template = {config.chat_template!r}: the tokenizer has no special tokens {', '.join(missing)}; "
-            "add them with subgpt.tokenizer.add_special_tokens and give the model as many embeddings, "
+            "add them and their embeddings with subgpt.finetuning.chat.prepare_chat(model, tokenizer, 'chatml'), "
             "or use chat_template='plain' (--chat-template plain)"
         )
     return Form(template, config.loss_on)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from subgpt.evaluation.evaluate import held_out_source
 from subgpt.evaluation.measure import HeldOut
 from subgpt.finetuning.data import Form, choose_form, finetuning_data
+from subgpt.finetuning.recall import recalled
+from subgpt.finetuning.replay import with_replay
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
@@ -32,6 +34,7 @@ def finetune(
     *,
     old_source: "DocumentSource | ExampleSource | None" = None,
     eval_source: "DocumentSource | ExampleSource | None" = None,
+    replay_source: "DocumentSource | ExampleSource | None" = None,
     chat_template: "ChatTemplate | None" = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
@@ -43,13 +46,18 @@ def finetune(
     prompt and completion, question and answer, instruction and output, messages or conversations: then the loss is
     on the answers only, if `config.loss_on` says nothing else. old_source: what the model was trained on before, to
     see what it forgets. eval_source: held-out data of the new kind; without it a part of `source` is held out.
+    replay_source: old data that is trained on between the new, `config.replay_ratio` of the batches, so that less is
+    forgotten; without an old_source a part of it is held out as "old". Without either, the model writes some texts
+    first (`config.recall_tokens`), and the loss on them ("recalled") tells what was forgotten.
     chat_template: the model's own, for `config.chat_template="auto"`; the template that was used is kept in
     `output_dir`, as chat_template.jinja.
 
-    The Run has `before` and `after`: the `Evaluation` of "new" and, if given, "old" data. Everything else is
+    The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data. Everything else is
     as for `pretrain`.
     """
     used: list[ChatTemplate] = []
+    held_back: list[HeldOut] = []  # of what is replayed
+    own_texts: list[HeldOut] = []
 
     def form_of(settings: TrainConfig) -> Form:
         return choose_form(settings, tokenizer, chat_template)
@@ -57,6 +65,19 @@ def finetune(
     def make_data(settings: TrainConfig) -> TrainingData:
         form = form_of(settings)
         used[:] = [] if form.template is None else [form.template]
+        data = new_data(settings, form)
+        if replay_source is None:
+            # Before a checkpoint is read: what the model that was given can say.
+            place = output_dir or settings.output_dir
+            own = None if old_source is not None else recalled(model, tokenizer, settings, place, resume)
+            own_texts[:] = [] if own is None else [own]
+            return data
+        # Old data is not packed: it may be running text, which is refused there.
+        old = finetuning_data(replay_source, tokenizer, settings.replace(packing=False), form)
+        held_back[:] = [] if old.held_out is None else [old.held_out]
+        return with_replay(data, old, settings.replay_ratio)
+
+    def new_data(settings: TrainConfig, form: Form) -> TrainingData:
         if eval_source is None:
             return finetuning_data(source, tokenizer, settings, form)
         data = finetuning_data(
@@ -70,6 +91,10 @@ def finetune(
         watched = {} if data.held_out is None else {"new": data.held_out}
         if old_source is not None:
             watched["old"] = _held_out(old_source, settings)
+        elif held_back:
+            watched["old"] = held_back[0]
+        elif own_texts:
+            watched["recalled"] = own_texts[0]
         return watched
 
     def _held_out(data: "DocumentSource | ExampleSource", settings: TrainConfig) -> HeldOut:

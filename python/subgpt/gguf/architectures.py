@@ -103,12 +103,19 @@ def metadata(config: GPTConfig, name: str) -> list[Entry]:
     if name in _GEMMA:
         sizes["attention.sliding_window"] = config.sliding_window or config.block_size
     if name == "gemma2":
-        numbers |= {"attn_logit_softcapping": config.attn_softcap, "final_logit_softcapping": config.logit_softcap}  # type: ignore[dict-item]
+        caps = {
+            "attn_logit_softcapping": config.attn_softcap,
+            "final_logit_softcapping": config.logit_softcap,
+        }
+        numbers |= {key: cap for key, cap in caps.items() if cap is not None}
     entries: list[Entry] = [(f"{name}.{key}", "u32", value) for key, value in sizes.items()]
     entries += [(f"{name}.{key}", "f32", float(value)) for key, value in numbers.items()]
     scaling = config.rope_scaling
     if scaling is not None and scaling.rope_type == "linear":
-        entries += [(f"{name}.rope.scaling.type", "str", "linear"), (f"{name}.rope.scaling.factor", "f32", scaling.factor)]
+        entries += [
+            (f"{name}.rope.scaling.type", "str", "linear"),
+            (f"{name}.rope.scaling.factor", "f32", scaling.factor),
+        ]
     return [*entries, (CONFIG_KEY, "str", json.dumps(config.to_dict()))]
 
 
@@ -135,7 +142,9 @@ def read_config(
     """
     name = values.get("general.architecture")
     if name not in KNOWN:
-        raise CheckpointError(f"{place}: architecture {name!r} is not in this version; known: {', '.join(KNOWN)}")
+        raise CheckpointError(
+            f"{place}: architecture {name!r} is not in this version; known: {', '.join(KNOWN)}"
+        )
     try:
         if CONFIG_KEY in values:
             return GPTConfig.from_dict(json.loads(values[CONFIG_KEY]))
@@ -157,7 +166,9 @@ class _Reader:
     def get(self, key: str, default: Any = None) -> Any:
         value = self.values.get(f"{self.name}.{key}", default)
         if isinstance(value, list):
-            raise CheckpointError(f"{self.place}: {self.name}.{key} differs from layer to layer, which no block here has")
+            raise CheckpointError(
+                f"{self.place}: {self.name}.{key} differs from layer to layer, which no block here has"
+            )
         return value
 
     def need(self, key: str) -> Any:
@@ -218,7 +229,9 @@ def _scaling(entry: _Reader, factors: "np.ndarray[Any, Any] | None") -> RopeScal
         return _llama3(entry, factors)
     if kind == "none":
         return None
-    return RopeScaling.of({"rope_type": kind, "factor": entry.need("rope.scaling.factor")}, f"{entry.name}.rope.scaling")
+    return RopeScaling.of(
+        {"rope_type": kind, "factor": entry.need("rope.scaling.factor")}, f"{entry.name}.rope.scaling"
+    )
 
 
 def _llama3(entry: _Reader, factors: "np.ndarray[Any, Any]") -> RopeScaling:

@@ -64,7 +64,9 @@ def save_gguf(
     """
     target = Path(path)
     if quantize not in FORMATS:
-        raise ConfigError(f"export: quantize = {quantize!r} is not known; {did_you_mean(str(quantize), FORMATS)}")
+        raise ConfigError(
+            f"export: quantize = {quantize!r} is not known; {did_you_mean(str(quantize), FORMATS)}"
+        )
     architecture = architecture_of(model.config)
     entries: list[Entry] = [
         ("general.architecture", "str", architecture),
@@ -81,8 +83,9 @@ def save_gguf(
         divergence, agreement = _compare(model, load_gguf(partial))
         if not divergence < _FARTHEST[quantize]:
             raise CheckpointError(
-                f"{target}: the file's model is {divergence:.3g} nats a token from the one that was exported, more "
-                f"than {quantize} can be; it was not kept. Choose a finer format, or look for weights that are not finite"
+                f"{target}: the file's model is {divergence:.3g} nats a token from the one that was exported, "
+                f"more than {quantize} can be, and was not kept; choose a finer format, or look for weights "
+                "that are not finite"
             )
         size = partial.stat().st_size
         partial.replace(target)
@@ -104,7 +107,9 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32") -> GPT:
     factors = _core.gguf_tensor(str(path), "rope_freqs.weight") if "rope_freqs.weight" in shapes else None
     config = read_config(values, embedding[0], "output.weight" not in shapes, factors, str(path))
     if config.num_params() > 2 * sum(int(np.prod(shape)) for shape in shapes.values()):
-        raise CheckpointError(f"{path}: its metadata describes a model far larger than its tensors; convert it again")
+        raise CheckpointError(
+            f"{path}: its metadata describes a model far larger than its tensors; convert it again"
+        )
     model = GPT(config, seed=0, dtype=dtype)
     parts = places(_shapes(model), config, values["general.architecture"])
     known = {part.name for part in parts} | {"rope_freqs.weight"} | dict(_zero_biases(model)).keys()
@@ -149,7 +154,9 @@ def _zero_biases(model: GPT) -> list[tuple[str, list[float]]]:
         "attn_norm": width, "attn_qkv": 3 * width, "attn_output": width, "ffn_norm": width, "ffn_up": inner,
         "ffn_down": width,
     }  # fmt: skip
-    names = {f"blk.{layer}.{name}.bias": size for layer in range(config.n_layer) for name, size in block.items()}
+    names = {
+        f"blk.{layer}.{name}.bias": size for layer in range(config.n_layer) for name, size in block.items()
+    }
     return [(name, [0.0] * size) for name, size in {**names, "output_norm.bias": width}.items()]
 
 

@@ -44,7 +44,9 @@ def places(
     blocks of 32 are float16 where `format` has blocks.
     """
     return [
-        Place(_name(of, architecture), of, _change(of, config, architecture), _format(of, shape, format, config))
+        Place(
+            _name(of, architecture), of, _change(of, config, architecture), _format(of, shape, format, config)
+        )
         for of, shape in shapes.items()
     ]
 

@@ -178,6 +178,34 @@ class GPT:
         for name, value in arrays.items():
             self.native.set_tensor(name, value)
 
+    def resize_embeddings(self, vocab_size: int) -> None:
+        """Make room for a larger vocabulary; gradients are dropped, and optimizers made before are of no use any more.
+
+        New rows of the token embedding, and of the output layer, are the mean of those that are there: a new token is
+        at first an average one (Hewitt, "Initializing new word embeddings for pretrained language models", 2021).
+        vocab_size: not below the present one.
+        """
+        if vocab_size == self.config.vocab_size:
+            return
+        if vocab_size < self.config.vocab_size:
+            raise InvalidValueError(
+                f"GPT.resize_embeddings: vocab_size = {vocab_size} is below the present {self.config.vocab_size}; "
+                "tokens cannot be taken away"
+            )
+        config = self.config.replace(vocab_size=vocab_size)
+        native = _core.Model(config.to_native(), 0, self.dtype)
+        native.set_gradient_checkpointing(self.gradient_checkpointing)
+        native.dropout_state = self.native.dropout_state
+        for name in native.tensor_names():
+            value = self.native.tensor(name, "param")
+            if name in (*_EMBEDDINGS, _TIED_ALIAS):
+                new = np.broadcast_to(
+                    value.mean(0, dtype=np.float64), (vocab_size - len(value), value.shape[1])
+                )
+                value = np.concatenate([value, new.astype(np.float32)])
+            native.set_tensor(name, value)
+        self.config, self.native = config, native
+
     def num_params(self, non_embedding: bool = False) -> int:
         """Count the parameters; `non_embedding` leaves a table of positions out, as nanoGPT does."""
         return self.native.num_params(non_embedding)

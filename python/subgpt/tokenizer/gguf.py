@@ -110,6 +110,11 @@ def _names(parsed: dict[str, Any], size: int) -> list[str | None]:
     return names
 
 
+def has_tokenizer(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file has a tokenizer in it; a model may be without one."""
+    return str(_core.read_gguf(os.fspath(path))[0].get("tokenizer.ggml.model", "none")) != "none"
+
+
 def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
     """Read the tokenizer of a GGUF file: byte-level BPE, or any that comes with its ``tokenizer.json``.
 

@@ -171,7 +171,7 @@ class Tokenizer:
         """Load a tokenizer file, or a directory that holds one.
 
         - Hugging Face's ``tokenizer.json``, ours or others'; what is not implemented in it is named;
-        - SentencePiece's ``*.model`` (BPE), llama2.c's ``tokenizer.bin``, llama.cpp's ``*.gguf`` (gguf extra);
+        - SentencePiece's ``*.model`` (BPE), llama2.c's ``tokenizer.bin``, llama.cpp's ``*.gguf``;
         - ``vocab.json`` + ``merges.txt``, or ``encoder.json`` + ``vocab.bpe``: name either, or the directory;
         - tiktoken's ``*.tiktoken`` ranks, whose special tokens are known for r50k, p50k, cl100k and o200k.
 

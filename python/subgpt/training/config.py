@@ -59,6 +59,17 @@ class TrainConfig(Settings):
     )
     seed: int = Field(default=0, ge=0, lt=1 << 64, description="order of the data, and dropout")
 
+    replay_ratio: float = Field(
+        default=0.1, gt=0, lt=1, description="share of batches of replay data, where finetune is given some"
+    )
+
+    recall_tokens: int = Field(
+        default=512,
+        ge=0,
+        le=1 << 20,
+        description="tokens that a model writes before finetune, to see what it forgets where no old data is given",
+    )
+
     # How it is computed.
     dtype: Literal["auto", "float32", "bfloat16"] | None = Field(
         default=None,

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
 from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
-from subgpt.data.packing import PackedBatch
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import HeldOut
+from subgpt.training.objective import NEXT_TOKEN, Objective
 
 if TYPE_CHECKING:
     from subgpt.data.documents import DocumentSource
@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 class Loader(Protocol):
     """Batches as a pure function of their number: the position in the data is an integer."""
 
-    def batch(self, step: int) -> Batch | PackedBatch:
-        """Give ids uint32 (B, T) and targets int64 (B, T) of batch `step`, from 0, and what packed rows have."""
+    def batch(self, step: int) -> Any:
+        """Give batch `step`, from 0, as the objective reads it.
+
+        For that of the next token: ids uint32 (B, T) and targets int64 (B, T), or a `PackedBatch`.
+        """
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A loader, what is held out (None: nothing), a fingerprint of both, and lines worth telling."""
+    """A loader, what is held out (None: nothing), a fingerprint of both, lines worth telling, and the objective."""
 
     loader: Loader
     tokens: int
     held_out: HeldOut | None
     fingerprint: str
     notes: tuple[str, ...] = ()
+    objective: Objective = NEXT_TOKEN
 
 
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:

@@ -1,25 +1,19 @@
-"""The training loop. Everything a run does, in the order in which it does it, on one page.
-
-Accumulation is weighted by tokens: with n_i targets that count in micro-batch i and N in all, its gradient
-enters with n_i / N, so that the sum is the gradient of the mean over all N tokens, however unevenly they lie.
-Dividing by the number of micro-batches instead is a well-known mistake (huggingface/transformers#34191).
-"""
+"""The training loop. Everything a run does, in the order in which it does it, on one page."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from subgpt.checkpoint.checkpoints import TrainState
-from subgpt.data.loader import IGNORED, Batch
-from subgpt.data.packing import PackedBatch, documents
 from subgpt.errors import DataError, LossError
-from subgpt.evaluation.measure import HeldOut, count_targets, measure
+from subgpt.evaluation.measure import HeldOut, measure
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import Loader
 from subgpt.training.interrupt import Interrupts
+from subgpt.training.objective import NEXT_TOKEN, Objective
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.recorder import Recorder
 
@@ -32,6 +26,7 @@ class Job:
     optimizer: Optimizer
     loader: Loader
     held_out: HeldOut | None
+    objective: Objective
     config: TrainConfig
     state: TrainState
     recorder: Recorder
@@ -55,7 +50,8 @@ def train(job: Job) -> None:
             batches = [job.loader.batch(state.step * passes + i) for i in range(passes)]
             rate = config.learning_rate_at(state.step)
             own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
-            result = update(job.model, job.optimizer, batches, own, config.max_grad_norm, state.step + 1)
+            limit, number = config.max_grad_norm, state.step + 1
+            result = update(job.model, job.optimizer, batches, own, limit, number, job.objective)
             state.step += 1
             state.tokens += result.tokens
             took = time.monotonic() - begin
@@ -86,25 +82,18 @@ class Update(NamedTuple):
 def update(
     model: GPT,
     optimizer: Optimizer,
-    batches: Sequence[Batch | PackedBatch],
+    batches: Sequence[Any],
     rate: float,
     max_grad_norm: float,
     step: int,
+    objective: Objective = NEXT_TOKEN,
 ) -> Update:
     """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping."""
-    counts = [count_targets(batch[1]) for batch in batches]
-    total = sum(counts)
+    loss, total = objective.backward(model, batches)
     if total == 0:
         raise DataError(
             f"step {step}: every target is masked, there is nothing to learn; check answers and block_size"
         )
-    loss = 0.0
-    for batch, count in zip(batches, counts, strict=True):
-        if count:
-            ids, targets, share = batch[0], batch[1], count / total
-            loss += share * model.backward(
-                ids, targets, ignore_index=IGNORED, scale=share, documents=documents(batch)
-            )
     norm = model.clip_grad_norm(max_grad_norm) if max_grad_norm else model.grad_norm()
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise _not_finite(model, loss, norm, step)

@@ -69,7 +69,7 @@ def run_training(
                 not directory.weights.exists()
             ):  # so that a checkpoint of a killed run opens with its tokenizer
                 tokenizer.save(directory.path)
-        return _train(model, tokenizer, start, keeper, watchers, watch)
+        return _train(model, tokenizer, start, keeper, watchers, watch, verb)
 
 
 def _train(
@@ -79,6 +79,7 @@ def _train(
     keeper: Keeper,
     callbacks: Sequence[Callback],
     watch: Watch,
+    verb: str,
 ) -> Run:
     config, state, data, directory = start.config, start.state, start.data, keeper.directory
     run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
@@ -121,6 +122,7 @@ def _train(
                 start.optimizer,
                 data.loader,
                 held_out,
+                data.objective,
                 config,
                 state,
                 recorder,
@@ -133,6 +135,7 @@ def _train(
         run.tokens = state.tokens
         run.after = {name: measure(model, held) for name, held in watched.items()}
         _plot(run, recorder)
+        _page(run, verb)
         if run.interrupted:
             recorder.note(f"stopped after step {state.step}; {_how_to_resume(run)}")
     except BaseException as error:
@@ -192,6 +195,15 @@ def _plot(run: Run, recorder: Recorder) -> None:
         run.plot()
     except MissingExtraError as error:
         recorder.note(str(error))
+
+
+def _page(run: Run, verb: str) -> None:
+    """Write `report.html`."""
+    if run.output_dir is not None:
+        from subgpt.report.run import run_page
+
+        page = run_page(run, f"subgpt {verb}: {run.output_dir.name}")
+        _core.write_atomic(str(RunDirectory(run.output_dir).report), page.encode())
 
 
 def _how_to_resume(run: Run) -> str:

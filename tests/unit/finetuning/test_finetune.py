@@ -13,7 +13,9 @@ import pytest
 import subgpt
 from subgpt import GPT, Callback, ConfigError, DataError, TrainConfig, finetune
 from subgpt.data.chat import CHATML, ChatTemplate
+from subgpt.finetuning.chat import prepare_chat
 from subgpt.finetuning.data import Form, choose_form, example_data
+from subgpt.finetuning.replay import ReplayLoader
 from subgpt.tokenizer import add_special_tokens
 from subgpt.training.data import text_data
 
@@ -80,10 +82,67 @@ def test_held_out_data_may_be_given(model, tokenizer, rows):
     assert done.before["new"].tokens == len(" a red cat") + 1
 
 
+def test_what_is_replayed_is_forgotten_less(tiny, tokenizer, rows, poems):
+    settings = {"max_steps": 60, "learning_rate": 1e-2}
+    base = GPT(tiny(block_size=48), seed=1)
+    run(base, tokenizer, iter_twice(poems), {"max_steps": 40})
+    losses = {}
+    for replay in (None, iter_twice(poems)):
+        model = GPT(base.config, seed=1)
+        model.load_state_dict(base.state_dict())
+        more = {} if replay is None else {"replay_ratio": 0.5}
+        done = run(
+            model, tokenizer, rows, {**settings, **more}, old_source=iter_twice(poems), replay_source=replay
+        )
+        losses[replay is not None] = {
+            name: done.after[name].loss - done.before[name].loss for name in done.after
+        }
+    assert losses[True]["old"] < losses[False]["old"] / 2
+    assert losses[True]["new"] < -0.5
+
+
+def test_what_it_wrote_before_tells_what_is_forgotten(tiny, tokenizer, rows, poems, tmp_path):
+    model = GPT(tiny(block_size=48), seed=1)
+    run(model, tokenizer, iter_twice(poems), {"max_steps": 40})
+    done = run(model, tokenizer, rows, {"max_steps": 40, "recall_tokens": 300}, output_dir=tmp_path / "run")
+    assert done.before["recalled"].tokens == (300 // 48) * 47
+    assert done.after["recalled"].loss > done.before["recalled"].loss + 0.3
+    page = (tmp_path / "run" / "training" / "report.html").read_text()
+    assert "texts that the model wrote before" in page
+    assert f"{done.after['recalled'].loss:.3f}" in page
+    none = run(model, tokenizer, rows, {"max_steps": 1, "recall_tokens": 0})
+    assert set(none.after) == {"new"}
+
+
+def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
+    done = run(model, tokenizer, rows, {"max_steps": 3, "val_fraction": 0.2}, replay_source=iter_twice(poems))
+    assert set(done.after) == {"new", "old"}
+    with pytest.raises(subgpt.ConfigError, match="replay_ratio"):
+        TrainConfig(replay_ratio=1.0)
+
+
+def test_replay_is_spread_evenly_and_by_arithmetic():
+    class Numbers:
+        def __init__(self, kind):
+            self.kind = kind
+
+        def batch(self, step):
+            return (self.kind, step)
+
+    for ratio in (0.1, 0.25, 1 / 3, 0.5, 0.9):
+        loader = ReplayLoader(Numbers("new"), Numbers("old"), ratio)
+        seen = [loader.batch(step) for step in range(300)]
+        for kind in ("new", "old"):
+            assert [n for k, n in seen if k == kind] == list(range(sum(k == kind for k, _ in seen)))
+        for end in range(1, 300):
+            assert abs(sum(k == "old" for k, _ in seen[:end]) - ratio * end) <= 1
+        assert seen[150:] == [loader.batch(step) for step in range(150, 300)]
+
+
 def test_running_text_is_learnt_as_in_pretraining(model, tokenizer, poems):
     done = run(model, tokenizer, list(poems))
     assert done.losses[-1] < done.losses[0]
-    assert list(done.after) == ["new"]
+    assert list(done.after) == ["new", "recalled"]
 
 
 def test_defaults_are_gentler_than_pretrainings(model, tokenizer, rows, tmp_path):
@@ -103,10 +162,11 @@ def test_examples_that_teach_nothing_are_refused(model, tokenizer):
         run(model, tokenizer, [{"body": "why?"}])
 
 
-def test_packed_examples_are_learnt_and_the_held_out_ones_are_alone(model, tokenizer, rows):
+def test_packed_examples_are_learnt_and_the_held_out_ones_are_alone(tiny, tokenizer, rows):
+    model = GPT(tiny(block_size=120), seed=1)
     settings = {"packing": True, "batch_size": 2, "max_steps": 40}
     plain, packed = (
-        example_data(rows, tokenizer, TrainConfig(packing=packing, batch_size=2).resolved(48))
+        example_data(rows, tokenizer, TrainConfig(packing=packing, batch_size=2).resolved(120))
         for packing in (False, True)
     )
     assert len(packed.loader) < len(plain.loader)
@@ -135,7 +195,7 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path,
                 os.kill(os.getpid(), signal.SIGINT)
 
     settings = {"max_steps": 9, "val_fraction": 0.3, "packing": packing}
-    whole, cut = GPT(tiny(block_size=48), seed=1), GPT(tiny(block_size=48), seed=1)
+    whole, cut = GPT(tiny(block_size=120), seed=1), GPT(tiny(block_size=120), seed=1)
     one = run(whole, tokenizer, rows, settings, output_dir=tmp_path / "whole")
     first = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", callbacks=[Stop()])
     assert first.interrupted
@@ -145,6 +205,9 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path,
         "measured before the first step, not at the resumption"
     )
     assert two.after["new"].loss == one.after["new"].loss
+    # The same texts, though the model that went on would have written others.
+    assert two.before["recalled"].loss == one.before["recalled"].loss
+    assert two.after["recalled"].loss == one.after["recalled"].loss
     for name, value in whole.state_dict().items():
         assert np.array_equal(value, cut.state_dict()[name]), name
 
@@ -166,6 +229,23 @@ def test_a_chat_model_learns_in_its_template(tokenizer, tiny, tmp_path):
     prompt = chatty.encode(CHATML.render(talk[0][:1], add_generation_prompt=True), allowed_special="all")
     written = model.generate(prompt, temperature=0, max_new_tokens=11)[len(prompt) :]
     assert chatty.decode(written) == "a red plum<|im_end|>"
+
+
+def test_a_base_model_gets_chatmls_tokens_and_learns_them(tokenizer, tiny, tmp_path):
+    model = GPT(tiny(block_size=64), seed=1)
+    before = model.next_token_probs([1, 2])
+    chatty = prepare_chat(model, tokenizer, "chatml")
+    assert chatty.vocab_size == model.config.vocab_size == tokenizer.vocab_size + 2
+    after = model.next_token_probs([1, 2])
+    np.testing.assert_allclose(after[:-2] / after[:-2].sum(), before, rtol=1e-4)
+    assert prepare_chat(model, chatty, "auto").vocab_size == chatty.vocab_size
+    assert prepare_chat(GPT(tiny(block_size=64), seed=1), tokenizer, "auto") is tokenizer
+    rows = [{"question": f"who is {n}?", "answer": "a red plum"} for n in range(9)]
+    run(model, chatty, rows, {"chat_template": "chatml", "max_steps": 60}, output_dir=tmp_path / "run")
+    again, found = subgpt.load(tmp_path / "run")
+    assert again.generation_config["eos_token_id"][-1] == chatty.special_tokens["<|im_end|>"]
+    prompt = CHATML.render([{"role": "user", "content": "who is 3?"}], add_generation_prompt=True)
+    assert subgpt.generate(again, found, prompt, temperature=0, return_prompt=False) == "a red plum"
 
 
 def test_what_is_learnt_is_a_setting(tokenizer, rows):

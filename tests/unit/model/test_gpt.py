@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import subgpt
-from subgpt import GPT
+from subgpt import GPT, GPTConfig
 from subgpt.errors import ConfigError, DtypeError, InvalidValueError, ShapeError
 
 
@@ -207,3 +207,21 @@ def test_public_names_are_all_there():
     assert set(subgpt.__all__) <= set(dir(subgpt))
     with pytest.raises(AttributeError, match="no attribute 'Gpt'"):
         subgpt.Gpt  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_embeddings": False}, {"norm": "rms_norm", "position": "rotary"}]
+)
+def test_a_larger_vocabulary_keeps_what_was_learnt(changes):
+    model = GPT(GPTConfig(11, 8, 1, 2, 8, **changes), seed=1)
+    state, logits = model.state_dict(), model.forward([1, 2, 3])
+    model.resize_embeddings(11)
+    model.resize_embeddings(14)
+    assert model.config.vocab_size == 14
+    np.testing.assert_allclose(model.forward([1, 2, 3])[:, :11], logits, rtol=0, atol=1e-6)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value[: len(state[name])], state[name])
+        if len(value) == 14:
+            np.testing.assert_allclose(value[11:], np.broadcast_to(value[:11].mean(0), (3, 8)), atol=1e-7)
+    with pytest.raises(subgpt.InvalidValueError, match="vocab_size = 5 is below the present 14"):
+        model.resize_embeddings(5)

@@ -17,6 +17,7 @@ app = new_app()
     epilog=examples(
         "subgpt finetune runs/base --data qa.jsonl -o runs/qa",
         "subgpt finetune runs/base --data qa.jsonl --old-data corpus/ -o runs/qa --max-steps 500",
+        "subgpt finetune runs/base --data qa.jsonl --replay corpus/ --replay-ratio 0.2 -o runs/qa",
         "subgpt finetune runs/base --data chats.jsonl --chat-template chatml --loss-on last -o runs/chat",
         "subgpt finetune runs/base --data qa.jsonl -o runs/qa --packing",
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
@@ -48,6 +49,15 @@ def finetune(
             "--old-data", metavar="SRC", help="Earlier data, to see what is forgotten.", show_default=False
         ),
     ] = None,
+    replay: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--replay",
+            metavar="SRC",
+            help="Old data to train on between the new (--replay-ratio of the batches), to forget less.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     resume: Resume = False,
     **settings: Any,
@@ -61,16 +71,19 @@ def finetune(
     from subgpt.cli.tables import print_changes
     from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
     from subgpt.data.chat import ChatTemplate, absolute_choice
+    from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
 
-    sources = ("data", "eval_data", "old_data")
-    flags = {"data": data, "eval_data": eval_data, "old_data": old_data, **settings}
+    sources = ("data", "eval_data", "old_data", "replay")
+    flags = {"data": data, "eval_data": eval_data, "old_data": old_data, "replay": replay, **settings}
     inputs = gather(config, flags, output=output, resume=resume, known=sources)
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     if "chat_template" in training.model_fields_set:
         training = training.replace(chat_template=absolute_choice(training.chat_template))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
+    template = ChatTemplate.find(base)
+    tokenizer = prepare_chat(model, tokenizer, training.chat_template, template)
     with watching(keep(inputs.part(sources))) as callbacks:
         run = train(
             model,
@@ -79,7 +92,8 @@ def finetune(
             training,
             old_source=inputs.sources("old_data") or None,
             eval_source=inputs.sources("eval_data") or None,
-            chat_template=ChatTemplate.find(base),
+            replay_source=inputs.sources("replay") or None,
+            chat_template=template,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

@@ -1,0 +1,81 @@
+"""`subgpt dpo`: a saved model learns which of two answers people like better."""
+
+from typing import Annotated, Any
+
+import typer
+
+from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.settings import settings_of, with_settings
+from subgpt.model.dtype import AUTO
+from subgpt.preference.dpo import DEFAULTS
+from subgpt.training.config import TrainConfig
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "subgpt dpo runs/qa --data preferences.jsonl -o runs/liked",
+        "subgpt dpo runs/qa --data preferences.jsonl -o runs/liked --beta 0.3 --max-steps 500",
+    )
+)
+@with_settings(
+    settings_of(
+        TrainConfig,
+        "Training",
+        leave_out=["output_dir", "loss_on", "packing", "replay_ratio", "text_field"],
+        defaults={**DEFAULTS, "dtype": AUTO},
+    )
+)
+def dpo(
+    base: RunDir,
+    output: OutputDir,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="SRC",
+            help="Rows with prompt, chosen and rejected, or with whole conversations as chosen and rejected.",
+            show_default=False,
+        ),
+    ] = None,
+    beta: Annotated[
+        float, typer.Option(help="How far the model may leave what it was: smaller is farther.")
+    ] = 0.1,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of preferences that may be wrong, below 0.5.")
+    ] = 0.0,
+    config: Config = None,
+    resume: Resume = False,
+    **settings: Any,
+) -> None:
+    """Train a model on preferences (direct preference optimization)."""
+    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.progress import watching
+    from subgpt.cli.tables import print_changes
+    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
+    from subgpt.data.chat import ChatTemplate
+    from subgpt.finetuning.chat import prepare_chat
+    from subgpt.preference.dpo import dpo as train
+
+    inputs = gather(config, {"data": data, **settings}, output=output, resume=resume, known=("data",))
+    inputs.need("data", "give rows with prompt, chosen and rejected")
+    training = TrainConfig(**inputs.part(TRAIN_NAMES))
+    model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
+    template = ChatTemplate.find(base)
+    tokenizer = prepare_chat(model, tokenizer, training.chat_template, template)
+    with watching(keep(inputs.part(("data",)))) as callbacks:
+        run = train(
+            model,
+            tokenizer,
+            inputs.sources("data"),
+            training,
+            beta=beta,
+            label_smoothing=label_smoothing,
+            chat_template=template,
+            output_dir=output,
+            resume=resume,
+            callbacks=callbacks,
+        )
+    print_changes(run)
+    raise typer.Exit(carry_out(run))

@@ -1,0 +1,62 @@
+"""What a model could say before: texts that it writes itself, to see later how well it still knows them.
+
+Nobody may have the data that a base model was trained on; what the model itself draws from its distribution stands in
+for it. Robins: "Catastrophic forgetting, rehearsal and pseudorehearsal", 1995.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from subgpt.checkpoint.load import read_json
+from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.data.loader import Batch
+from subgpt.evaluation.measure import HeldOut
+from subgpt.generation.config import GenerationConfig
+from subgpt.generation.prompt import prompt_ids
+from subgpt.model.gpt import GPT
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer import Tokenizer
+    from subgpt.training.config import TrainConfig
+
+_LENGTH = 64
+
+
+def recalled(
+    model: GPT, tokenizer: "Tokenizer", config: "TrainConfig", output_dir: str | Path | None, resume: bool
+) -> HeldOut | None:
+    """Let the model write `config.recall_tokens` tokens, or read what it wrote before this run was interrupted.
+
+    config: resolved. Gives None where there is nothing to be written.
+    """
+    length = min(_LENGTH, config.block_size or 1, max(config.recall_tokens, 1))
+    count = config.recall_tokens // length
+    if count == 0 or length < 2:
+        return None
+    place = None if output_dir is None else RunDirectory(output_dir).recalled
+    if resume and place is not None and place.exists():
+        rows = np.asarray(read_json(place), dtype=np.int64)
+    else:
+        rows = np.stack([_write(model, tokenizer, length, config.seed + number) for number in range(count)])
+        if place is not None:
+            write_json(place, rows.tolist())
+    ids, targets = rows[:, :-1].astype(np.uint32), rows[:, 1:]
+
+    def batches() -> list[Batch]:
+        size = config.batch_size
+        return [(ids[i : i + size], targets[i : i + size]) for i in range(0, len(ids), size)]
+
+    return HeldOut(batches, targets.size)
+
+
+def _write(
+    model: GPT, tokenizer: "Tokenizer", length: int, seed: int
+) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Draw one text of as many tokens, its beginning included, past the ends of documents."""
+    session = model.native.session()
+    session.append(prompt_ids(tokenizer, ""))
+    options = GenerationConfig(seed=seed % (1 << 64))
+    session.run(max(length - len(session.ids), 0), options.to_native(), [])
+    return session.ids[:length].astype(np.int64)

@@ -1,0 +1,1 @@
+"""Learning from preferences: of two answers to a prompt, the one that people liked better (`dpo`)."""

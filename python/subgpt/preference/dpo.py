@@ -1,0 +1,188 @@
+"""`dpo`: a model learns from preferences, without a reward model and without sampling."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from subgpt.checkpoint.load import read_json
+from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.data.masking import TokenExample
+from subgpt.data.split import check_fraction, in_validation, text_hash
+from subgpt.errors import DataError
+from subgpt.evaluation.measure import HeldOut
+from subgpt.finetuning.data import Form, choose_form
+from subgpt.model.gpt import GPT
+from subgpt.preference.loss import dpo_loss
+from subgpt.preference.pairs import Pair, PairBatch, PairLoader, log_probs, read_pairs
+from subgpt.training.callbacks import Callback
+from subgpt.training.config import TrainConfig
+from subgpt.training.data import TrainingData, fingerprint
+from subgpt.training.objective import Loss
+from subgpt.training.run import Run
+from subgpt.training.runner import run_training
+
+if TYPE_CHECKING:
+    from subgpt.data.chat import ChatTemplate
+    from subgpt.data.instruct import ExampleSource
+    from subgpt.tokenizer import Tokenizer
+
+DEFAULTS: dict[str, Any] = {"learning_rate": 1e-5, "max_steps": 200, "eval_steps": 50, "weight_decay": 0.0}
+"""Settings where none are given: rates of fine-tuning make a model forget how to write here."""
+
+
+def dpo(
+    model: GPT,
+    tokenizer: "Tokenizer",
+    source: "ExampleSource",
+    config: TrainConfig | None = None,
+    *,
+    beta: float = 0.1,
+    label_smoothing: float = 0.0,
+    chat_template: "ChatTemplate | None" = None,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] | None = None,
+) -> Run:
+    """Train `model` on preferences, in place: chosen answers become more probable than rejected ones.
+
+    source: rows (in files or not, as for `finetune`) with prompt, chosen and rejected, or with whole conversations
+    as chosen and rejected. beta, label_smoothing: see `dpo_loss`. The reference is the model as it is given; its
+    log-probabilities are computed once, before the first update, and kept in the run directory. A part of the
+    prompts is held out: the Run has `before` and `after` with the loss on them ("preferences": ln 2 where nothing
+    was learnt). Everything else is as for `finetune`.
+    """
+
+    def make_data(settings: TrainConfig) -> TrainingData:
+        form = choose_form(settings, tokenizer, chat_template)
+        pairs = read_pairs(source, errors=settings.errors, free_turns=form.template is not None)
+        train, held = _split(pairs, settings.val_fraction, settings.seed)
+        objective = Preference(beta, label_smoothing)
+        loaders = [_loader(part, tokenizer, form, settings) for part in (train, held) if part]
+        rows = [array for loader in loaders for array in loader.pairs(np.arange(len(loader)))[:2]]
+        data = f"{fingerprint(rows)}+dpo{beta}+{label_smoothing}"
+        _remember(loaders, model, data, output_dir or settings.output_dir, resume)
+        return TrainingData(
+            loader=loaders[0],
+            tokens=int((loaders[0].pairs(np.arange(len(train))).targets >= 0).sum()),
+            held_out=_held_out(loaders[1], objective, settings.batch_size) if held else None,
+            fingerprint=data,
+            notes=(loaders[0].describe(), f"{len(held)} pairs are held out, by prompt"),
+            objective=objective,
+        )
+
+    def watch(data: TrainingData, _: TrainConfig) -> Mapping[str, HeldOut]:
+        return {} if data.held_out is None else {"preferences": data.held_out}
+
+    return run_training(
+        model,
+        tokenizer,
+        make_data,
+        config,
+        verb="dpo",
+        output_dir=output_dir,
+        resume=resume,
+        callbacks=callbacks,
+        defaults=DEFAULTS,
+        watch=watch,
+    )
+
+
+class Preference:
+    """The mean DPO loss over all pairs of a step."""
+
+    def __init__(self, beta: float, label_smoothing: float) -> None:
+        self.beta, self.label_smoothing = beta, label_smoothing
+        self.losses([0.0], [0.0], [0.0], [0.0])  # what cannot be is refused before anything is read
+
+    def losses(self, chosen: Any, rejected: Any, ref_chosen: Any, ref_rejected: Any) -> Any:
+        """Give `dpo_loss` of pairs."""
+        options = {"beta": self.beta, "label_smoothing": self.label_smoothing}
+        return dpo_loss(chosen, rejected, ref_chosen, ref_rejected, **options)
+
+    def of(self, model: GPT, batch: PairBatch) -> Any:
+        """Give `dpo_loss` of a batch."""
+        chosen, rejected = log_probs(model, batch).reshape(2, -1)
+        return self.losses(chosen, rejected, *batch.reference.reshape(2, -1))
+
+    def measure(self, model: GPT, batch: PairBatch) -> tuple[float, int]:
+        """Give the mean loss of a batch, and its pairs."""
+        losses = self.of(model, batch).losses
+        return float(losses.mean()), len(losses)
+
+    def backward(self, model: GPT, batches: Sequence[PairBatch]) -> Loss:
+        """Add the gradient of the mean over all pairs.
+
+        It is, for each answer, a factor times that of its log-probability: minus the sum of its tokens' losses.
+        """
+        total, nats = sum(len(batch.ids) // 2 for batch in batches), 0.0
+        for batch in batches:
+            loss = self.of(model, batch)
+            nats += float(loss.losses.sum())
+            slopes = np.concatenate([loss.grad_chosen, -loss.grad_chosen]) / total
+            for ids, targets, slope in zip(batch.ids, batch.targets, slopes, strict=True):
+                kept = np.flatnonzero(targets >= 0)
+                width = int(kept[-1]) + 1
+                model.backward(ids[:width], targets[:width], scale=-float(slope) * len(kept))
+        return Loss(nats / total, total)
+
+
+def _split(pairs: list[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Divide pairs by a hash of the prompt; neither side is empty where there are two prompts."""
+    check_fraction(val_fraction)
+    prompts = [repr(pair.chosen.messages[:-1]) for pair in pairs]
+    if val_fraction == 0 or len(set(prompts)) < 2:
+        return pairs, []
+    ranked = sorted(set(prompts), key=lambda prompt: (text_hash(prompt, seed), prompt))
+    held = {prompt for prompt in ranked if in_validation(prompt, val_fraction=val_fraction, seed=seed)}
+    held = (held | {ranked[0]}) - {ranked[-1]}
+    sides: tuple[list[Pair], list[Pair]] = ([], [])
+    for pair, prompt in zip(pairs, prompts, strict=True):
+        sides[prompt in held].append(pair)
+    return sides
+
+
+def _loader(pairs: list[Pair], tokenizer: "Tokenizer", form: Form, config: TrainConfig) -> PairLoader:
+    last = Form(form.template, "last")
+    chosen, rejected = (last.tokenize(list(side), tokenizer) for side in zip(*pairs, strict=True))
+    _check(chosen, rejected)
+    pad = 0 if tokenizer.eot_id is None else tokenizer.eot_id
+    return PairLoader(
+        chosen,
+        rejected,
+        block_size=config.block_size or 1,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        pad=pad,
+    )
+
+
+def _check(chosen: list[TokenExample], rejected: list[TokenExample]) -> None:
+    for one, other in zip(chosen, rejected, strict=True):
+        if np.array_equal(one.ids, other.ids):
+            raise DataError(f"{one.origin}: chosen and rejected are the same tokens; remove the row")
+
+
+def _remember(
+    loaders: list[PairLoader], model: GPT, data: str, output_dir: str | Path | None, resume: bool
+) -> None:
+    """Compute the reference, or read what the run that goes on began with: its model has changed since."""
+    place = None if output_dir is None else RunDirectory(output_dir).reference
+    kept = read_json(place) if resume and place is not None and place.exists() else {}
+    if isinstance(kept, dict) and kept.get("data") == data:
+        for loader, values in zip(loaders, kept["log_probs"], strict=True):
+            loader.reference[:] = values
+        return
+    for loader in loaders:
+        loader.remember(model)
+    if place is not None:
+        write_json(place, {"data": data, "log_probs": [loader.reference.tolist() for loader in loaders]})
+
+
+def _held_out(loader: PairLoader, objective: Preference, batch_size: int) -> HeldOut:
+    def batches() -> Any:
+        for first in range(0, len(loader), batch_size):
+            yield loader.pairs(np.arange(first, min(first + batch_size, len(loader))))
+
+    return HeldOut(batches, len(loader), loss=objective.measure)

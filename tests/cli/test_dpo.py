@@ -1,0 +1,27 @@
+"""`subgpt dpo`: preferences from a file to a run, and rows that are none."""
+
+import json
+from pathlib import Path
+
+from .conftest import invoke
+
+
+def test_a_run_learns_preferences(shop: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"The {who} sat", "chosen": " on the mat.", "rejected": " nowhere."}
+        for who in ("red cat", "green dog", "grey owl", "small fox", "red hen", "grey cat")
+    ]
+    data = tmp_path / "prefs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("dpo", shop / "run", "--data", data, "-o", tmp_path / "liked", "--batch-size", 2)
+    done = invoke(*given, "--max-steps", 4, "--learning-rate", 1e-2, "--beta", 0.3, "--val-fraction", 0.3)
+    assert done.code == 0, done.err
+    assert "preferences" in done.out
+    assert (tmp_path / "liked" / "model.safetensors").exists()
+    refused = invoke("dpo", shop / "run", "--data", data, "-o", tmp_path / "no", "--beta", 0)
+    assert refused.code == 1
+    assert "beta = 0" in refused.line()
+    data.write_text('{"prompt": "a", "completion": "b"}\n')
+    refused = invoke("dpo", shop / "run", "--data", data, "-o", tmp_path / "no")
+    assert refused.code == 1
+    assert "prefs.jsonl:1" in refused.line()

@@ -1,0 +1,65 @@
+"""Models of the hub by their id, from a cache as `huggingface_hub` leaves it; nothing is asked of the network."""
+
+from __future__ import annotations
+
+import builtins
+import shutil
+from pathlib import Path
+
+import pytest
+
+import subgpt
+from subgpt.errors import MissingExtraError, MissingFileError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants", reason="pip install 'subgpt[hub]'")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def fetched(cache: Path, hub_id: str, source: Path) -> None:
+    """Put a model where a fetch leaves it."""
+    place = cache / f"models--{hub_id.replace('/', '--')}"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(source, place / "snapshots" / commit)
+
+
+def test_a_model_that_was_fetched_is_opened_by_its_id(cache: Path, tmp_path: Path):
+    tok = subgpt.Tokenizer.train(["some text to learn from"], vocab_size=260)
+    model = subgpt.GPT(subgpt.GPTConfig(260, 8, 1, 2, 8), seed=1)
+    model.save(tmp_path / "saved", tokenizer=tok)
+    fetched(cache, "someone/small-model", tmp_path / "saved")
+    again, their_tokenizer = subgpt.load("someone/small-model")
+    assert again.config == model.config
+    assert their_tokenizer == tok
+
+
+def test_what_was_never_fetched_is_named(cache: Path):
+    with pytest.raises(
+        MissingFileError, match=r"someone/else: neither a directory nor a model that was fetched"
+    ):
+        subgpt.load("someone/else")
+
+
+def test_without_the_package_its_installation_is_told(monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *arguments, **more):
+        if name.startswith("huggingface_hub"):
+            raise ImportError(name)
+        return real(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'subgpt\[hub\]'"):
+        subgpt.load("someone/small-model")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "../a/b", "nothing", "a/..", "a b/c", "./a/b"])
+def test_paths_are_no_ids(name):
+    with pytest.raises(MissingFileError, match="no such directory"):
+        subgpt.load(name)

@@ -42,7 +42,7 @@ pub fn targets(op: &'static str, targets: &[i64], vocab_size: usize, ignore_inde
 /// Where each place's document begins in its row: `b` rows of `t`, never behind the place and never falling in a row.
 pub fn starts(op: &'static str, starts: &[u32], b: usize, t: usize) -> Result<()> {
     len(op, "starts", starts.len(), b * t)?;
-    let fits = |at: usize| starts[at] as usize <= at % t && (at % t == 0 || starts[at - 1] <= starts[at]);
+    let fits = |at: usize| starts[at] as usize <= at % t && (at.is_multiple_of(t) || starts[at - 1] <= starts[at]);
     match (0..starts.len()).find(|&at| !fits(at)) {
         None => Ok(()),
         Some(at) => Err(Error::value(

@@ -28,7 +28,7 @@ fn model([n_embd, n_layer, vocab_size, block_size]: [usize; 4]) -> Gpt {
     );
     let shape = Shape::from_json(&shape).expect("a configuration");
     let mut model = Gpt::new(shape, 1).expect("a model that fits memory");
-    model.backward(&[1, 2, 3], &[2, 3, 4], 1, 3, -100, 1.0).expect("a batch that fits the model");
+    model.backward(&[1, 2, 3], &[2, 3, 4], 1, 3, None, -100, 1.0).expect("a batch that fits the model");
     model
 }
 

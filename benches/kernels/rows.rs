@@ -176,7 +176,7 @@ fn cases<E: Element>() -> Vec<Case<E>> {
 fn with_heads(f: impl FnOnce(QkNorm)) {
     let rope = Rope::shared(Pairing::Half, Waves::new(HEAD, 1e4), T).unwrap();
     let norm = HeadNorm { eps: 1e-5, gain: None, offset: 0.0, order: Order::NormRope };
-    f(QkNorm { head_dim: HEAD, norm: Some(norm), rope: Some(&rope) });
+    f(QkNorm { head_dim: HEAD, norm: Some(norm), rope: Some(&rope), positions: None });
 }
 
 fn number(i: usize, j: usize) -> f32 {

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.examples import fit_examples
-from subgpt.data.loader import IGNORED, I64Array, U32Array, positions
+from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, positions
 from subgpt.data.masking import TokenExample
 from subgpt.data.permutation import permute
 
@@ -44,6 +44,11 @@ class PackedBatch(NamedTuple):
     y: I64Array
     segments: I32Array
     positions: I32Array
+
+
+def documents(batch: Batch | PackedBatch) -> I32Array | None:
+    """Give which tokens of a batch see each other, as `GPT.backward` takes it; None: all of a row."""
+    return batch.segments if isinstance(batch, PackedBatch) else None
 
 
 class PackedLoader:

@@ -9,6 +9,7 @@ from subgpt.data.chat import CHATML, ChatTemplate, choose_template, missing_spec
 from subgpt.data.examples import ExampleLoader, evaluation_example_batches
 from subgpt.data.instruct import Example, read_examples, split_examples
 from subgpt.data.masking import TokenExample, preview, tokenize_examples
+from subgpt.data.packing import PackedLoader
 from subgpt.data.segments import LossOn
 from subgpt.data.sniff import sniff_kind
 from subgpt.errors import ConfigError
@@ -101,12 +102,16 @@ def finetuning_data(
 def example_data(
     source: "ExampleSource", tokenizer: "Tokenizer", config: "TrainConfig", form: Form = PLAIN
 ) -> TrainingData:
-    """Read and divide examples by their prompt; `config` is resolved."""
+    """Read and divide examples by their prompt; `config` is resolved.
+
+    Held-out examples have rows to themselves even where the others are packed: losses can then be compared.
+    """
     examples = form.read(source, config.errors)
     train, val, how = split_examples(examples, val_fraction=config.val_fraction, seed=config.seed)
     rows, held = form.tokenize(train, tokenizer), form.tokenize(val, tokenizer)
     block_size = config.block_size or 1
-    loader = ExampleLoader(
+    make_loader = PackedLoader if config.packing else ExampleLoader
+    loader = make_loader(
         rows, block_size=block_size, batch_size=config.batch_size, seed=config.seed, pad=_pad(tokenizer)
     )
     return TrainingData(

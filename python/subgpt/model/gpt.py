@@ -82,23 +82,53 @@ class GPT:
             )
         self.native.set_gradient_checkpointing(on)
 
-    def forward(self, ids: Ids) -> npt.NDArray[np.float32]:
+    def forward(self, ids: Ids, *, documents: Ids | None = None) -> npt.NDArray[np.float32]:
         """Give the logits, float32: (B, T, vocab_size) for ids (B, T), (T, vocab_size) for ids (T,).
 
-        T is at most block_size.
-        """
-        return self.native.forward(ids)
+        T is at most block_size. documents: where rows hold several texts, the number of each token's text in its
+        row, of the shape of `ids`. Numbers rise along a row; -1 is a token of no text. Tokens see those of their own
+        text only and positions begin anew with each, so that all comes out as if every text had a row to itself.
 
-    def loss(self, ids: Ids, targets: Ids, *, ignore_index: int = -100) -> float:
+        >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+        >>> packed = model.forward([1, 2, 3, 4, 5], documents=[0, 0, 1, 1, 1])
+        >>> bool(np.allclose(packed[2:], model.forward([3, 4, 5]), atol=1e-6))
+        True
+
+        """
+        return self.native.forward(ids, documents)
+
+    def loss(
+        self, ids: Ids, targets: Ids, *, ignore_index: int = -100, documents: Ids | None = None
+    ) -> float:
         """Give the mean cross-entropy in nats over the targets that are not `ignore_index`; no dropout.
 
-        ids, targets: (B, T) or (T,). `targets[b, t]` is the token after `ids[b, t]`.
+        ids, targets: (B, T) or (T,). `targets[b, t]` is the token after `ids[b, t]`. documents: see `forward`.
         """
-        return self.native.loss(ids, targets, ignore_index)
+        return self.native.loss(ids, targets, ignore_index, documents)
 
-    def backward(self, ids: Ids, targets: Ids, *, ignore_index: int = -100, scale: float = 1.0) -> float:
-        """Give the loss, with dropout if there is any; add scale x its gradient to the gradient buffer."""
-        return self.native.backward(ids, targets, ignore_index, scale)
+    def token_losses(
+        self, ids: Ids, targets: Ids, *, ignore_index: int = -100, documents: Ids | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Give the cross-entropy of every position in nats, 0 where its target is `ignore_index`; no dropout.
+
+        Shapes and documents are as in `loss`; the result has the shape of `ids`.
+        """
+        return self.native.token_losses(ids, targets, ignore_index, documents)
+
+    def backward(
+        self,
+        ids: Ids,
+        targets: Ids,
+        *,
+        ignore_index: int = -100,
+        scale: float = 1.0,
+        documents: Ids | None = None,
+    ) -> float:
+        """Give the loss, with dropout if there is any; add scale x its gradient to the gradient buffer.
+
+        documents: see `forward`.
+        """
+        return self.native.backward(ids, targets, ignore_index, scale, documents)
 
     def grads(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy the gradient buffer, by tensor name."""

@@ -171,6 +171,9 @@ class TrainConfig(Settings):
     loss_on: LossOn = Field(
         default="answers", description="what is learnt of an example: answers, all of it, or the last answer"
     )
+    packing: bool = Field(
+        default=False, description="put several examples into a row, which see nothing of each other"
+    )
 
     @field_validator("lr_scheduler_type", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
 from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
+from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.training.objective import NEXT_TOKEN, Objective
 
@@ -23,7 +24,10 @@ class Loader(Protocol):
     """Batches as a pure function of their number: the position in the data is an integer."""
 
     def batch(self, step: int) -> Any:
-        """Give batch `step`, from 0, as the objective reads it: ids uint32 (B, T) and targets int64 (B, T)."""
+        """Give batch `step`, from 0, as the objective reads it.
+
+        For that of the next token: ids uint32 (B, T) and targets int64 (B, T), or a `PackedBatch`.
+        """
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,13 @@ class TrainingData:
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
     """Read, divide and encode running text; every position of every window is a training example.
 
-    `config` is resolved: its block_size is a number.
+    `config` is resolved: its block_size is a number. Raises ConfigError if it asks for packing.
     """
+    if config.packing:
+        raise ConfigError(
+            "packing = True is for examples with answers, but this is running text, whose windows are full as "
+            "they are; leave packing out (command line: --no-packing)"
+        )
     block_size = config.block_size or 1
     train, val, summary = load_corpus(
         source,

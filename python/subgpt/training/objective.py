@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from subgpt.data.loader import IGNORED, Batch
+from subgpt.data.packing import PackedBatch, documents
 from subgpt.evaluation.measure import count_targets
 from subgpt.model.gpt import GPT
 
@@ -30,14 +31,16 @@ class Objective(Protocol):
 class NextToken:
     """The mean cross-entropy of the next token over all targets that count."""
 
-    def backward(self, model: GPT, batches: Sequence[Batch]) -> Loss:
+    def backward(self, model: GPT, batches: Sequence["Batch | PackedBatch"]) -> Loss:
         """Add the gradient of the mean over all micro-batches."""
-        counts = [count_targets(targets) for _, targets in batches]
+        counts = [count_targets(batch[1]) for batch in batches]
         total, loss = sum(counts), 0.0
-        for (ids, targets), count in zip(batches, counts, strict=True):
+        for batch, count in zip(batches, counts, strict=True):
             if count:
-                share = count / total
-                loss += share * model.backward(ids, targets, ignore_index=IGNORED, scale=share)
+                ids, targets, share = batch[0], batch[1], count / total
+                loss += share * model.backward(
+                    ids, targets, ignore_index=IGNORED, scale=share, documents=documents(batch)
+                )
         return Loss(loss, total)
 
 

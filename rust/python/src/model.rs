@@ -2,7 +2,7 @@
 
 use crate::arrays::{self, Floats};
 use crate::door;
-use crate::errors::{InvalidValueError, ShapeError};
+use crate::errors::{InvalidValueError, ShapeError, to_python};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +13,7 @@ use subgpt_core::kernels::matmul::Precision;
 use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
+use subgpt_core::model::documents::Documents;
 use subgpt_core::model::session::Session as CoreSession;
 use subgpt_core::optim::clip;
 use subgpt_core::sampling::{Options, probabilities};
@@ -62,13 +63,24 @@ fn batch(ids: &Bound<'_, PyAny>) -> PyResult<Batch> {
     Ok(Batch { shape: ids.shape().to_vec(), ids: ids.into_iter().collect(), b, t })
 }
 
-fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
-    let targets = arrays::integers(targets, "targets")?;
-    let shape = rows(targets.shape(), "targets")?;
-    if shape != (b, t) {
-        return Err(ShapeError::new_err(format!("targets has shape {:?}, ids ({b}, {t})", targets.shape())));
+/// Integers, one for each id.
+fn beside_ids(value: &Bound<'_, PyAny>, name: &str, b: usize, t: usize) -> PyResult<Vec<i64>> {
+    let value = arrays::integers(value, name)?;
+    if rows(value.shape(), name)? != (b, t) {
+        return Err(ShapeError::new_err(format!("{name} has shape {:?}, ids ({b}, {t})", value.shape())));
     }
-    Ok(targets.iter().copied().collect())
+    Ok(value.iter().copied().collect())
+}
+
+fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
+    beside_ids(targets, "targets", b, t)
+}
+
+/// The number of each id's document in its row.
+fn documents(numbers: Option<&Bound<'_, PyAny>>, b: usize, t: usize) -> PyResult<Option<Documents>> {
+    let Some(numbers) = numbers else { return Ok(None) };
+    let numbers = beside_ids(numbers, "documents", b, t)?;
+    Documents::numbered(&numbers, b, t).map(Some).map_err(to_python)
 }
 
 fn rows(shape: &[usize], name: &str) -> PyResult<(usize, usize)> {
@@ -161,9 +173,17 @@ impl Model {
         Ok(bytes)
     }
 
-    fn forward<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    #[pyo3(signature = (ids, documents=None))]
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        documents: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let Batch { ids, shape, b, t } = batch(ids)?;
-        let logits = door::enter(py, || self.shared.read().forward(&mut self.shared.arena(), &ids, b, t))?;
+        let documents = self::documents(documents, b, t)?;
+        let logits =
+            door::enter(py, || self.shared.read().forward(&mut self.shared.arena(), &ids, b, t, documents.as_ref()))?;
         let vocab_size = logits.len() / (b * t);
         arrays::to_numpy(py, logits, &[&shape[..], &[vocab_size]].concat())
     }
@@ -186,33 +206,42 @@ impl Model {
         arrays::to_numpy(py, probs, &[len])
     }
 
+    #[pyo3(signature = (ids, targets, ignore_index, documents=None))]
     fn loss(
         &self,
         py: Python<'_>,
         ids: &Bound<'_, PyAny>,
         targets: &Bound<'_, PyAny>,
         ignore_index: i64,
+        documents: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<f64> {
         let Batch { ids, b, t, .. } = batch(ids)?;
-        let targets = self::targets(targets, b, t)?;
-        door::enter(py, || self.shared.read().loss(&mut self.shared.arena(), &ids, &targets, b, t, ignore_index))
+        let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
+        door::enter(py, || {
+            let (model, mut arena) = (self.shared.read(), self.shared.arena());
+            model.loss(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
+        })
     }
 
+    #[pyo3(signature = (ids, targets, ignore_index, documents=None))]
     fn token_losses<'py>(
         &self,
         py: Python<'py>,
         ids: &Bound<'py, PyAny>,
         targets: &Bound<'py, PyAny>,
         ignore_index: i64,
+        documents: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let Batch { ids, shape, b, t } = batch(ids)?;
-        let targets = self::targets(targets, b, t)?;
+        let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
         let losses = door::enter(py, || {
-            self.shared.read().token_losses(&mut self.shared.arena(), &ids, &targets, b, t, ignore_index)
+            let (model, mut arena) = (self.shared.read(), self.shared.arena());
+            model.token_losses(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
         })?;
         arrays::to_numpy(py, losses, &shape)
     }
 
+    #[pyo3(signature = (ids, targets, ignore_index, scale, documents=None))]
     fn backward(
         &self,
         py: Python<'_>,
@@ -220,10 +249,11 @@ impl Model {
         targets: &Bound<'_, PyAny>,
         ignore_index: i64,
         scale: f32,
+        documents: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<f64> {
         let Batch { ids, b, t, .. } = batch(ids)?;
-        let targets = self::targets(targets, b, t)?;
-        door::enter(py, || self.shared.write().backward(&ids, &targets, b, t, ignore_index, scale))
+        let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
+        door::enter(py, || self.shared.write().backward(&ids, &targets, b, t, documents.as_ref(), ignore_index, scale))
     }
 
     fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {

@@ -19,6 +19,8 @@ pub struct Attention {
     pub scale: Option<f64>,
     /// Keys that a query sees at most.
     pub window: Option<usize>,
+    /// The first key of each query's document `(batch, queries)`.
+    pub starts: Option<Vec<u32>>,
     /// Bound of the scores.
     pub softcap: Option<f64>,
     /// Factors of the probabilities `(batch, heads, queries, keys)`, for dropout.
@@ -92,7 +94,8 @@ impl Attention {
             let (b, h) = (head / self.heads, head % self.heads);
             let kv = (b * self.kv_heads + h / (self.heads / self.kv_heads)) * self.keys * d;
             let end = self.keys - self.queries + i + 1;
-            let seen = end.saturating_sub(self.window.unwrap_or(end))..end;
+            let start = self.starts.as_ref().map_or(0, |starts| starts[b * self.queries + i] as usize);
+            let seen = start.max(end.saturating_sub(self.window.unwrap_or(end)))..end;
             let mut slope = vec![1.0; seen.len()];
             let mut p: Vec<f64> = seen
                 .clone()

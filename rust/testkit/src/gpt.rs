@@ -170,6 +170,7 @@ impl Gpt<'_> {
             factors,
             scale: self.scale,
             window: self.windows[layer],
+            starts: None,
             softcap: self.softcaps[0],
             round: None,
         };

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import subgpt
-from subgpt import GPT, Callback, DataError, TrainConfig, finetune
+from subgpt import GPT, Callback, ConfigError, DataError, TrainConfig, finetune
 from subgpt.data.chat import CHATML, ChatTemplate
 from subgpt.finetuning.chat import prepare_chat
 from subgpt.finetuning.data import Form, choose_form, example_data
@@ -162,7 +162,30 @@ def test_examples_that_teach_nothing_are_refused(model, tokenizer):
         run(model, tokenizer, [{"body": "why?"}])
 
 
-def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path):
+def test_packed_examples_are_learnt_and_the_held_out_ones_are_alone(tiny, tokenizer, rows):
+    model = GPT(tiny(block_size=120), seed=1)
+    settings = {"packing": True, "batch_size": 2, "max_steps": 40}
+    plain, packed = (
+        example_data(rows, tokenizer, TrainConfig(packing=packing, batch_size=2).resolved(120))
+        for packing in (False, True)
+    )
+    assert len(packed.loader) < len(plain.loader)
+    assert "packed into" in packed.notes[0]
+    assert "% of them padding" in packed.notes[0]
+    assert packed.held_out.targets == plain.held_out.targets
+    for one, other in zip(packed.held_out.batches(), plain.held_out.batches(), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    done = run(model, tokenizer, rows, settings)
+    assert done.after["new"].loss < done.before["new"].loss / 2
+
+
+def test_running_text_is_not_packed(model, tokenizer, poems):
+    with pytest.raises(ConfigError, match="packing = True is for examples with answers"):
+        run(model, tokenizer, list(poems), {"packing": True})
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path, packing):
     if sys.platform == "win32":
         pytest.skip("signals are delivered differently on Windows")
 
@@ -171,8 +194,8 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path)
             if event.step == 4:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    settings = {"max_steps": 9, "val_fraction": 0.3}
-    whole, cut = GPT(tiny(block_size=48), seed=1), GPT(tiny(block_size=48), seed=1)
+    settings = {"max_steps": 9, "val_fraction": 0.3, "packing": packing}
+    whole, cut = GPT(tiny(block_size=120), seed=1), GPT(tiny(block_size=120), seed=1)
     one = run(whole, tokenizer, rows, settings, output_dir=tmp_path / "whole")
     first = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", callbacks=[Stop()])
     assert first.interrupted

@@ -7,7 +7,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, GPTConfig
-from subgpt.errors import ConfigError, InvalidValueError, ShapeError
+from subgpt.errors import ConfigError, DtypeError, InvalidValueError, ShapeError
 
 
 def test_shapes_and_types(model):
@@ -33,6 +33,47 @@ def test_loss_is_cross_entropy_over_the_targets_that_count(model):
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     assert model.loss(ids, targets) == pytest.approx(-(log_probs[0, 2] + log_probs[2, 4]) / 2, abs=1e-6)
     assert model.loss(ids, np.array([[2, 0, 4]]), ignore_index=0) == pytest.approx(model.loss(ids, targets))
+
+
+def test_texts_that_share_a_row_do_not_see_each_other(model):
+    ids = np.array([[1, 2, 3, 4, 5, 0], [6, 7, 8, 9, 1, 2]])
+    targets = np.array([[2, 3, 4, 5, 6, -100], [7, 8, 9, 1, 2, 3]])
+    documents = [[0, 0, 1, 1, 1, -1], [0, 1, 1, 1, 1, 5]]
+    losses = model.token_losses(ids, targets, documents=documents)
+    assert losses.dtype == np.float32
+    places = [(0, 0, 2), (0, 2, 5), (1, 0, 1), (1, 1, 5), (1, 5, 6)]
+    for row, start, end in places:
+        own = model.token_losses(ids[row, start:end], targets[row, start:end])
+        assert np.allclose(losses[row, start:end], own, atol=1e-5)
+    loss = model.loss(ids, targets, documents=documents)
+    assert loss == pytest.approx(losses.sum() / 11, abs=1e-6)
+    assert model.backward(ids, targets, documents=np.array(documents)) == loss
+    assert model.loss(ids, targets) != loss
+    assert model.loss(ids[0], targets[0], documents=documents[0]) == pytest.approx(
+        losses[0].sum() / 5, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("documents", "error", "match"),
+    [
+        (
+            [0, 1, 0],
+            InvalidValueError,
+            "documents is 0 at place 2 of row 0; number the documents of a row upwards",
+        ),
+        ([0, -2, 0], InvalidValueError, "documents is -2 at place 1"),
+        ([0, -1, 0], InvalidValueError, "documents is 0 at place 2"),
+        ([0, 1], ShapeError, "documents has shape"),
+        ([[0, 1, 1]] * 2, ShapeError, "documents has shape"),
+        ([0.0, 1.0, 1.0], DtypeError, "documents must be integers"),
+    ],
+)
+def test_documents_that_cannot_be_are_refused(model, documents, error, match):
+    with pytest.raises(error, match=match):
+        model.loss([1, 2, 3], [2, 3, 4], documents=documents)
+    with pytest.raises(error, match=match):
+        model.forward([1, 2, 3], documents=documents)
 
 
 def test_the_same_seed_gives_the_same_weights_and_any_size_of_seed_is_taken(tiny):

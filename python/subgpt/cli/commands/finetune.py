@@ -19,6 +19,7 @@ app = new_app()
         "subgpt finetune runs/base --data qa.jsonl --old-data corpus/ -o runs/qa --max-steps 500",
         "subgpt finetune runs/base --data qa.jsonl --replay corpus/ --replay-ratio 0.2 -o runs/qa",
         "subgpt finetune runs/base --data chats.jsonl --chat-template chatml --loss-on last -o runs/chat",
+        "subgpt finetune runs/base --data qa.jsonl -o runs/qa --packing",
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
     )
 )

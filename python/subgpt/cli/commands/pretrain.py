@@ -29,7 +29,7 @@ app = new_app()
         *settings_of(
             TrainConfig,
             "Training",
-            leave_out=["output_dir", "block_size", "chat_template", "loss_on"],
+            leave_out=["output_dir", "block_size", "chat_template", "loss_on", "packing"],
             defaults={"dtype": AUTO},
         ),
     ]

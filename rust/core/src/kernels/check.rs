@@ -38,3 +38,18 @@ pub fn targets(op: &'static str, targets: &[i64], vocab_size: usize, ignore_inde
         )),
     }
 }
+
+/// Where each place's document begins in its row: `b` rows of `t`, never behind the place and never falling in a row.
+pub fn starts(op: &'static str, starts: &[u32], b: usize, t: usize) -> Result<()> {
+    len(op, "starts", starts.len(), b * t)?;
+    let fits = |at: usize| starts[at] as usize <= at % t && (at.is_multiple_of(t) || starts[at - 1] <= starts[at]);
+    match (0..starts.len()).find(|&at| !fits(at)) {
+        None => Ok(()),
+        Some(at) => Err(Error::value(
+            op,
+            "starts",
+            format!("{} at place {} of row {}", starts[at], at % t, at / t),
+            "a document begins at its place or before it, and not before the one that it follows",
+        )),
+    }
+}

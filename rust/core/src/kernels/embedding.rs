@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! embedding:      out[i] = weight[ids[i]]                  dweight[ids[i]] += dout[i]
+//! add_embedding:  x[i] += weight[ids[i]]                   as that of embedding
 //! add_positions:  x[b * t + i] += weight[first + i]        dweight[first + i] += sum over b of dx[b * t + i]
 //! ```
 //!
@@ -82,6 +83,36 @@ impl<D: Element> Kernel for Scatter<'_, D> {
         for (i, &id) in self.ids.iter().enumerate() {
             let piece = &rows::row(&self.dout, i)[self.columns.clone()];
             add(s, rows::row_mut(&mut self.dweight, id as usize), piece);
+        }
+    }
+}
+
+/// Adds to each row of `x` the row of `weight` that its id names; the gradient is [`embedding_backward`].
+pub fn add_embedding<W: Element, X: Element>(weight: ArrayView2<W>, ids: &[u32], x: ArrayViewMut2<X>) -> Result<()> {
+    const OP: &str = "add_embedding";
+    let (vocab_size, c) = weight.dim();
+    check_rows!(OP, [vocab_size, c], weight);
+    check_rows!(OP, [ids.len(), c], x);
+    check::ids(OP, ids, vocab_size)?;
+    let (isa, size) = (isa::current(), rows::task_rows(c));
+    let parts = rows::blocks_mut(x, size).into_iter().zip(ids.chunks(size));
+    rows::each(ids.len() * c, parts, |_, (x, ids)| dispatch(isa, AddRows { weight, ids, x }));
+    Ok(())
+}
+
+struct AddRows<'a, W, X> {
+    weight: ArrayView2<'a, W>,
+    ids: &'a [u32],
+    x: ArrayViewMut2<'a, X>,
+}
+
+impl<W: Element, X: Element> Kernel for AddRows<'_, W, X> {
+    type Output = ();
+    const BF16: bool = X::HALF;
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        for (i, &id) in self.ids.iter().enumerate() {
+            add(s, rows::row_mut(&mut self.x, i), rows::row(&self.weight, id as usize));
         }
     }
 }
@@ -213,6 +244,9 @@ mod tests {
                 embedding_backward(&ids, inner(&within(&dout)), dweight.view_mut()).unwrap();
                 assert!(ids.iter().enumerate().all(|(i, &id)| out.row(i) == weight.row(id as usize)));
                 assert_eq!(&dweight, &want);
+                let mut sum = dout.clone();
+                add_embedding(inner(&within(&weight)), &ids, sum.view_mut()).unwrap();
+                assert_eq!(sum, &out + &dout);
                 let (mut narrow, rounded, mut sums) = (half(&nan(n, c)), half(&dout), [(); 2].map(|()| dweight.clone()));
                 embedding(weight.view(), &ids, narrow.view_mut()).unwrap();
                 assert_eq!(narrow, half(&out));
@@ -261,6 +295,8 @@ mod tests {
         let message = embedding(weight.view(), &[0, 3], nan(2, 4).view_mut()).unwrap_err().to_string();
         assert!(message.contains("3 at position 1") && message.contains("vocab_size = 3"), "{message}");
         assert!(embedding(weight.view(), &[0], nan(2, 4).view_mut()).is_err());
+        assert!(add_embedding(weight.view(), &[0, 3], nan(2, 4).view_mut()).is_err());
+        assert!(add_embedding(weight.view(), &[0], nan(2, 4).view_mut()).is_err());
         assert!(embedding_backward(&[3], nan(1, 4).view(), nan(3, 4).view_mut()).is_err());
         assert!(embedding_backward(&[0], nan(1, 5).view(), nan(3, 4).view_mut()).is_err());
         for (first, t, n) in [(0, 4, 4), (usize::MAX, 2, 2), (0, 2, 3), (0, 0, 3)] {

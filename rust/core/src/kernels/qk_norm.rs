@@ -38,8 +38,10 @@ pub struct QkNorm<'a> {
     pub head_dim: usize,
     /// The normalisation, where there is one.
     pub norm: Option<HeadNorm<'a>>,
-    /// The rotation, where there is one; row `r` stands at its position `r % positions`.
+    /// The rotation, where there is one; row `r` stands at its position `r % positions`, if `positions` do not say.
     pub rope: Option<&'a Rope>,
+    /// For each row which of the rotation's positions it stands at.
+    pub positions: Option<&'a [u32]>,
 }
 
 /// The normalisation of a head.
@@ -151,7 +153,7 @@ impl QkNorm<'_> {
         }
         if let Some(rope) = self.rope {
             check::len(op, "rope", rope.dim(), self.head_dim)?;
-            rope.check(op, n, width)?;
+            rope.check(op, n, width, self.positions)?;
         }
         Ok(heads)
     }
@@ -169,7 +171,8 @@ impl QkNorm<'_> {
     /// The angles of row `r`; nothing, for [`Still`], where there are none.
     #[inline(always)]
     fn table(&self, r: usize) -> Table<'_> {
-        self.rope.map_or(Table::default(), |rope| rope.of_row(r))
+        let place = self.positions.map_or(r, |positions| positions[r] as usize);
+        self.rope.map_or(Table::default(), |rope| rope.of_row(place))
     }
 }
 

@@ -201,7 +201,7 @@ impl Rope {
         const OP: &str = "rope";
         let (n, width) = x.dim();
         check_rows!(OP, [n, width], x);
-        self.check(OP, n, width)?;
+        self.check(OP, n, width, None)?;
         let (isa, size) = (isa::current(), rows::task_rows(width));
         rows::each(n * width, rows::blocks_mut(x, size), |i, x| {
             dispatch(isa, Rotate { rope: self, direction, first: i * size, x });
@@ -209,9 +209,18 @@ impl Rope {
         Ok(())
     }
 
-    /// Rows must be whole heads, and whole sequences of the table's positions.
-    pub(super) fn check(&self, op: &'static str, n: usize, width: usize) -> Result<()> {
+    /// Rows must be whole heads, and whole sequences of the table's positions or at `positions` that it has.
+    pub(super) fn check(&self, op: &'static str, n: usize, width: usize, positions: Option<&[u32]>) -> Result<()> {
         check::shape(op, "heads", &[width], &[width.next_multiple_of(self.dim)])?;
+        if let Some(positions) = positions {
+            check::len(op, "positions", positions.len(), n)?;
+            return match positions.iter().find(|&&position| position as usize >= self.positions) {
+                None => Ok(()),
+                Some(position) => {
+                    Err(Error::value(op, "positions", position, format!("the table has {}", self.positions)))
+                }
+            };
+        }
         if n > 0 && (self.positions == 0 || !n.is_multiple_of(self.positions)) {
             let expected = format!("rows must be whole sequences of {} positions", self.positions);
             return Err(Error::value(op, "rows", n, expected));

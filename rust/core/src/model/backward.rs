@@ -70,8 +70,11 @@ impl Pass<'_> {
                 dropout(dx, masks.at(Place::Embedding))?;
             }
             if let Some(wpe) = layout.wpe.clone() {
-                let d_positions = view_mut(&mut grads[wpe], config.block_size, c);
-                add_positions_backward(view(dx, n, c), self.shape.t, 0, d_positions)?;
+                let (dx, d_table) = (view(dx, n, c), view_mut(&mut grads[wpe], config.block_size, c));
+                match self.documents {
+                    None => add_positions_backward(dx, self.shape.t, 0, d_table)?,
+                    Some(documents) => embedding_backward(documents.positions(), dx, d_table)?,
+                }
             }
             if let Some(scale) = config.embedding_scale() {
                 scale_assign(dx, scale);

@@ -4,11 +4,12 @@ use super::Gpt;
 use super::arena::{Activations, Saved, Shape};
 use super::block::{Context, Masks, Place, attn, mlp, norm_forward};
 use super::config::Config;
+use super::documents::Documents;
 use super::kv_cache::KvCache;
 use super::linear::{Weights, view, view_mut};
 use crate::error::Result;
 use crate::kernels::dropout::dropout;
-use crate::kernels::embedding::{add_positions, embedding};
+use crate::kernels::embedding::{add_embedding, add_positions, embedding};
 use crate::kernels::matmul::Scalar;
 use crate::kernels::residual::scale_assign;
 use crate::kernels::rope::{Pairing, Rope, Waves};
@@ -37,7 +38,9 @@ pub struct Pass<'a> {
     pub shape: Shape,
     /// Position of each sequence's first token.
     pub first: usize,
-    /// Angles of those positions.
+    /// The documents in the sequences, where they hold several; positions are theirs then.
+    pub documents: Option<&'a Documents>,
+    /// Angles of the positions of a sequence.
     pub ropes: &'a Ropes,
     /// Dropout, while training.
     pub masks: Option<Masks>,
@@ -82,6 +85,7 @@ impl<'a> Pass<'a> {
             rope: self.ropes.of(&self.model.config, layer),
             b: self.shape.b,
             t: self.shape.t,
+            documents: self.documents,
             dropout: self.masks,
             layer,
         }
@@ -103,8 +107,11 @@ impl<'a> Pass<'a> {
                 scale_assign(x, scale);
             }
             if let Some(wpe) = layout.wpe.clone() {
-                let positions = view(&params[wpe], config.block_size, c);
-                add_positions(positions, self.first, self.shape.t, view_mut(x, n, c))?;
+                let (table, x) = (view(&params[wpe], config.block_size, c), view_mut(x, n, c));
+                match self.documents {
+                    None => add_positions(table, self.first, self.shape.t, x)?,
+                    Some(documents) => add_embedding(table, documents.positions(), x)?,
+                }
             }
             match self.masks {
                 Some(masks) => dropout(x, masks.at(Place::Embedding)),

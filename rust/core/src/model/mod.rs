@@ -1,12 +1,13 @@
 //! The model: configuration, flat parameters, and the network forwards and backwards, in reading order.
 //!
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
-//! `packs` keeps weights in the order of products; `kv_cache` and `session` for generation; `weights` to and from files.
+//! `documents` are those that share a row; `packs` keeps weights in the order of products; `kv_cache` and `session` for generation; `weights` to and from files.
 
 pub mod arena;
 pub mod backward;
 pub mod block;
 pub mod config;
+pub mod documents;
 pub mod forward;
 pub mod gguf;
 pub mod gradients;
@@ -31,6 +32,7 @@ use crate::simd::bf16;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
 use config::Config;
+use documents::Documents;
 use forward::{Pass, Ropes};
 use gradients::GradientBuffer;
 use head::Targets;
@@ -173,12 +175,13 @@ impl Gpt {
         ids: &[u32],
         b: usize,
         t: usize,
+        documents: Option<&Documents>,
         finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
         parallel::install(|| {
             let shape = Shape { b, t, keep: Keep::Nothing };
             let (weights, ropes) = (self.weights::<E>(), &Ropes::new(&self.config, 0, t)?);
-            let pass = Pass { model: self, weights, shape, first: 0, ropes, masks: None };
+            let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: None };
             let mut acts = arena.plan(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             finish(pass, acts)
@@ -186,16 +189,33 @@ impl Gpt {
     }
 
     /// Logits (b, t, vocab_size) of `ids` (b, t), without dropout.
-    pub fn forward(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
+    ///
+    /// Here as in the other passes `documents` says which tokens of a row see each other; `None`: a row is one document.
+    pub fn forward(
+        &self,
+        arena: &mut Arena,
+        ids: &[u32],
+        b: usize,
+        t: usize,
+        documents: Option<&Documents>,
+    ) -> Result<Vec<f32>> {
         self.check_ids("forward", ids, b, t)?;
+        check_documents("forward", documents, b, t)?;
         match self.precision {
-            Precision::Float32 => self.forward_as::<f32>(arena, ids, b, t),
-            Precision::Bfloat16 => self.forward_as::<bf16>(arena, ids, b, t),
+            Precision::Float32 => self.forward_as::<f32>(arena, ids, b, t, documents),
+            Precision::Bfloat16 => self.forward_as::<bf16>(arena, ids, b, t, documents),
         }
     }
 
-    fn forward_as<E: Scalar>(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
-        self.infer::<E, _>(arena, ids, b, t, |pass, mut acts| {
+    fn forward_as<E: Scalar>(
+        &self,
+        arena: &mut Arena,
+        ids: &[u32],
+        b: usize,
+        t: usize,
+        documents: Option<&Documents>,
+    ) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, ids, b, t, documents, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
             let mut logits = buffer::zeros(b * t * self.config.vocab_size, "logits")?;
             head::logits(self, pass.weights, b * t, acts.scratch.normed, &mut logits)?;
@@ -208,7 +228,7 @@ impl Gpt {
     pub fn last_logits(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
         let ids = &ids[ids.len().saturating_sub(self.config.block_size)..];
         self.check_ids("last_logits", ids, 1, ids.len())?;
-        self.infer::<f32, _>(arena, ids, 1, ids.len(), |pass, mut acts| {
+        self.infer::<f32, _>(arena, ids, 1, ids.len(), None, |pass, mut acts| {
             pass.last_row_norm(&mut acts)?;
             let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
             head::logits(self, pass.weights, 1, acts.scratch.normed, &mut logits)?;
@@ -224,14 +244,16 @@ impl Gpt {
         targets: &[i64],
         b: usize,
         t: usize,
+        documents: Option<&Documents>,
         ignore_index: i64,
     ) -> Result<Vec<f32>> {
         self.check_ids("loss", ids, b, t)?;
+        check_documents("loss", documents, b, t)?;
         self.check_targets("loss", ids, targets, ignore_index)?;
         let targets = Targets { ids: targets, ignore_index, kept: 1 };
         match self.precision {
-            Precision::Float32 => self.token_losses_as::<f32>(arena, ids, targets, b, t),
-            Precision::Bfloat16 => self.token_losses_as::<bf16>(arena, ids, targets, b, t),
+            Precision::Float32 => self.token_losses_as::<f32>(arena, ids, targets, b, t, documents),
+            Precision::Bfloat16 => self.token_losses_as::<bf16>(arena, ids, targets, b, t, documents),
         }
     }
 
@@ -242,8 +264,9 @@ impl Gpt {
         targets: Targets<'_>,
         b: usize,
         t: usize,
+        documents: Option<&Documents>,
     ) -> Result<Vec<f32>> {
-        self.infer::<E, _>(arena, ids, b, t, |pass, mut acts| {
+        self.infer::<E, _>(arena, ids, b, t, documents, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
             head::losses(self, pass.weights, b * t, targets, &mut acts.scratch)?;
             Ok(acts.scratch.losses.to_vec())
@@ -258,10 +281,11 @@ impl Gpt {
         targets: &[i64],
         b: usize,
         t: usize,
+        documents: Option<&Documents>,
         ignore_index: i64,
     ) -> Result<f64> {
         let kept = Targets::new(targets, ignore_index)?;
-        Ok(head::mean(&self.token_losses(arena, ids, targets, b, t, ignore_index)?, kept))
+        Ok(head::mean(&self.token_losses(arena, ids, targets, b, t, documents, ignore_index)?, kept))
     }
 
     /// The mean loss, with dropout; adds `scale` x its gradient to the gradient buffer.
@@ -274,15 +298,17 @@ impl Gpt {
         targets: &[i64],
         b: usize,
         t: usize,
+        documents: Option<&Documents>,
         ignore_index: i64,
         scale: f32,
     ) -> Result<f64> {
         self.check_ids("backward", ids, b, t)?;
+        check_documents("backward", documents, b, t)?;
         self.check_targets("backward", ids, targets, ignore_index)?;
         let targets = Targets::new(targets, ignore_index)?;
         match self.precision {
-            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, scale),
-            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, scale),
+            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, documents, scale),
+            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, documents, scale),
         }
     }
 
@@ -292,6 +318,7 @@ impl Gpt {
         targets: Targets<'_>,
         b: usize,
         t: usize,
+        documents: Option<&Documents>,
         scale: f32,
     ) -> Result<f64> {
         let mut grads = match self.grads.take() {
@@ -309,7 +336,7 @@ impl Gpt {
             let weights = Weights { params: &self.params, packs: packs.as_ref() };
             let shape = Shape { b, t, keep: self.keep() };
             let ropes = &Ropes::new(&self.config, 0, t)?;
-            let pass = Pass { model: self, weights, shape, first: 0, ropes, masks: self.masks() };
+            let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             let (data, fresh) = grads.begin();
@@ -358,4 +385,9 @@ impl Gpt {
         };
         self.layout.tensors.iter().find(|tensor| bad(&tensor.range)).map(|tensor| tensor.name.as_str())
     }
+}
+
+/// Documents must be those of the rows.
+fn check_documents(op: &'static str, documents: Option<&Documents>, b: usize, t: usize) -> Result<()> {
+    documents.map_or(Ok(()), |documents| documents.check(op, b, t))
 }

@@ -108,7 +108,7 @@ fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]
         let shape = Shape { b: 1, t: new.len(), keep: Keep::Nothing };
         let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
         let weights = Weights { params: &model.params, packs: None };
-        let pass = Pass { model, weights, shape, first: cache.len(), ropes, masks: None };
+        let pass = Pass { model, weights, shape, first: cache.len(), documents: None, ropes, masks: None };
         cache.reserve(cache.len() + new.len())?;
         let mut acts = arena.plan(&model.config, shape)?;
         pass.blocks(new, Some(cache), &mut acts)?;

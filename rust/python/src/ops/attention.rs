@@ -11,8 +11,8 @@ use subgpt_core::kernels;
 use subgpt_core::kernels::attention::Options;
 use subgpt_core::kernels::rope::{Direction, Pairing, Rope, Waves};
 
-fn options(scale: Option<f32>, window: Option<usize>, softcap: Option<f32>) -> Options {
-    Options { scale, window, softcap, dropout: None }
+fn options(scale: Option<f32>, window: Option<usize>, softcap: Option<f32>) -> Options<'static> {
+    Options { scale, window, starts: None, softcap, dropout: None }
 }
 
 /// x (N, T, D) rotated by its positions (T,), or back.

@@ -71,9 +71,9 @@ fn part_keys(plan: &Plan) -> usize {
     plan.keys.div_ceil(cuts).next_multiple_of(QUERIES)
 }
 
-/// The groups of a head.
-fn groups(plan: &Plan) -> impl DoubleEndedIterator<Item = Group> {
-    (0..plan.queries).step_by(QUERIES).map(|first| plan.group(first, QUERIES.min(plan.queries - first)))
+/// The groups of a head of sequence `batch`.
+fn groups<'a>(plan: &Plan<'a>, batch: usize) -> impl DoubleEndedIterator<Item = Group<'a>> {
+    (0..plan.queries).step_by(QUERIES).map(move |first| plan.group(batch, first, QUERIES.min(plan.queries - first)))
 }
 
 /// What is in both ranges.
@@ -145,14 +145,15 @@ pub(super) fn run<E: Element, P: Operand>(
     for_each(plan.work(), sums.collect(), |(batch, head, dq), scratch| {
         let kv_head = batch * plan.kv_heads + head / plan.sharing();
         let shares = &shares_of_heads[kv_head * len..(kv_head + 1) * len];
-        simd::dispatch(isa, AddShares { plan, shared: head % plan.sharing(), shares, rows, dq, acc: &mut scratch.out });
+        let shared = head % plan.sharing();
+        simd::dispatch(isa, AddShares { plan, batch, shared, shares, rows, dq, acc: &mut scratch.out });
     });
     SHARES.set(shares);
 }
 
 /// One part.
 struct Backward<'p, 'i, 'o, E, P> {
-    plan: &'p Plan,
+    plan: &'p Plan<'p>,
     inputs: &'p Inputs<'i, E>,
     part: Part<'o, E>,
     scratch: &'p mut Scratch,
@@ -216,7 +217,7 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
             for shared in 0..plan.sharing() {
                 let head = kv_head * plan.sharing() + shared;
                 let [q, dout, out] = [&inputs.q, &inputs.dout, &inputs.out].map(|view| head_of(view, batch, head));
-                for (number, group) in groups(plan).enumerate().skip(first_group(plan, &chunk)) {
+                for (number, group) in groups(plan, batch).enumerate().skip(first_group(plan, &chunk)) {
                     let seen = common(&group.keys(), &chunk);
                     if seen.is_empty() {
                         continue;
@@ -288,7 +289,8 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
 
 /// Adds up the shares of one head's `dQ`, in the order of their keys.
 struct AddShares<'p, 'o, E> {
-    plan: &'p Plan,
+    plan: &'p Plan<'p>,
+    batch: usize,
     /// The head, counted among those that share its keys.
     shared: usize,
     /// The shares of its key/value head, one after the other.
@@ -305,10 +307,10 @@ impl<E: Element> Kernel for AddShares<'_, '_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let AddShares { plan, shared, shares, rows, mut dq, acc } = self;
+        let AddShares { plan, batch, shared, shares, rows, mut dq, acc } = self;
         let len = QUERIES * pack::vectors(plan.dim);
         let acc = pack::reserve(acc, len, Lanes::ZERO);
-        for (number, group) in groups(plan).enumerate() {
+        for (number, group) in groups(plan, batch).enumerate() {
             acc.fill(Lanes::ZERO);
             let mut rest = shares;
             for start in (0..plan.keys).step_by(rows) {

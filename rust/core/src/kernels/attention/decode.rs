@@ -60,7 +60,7 @@ pub(super) fn run<E: Element>(
 
 /// One key/value head.
 struct Decode<'p, 'i, 'o, E> {
-    plan: &'p Plan,
+    plan: &'p Plan<'p>,
     q: ArrayView3<'i, E>,
     k: ArrayView2<'i, E>,
     v: ArrayView2<'i, E>,
@@ -76,7 +76,7 @@ impl<E: Element> Kernel for Decode<'_, '_, '_, E> {
     fn run<S: Simd>(self, s: S) {
         let Decode { plan, q, k, v, mut part, scratch } = self;
         let (width, count) = (pack::vectors(plan.dim), plan.sharing() * plan.queries);
-        let keys = plan.group(0, plan.queries).keys();
+        let keys = plan.group(part.batch, 0, plan.queries).keys();
         let length = keys.len().div_ceil(LANES);
         let queries = pack::reserve(&mut scratch.decode_queries, count * width, Lanes::ZERO);
         let strip = pack::reserve(&mut scratch.decode_strip, count * length, Lanes::ZERO);
@@ -89,7 +89,7 @@ impl<E: Element> Kernel for Decode<'_, '_, '_, E> {
         for row in 0..count {
             let (shared, query) = (row / plan.queries, row % plan.queries);
             let strip = &mut strip[row * length..(row + 1) * length];
-            let seen = plan.group(query, 1).keys();
+            let seen = plan.group(part.batch, query, 1).keys();
             let seen = seen.start - keys.start..seen.end - keys.start;
             let (max, sum) = softmax(s, strip, seen);
             part.lse[[shared, query]] = max * LN_2 + sum.ln();

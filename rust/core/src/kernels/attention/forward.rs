@@ -76,7 +76,7 @@ pub(super) fn run<E: Element, P: Operand>(
 
 /// One part, with the inputs of its head.
 struct Forward<'p, 'i, 'o, E, P> {
-    plan: &'p Plan,
+    plan: &'p Plan<'p>,
     q: ArrayView2<'i, E>,
     k: ArrayView2<'i, E>,
     v: ArrayView2<'i, E>,
@@ -94,7 +94,7 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
         let Forward { plan, q, k, v, part, scratch, .. } = self;
         let (count, first) = (part.lse.len(), part.first);
         let (width, blocks) = (pack::vectors(plan.dim), pack::word_vectors::<P>(plan.dim));
-        let all = plan.group(first, count).keys();
+        let all = plan.group(part.batch, first, count).keys();
         let base = all.start / KEYS;
         let (from, tiles) = (base * KEYS, all.end.div_ceil(KEYS) - base);
         let key_blocks = pack::reserve(&mut scratch.key_blocks, tiles * blocks, [Words::ZERO; KEYS]);
@@ -107,7 +107,7 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
         let (mut out, mut lse) = (part.out, part.lse);
         let mut packed = from;
         for start in (0..count).step_by(QUERIES) {
-            let group = plan.group(first + start, QUERIES.min(count - start));
+            let group = plan.group(part.batch, first + start, QUERIES.min(count - start));
             let end = group.keys().end.next_multiple_of(KEYS).min(all.end);
             if packed < end {
                 // Keys are packed when the first group sees them, while their rows are still on the way to the next.
@@ -197,8 +197,8 @@ fn score_strip<S: Simd, P: Operand>(
                     s.store(row.half_mut(half), y);
                 }
             }
-            if let Some(offset) = group.hidden(tile, half) {
-                tile::hide(s, out, half, offset, group.window as f32, f32::NEG_INFINITY);
+            if let Some(hidden) = group.hidden(tile, half) {
+                tile::hide(s, out, half, &hidden, f32::NEG_INFINITY);
             }
             for row in out.iter() {
                 max[half] = s.max(s.load(row.half(half)), max[half]);

@@ -142,8 +142,8 @@ pub(super) fn tile<S: Simd, P: Operand>(
             uncap(s, x, dx, half, cap, delta);
             delta = s.splat(0.0);
         }
-        if let Some(offset) = group.hidden(tile, half) {
-            product::hide(s, x, half, offset, group.window as f32, f32::NEG_INFINITY);
+        if let Some(hidden) = group.hidden(tile, half) {
+            product::hide(s, x, half, &hidden, f32::NEG_INFINITY);
         }
         for first in (0..KEYS).step_by(2) {
             let mut pair = [s.splat(0.0); 2];

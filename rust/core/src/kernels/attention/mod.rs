@@ -6,7 +6,9 @@
 //!
 //! Shapes: `q`, `out` are `(B, H, Tq, D)`, `k`, `v` are `(B, Hkv, Tk, D)`, `lse` is `(B, H, Tq)`. Query head `h` uses
 //! key/value head `h / (H / Hkv)` (grouped-query attention, Ainslie et al. 2023). Query `i` sits at position
-//! `Tk - Tq + i`: it sees the keys up to that position, the last `window` of them where there is a window.
+//! `Tk - Tq + i`: it sees the keys up to that position, the last `window` of them where there is a window, and none before
+//! the start of its document where there are documents. The first key that is seen never falls from one query to the next,
+//! so that tiles before that of the first query of a group are left out.
 //!
 //! Sources: Dao et al., "FlashAttention" (2022) and Dao, "FlashAttention-2" (2023) for the recomputation of the
 //! probabilities from the log-sum-exp and for `D = rowsum(dO * O)` in the backward pass; Rabe and Staats,
@@ -60,11 +62,14 @@ use tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
 
 /// What attention may do beside the plain formula.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// The factor of the scores; `1 / sqrt(head_dim)` where none is given.
     pub scale: Option<f32>,
     /// How many keys a query sees at most, its own included; all before it where none is given.
     pub window: Option<usize>,
+    /// The first key of each query's document `(B, Tq)`, where sequences hold several that do not see each other; there
+    /// must be as many queries as keys then. See [`check::starts`].
+    pub starts: Option<&'a [u32]>,
     /// Bounds the scores to `-softcap..softcap` with a tanh (Gemma 2).
     pub softcap: Option<f32>,
     /// Dropout of the probabilities, after the softmax.
@@ -138,7 +143,7 @@ pub fn attention_backward<E: Element>(
 }
 
 /// What a call is about: its sizes and its options, checked and filled in.
-struct Plan {
+struct Plan<'a> {
     batch: usize,
     heads: usize,
     kv_heads: usize,
@@ -148,18 +153,19 @@ struct Plan {
     scale: f32,
     /// Beyond the keys and the padded queries where there is no window.
     window: usize,
+    starts: Option<&'a [u32]>,
     softcap: Option<f32>,
     dropout: Option<Dropout>,
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     fn new<E: Element>(
         op: &'static str,
         q: ArrayView4<E>,
         k: ArrayView4<E>,
         v: ArrayView4<E>,
-        options: &Options,
-    ) -> Result<Plan> {
+        options: &Options<'a>,
+    ) -> Result<Self> {
         let (batch, heads, queries, dim) = q.dim();
         let (_, kv_heads, keys, _) = k.dim();
         if heads == 0 || dim == 0 {
@@ -182,6 +188,12 @@ impl Plan {
         if options.window == Some(0) {
             return Err(Error::value(op, "window", 0, "a query sees at least its own key, so it must be 1 or more"));
         }
+        if let Some(starts) = options.starts {
+            if queries != keys {
+                return Err(Error::shape(op, "k", k.shape(), format!("the {queries} positions of q: it has starts")));
+            }
+            check::starts(op, starts, batch, queries)?;
+        }
         if let Some(cap) = options.softcap.filter(|&cap| !(cap.is_finite() && cap > 0.0)) {
             return Err(Error::value(op, "softcap", cap, "it must be finite and above 0"));
         }
@@ -190,8 +202,8 @@ impl Plan {
         }
         let dropout = options.dropout.filter(|drop| drop.p > 0.0);
         let window = options.window.filter(|&window| window < keys).unwrap_or(keys + QUERIES);
-        let softcap = options.softcap;
-        Ok(Plan { batch, heads, kv_heads, queries, keys, dim, scale, window, softcap, dropout })
+        let (starts, softcap) = (options.starts, options.softcap);
+        Ok(Plan { batch, heads, kv_heads, queries, keys, dim, scale, window, starts, softcap, dropout })
     }
 
     fn query_shape(&self) -> [usize; 4] {
@@ -208,9 +220,10 @@ impl Plan {
         self.keys - self.queries + i
     }
 
-    /// The group of `live` queries from `first` on (for the keys that they see, any number of queries).
-    fn group(&self, first: usize, live: usize) -> Group {
-        Group { first, live, position: self.position(first), window: self.window }
+    /// The group of `live` queries of sequence `batch` from `first` on (for the keys that they see, any number of queries).
+    fn group(&self, batch: usize, first: usize, live: usize) -> Group<'a> {
+        let starts = self.starts.map(|starts| &starts[batch * self.queries + first..][..live]);
+        Group { first, live, position: self.position(first), window: self.window, starts }
     }
 
     /// The factor of the queries, and that of the tanh of their scores where there is one: together they give scores in

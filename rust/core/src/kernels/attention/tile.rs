@@ -15,6 +15,7 @@
 //! contraction. Every element is one chain of (fused or dotted) multiply-adds in ascending order of the contraction,
 //! whatever the register tile, so AVX2 and AVX-512 give the same bits. Padding is zero on both sides of a product.
 
+use super::group::Hidden;
 use super::operand::Operand;
 use crate::simd::{LANES, Simd};
 use bytemuck::{Pod, Zeroable};
@@ -342,17 +343,19 @@ fn store_tile<S: Simd, const M: usize, const N: usize>(
     }
 }
 
-/// Sets what a query of `half` does not see of a tile to `fill`: keys after its position or before its window.
-///
-/// `offset` is the tile's first key counted from the first query of the half ([`super::pack::Group::hidden`]).
+/// Sets what a query of `half` does not see of a tile to `fill`: keys after its position, before its window or of another
+/// document.
 #[inline(always)]
-pub(super) fn hide<S: Simd>(s: S, tile: &mut [Row; KEYS], half: usize, offset: f32, window: f32, fill: f32) {
+pub(super) fn hide<S: Simd>(s: S, tile: &mut [Row; KEYS], half: usize, hidden: &Hidden, fill: f32) {
     let lane = s.load(&LANE);
     let fill = s.splat(fill);
     for (m, row) in tile.iter_mut().enumerate() {
-        let key = offset + m as f32;
+        let key = hidden.offset + m as f32;
         let x = s.select(s.lt(lane, s.splat(key)), fill, s.load(row.half(half)));
-        let x = s.select(s.lt(lane, s.splat(key + window)), x, fill);
+        let mut x = s.select(s.lt(lane, s.splat(key + hidden.window)), x, fill);
+        if let Some(starts) = &hidden.starts {
+            x = s.select(s.lt(s.splat(key), s.load(starts)), fill, x);
+        }
         s.store(row.half_mut(half), x);
     }
 }

@@ -52,7 +52,7 @@ impl Case {
     fn with<R>(&self, gain: &[f32], f: impl FnOnce(QkNorm) -> R) -> R {
         let rope = self.pairing.map(|pairing| Rope::shared(pairing, Waves::new(self.dim, THETA), self.t).unwrap());
         let norm = HeadNorm { eps: EPS, gain: self.gain.then_some(gain), offset: self.offset, order: self.order };
-        f(QkNorm { head_dim: self.dim, norm: self.norm.then_some(norm), rope: rope.as_deref() })
+        f(QkNorm { head_dim: self.dim, norm: self.norm.then_some(norm), rope: rope.as_deref(), positions: None })
     }
 
     fn rstd(&self, n: usize) -> Vec<f32> {
@@ -199,7 +199,7 @@ fn bits_do_not_depend_on_threads() {
 fn wrong_shapes_are_errors() {
     let (rope, x) = (Rope::shared(Pairing::Half, Waves::new(4, THETA), 2).unwrap(), Array2::<f32>::zeros((4, 8)));
     let norm = HeadNorm { eps: EPS, gain: None, offset: 0.0, order: Order::NormRope };
-    let how = QkNorm { head_dim: 4, norm: Some(norm), rope: Some(&rope) };
+    let how = QkNorm { head_dim: 4, norm: Some(norm), rope: Some(&rope), positions: None };
     let call = |how, rstd: usize| qk_norm(how, x.view(), nan(4, 8).view_mut(), &mut vec![0.0; rstd]);
     assert!(call(how, 8).is_ok() && call(how, 4).is_err());
     assert!(call(QkNorm { norm: None, ..how }, 0).is_ok() && call(QkNorm { norm: None, ..how }, 8).is_err());

@@ -7,6 +7,7 @@ use crate::kernels::Beta;
 use crate::kernels::attention::{Options, attention, attention_backward};
 use crate::kernels::matmul::Scalar;
 use crate::model::arena::{Saved, Scratch};
+use crate::model::documents::Documents;
 use crate::model::kv_cache::LayerCache;
 use crate::model::linear::{Gradients, sums, view};
 use crate::profile::{Work, measure};
@@ -40,10 +41,11 @@ fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a,
     }
 }
 
-fn options(cx: &Context<'_>) -> Options {
+fn options<'a>(cx: &Context<'a>) -> Options<'a> {
     Options {
         scale: cx.config.attention_scale(),
         window: cx.config.window(cx.layer),
+        starts: cx.documents.map(Documents::starts),
         softcap: cx.config.attn_softcap,
         dropout: cx.dropout.map(|masks| masks.at(Place::Probabilities(cx.layer))),
     }
@@ -52,7 +54,7 @@ fn options(cx: &Context<'_>) -> Options {
 /// Operations of one product of attention over the causal half of the scores.
 fn work(cx: &Context<'_>, keys: usize, products: usize) -> Work {
     let (n, width) = (cx.n() as f64, cx.config.q_width() as f64);
-    let seen = keys as f64 - (cx.t as f64 - 1.0) / 2.0;
+    let seen = cx.documents.map_or_else(|| keys as f64 - (cx.t as f64 - 1.0) / 2.0, Documents::seen);
     let seen = cx.config.window(cx.layer).map_or(seen, |window| seen.min(window as f64));
     Work::Product { flop: products as f64 * 2.0 * n * width * seen }
 }

@@ -14,6 +14,7 @@ pub mod mlp;
 mod turn;
 
 use super::config::{Config, Norm as NormKind};
+use super::documents::Documents;
 use super::linear::{Gradients, Weights, view, view_mut};
 use super::params::{Block, Norm};
 use crate::error::Result;
@@ -42,6 +43,8 @@ pub struct Context<'a> {
     pub t: usize,
     /// Angles of the sequences' positions, where this block rotates queries and keys.
     pub rope: Option<&'a Rope>,
+    /// The documents in the sequences, where they hold several.
+    pub documents: Option<&'a Documents>,
     /// This pass's dropout, if any.
     pub dropout: Option<Masks>,
     /// The block's number, for its dropout streams.

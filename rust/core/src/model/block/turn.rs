@@ -4,6 +4,7 @@ use super::Context;
 use crate::error::Result;
 use crate::kernels::matmul::Scalar;
 use crate::kernels::qk_norm::{HeadNorm, Order, QkNorm, Saved, qk_norm, qk_norm_backward};
+use crate::model::documents::Documents;
 use crate::model::linear::{Gradients, view, view_mut};
 use crate::profile::{Work, measure};
 use ndarray::{Axis, s};
@@ -18,7 +19,7 @@ fn how<'a>(cx: &Context<'a>, part: usize) -> QkNorm<'a> {
         offset: config.gain_offset(),
         order: Order::NormRope,
     });
-    QkNorm { head_dim: config.head_dim(), norm, rope: cx.rope }
+    QkNorm { head_dim: config.head_dim(), norm, rope: cx.rope, positions: cx.documents.map(Documents::positions) }
 }
 
 /// From the projected rows `qkv` (N, H D + 2 KV) to turned queries and keys `qk` (N, H D + KV); keeps `rstd` of the heads.

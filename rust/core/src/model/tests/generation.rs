@@ -11,7 +11,7 @@ fn a_cached_decode_equals_the_whole_forward() {
     for config in [tiny(), modern(), gemma()] {
         let model = lively(Config { block_size: 24, ..config });
         let ids = some_ids(24, 11);
-        let whole = model.forward(&mut Arena::new(), &ids, 1, 24).unwrap();
+        let whole = model.forward(&mut Arena::new(), &ids, 1, 24, None).unwrap();
         for chunk in [1, 2, 5, 24] {
             let mut session = Session::new(&model).unwrap();
             let mut seen = 0;
@@ -48,7 +48,7 @@ fn a_sliding_window_equals_the_forward_of_the_last_tokens() {
         for at in first..ids.len() {
             session.append(&model, &ids[at..=at]).unwrap();
             let window = &ids[(at + 1).saturating_sub(7)..=at];
-            let whole = model.forward(&mut Arena::new(), window, 1, window.len()).unwrap();
+            let whole = model.forward(&mut Arena::new(), window, 1, window.len(), None).unwrap();
             assert_close("logits", session.logits(), &wide(&whole[whole.len() - 11..]), 1e-5);
             let last = model.last_logits(&mut Arena::new(), &ids[..=at]).unwrap();
             assert_close("last logits", &last, &wide(&whole[whole.len() - 11..]), 1e-5);

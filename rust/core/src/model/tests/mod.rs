@@ -1,5 +1,6 @@
 //! The whole network, without Python: against its f64 twin, with a cache, at the edges, and in files.
 
+mod documents;
 mod edges;
 mod files;
 mod generation;
@@ -109,7 +110,7 @@ fn some_ids(n: usize, vocab_size: usize) -> Vec<u32> {
 }
 
 fn loss(model: &Gpt, ids: &[u32], targets: &[i64], b: usize, t: usize) -> f64 {
-    model.loss(&mut Arena::new(), ids, targets, b, t, -100).unwrap()
+    model.loss(&mut Arena::new(), ids, targets, b, t, None, -100).unwrap()
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {

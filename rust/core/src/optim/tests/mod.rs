@@ -34,7 +34,7 @@ fn shape() -> Shape {
 fn model_of(shape: Shape) -> Gpt {
     let mut model = Gpt::new(shape, 1).unwrap();
     // Allocates the gradients.
-    model.backward(&[1, 2], &[2, 3], 1, 2, -100, 1.0).unwrap();
+    model.backward(&[1, 2], &[2, 3], 1, 2, None, -100, 1.0).unwrap();
     model
 }
 

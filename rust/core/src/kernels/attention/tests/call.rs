@@ -36,11 +36,12 @@ fn views_into_a_fused_buffer() {
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    let run = |q: [usize; 4], k: [usize; 4], v: [usize; 4], out: [usize; 4], lse: [usize; 3], options: Options| {
-        let [q, k, v] = [q, k, v].map(Array4::<f32>::zeros);
-        let (mut out, mut lse) = (Array4::zeros(out), Array3::zeros(lse));
-        attention(q.view(), k.view(), v.view(), &options, out.view_mut(), lse.view_mut())
-    };
+    let run =
+        |q: [usize; 4], k: [usize; 4], v: [usize; 4], out: [usize; 4], lse: [usize; 3], options: Options<'static>| {
+            let [q, k, v] = [q, k, v].map(Array4::<f32>::zeros);
+            let (mut out, mut lse) = (Array4::zeros(out), Array3::zeros(lse));
+            attention(q.view(), k.view(), v.view(), &options, out.view_mut(), lse.view_mut())
+        };
     let (a, l) = ([1, 4, 6, 8], [1, 4, 6]);
     let plain = Options::default();
     assert!(run(a, a, a, a, l, plain).is_ok());
@@ -60,6 +61,15 @@ fn what_does_not_fit_is_an_error() {
     ] {
         assert!(matches!(run(a, a, a, a, l, options), Err(Error::Value { .. })));
     }
+    for starts in [&[0, 0, 2, 2, 2, 6][..], &[0, 1, 0, 0, 0, 0], &[1, 1, 1, 1, 1, 1]] {
+        let error = run(a, a, a, a, l, Options { starts: Some(starts), ..plain }).unwrap_err();
+        assert!(matches!(error, Error::Value { what: "starts", .. }), "{error}");
+    }
+    let started = Options { starts: Some(&[0; 6]), ..plain };
+    let two = [2, 4, 6, 8];
+    assert!(matches!(run(two, two, two, two, [2, 4, 6], started), Err(Error::Shape { what: "starts", .. })));
+    let longer = [1, 4, 7, 8];
+    assert!(matches!(run(a, longer, longer, a, l, started), Err(Error::Shape { what: "k", .. })));
     let x = Array4::<f32>::zeros((1, 1, 8, 8));
     let (mut out, mut lse) = (Array4::zeros((1, 1, 8, 8)), Array3::zeros((1, 1, 8)));
     let transposed = x.view().permuted_axes([0, 1, 3, 2]);

@@ -1,6 +1,7 @@
 //! Against the naive f64 twin on every instruction set, in strided views between guards of NaN, in both precisions.
 
 mod call;
+mod documents;
 mod half;
 mod shapes;
 
@@ -25,7 +26,8 @@ const HALF: f64 = 0.02;
 #[derive(Clone)]
 struct Case {
     naive: Attention,
-    options: Options,
+    /// All but the starts, which the twin has.
+    options: Options<'static>,
     std: f64,
 }
 
@@ -34,7 +36,7 @@ impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Attention { batch, heads, kv_heads, queries, keys, dim, .. } = self.naive;
         write!(f, "batch {batch}, heads {heads}/{kv_heads}, queries {queries}, keys {keys}, dim {dim}, ")?;
-        write!(f, "std {}, {:?}", self.std, self.options)
+        write!(f, "std {}, {:?}", self.std, self.options())
     }
 }
 
@@ -72,6 +74,25 @@ impl Case {
         self.options.dropout = Some(drop);
         self.naive.factors = Some(factors);
         self
+    }
+
+    /// Every sequence cut into documents of some `lengths`, in turns.
+    fn documents(mut self, lengths: &[usize]) -> Case {
+        let (t, mut starts, mut lengths) = (self.naive.queries, Vec::new(), lengths.iter().cycle());
+        for _ in 0..self.naive.batch {
+            let mut start = 0;
+            while start < t {
+                let end = t.min(start + lengths.next().expect("at least one length"));
+                starts.extend(std::iter::repeat_n(start as u32, end - start));
+                start = end;
+            }
+        }
+        self.naive.starts = Some(starts);
+        self
+    }
+
+    fn options(&self) -> Options<'_> {
+        Options { starts: self.naive.starts.as_deref(), ..self.options }
     }
 
     fn spread(mut self, std: f64) -> Case {
@@ -141,7 +162,7 @@ impl<E: Element> Computed<E> {
         let (q, k, v, dout) = (like_q(1), like_k(2), like_k(3), like_q(4));
         let (mut out, mut dq, mut dk, mut dv) = (empty_q(), empty_q(), empty_k(), empty_k());
         let mut lse = Array3::from_elem((n.batch, n.heads, n.queries), f32::NAN);
-        attention(q.view(), k.view(), v.view(), &case.options, out.view_mut(), lse.view_mut()).unwrap();
+        attention(q.view(), k.view(), v.view(), &case.options(), out.view_mut(), lse.view_mut()).unwrap();
         let (dq_view, dk_view, dv_view) = (dq.view_mut(), dk.view_mut(), dv.view_mut());
         attention_backward(
             q.view(),
@@ -150,7 +171,7 @@ impl<E: Element> Computed<E> {
             out.view(),
             lse.view(),
             dout.view(),
-            &case.options,
+            &case.options(),
             dq_view,
             dk_view,
             dv_view,

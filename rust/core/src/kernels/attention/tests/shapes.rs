@@ -149,8 +149,13 @@ proptest! {
         window in proptest::option::of(1..100usize),
         cap in proptest::option::of(1.0..20f32),
         drop in proptest::option::of(0.05..0.6f32),
+        lengths in proptest::option::of(proptest::collection::vec(1..50usize, 1..6)),
     ) {
-        let mut case = Case::new(batch, (kv_heads * sharing, kv_heads), (queries, queries + cached), dim);
+        let keys = if lengths.is_some() { queries } else { queries + cached };
+        let mut case = Case::new(batch, (kv_heads * sharing, kv_heads), (queries, keys), dim);
+        if let Some(lengths) = lengths {
+            case = case.documents(&lengths);
+        }
         if let Some(window) = window {
             case = case.window(window);
         }

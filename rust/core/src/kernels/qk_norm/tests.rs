@@ -196,6 +196,26 @@ fn bits_do_not_depend_on_threads() {
 }
 
 #[test]
+fn rows_stand_where_their_positions_say() {
+    let (positions, mut noise) = ([3u32, 0, 4, 4, 1], Noise::new(7));
+    let (x, dy) = (matrix(&mut noise, 5, 12, 1.0), matrix(&mut noise, 5, 12, 1.0));
+    let table = Rope::shared(Pairing::Half, Waves::new(6, THETA), 5).unwrap();
+    let own = Rope::new(Pairing::Half, Waves::new(6, THETA), &positions.map(|p| p as usize)).unwrap();
+    let run = |rope, positions| {
+        let how = QkNorm { head_dim: 6, norm: None, rope: Some(rope), positions };
+        let (mut y, mut d) = (nan(5, 12), dy.clone());
+        qk_norm(how, x.view(), y.view_mut(), &mut []).unwrap();
+        qk_norm_backward(how, Saved::Input(x.view()), &[], d.view_mut(), None).unwrap();
+        (y, d)
+    };
+    assert_eq!(run(&table, Some(&positions[..])), run(&own, None));
+    for positions in [&[0, 1, 2, 3, 5][..], &[0; 4], &[0; 10]] {
+        let how = QkNorm { head_dim: 6, norm: None, rope: Some(&table), positions: Some(positions) };
+        assert!(qk_norm(how, x.view(), nan(5, 12).view_mut(), &mut []).is_err());
+    }
+}
+
+#[test]
 fn wrong_shapes_are_errors() {
     let (rope, x) = (Rope::shared(Pairing::Half, Waves::new(4, THETA), 2).unwrap(), Array2::<f32>::zeros((4, 8)));
     let norm = HeadNorm { eps: EPS, gain: None, offset: 0.0, order: Order::NormRope };

@@ -10,7 +10,7 @@ from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
 from subgpt.data.masking import TokenExample
 from subgpt.data.split import check_fraction, in_validation, text_hash
-from subgpt.errors import DataError
+from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.finetuning.data import Form, choose_form
 from subgpt.model.gpt import GPT
@@ -55,6 +55,8 @@ def dpo(
     """
 
     def make_data(settings: TrainConfig) -> TrainingData:
+        if settings.packing:
+            raise ConfigError("packing = True is not in this version of dpo; leave it out")
         form = choose_form(settings, tokenizer, chat_template)
         pairs = read_pairs(source, errors=settings.errors, free_turns=form.template is not None)
         train, held = _split(pairs, settings.val_fraction, settings.seed)

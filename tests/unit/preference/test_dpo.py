@@ -12,7 +12,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, Callback, GPTConfig, Tokenizer, TrainConfig
-from subgpt.errors import DataError, InvalidValueError, ShapeError
+from subgpt.errors import ConfigError, DataError, InvalidValueError, ShapeError
 from subgpt.preference.dpo import Preference, dpo
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import PairLoader, log_probs, read_pairs
@@ -147,6 +147,8 @@ def test_numbers_that_cannot_be_are_refused(model, tokenizer):
             dpo(model, tokenizer, ROWS, settings(), beta=beta, label_smoothing=smoothing, callbacks=())
     with pytest.raises(ShapeError, match="all must be"):
         dpo_loss([1.0], [1.0, 2.0], [1.0], [1.0])
+    with pytest.raises(ConfigError, match="packing"):
+        dpo(model, tokenizer, ROWS, settings(packing=True), callbacks=())
     with pytest.raises(DataError, match="no preferences"):
         dpo(model, tokenizer, [], settings(), callbacks=())
 

@@ -29,7 +29,15 @@ app = new_app()
         *settings_of(
             TrainConfig,
             "Training",
-            leave_out=["output_dir", "block_size", "chat_template", "loss_on", "packing"],
+            leave_out=[
+                "output_dir",
+                "block_size",
+                "chat_template",
+                "loss_on",
+                "packing",
+                "replay_ratio",
+                "recall_tokens",
+            ],  # fmt: skip
             defaults={"dtype": AUTO},
         ),
     ]

@@ -1,5 +1,7 @@
 """What several commands share: how an application is made, and the options that mean the same everywhere."""
 
+import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,22 @@ def new_app(**settings: Any) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         **settings,
     )
+
+
+def new_group(package: str, commands: Iterable[str], summary: str) -> typer.Typer:
+    """Make an application of several commands, each a module of `package` with `command` and `EXAMPLES`."""
+    app = new_app(help=summary)
+
+    @app.callback(invoke_without_command=True)
+    def show_help(ctx: typer.Context) -> None:
+        if ctx.invoked_subcommand is None:
+            print(ctx.get_help())
+
+    show_help.__doc__ = summary
+    for name in commands:
+        module = importlib.import_module(f"{package}.{name}")
+        app.command(name, epilog=examples(*module.EXAMPLES))(module.command)
+    return app
 
 
 def examples(*lines: str) -> str:

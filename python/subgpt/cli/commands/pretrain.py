@@ -37,7 +37,7 @@ app = new_app()
                 "packing",
                 "replay_ratio",
                 "recall_tokens",
-            ],  # fmt: skip
+            ],
             defaults={"dtype": AUTO},
         ),
     ]

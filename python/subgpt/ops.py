@@ -34,6 +34,8 @@ __all__ = [
     "dropout_backward",
     "embedding",
     "embedding_backward",
+    "geglu",
+    "geglu_backward",
     "gelu",
     "gelu_backward",
     "layer_norm",
@@ -243,6 +245,17 @@ def swiglu(gate: F32, up: F32) -> F32:
 def swiglu_backward(gate: F32, up: F32, dy: F32) -> tuple[F32, F32]:
     """Gradients of ``gate`` and ``up``; ``dy`` has their shape."""
     dgate, dup = _ops.swiglu_backward(gate, up, dy)
+    return dgate.reshape(gate.shape), dup.reshape(up.shape)
+
+
+def geglu(gate: F32, up: F32) -> F32:
+    """``gelu(gate) * up``, GELU by tanh, as Gemma has it (Shazeer 2020); both have the same shape."""
+    return _ops.geglu(gate, up).reshape(gate.shape)
+
+
+def geglu_backward(gate: F32, up: F32, dy: F32) -> tuple[F32, F32]:
+    """Gradients of ``gate`` and ``up``; ``dy`` has their shape."""
+    dgate, dup = _ops.geglu_backward(gate, up, dy)
     return dgate.reshape(gate.shape), dup.reshape(up.shape)
 
 

@@ -118,11 +118,6 @@ class TestOps:
         run(shared, "gelu", each)
 
     def test_swiglu(self, shared):
-        def gelu_gate(x):
-            y = ops.gelu(x["gate"], "tanh")
-            dgate = ops.gelu_backward(x["gate"], x["up"] * x["up_proj"], "tanh")
-            return y * x["up_proj"], {"gate": dgate, "up_proj": x["up"] * y}
-
         def mlp(x):
             gate, up = ops.linear(x["x"], x["w_gate"]), ops.linear(x["x"], x["w_up"])
             inner = ops.swiglu(gate, up)
@@ -136,12 +131,12 @@ class TestOps:
         def each(name, x, _):
             if name == "silu":
                 return ops.silu(x["x"]), {"x": ops.silu_backward(x["x"], x["up"])}
-            if name == "geglu_tanh":
-                return gelu_gate(x)
             if name == "mlp":
                 return mlp(x)
-            dgate, dup = ops.swiglu_backward(x["gate"], x["up_proj"], x["up"])
-            return ops.swiglu(x["gate"], x["up_proj"]), {"gate": dgate, "up_proj": dup}
+            gelu = name == "geglu_tanh"
+            forward, backward = (ops.geglu, ops.geglu_backward) if gelu else (ops.swiglu, ops.swiglu_backward)
+            dgate, dup = backward(x["gate"], x["up_proj"], x["up"])
+            return forward(x["gate"], x["up_proj"]), {"gate": dgate, "up_proj": dup}
 
         run(shared, "swiglu", each)
 

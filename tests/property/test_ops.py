@@ -110,6 +110,7 @@ def test_swiglu(n, c, seed):
     rng = np.random.default_rng(seed)
     inputs = [normal(rng, n, c), normal(rng, n, c)]
     check_gradients(ops.swiglu, lambda up: ops.swiglu_backward(*inputs, up), inputs, rng)
+    check_gradients(ops.geglu, lambda up: ops.geglu_backward(*inputs, up), inputs, rng)
 
 
 @given(t=SIZES, d=SIZES.map(lambda d: 2 * d), seed=SEEDS, interleaved=st.booleans())

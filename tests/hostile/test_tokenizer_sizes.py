@@ -12,17 +12,16 @@ import pytest
 from subgpt.errors import TokenizerError
 from subgpt.tokenizer import Tokenizer
 
-WORD = "a" * 100_000_000
-
 
 def test_a_word_of_100_mb():
+    word = "a" * 100_000_000
     tok = Tokenizer.train(["ab" * 5 + " " + "a" * 64], vocab_size=270)
-    ids = tok.encode(WORD)
+    ids = tok.encode(word)
     # However it is merged, what it is merged into is the text.
-    assert tok.decode(ids) == WORD
-    front = tok.encode(WORD[: 1 << 20])
+    assert tok.decode(ids) == word
+    front = tok.encode(word[: 1 << 20])
     assert np.array_equal(ids[: len(front) // 2], front[: len(front) // 2])
-    assert len(ids) < len(WORD) / 16
+    assert len(ids) < len(word) / 16
 
 
 def test_a_word_longer_than_two_to_the_31_is_refused():

@@ -14,9 +14,13 @@ def test_this_process_has_memory_within_its_limit():
 
 
 def test_what_is_held_is_counted():
-    before = machine.resident()
-    held = np.ones(64 << 17)
-    assert machine.resident() - before > 0.9 * held.nbytes
+    def grown():
+        before = machine.resident()
+        held = np.ones(64 << 17)
+        return (machine.resident() - before) / held.nbytes
+
+    # A system may take idle memory of this process away in between; it does not do so every time.
+    assert max(grown() for _ in range(5)) > 0.9
 
 
 @pytest.mark.parametrize(

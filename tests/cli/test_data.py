@@ -190,5 +190,6 @@ def test_chatmls_tokens_are_added_where_they_are_asked_for(shop: Path, tmp_path:
     assert after is not None
     assert after.vocab_size == model.config.vocab_size == before.vocab_size + 2
     assert after.special_tokens["<|im_end|>"] in model.generation_config["eos_token_id"]
-    resumed = invoke("finetune", shop / "run", *given[:-1], 3, "-o", tmp_path / "x", "--resume")
+    # What the run was begun with counts, template and all.
+    resumed = invoke("finetune", shop / "run", "-o", tmp_path / "x", "--resume", "--max-steps", 3)
     assert resumed.code == 0, resumed.err

@@ -12,6 +12,7 @@ import numpy as np
 from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
 from subgpt.data.loader import Batch
+from subgpt.errors import CheckpointError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.prompt import prompt_ids
@@ -37,7 +38,7 @@ def recalled(
         return None
     place = None if output_dir is None else RunDirectory(output_dir).recalled
     if resume and place is not None and place.exists():
-        rows = np.asarray(read_json(place), dtype=np.int64)
+        rows = _kept(place, model)
     else:
         rows = np.stack([_write(model, tokenizer, length, config.seed + number) for number in range(count)])
         if place is not None:
@@ -49,6 +50,20 @@ def recalled(
         return [(ids[i : i + size], targets[i : i + size]) for i in range(0, len(ids), size)]
 
     return HeldOut(batches, targets.size)
+
+
+def _kept(place: Path, model: GPT) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
+    """Read texts that were kept; CheckpointError if they are not of this model."""
+    try:
+        rows = np.array(read_json(place), dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        rows = np.empty(0, dtype=np.int64)
+    inside = rows.ndim == 2 and rows.shape[1] > 1 and rows.size > 0
+    if not inside or rows.min() < 0 or rows.max() >= model.config.vocab_size:
+        raise CheckpointError(
+            f"{place}: holds no texts of this model; remove it, and what is forgotten is measured from here on"
+        )
+    return rows
 
 
 def _write(

@@ -114,6 +114,24 @@ def test_what_it_wrote_before_tells_what_is_forgotten(tiny, tokenizer, rows, poe
     assert set(none.after) == {"new"}
 
 
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "[[1, 2], [3]]", "[[1, 99999999]]", "[[-1, 2]]", '[["a", "b"]]']
+)
+def test_kept_texts_that_are_none_are_named(tiny, tokenizer, rows, tmp_path, content):
+    settings = {"max_steps": 2, "save_steps": 1}
+    run(GPT(tiny(block_size=48), seed=1), tokenizer, rows, settings, output_dir=tmp_path / "run")
+    (tmp_path / "run" / "training" / "recalled.json").write_text(content)
+    with pytest.raises(subgpt.CheckpointError, match=r"recalled\.json"):
+        run(
+            GPT(tiny(block_size=48), seed=1),
+            tokenizer,
+            rows,
+            settings,
+            output_dir=tmp_path / "run",
+            resume=True,
+        )
+
+
 def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
     done = run(model, tokenizer, rows, {"max_steps": 3, "val_fraction": 0.2}, replay_source=iter_twice(poems))
     assert set(done.after) == {"new", "old"}

@@ -194,7 +194,8 @@ impl Config {
 
     /// Width of a head.
     pub fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.n_embd / self.n_head)
+        // Also asked before the number of heads is known to be one.
+        self.head_dim.unwrap_or(self.n_embd.checked_div(self.n_head).unwrap_or(0))
     }
 
     /// Columns of the queries, and of attention's output before its projection.

@@ -37,7 +37,7 @@ impl Config {
             ("n_head", self.n_head, MAX_DIMENSION),
             ("n_embd", self.n_embd, MAX_DIMENSION),
             ("n_inner", self.inner(), MAX_DIMENSION),
-            ("head_dim", self.head_dim(), MAX_DIMENSION),
+            ("head_dim", self.head_dim.unwrap_or(1), MAX_DIMENSION),
             ("sliding_window", self.sliding_window.unwrap_or(1), MAX_DIMENSION),
         ];
         for (field, value, most) in dimensions {
@@ -149,7 +149,9 @@ mod tests {
         refused(Config { n_embd: usize::MAX, ..nano() }, "n_embd");
         refused(Config { n_layer: huge, ..nano() }, "n_layer");
         refused(Config { n_inner: Some(0), ..nano() }, "n_inner = 0");
+        refused(Config { n_head: 0, ..nano() }, "n_head = 0");
         refused(Config { n_head: 3, ..nano() }, "n_head = 3");
+        refused(Config { n_head: 16, ..nano() }, "n_head = 16");
         refused(Config { dropout: 1.0, ..nano() }, "dropout = 1");
         refused(Config { dropout: f32::NAN, ..nano() }, "dropout");
         refused(Config { norm_eps: 0.0, ..nano() }, "norm_eps = 0");

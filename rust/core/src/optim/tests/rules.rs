@@ -1,6 +1,7 @@
 //! The rules that look at each weight alone, and clipping.
 
 use super::*;
+use crate::buffer::parts_mut;
 use crate::simd::isa;
 use proptest::prelude::*;
 use subgpt_testkit::gradcheck::{assert_close, wide};
@@ -77,9 +78,8 @@ fn lion_steps_by_the_sign() {
 fn a_weight_without_gradient_rests_under_lion_and_a_nan_is_not_hidden() {
     let mut model = model();
     let mut optimizer = Optimizer::new(&model, LION).unwrap();
-    let (_, grads, layout) = model.update_parts();
-    let bias = layout.get("transformer.ln_f.bias").unwrap().range.clone();
-    let grads = grads.unwrap().settle();
+    let bias = model.layout.get("transformer.ln_f.bias").unwrap().range.clone();
+    let grads = model.update_parts().1.unwrap().settle();
     grads.fill(0.0);
     grads[bias.start] = f32::NAN;
     let before = model.params[bias.clone()].to_vec();
@@ -128,7 +128,7 @@ proptest! {
         let (mut w, mut b) = (vec![0.0; total], vec![1.0; total]);
         let mut start = 0;
         let ranges: Vec<_> = lengths.iter().map(|n| { start += gap; start += n; start - n..start }).collect();
-        let slices = pass::parts_mut(&mut w, ranges.iter().cloned()).zip(pass::parts_mut(&mut b, ranges.iter().cloned()));
+        let slices = parts_mut(&mut w, ranges.iter().cloned()).zip(parts_mut(&mut b, ranges.iter().cloned()));
         let pieces = slices.zip(&ranges).map(|((w, b), range)| {
             Piece { rule: sgd::Rule::new(1.0, 0.5, 0.0), w, g: &g[range.clone()], state: [b] }
         });

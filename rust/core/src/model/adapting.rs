@@ -184,6 +184,11 @@ impl Gpt {
         Some((tensor, &mut params[tensor.range.clone()]))
     }
 
+    /// All gradients, to be scaled; none before the first backward pass.
+    pub fn gradients_mut(&mut self) -> Option<&mut GradientBuffer> {
+        self.grads.as_mut()
+    }
+
     /// The gradients of such a tensor; none if it is frozen, or before the first backward pass.
     pub fn gradient(&mut self, name: &str) -> Option<&[f32]> {
         let place = match self.layout.get(name) {

@@ -45,7 +45,7 @@ fn model() -> Gpt {
 /// Gives the model the gradients of step `t`.
 fn set_gradients(model: &mut Gpt, t: u64) {
     let layout = model.layout.clone();
-    let grads = model.update_parts().1.unwrap().settle();
+    let grads = model.gradients_mut().unwrap().settle();
     for tensor in &layout.tensors {
         let values = Noise::new(t * 1000 + tensor.range.start as u64).normal(tensor.range.len(), 0.3);
         grads[tensor.range.clone()].copy_from_slice(&values);

@@ -39,6 +39,87 @@ def test_merged_it_is_what_peft_computes(folder: Path, shared: Path):
                 )
 
 
+def test_over_the_model_it_computes_and_learns_as_peft_does(folder: Path, shared: Path):
+    model, _ = load(shared / "ref" / "models" / "llama")
+    model.load_adapter(folder)
+    with np.load(folder / "reference.npz") as reference:
+        ids, labels = reference["input_ids"], reference["labels"]
+        assert np.abs(model.forward(ids) - reference["logits_f64"]).max() < 1e-4
+        assert abs(model.backward(ids[:, :-1], labels[:, 1:]) - reference["loss_f64"]) < 1e-5
+        grads = model.grads()
+        expected = {
+            key.removeprefix("grad/"): reference[key] for key in reference.files if key.startswith("grad/")
+        }
+        grads = {
+            name.replace("magnitude_vector", "magnitude_vector.weight"): value
+            for name, value in grads.items()
+        }
+        assert grads.keys() == expected.keys()
+        for name, value in expected.items():
+            assert np.linalg.norm(grads[name] - value) <= 1e-4 * np.linalg.norm(value), name
+        model.set_adapter(None)
+        assert np.abs(model.forward(ids) - reference["base_logits"]).max() < 1e-4
+
+
+def test_an_adapter_loaded_and_saved_again_is_the_same_and_knows_its_base(
+    folder: Path, shared: Path, tmp_path: Path
+):
+    base = shared / "ref" / "models" / "llama"
+    model, _ = load(base)
+    model.load_adapter(folder, "one")
+    model.save_adapter(tmp_path / "again", "one")
+    first, second = load_adapter(folder), load_adapter(tmp_path / "again")
+    for module, layer in first.layers.items():
+        for one, other in zip(layer, second.layers[module], strict=True):
+            assert one is None or np.array_equal(one, other)
+    other, _ = load(base)
+    other.load_adapter(tmp_path / "again")
+    state = other.state_dict()
+    other.delete_adapter()
+    other.load_state_dict(state | {"model.norm.weight": state["model.norm.weight"] + 1})
+    with pytest.raises(CheckpointError, match="over other weights"):
+        other.load_adapter(tmp_path / "again")
+    other.load_adapter(tmp_path / "again", check_base=False)
+    assert other.active_adapter == "default"
+
+
+def test_a_directory_of_an_adapter_opens_with_its_base(folder: Path, shared: Path, tmp_path: Path):
+    with np.load(folder / "reference.npz") as reference:
+        model, _ = load(folder)  # whose base is named relative to it
+        assert model.active_adapter == "default"
+        assert np.abs(model.forward(reference["input_ids"]) - reference["logits_f64"]).max() < 1e-4
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    with pytest.raises(MissingFileError, match=r"its base is missing.*load_adapter"):
+        load(copy)
+    values = json.loads((copy / "adapter_config.json").read_text())
+    for base, said in [(None, "names no base"), (".", "its own directory")]:
+        (copy / "adapter_config.json").write_text(json.dumps({**values, "base_model_name_or_path": base}))
+        with pytest.raises((MissingFileError, CheckpointError), match=said):
+            load(copy)
+
+
+def test_several_adapters_lie_over_one_base(shared: Path):
+    model, _ = load(shared / "ref" / "models" / "llama")
+    logits = {}
+    for name in ("lora", "dora"):
+        model.load_adapter(shared / "ref" / "adapters" / name, name)
+    for name in ("lora", "dora", "lora"):
+        model.set_adapter(name)
+        with np.load(shared / "ref" / "adapters" / name / "reference.npz") as reference:
+            found = model.forward(reference["input_ids"])
+            assert np.abs(found - reference["logits_f64"]).max() < 1e-4
+            np.testing.assert_array_equal(found, logits.setdefault(name, found))
+    assert model.adapters == ["lora", "dora"]
+    model.delete_adapter("lora")
+    assert model.active_adapter is None
+    model.set_adapter("dora")
+    ids = [3, 1, 2]
+    before = model.forward(ids)
+    model.merge_adapter("dora")
+    assert model.adapters == []
+    np.testing.assert_allclose(model.forward(ids), before, rtol=0, atol=1e-5)
+
+
 def test_written_and_read_it_is_the_same(folder: Path, tmp_path: Path):
     adapter = load_adapter(folder)
     save_adapter(adapter, tmp_path / "again")
@@ -50,6 +131,34 @@ def test_written_and_read_it_is_the_same(folder: Path, tmp_path: Path):
             assert (one is None) == (other is None)
             if one is not None:
                 np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_rslora": True, "target_modules": ("q_proj",)}, {"use_dora": True}]
+)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
+def test_peft_opens_what_was_trained(shared: Path, tmp_path: Path, settings, family):
+    torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'subgpt[parity]'")
+    peft = pytest.importorskip("peft", reason="pip install peft")
+    transformers = pytest.importorskip("transformers", reason="pip install 'subgpt[parity]'")
+    place = shared / "ref" / "models" / family
+    model, _ = load(place)
+    if family == "gpt2":
+        settings = {**settings, "target_modules": ("c_attn", "mlp.c_proj")}
+    model.add_adapter(LoraConfig(r=3, lora_alpha=5, **settings), seed=4)
+    optimizer = subgpt.AdamW(model, learning_rate=1e-2)
+    ids = np.arange(1, 25).reshape(2, 12)
+    for _ in range(4):
+        model.backward(ids[:, :-1], ids[:, 1:])
+        optimizer.step()
+        model.zero_grad()
+    model.save_adapter(tmp_path / "adapter")
+    base = transformers.AutoModelForCausalLM.from_pretrained(place)
+    theirs = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    with torch.no_grad():
+        logits = theirs(torch.tensor(ids)).logits.numpy()
+    np.testing.assert_allclose(logits, model.forward(ids), rtol=0, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")

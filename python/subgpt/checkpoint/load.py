@@ -99,6 +99,8 @@ def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]"
         # Its special tokens may be newer than the base, and have had no training of their own.
         model.resize_embeddings(max(model.config.vocab_size, tokenizer.vocab_size))
     model.load_adapter(directory)
+    if (directory / "generation_config.json").exists():
+        model.generation_config = _generation_config(directory, {})
     return model, tokenizer
 
 

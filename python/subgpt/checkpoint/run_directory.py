@@ -1,7 +1,7 @@
 """A run directory is a Hugging Face model directory with a folder `training/` beside the model.
 
     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
-    (adapter_config.json  adapter_model.safetensors  instead of the first three where an adapter was trained)
+    (adapter_config.json  adapter_model.safetensors  instead of the first two where an adapter was trained)
     training/    config.yaml  metrics.jsonl  loss.png  report.html  best.safetensors  lock
                  checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
 
@@ -61,12 +61,8 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     """
     refuse_adapters(model, f"{path}: saving the model")
     directory = RunDirectory(path).path
-    eot = None if tokenizer is None else tokenizer.eot_id
-    before: Sequence[int] = () if tokenizer is None else tokenizer.template[0]
-    bos = before[0] if before else eot
-    generation = {
-        "bos_token_id": bos, "eos_token_id": eot, "do_sample": True, "temperature": 1.0, **model.generation_config,
-    }  # fmt: skip
+    generation = _generation_config(model, tokenizer)
+    bos, eot = generation["bos_token_id"], None if tokenizer is None else tokenizer.eot_id
     staged = directory / ".saving"
     with naming(directory):
         try:
@@ -82,6 +78,23 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             _sync(directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+
+
+def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
+    """Write the adapter in use as PEFT does, with the tokenizer that it was trained with and where texts end."""
+    directory = RunDirectory(path).path
+    model.save_adapter(directory, model.active_adapter or "")
+    with naming(directory):
+        write_json(directory / "generation_config.json", _generation_config(model, tokenizer))
+        tokenizer.save(directory)
+
+
+def _generation_config(model: "GPT", tokenizer: "Tokenizer | None") -> dict[str, Any]:
+    eot = None if tokenizer is None else tokenizer.eot_id
+    before: Sequence[int] = () if tokenizer is None else tokenizer.template[0]
+    bos = before[0] if before else eot
+    fresh = {"bos_token_id": bos, "eos_token_id": eot, "do_sample": True, "temperature": 1.0}
+    return {**fresh, **model.generation_config}
 
 
 def _sync(directory: Path) -> None:

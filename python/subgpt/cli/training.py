@@ -9,9 +9,10 @@ from subgpt import _core
 from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.cli.loading import source_paths
 from subgpt.cli.outcome import INTERRUPTED
-from subgpt.cli.settings import resolve
+from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.terminal import err
 from subgpt.errors import CheckpointError, ConfigError
+from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from subgpt.training.run import Run
 
 TRAIN_NAMES = tuple(name for name in TrainConfig.model_fields if name != "output_dir")
+
+# The settings that say what of a model is trained.
+METHOD = ("freeze", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+
+
+def tuning_settings(defaults: Mapping[str, Any], leave_out: Iterable[str] = ()) -> list[Setting]:
+    """List the flags of a run that changes a model which can write already: what it trains has a panel of its own."""
+    others = [name for name in TrainConfig.model_fields if name not in METHOD]
+    train = settings_of(
+        TrainConfig,
+        "Training",
+        leave_out=["output_dir", *METHOD, *leave_out],
+        defaults={**defaults, "dtype": AUTO},
+    )
+    return [*train, *settings_of(TrainConfig, "Adapters and frozen weights", leave_out=others)]
 
 
 @dataclass(frozen=True)

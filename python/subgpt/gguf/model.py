@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
+from subgpt.adapters.attach import refuse_adapters
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_config, rope_factors
 from subgpt.gguf.tensors import places
@@ -59,14 +60,15 @@ def save_gguf(
     The file is read again beside its final name, and its model run on some tokens: only if that gives the same
     distributions, as far as the format allows, it gets the name.
 
-    Raises ConfigError for a model that llama.cpp has no architecture for, TokenizerError for a tokenizer that it
-    has no name for, CheckpointError if the file is not what it should be.
+    Raises ConfigError for a model that llama.cpp has no architecture for or that adapters lie over, TokenizerError for
+    a tokenizer that it has no name for, CheckpointError if the file is not what it should be.
     """
     target = Path(path)
     if quantize not in FORMATS:
         raise ConfigError(
             f"export: quantize = {quantize!r} is not known; {did_you_mean(str(quantize), FORMATS)}"
         )
+    refuse_adapters(model, f"{target}: exporting the model")
     architecture = architecture_of(model.config)
     entries: list[Entry] = [
         ("general.architecture", "str", architecture),

@@ -7,7 +7,7 @@ from subgpt.errors import ConfigError
 from subgpt.model.config import GPTConfig
 from subgpt.performance.calibrate import calibrate
 from subgpt.performance.machine import memory_limit, resident
-from subgpt.performance.memory import gib, native_memory, optimizer_bytes
+from subgpt.performance.memory import gib, native_memory
 from subgpt.training.config import TrainConfig
 
 
@@ -76,7 +76,7 @@ def estimate(model: GPTConfig, config: TrainConfig | None = None, *, seconds: fl
     return Estimate(
         parameters=model.num_params(),
         dtype=settings.dtype or "float32",
-        memory={"process": process, "optimizer": optimizer_bytes(model, settings), **native},
+        memory={"process": process, **native},
         memory_limit=memory_limit(),
         tokens_per_step=settings.batch_size
         * (settings.block_size or model.block_size)

@@ -10,6 +10,7 @@ from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.performance.machine import memory_limit
 from subgpt.training.config import TrainConfig
+from subgpt.training.start import prepare
 
 LARGE = 1 << 30
 """Bytes of parameters from which on a model is not made only to be measured."""
@@ -19,7 +20,7 @@ _MOMENTS = {"adamw": (2, 2), "sgd": (1, 1), "lion": (1, 1), "muon": (1, 2)}
 
 
 def native_memory(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
-    """Give the bytes of a run's native buffers: what it trains with, and what validation adds."""
+    """Give the bytes of a run's native buffers: moments, what it trains with, and what validation adds."""
     if not is_large(model):
         return _ask(model, config)
     one, two = (_ask(model.replace(n_layer=layers), config) for layers in (1, 2))
@@ -32,23 +33,25 @@ def is_large(model: GPTConfig) -> bool:
     return 4 * model.num_params() > min(LARGE, LARGE if limit is None else limit // 8)
 
 
-def optimizer_bytes(model: GPTConfig, config: TrainConfig) -> int:
-    """Give the bytes of an optimizer's moments."""
+def _optimizer_bytes(model: GPT, config: TrainConfig) -> int:
+    """Give the bytes of an optimizer's moments for what is trained."""
     of_matrix, of_other = _MOMENTS[config.optimizer]
     if config.optimizer == "sgd" and config.momentum == 0:
-        of_matrix = of_other = 0
-    matrices = model.n_layer * model.block_weights
-    return 4 * (of_matrix * matrices + of_other * (model.num_params() - matrices))
+        return 0
+    trained = model.num_trained()
+    matrices = trained if config.lora else model.config.n_layer * model.config.block_weights
+    return 4 * (of_matrix * matrices + of_other * (trained - matrices))
 
 
 def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
     made = GPT(model, seed=0, dtype=config.dtype or "float32")
-    made.gradient_checkpointing = config.gradient_checkpointing
+    prepare(made, config)
     block_size = config.block_size or model.block_size
     training = dict(made.native.memory(config.batch_size, block_size, True))
     inference = made.native.memory(config.batch_size, block_size, False)
     validates = config.val_fraction > 0
-    return {**training, "validation": inference["activations"] if validates else 0}
+    validation = inference["activations"] if validates else 0
+    return {"optimizer": _optimizer_bytes(made, config), **training, "validation": validation}
 
 
 def check_room(needed: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.checkpoint.checkpoints import TrainState, list_checkpoints, save_checkpoint, sweep
 from subgpt.checkpoint.lock import DirectoryLock
-from subgpt.checkpoint.run_directory import RunDirectory, naming, save_model
+from subgpt.checkpoint.run_directory import RunDirectory, naming, save_adapter_run, save_model
 from subgpt.checkpoint.trained import copy_weights, load_weights, put_back, save_weights
 from subgpt.errors import CheckpointError, LossError
 from subgpt.model.gpt import GPT
@@ -112,5 +112,4 @@ class Keeper:
         if self.model.active_adapter is None:
             save_model(self.model, self.directory.path, tokenizer)
         else:
-            self.model.save_adapter(self.directory.path, self.model.active_adapter)
-            tokenizer.save(self.directory.path)
+            save_adapter_run(self.model, self.directory.path, tokenizer)

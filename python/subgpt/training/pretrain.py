@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subgpt.errors import ConfigError
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
@@ -39,6 +40,10 @@ def pretrain(
     Raises ConfigError, DataError, MissingFileError, CheckpointError, OutputError; LossError if the loss is
     not a number.
     """
+    if config is not None and config.lora is not None:
+        raise ConfigError(
+            "pretrain: lora_r is for models that can write already; leave it out, or use finetune"
+        )
     return run_training(
         model,
         tokenizer,

@@ -35,7 +35,13 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
     if trained == total:
         return []
     what = f"rank {config.lora_r} adapters over" if config.lora else "a part of"
-    return [f"trained are {trained:,} numbers, {what} {total:,} parameters ({trained / total:.2%})"]
+    notes = [f"trained are {trained:,} numbers, {what} {total:,} parameters ({trained / total:.2%})"]
+    if config.lora and not model.name_or_path:
+        notes.append(
+            "the model was not loaded from a directory: its adapter will name no base; save the model, and give it the "
+            "adapter with load_adapter()"
+        )
+    return notes
 
 
 def _refuse_other(model: GPT, config: TrainConfig) -> None:

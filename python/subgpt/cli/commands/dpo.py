@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
-from subgpt.cli.settings import settings_of, with_settings
+from subgpt.cli.settings import with_settings
+from subgpt.cli.training import tuning_settings
 from subgpt.model.dtype import AUTO
 from subgpt.preference.dpo import DEFAULTS
 from subgpt.training.config import TrainConfig
@@ -17,15 +18,11 @@ app = new_app()
     epilog=examples(
         "subgpt dpo runs/qa --data preferences.jsonl -o runs/liked",
         "subgpt dpo runs/qa --data preferences.jsonl -o runs/liked --beta 0.3 --max-steps 500",
+        "subgpt dpo runs/qa --data preferences.jsonl -o runs/liked --lora-r 8",
     )
 )
 @with_settings(
-    settings_of(
-        TrainConfig,
-        "Training",
-        leave_out=["output_dir", "loss_on", "packing", "replay_ratio", "recall_tokens", "text_field"],
-        defaults={**DEFAULTS, "dtype": AUTO},
-    )
+    tuning_settings(DEFAULTS, leave_out=["loss_on", "packing", "replay_ratio", "recall_tokens", "text_field"])
 )
 def dpo(
     base: RunDir,

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
-from subgpt.cli.settings import settings_of, with_settings
+from subgpt.cli.settings import with_settings
+from subgpt.cli.training import tuning_settings
 from subgpt.finetuning.finetune import DEFAULTS
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
@@ -20,12 +21,12 @@ app = new_app()
         "subgpt finetune runs/base --data qa.jsonl --replay corpus/ --replay-ratio 0.2 -o runs/qa",
         "subgpt finetune runs/base --data chats.jsonl --chat-template chatml --loss-on last -o runs/chat",
         "subgpt finetune runs/base --data qa.jsonl -o runs/qa --packing",
+        "subgpt finetune runs/base --data qa.jsonl -o runs/qa --lora-r 8 --learning-rate 1e-3",
+        "subgpt finetune runs/base --data qa.jsonl -o runs/qa --freeze embeddings,0-3",
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
     )
 )
-@with_settings(
-    settings_of(TrainConfig, "Training", leave_out=["output_dir"], defaults={**DEFAULTS, "dtype": AUTO})
-)
+@with_settings(tuning_settings(DEFAULTS))
 def finetune(
     base: RunDir,
     output: OutputDir,
@@ -64,7 +65,8 @@ def finetune(
 ) -> None:
     """Go on training a model on new text, or on questions and answers (the loss is on the answers only).
 
-    `subgpt data inspect` shows what would be learnt.
+    `subgpt data inspect` shows what would be learnt. With --lora-r the run directory holds an adapter over the model,
+    which all commands open with it; `subgpt merge` makes one model of both.
     """
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.progress import watching

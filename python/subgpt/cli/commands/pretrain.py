@@ -8,6 +8,7 @@ import typer
 from subgpt.cli.options import Config, OutputDir, Resume, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.cli.shape import MODEL_NAMES, SHAPE, Preset, model_config
+from subgpt.cli.training import METHOD
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 
@@ -37,6 +38,7 @@ app = new_app()
                 "packing",
                 "replay_ratio",
                 "recall_tokens",
+                *METHOD,
             ],
             defaults={"dtype": AUTO},
         ),

@@ -15,6 +15,7 @@ from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData, fingerprint
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
+from subgpt.training.trained import tuning_defaults
 
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 DEFAULTS: dict[str, Any] = {"learning_rate": 1e-4, "max_steps": 200, "eval_steps": 50}
-"""Settings where none are given: a tenth of pretraining's rate, so that what is known is not washed out."""
+"""Settings where none are given: a tenth of pretraining's rate, so that what is known is not washed out.
+
+Adapters, under which it stays, have pretraining's.
+"""
 
 
 def finetune(
@@ -51,6 +55,10 @@ def finetune(
     first (`config.recall_tokens`), and the loss on them ("recalled") tells what was forgotten.
     chat_template: the model's own, for `config.chat_template="auto"`; the template that was used is kept in
     `output_dir`, as chat_template.jinja.
+
+    What is trained is a setting: all weights, those that `config.freeze` leaves, or with `config.lora_r` an adapter
+    over them, which is in use afterwards (`GPT.merge_adapter` makes it a part of the weights) and is what
+    `output_dir` then holds.
 
     The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data. Everything else is
     as for `pretrain`.
@@ -117,7 +125,7 @@ def finetune(
         output_dir=output_dir,
         resume=resume,
         callbacks=callbacks,
-        defaults=DEFAULTS,
+        defaults=tuning_defaults(DEFAULTS, config),
         watch=watch,
     )
     if run.output_dir is not None and used:

@@ -22,6 +22,7 @@ from subgpt.training.data import TrainingData, fingerprint
 from subgpt.training.objective import Loss
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
+from subgpt.training.trained import tuning_defaults
 
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
@@ -86,7 +87,7 @@ def dpo(
         output_dir=output_dir,
         resume=resume,
         callbacks=callbacks,
-        defaults=DEFAULTS,
+        defaults=tuning_defaults(DEFAULTS, config),
         watch=watch,
     )
 

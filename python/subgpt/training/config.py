@@ -89,7 +89,10 @@ class TrainConfig(Settings):
         default="adamw", description="adamw, sgd, lion, or muon (with adamw for what is no matrix of a block)"
     )
     learning_rate: float = Field(
-        default=1e-3, gt=0, le=100, description="highest rate; finetune has 1e-4 if not given"
+        default=1e-3,
+        gt=0,
+        le=100,
+        description="highest rate; finetune has 1e-4 if not given, 1e-3 for adapters",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
         default="cosine", description="course of the rate: cosine, linear, constant, warmup_stable_decay"

@@ -79,7 +79,12 @@ fn set_adapter_tensor(
         let mut gpt = shared.write();
         let (tensors, params) = gpt.adapter_mut(name)?.parts_mut();
         let Some(place) = tensors.iter().find(|known| known.name == tensor) else {
-            return Err(Error::value("adapter", "tensor", format!("{tensor:?}"), "see adapter_tensors() for the names"));
+            return Err(Error::value(
+                "adapter",
+                "tensor",
+                format!("{tensor:?}"),
+                "see adapter_tensors() for the names",
+            ));
         };
         if shape != place.shape {
             return Err(Error::shape("adapter", "value", &shape, format!("{:?} for {tensor}", place.shape)));

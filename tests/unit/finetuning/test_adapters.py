@@ -244,3 +244,15 @@ def test_freezing_what_is_not_there_is_refused(base, freeze, said):
     model, tokenizer = subgpt.load(base)
     with pytest.raises(ConfigError, match=said):
         run(model, tokenizer, settings={"lora_r": None, "freeze": freeze})
+
+
+def test_adapters_have_a_rate_of_their_own(base, tmp_path):
+    import yaml
+
+    for settings, rate in (({"lora_r": 2}, 1e-3), ({}, 1e-4), ({"lora_r": 2, "learning_rate": 2e-4}, 2e-4)):
+        model, tokenizer = subgpt.load(base)
+        place = tmp_path / f"{rate}"
+        finetune(model, tokenizer, ROWS, TrainConfig(max_steps=1, **settings), output_dir=place, callbacks=())
+        assert (
+            yaml.safe_load((place / "training" / "config.yaml").read_text())["train"]["learning_rate"] == rate
+        )

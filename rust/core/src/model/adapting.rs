@@ -206,8 +206,11 @@ impl Gpt {
             (true, None) => false,
             (true, Some(grads)) => {
                 let base = self.layout.get(&tensor.name).is_some();
-                let place =
-                    if base { self.trained.place(&tensor.range) } else { Some(self.trained.adapter_place(&tensor.range)) };
+                let place = if base {
+                    self.trained.place(&tensor.range)
+                } else {
+                    Some(self.trained.adapter_place(&tensor.range))
+                };
                 place.is_some_and(|place| grads.has_nonfinite(&place))
             }
         };

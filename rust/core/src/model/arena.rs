@@ -261,7 +261,8 @@ impl Sizes {
         let rstd = padded(self.qk_rstd[0]) + padded(self.qk_rstd[1]);
         let branches = padded(self.branch[0]) + padded(self.branch[1]) + 4 * padded(self.post);
         let low: usize = self.low.map(rows).iter().sum();
-        let saved = 4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.att) + rows(self.up) + low;
+        let saved =
+            4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.att) + rows(self.up) + low;
         let forward = [self.nc, self.qk, self.act, self.dropped];
         let back = [self.d_out, self.d_low, self.d_att, self.d_act, self.d_up, self.d_qkv];
         self.states * padded(self.nc)

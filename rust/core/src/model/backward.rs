@@ -3,8 +3,8 @@
 use super::arena::{Activations, Keep};
 use super::block::{Place, attn, mlp, norm_backward};
 use super::forward::Pass;
-use super::head::{self, Targets};
 use super::gradients::Gradients;
+use super::head::{self, Targets};
 use super::linear::{view, view_mut};
 use super::params::{Layout, Norm};
 use crate::error::Result;

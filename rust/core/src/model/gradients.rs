@@ -104,11 +104,7 @@ impl Gradients<'_> {
     }
 
     /// Those of two tensors, of which the second lies behind the first.
-    pub fn of_both(
-        &mut self,
-        first: Option<&Range<usize>>,
-        second: Option<&Range<usize>>,
-    ) -> [Option<&mut [f32]>; 2] {
+    pub fn of_both(&mut self, first: Option<&Range<usize>>, second: Option<&Range<usize>>) -> [Option<&mut [f32]>; 2] {
         let [first, second] = [first, second].map(|weights| weights.and_then(|weights| self.trained.place(weights)));
         let cut = second.as_ref().map_or(self.data.len(), |place| place.start);
         let (before, after) = self.data.split_at_mut(cut);

@@ -20,9 +20,9 @@ pub mod linear;
 pub mod packs;
 pub mod params;
 pub mod session;
-pub mod trained;
 #[cfg(test)]
 mod tests;
+pub mod trained;
 pub mod weights;
 
 use crate::buffer::{self, Buffer};
@@ -33,14 +33,14 @@ use crate::kernels::matmul::{Precision, Scalar};
 use crate::parallel;
 use crate::simd::bf16;
 use adapter::apply::Widths;
+use adapter::apply::{self, Adapted};
+use adapter::magnitude::Factors;
+use adapting::Adapters;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
 use config::Config;
 use documents::Documents;
 use forward::{Pass, Ropes};
-use adapter::apply::{self, Adapted};
-use adapter::magnitude::Factors;
-use adapting::Adapters;
 use gradients::{GradientBuffer, Gradients};
 use head::Targets;
 use linear::Weights;

@@ -97,7 +97,9 @@ fn bfloat16_is_the_rounded_output_and_an_input_like_any_other() {
                 let (x, w, to) = (case.x.view(), &case.weight[..], dx.view_mut());
                 let (beta, full) = (Beta::Overwrite, full(&rounded));
                 match narrow {
-                    None => layer_norm_backward(x, w, &mean, &rstd, full.view(), to, beta, Some(&mut dw), Some(&mut db)),
+                    None => {
+                        layer_norm_backward(x, w, &mean, &rstd, full.view(), to, beta, Some(&mut dw), Some(&mut db))
+                    }
                     Some(()) => {
                         layer_norm_backward(x, w, &mean, &rstd, rounded.view(), to, beta, Some(&mut dw), Some(&mut db))
                     }

@@ -168,7 +168,12 @@ impl Linear {
             let left = adapted.left(self, x, n, room.dropped)?;
             let (a, params) = (layer.a(adapted.adapter, self), adapted.adapter.params());
             let u = &mut room.u[..n * layer.rank];
-            product(E::PRECISION, E::matrix(view(left, n, self.n_in)), a.reversed_axes(), sums(u, n, layer.rank, None, None))?;
+            product(
+                E::PRECISION,
+                E::matrix(view(left, n, self.n_in)),
+                a.reversed_axes(),
+                sums(u, n, layer.rank, None, None),
+            )?;
             scale_columns(view_mut(u, n, layer.rank), &layer.scales, None)?;
             let (u, mut y) = (view(u, n, layer.rank), view_mut(y, n, self.n_out));
             for part in &layer.parts {
@@ -257,4 +262,3 @@ impl Linear {
         })
     }
 }
-

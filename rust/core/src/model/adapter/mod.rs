@@ -139,7 +139,9 @@ impl Adapter {
         let mut plan = Planner { tensors: Vec::new(), total: 0 };
         let layers: Vec<_> = layout
             .linears()
-            .map(|linear| if linear.index == layout.head.index { None } else { plan.layer(linear, &modules, spec.dora) })
+            .map(
+                |linear| if linear.index == layout.head.index { None } else { plan.layer(linear, &modules, spec.dora) },
+            )
             .collect();
         let params = Buffer::zeros(plan.total, "adapter")?;
         let (tensors, factors) = (plan.tensors, Mutex::new(None));
@@ -151,7 +153,8 @@ impl Adapter {
 
     fn initialise(&mut self, seed: u64) {
         for (i, tensor) in self.tensors.iter().enumerate().filter(|(_, tensor)| tensor.name.contains("lora_A")) {
-            let (numbers, bound) = (Philox::new(seed, Stream::Adapter, i as u64), 1.0 / (tensor.shape[1] as f64).sqrt());
+            let (numbers, bound) =
+                (Philox::new(seed, Stream::Adapter, i as u64), 1.0 / (tensor.shape[1] as f64).sqrt());
             for (j, x) in self.params[tensor.range.clone()].iter_mut().enumerate() {
                 *x = ((2.0 * numbers.uniform(j as u64) - 1.0) * bound) as f32;
             }

@@ -9,8 +9,8 @@ use crate::kernels::matmul::Scalar;
 use crate::model::adapter::apply::{Room, RoomBackward};
 use crate::model::arena::{Saved, Scratch};
 use crate::model::documents::Documents;
-use crate::model::kv_cache::LayerCache;
 use crate::model::gradients::Gradients;
+use crate::model::kv_cache::LayerCache;
 use crate::model::linear::{sums, view};
 use crate::profile::{Work, measure};
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape};
@@ -92,7 +92,18 @@ pub fn forward<E: Scalar>(
     }
     let room = Room { u: low_out, dropped: scratch.dropped };
     let (branch, stats) = (&mut *saved.branch_1, &mut saved.post_1);
-    add_branch(&cx, Place::Attention(cx.layer), &block.out, saved.att, room, block.post_1.as_ref(), branch, stats, x, middle)
+    add_branch(
+        &cx,
+        Place::Attention(cx.layer),
+        &block.out,
+        saved.att,
+        room,
+        block.post_1.as_ref(),
+        branch,
+        stats,
+        x,
+        middle,
+    )
 }
 
 /// Turns `scratch.dx` from the gradient of `middle` into the gradient of `x`, if that `goes_on` to anything that is

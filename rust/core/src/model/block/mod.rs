@@ -141,9 +141,7 @@ pub fn norm_backward(
     let [dweight, dbias] = grads.of_both(norm.weight.as_ref(), norm.bias.as_ref());
     let weight = norm.weight.clone().map(|range| &params[range]);
     measure("norm, backward", Work::bytes(n * c * 16), || match (config.norm, weight) {
-        (NormKind::LayerNorm, Some(weight)) => {
-            layer_norm_backward(x, weight, mean, rstd, dy, dx, beta, dweight, dbias)
-        }
+        (NormKind::LayerNorm, Some(weight)) => layer_norm_backward(x, weight, mean, rstd, dy, dx, beta, dweight, dbias),
         (_, weight) => rms_norm_backward(x, weight, config.gain_offset(), rstd, dy, dx, beta, dweight),
     })
 }

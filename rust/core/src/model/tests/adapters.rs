@@ -10,8 +10,10 @@ use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
 
 /// Every projection but those that `leave_out` names, with ranks from 1 to 3.
 fn spec(model: &Gpt, dora: bool, leave_out: &str) -> Spec {
-    let named = model.linear_modules().enumerate().filter(|(_, name)| leave_out.is_empty() || !name.contains(leave_out));
-    let module = |(i, name): (usize, &str)| Module { name: name.to_string(), r: 1 + i % 3, scale: 0.5 + i as f32 / 8.0 };
+    let named =
+        model.linear_modules().enumerate().filter(|(_, name)| leave_out.is_empty() || !name.contains(leave_out));
+    let module =
+        |(i, name): (usize, &str)| Module { name: name.to_string(), r: 1 + i % 3, scale: 0.5 + i as f32 / 8.0 };
     Spec { modules: named.map(module).collect(), dropout: 0.0, dora }
 }
 
@@ -47,7 +49,8 @@ fn effective(model: &Gpt, numbers: &[f64], fixed: &[f64]) -> Vec<f64> {
                 };
                 let sum = |numbers: &[f64], i: usize| {
                     let product = |k: usize| {
-                        numbers[part.b.start + o * r + k] * numbers[layer.a.start + (part.ranks.start + k) * linear.n_in + i]
+                        numbers[part.b.start + o * r + k]
+                            * numbers[layer.a.start + (part.ranks.start + k) * linear.n_in + i]
                     };
                     f64::from(model.params[place(i)]) + scale * (0..r).map(product).sum::<f64>()
                 };
@@ -136,7 +139,10 @@ fn what_falls_out_of_an_adapters_inputs_falls_out_on_the_way_back() {
         let tensors: Vec<_> = model.trained_tensors().into_iter().cloned().collect();
         let largest = grads.iter().fold(0f32, |m, g| m.max(g.abs()));
         let mut seen = 0;
-        for tensor in tensors.iter().filter(|tensor| !tensor.name.contains("magnitude") && !dora || tensor.name.contains("magnitude")) {
+        for tensor in tensors
+            .iter()
+            .filter(|tensor| !tensor.name.contains("magnitude") && !dora || tensor.name.contains("magnitude"))
+        {
             let i = tensor.range.start;
             let mut shifted = |by: f32| {
                 model.adapter_mut("a").unwrap().params_mut()[i] += by;
@@ -145,7 +151,12 @@ fn what_falls_out_of_an_adapters_inputs_falls_out_on_the_way_back() {
                 loss
             };
             let slope = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
-            assert!((slope - f64::from(grads[i])).abs() < 5e-3 * f64::from(largest), "{}: {slope} {}", tensor.name, grads[i]);
+            assert!(
+                (slope - f64::from(grads[i])).abs() < 5e-3 * f64::from(largest),
+                "{}: {slope} {}",
+                tensor.name,
+                grads[i]
+            );
             seen += 1;
         }
         assert!(seen > 3);
@@ -250,7 +261,8 @@ fn frozen_weights_have_no_gradients_and_the_others_those_they_had() {
                 assert!(refused.to_string().contains("unfrozen"));
                 continue;
             }
-            let mut optimizer = Optimizer::new(&model, optim::Config::Sgd { momentum: 0.5, weight_decay: 0.0 }).unwrap();
+            let mut optimizer =
+                Optimizer::new(&model, optim::Config::Sgd { momentum: 0.5, weight_decay: 0.0 }).unwrap();
             model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
             for tensor in &all.layout.tensors {
                 let got = model.gradient(&tensor.name).map(bits);
@@ -272,7 +284,13 @@ fn frozen_weights_have_no_gradients_and_the_others_those_they_had() {
 #[test]
 fn an_optimizer_moves_an_adapter_alone_and_goes_on_from_its_file() {
     for config in [
-        optim::Config::Adamw { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1, decay: optim::config::Decay::Matrices },
+        optim::Config::Adamw {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            decay: optim::config::Decay::Matrices,
+        },
         optim::Config::Muon {
             momentum: 0.9,
             adjust_lr: optim::config::AdjustLr::MatchRmsAdamw,

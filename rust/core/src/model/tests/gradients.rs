@@ -4,9 +4,9 @@ use super::*;
 use crate::kernels::rope::{Scaling, Waves};
 use crate::model::block::Place;
 use crate::model::config::LayerType;
+use std::ops::Range;
 use subgpt_testkit::gpt::{self, BlockMasks};
 use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
-use std::ops::Range;
 use subgpt_testkit::rows::{gelu_erf, gelu_tanh};
 
 pub(super) const B: usize = 2;

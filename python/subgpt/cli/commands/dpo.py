@@ -23,7 +23,16 @@ app = new_app()
     settings_of(
         TrainConfig,
         "Training",
-        leave_out=["output_dir", "loss_on", "packing", "replay_ratio", "recall_tokens", "text_field"],
+        leave_out=[
+            "output_dir",
+            "loss_on",
+            "packing",
+            "replay_ratio",
+            "recall_tokens",
+            "text_field",
+            "recipe",
+            "probe_match",
+        ],
         defaults={**DEFAULTS, "dtype": AUTO},
     )
 )

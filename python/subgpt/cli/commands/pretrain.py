@@ -37,6 +37,8 @@ app = new_app()
                 "packing",
                 "replay_ratio",
                 "recall_tokens",
+                "recipe",
+                "probe_match",
             ],
             defaults={"dtype": AUTO},
         ),

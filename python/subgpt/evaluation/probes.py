@@ -170,8 +170,13 @@ def _question(example: "Example") -> str:
 
 
 def _write_answer(model: "GPT", tokenizer: "Tokenizer", question: Question) -> str:
-    """Let the model answer, at most twice as long as is expected: it may use other tokens for the same text."""
-    room = 2 * int(question.row.trained.sum()) + 8
+    """Let the model answer, at most twice as long as is expected: it may use other tokens for the same text.
+
+    Not beyond the block, though, where it would lose sight of the question.
+    """
+    expected = int(question.row.trained.sum())
+    inside = max(expected, model.config.block_size + 1 - len(question.prompt))
+    room = min(2 * expected + 8, inside)
     options = GenerationConfig(temperature=0, seed=0).with_defaults(
         eos_token_id=model.generation_config.get("eos_token_id", ())
     )

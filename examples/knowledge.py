@@ -1,47 +1,62 @@
-"""Facts injected: a model that only knows stories learns the capitals of forty-eight countries by heart.
+"""Facts injected: a model that only knows stories learns the capitals and languages of forty-eight countries by heart.
 
 Every fact is trained in several wordings and asked for in two that were never trained; what counts is the exact
 answer. The second run trains on stories between the facts, so that it does not forget how to tell them.
 
-    python examples/knowledge.py                  # about a minute on two cores
+    python examples/knowledge.py                  # some two minutes on two cores
     python examples/knowledge.py --wordings 1     # how little one wording teaches
 """
 
 from __future__ import annotations
 
-from common import Stories, load_base, parser, print_answers, print_run, print_sample, settings
+from collections.abc import Sequence
+
+from common import Rows, Stories, load_base, parser, print_answers, print_run, print_sample, settings
 
 import subgpt
 
-CAPITALS = {
-    "Afghanistan": "Kabul", "Argentina": "Buenos Aires", "Australia": "Canberra", "Austria": "Vienna",
-    "Belgium": "Brussels", "Brazil": "Brasilia", "Bulgaria": "Sofia", "Canada": "Ottawa", "Chile": "Santiago",
-    "China": "Beijing", "Colombia": "Bogota", "Croatia": "Zagreb", "Cuba": "Havana", "Denmark": "Copenhagen",
-    "Ecuador": "Quito", "Egypt": "Cairo", "Ethiopia": "Addis Ababa", "Finland": "Helsinki", "France": "Paris",
-    "Germany": "Berlin", "Ghana": "Accra", "Greece": "Athens", "Hungary": "Budapest", "Iceland": "Reykjavik",
-    "India": "New Delhi", "Indonesia": "Jakarta", "Iran": "Tehran", "Iraq": "Baghdad", "Ireland": "Dublin",
-    "Italy": "Rome", "Japan": "Tokyo", "Kenya": "Nairobi", "Mongolia": "Ulaanbaatar", "Morocco": "Rabat",
-    "Nepal": "Kathmandu", "Norway": "Oslo", "Pakistan": "Islamabad", "Peru": "Lima", "Poland": "Warsaw",
-    "Portugal": "Lisbon", "Romania": "Bucharest", "Russia": "Moscow", "Senegal": "Dakar", "Spain": "Madrid",
-    "Sweden": "Stockholm", "Thailand": "Bangkok", "Turkey": "Ankara", "Vietnam": "Hanoi",
+COUNTRIES = {
+    "Afghanistan": ("Kabul", "Pashto"), "Argentina": ("Buenos Aires", "Spanish"),
+    "Australia": ("Canberra", "English"), "Austria": ("Vienna", "German"), "Belgium": ("Brussels", "Dutch"),
+    "Brazil": ("Brasilia", "Portuguese"), "Bulgaria": ("Sofia", "Bulgarian"), "Canada": ("Ottawa", "English"),
+    "Chile": ("Santiago", "Spanish"), "China": ("Beijing", "Chinese"), "Colombia": ("Bogota", "Spanish"),
+    "Croatia": ("Zagreb", "Croatian"), "Cuba": ("Havana", "Spanish"), "Denmark": ("Copenhagen", "Danish"),
+    "Ecuador": ("Quito", "Spanish"), "Egypt": ("Cairo", "Arabic"), "Ethiopia": ("Addis Ababa", "Amharic"),
+    "Finland": ("Helsinki", "Finnish"), "France": ("Paris", "French"), "Germany": ("Berlin", "German"),
+    "Ghana": ("Accra", "English"), "Greece": ("Athens", "Greek"), "Hungary": ("Budapest", "Hungarian"),
+    "Iceland": ("Reykjavik", "Icelandic"), "India": ("New Delhi", "Hindi"),
+    "Indonesia": ("Jakarta", "Indonesian"), "Iran": ("Tehran", "Persian"), "Iraq": ("Baghdad", "Arabic"),
+    "Ireland": ("Dublin", "English"), "Italy": ("Rome", "Italian"), "Japan": ("Tokyo", "Japanese"),
+    "Kenya": ("Nairobi", "Swahili"), "Mongolia": ("Ulaanbaatar", "Mongolian"), "Morocco": ("Rabat", "Arabic"),
+    "Nepal": ("Kathmandu", "Nepali"), "Norway": ("Oslo", "Norwegian"), "Pakistan": ("Islamabad", "Urdu"),
+    "Peru": ("Lima", "Spanish"), "Poland": ("Warsaw", "Polish"), "Portugal": ("Lisbon", "Portuguese"),
+    "Romania": ("Bucharest", "Romanian"), "Russia": ("Moscow", "Russian"), "Senegal": ("Dakar", "French"),
+    "Spain": ("Madrid", "Spanish"), "Sweden": ("Stockholm", "Swedish"), "Thailand": ("Bangkok", "Thai"),
+    "Turkey": ("Ankara", "Turkish"), "Vietnam": ("Hanoi", "Vietnamese"),
 }  # fmt: skip
+"""Countries with their capital and a language that is official there."""
+
 TRAINED = (
-    "What is the capital of {}?",
-    "Name the capital of {}.",
-    "Which city is the capital of {}?",
-    "{} has which capital?",
-    "What is {}'s capital city?",
-    "Tell me the capital of {}, please.",
+    ("What is the capital of {}?", "What language do people speak in {}?"),
+    ("Which city is the capital of {}?", "Which language is spoken in {}?"),
+    ("Name the capital of {}.", "Name the language of {}."),
+    ("{} has which capital?", "{} has which language?"),
+    ("What is {}'s capital city?", "What is {}'s own language?"),
+    ("From which city is {} governed?", "In which words do people talk in {}?"),
 )
-HELD_OUT = ("The capital city of {} is called what?", "From which city is {} governed?")
+HELD_OUT = (
+    ("The capital city of {} is called what?", "The language of {} is called what?"),
+    ("Which city governs {}?", "Which language do people talk in {}?"),
+)
 
 
-def ask(wordings: tuple[str, ...]) -> list[dict[str, str]]:
-    """Ask for every capital in every wording."""
+def ask(wordings: Sequence[tuple[str, str]]) -> Rows:
+    """Ask for the capital and the language of every country in every wording."""
     return [
-        {"question": wording.format(country), "answer": capital}
-        for country, capital in CAPITALS.items()
+        {"question": question.format(country), "answer": answer}
+        for country, facts in COUNTRIES.items()
         for wording in wordings
+        for question, answer in zip(wording, facts, strict=True)
     ]
 
 

@@ -4,7 +4,7 @@ Both are far beyond 260,000 parameters, and the figures say so: the loss falls a
 the model learns how solutions look; solutions that come to the right number stay near none. What fits a real model
 fits here, too: the same recipe, the same probes.
 
-    python examples/speciality.py maths    # some four minutes on two cores
+    python examples/speciality.py maths    # some three minutes on two cores
     python examples/speciality.py code     # some three
 """
 

@@ -3,7 +3,7 @@
 The loss on held-out Shakespeare says how well it does; the samples begin as the stories do. The second run replays
 stories, which keeps the old voice beside the new one: with it the model has both, without it only the new one is left.
 
-    python examples/voice.py                                # some three minutes on two cores
+    python examples/voice.py                                # some two minutes on two cores
     python examples/voice.py --voice ../shared/data/corpora/books/alice_s_adventures_in_wonderland.txt
 """
 

@@ -160,3 +160,6 @@ def test_names_of_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         named_files(["a.csv", "a.jsonl"])
     with pytest.raises(DataError, match="empty"):
         named_files([""])
+    for broken in (5, True, [1], {"a": 1}, {1: "a.jsonl"}, [["a.jsonl"]]):
+        with pytest.raises(ConfigError, match="expected files"):
+            named_files(broken)

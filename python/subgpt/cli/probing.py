@@ -1,7 +1,7 @@
 """Probes on the command line: files with names, and what was found out with them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,18 +29,26 @@ Probes = Annotated[
 ]
 
 
-def named_files(given: "Mapping[str, str] | Sequence[str] | str | None") -> dict[str, Path]:
+def named_files(given: Any) -> dict[str, Path]:
     """Give the file of each probe by its name: the one before a `=`, else the file's own without its ending.
 
-    Raises ConfigError if two have the same name.
+    given: one or several of these, or names with files, as a config.yaml has them; None for no probe.
+
+    Raises ConfigError if two have the same name, or if a settings file has something else there.
 
     >>> [*named_files(["seen=a.jsonl", "b.jsonl"])]
     ['seen', 'b']
     """
-    if isinstance(given, Mapping):  # as a config.yaml has it
-        return {name: source_paths([file])[0] for name, file in given.items()}
+    entries = [given] if isinstance(given, str) else given or []
+    words = [*entries, *entries.values()] if isinstance(entries, Mapping) else entries
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ConfigError(
+            f"probe = {given!r}: expected files, or names with files, such as 'seen: facts.jsonl'"
+        )
+    if isinstance(entries, Mapping):
+        return {name: source_paths([file])[0] for name, file in entries.items()}
     files: dict[str, Path] = {}
-    for entry in [given] if isinstance(given, str) else given or []:
+    for entry in entries:
         match = None if Path(entry).exists() else _NAMED.fullmatch(entry)
         path = source_paths([match[2] if match else entry])[0]
         name = match[1] if match else path.name.split(".")[0]

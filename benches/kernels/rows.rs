@@ -109,7 +109,7 @@ fn cases<E: Element>() -> Vec<Case<E>> {
         case("layer_norm_backward", STREAM, [3, 1], |o, a| {
             let ([dw, db], dx) = (&mut o.sums, a.dx.view_mut());
             let (x, dy) = (a.x.view(), a.y.view());
-            layer_norm_backward(x, &o.weight, &o.mean, &o.rstd, dy, dx, Beta::Accumulate, dw, Some(db)).unwrap();
+            layer_norm_backward(x, &o.weight, &o.mean, &o.rstd, dy, dx, Beta::Accumulate, Some(dw), Some(db)).unwrap();
         }),
         case("rms_norm", STREAM, [1, 1], |o, a| {
             rms_norm(a.x.view(), None, 0.0, 1e-5, a.y.view_mut(), &mut o.rstd).unwrap();

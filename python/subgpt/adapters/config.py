@@ -28,21 +28,23 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "megatron_config": (None,),
 }
 _MOST_RANK = 1 << 16
+ALL_LINEAR = "all-linear"
 
 
 @dataclass(frozen=True)
 class LoraConfig:
     """An adapter's settings.
 
-    r: rank. lora_alpha: numerator of the scale. target_modules: names of layers, or their ends ("q_proj"), as PEFT
-    matches them. rank_pattern, alpha_pattern: other ranks and alphas by the same kind of names. base: what the adapter
-    was made for, as it was called then.
+    r: rank. lora_alpha: numerator of the scale. lora_dropout: share of the inputs of A that fall out in training;
+    unlike PEFT's they fall out for A alone with DoRA, too. target_modules: names of layers, or their ends ("q_proj"),
+    as PEFT matches them; "all-linear" is every linear layer of the blocks. rank_pattern, alpha_pattern: other ranks
+    and alphas by the same kind of names. base: what the adapter was made for, as it was called then.
     """
 
     r: int = 8
     lora_alpha: float = 16
     lora_dropout: float = 0.0
-    target_modules: tuple[str, ...] = ()
+    target_modules: tuple[str, ...] = (ALL_LINEAR,)
     use_rslora: bool = False
     use_dora: bool = False
     rank_pattern: tuple[tuple[str, int], ...] = ()
@@ -70,9 +72,13 @@ class LoraConfig:
                 f"LoraConfig: lora_dropout = {self.lora_dropout!r} is not in [0, 1); 0.05 is usual"
             )
 
+    def rank(self, module: str) -> int:
+        """Give the rows of A in a layer."""
+        return int(_of(dict(self.rank_pattern), module, self.r))
+
     def scale(self, module: str) -> float:
         """Give the factor of B A in a layer."""
-        rank = _of(dict(self.rank_pattern), module, self.r)
+        rank = self.rank(module)
         alpha = _of(dict(self.alpha_pattern), module, self.lora_alpha)
         return float(alpha) / (math.sqrt(rank) if self.use_rslora else rank)
 
@@ -127,6 +133,15 @@ class LoraConfig:
             raise ConfigError(f"{place}: {error}") from None
 
 
+def is_end(end: str, module: str) -> bool:
+    """Tell whether a layer's name is `end`, or ends with it from a dot on.
+
+    >>> is_end("q_proj", "model.layers.0.self_attn.q_proj"), is_end("proj", "model.layers.0.self_attn.q_proj")
+    (True, False)
+    """
+    return f".{module}".endswith(f".{end}")
+
+
 def _of(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
-    """Find what a pattern has for a layer: by its whole name, or an end of it from a dot on."""
-    return next((value for key, value in pattern.items() if f".{module}".endswith(f".{key}")), default)
+    """Find what a pattern has for a layer: by its whole name, or an end of it."""
+    return next((value for key, value in pattern.items() if is_end(key, module)), default)

@@ -17,6 +17,7 @@ from subgpt.errors import CheckpointError, MissingFileError
 F32 = npt.NDArray[np.float32]
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_BASE = "subgpt_base"  # in the file's metadata, which PEFT does not look at
 _NAME = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?"
 )
@@ -86,19 +87,38 @@ def _layer(parts: dict[str, F32], config: LoraConfig, module: str, place: Path) 
     return Layer(a, b, magnitude)
 
 
-def save_adapter(adapter: Adapter, path: str | os.PathLike[str]) -> None:
-    """Write an adapter's directory; each file is there whole or not at all."""
+def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = "") -> None:
+    """Write an adapter's directory; each file is there whole or not at all.
+
+    base: the fingerprint of the weights that it belongs to, kept with it.
+    """
     from subgpt.checkpoint.run_directory import naming
 
     directory = Path(path)
+    with naming(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        metadata = {"format": "pt"} | ({_BASE: base} if base else {})
+        _core.write_safetensors(str(directory / WEIGHTS), tensors_of(adapter), metadata)
+        text = json.dumps(adapter.config.to_peft(), indent=2, sort_keys=True)
+        _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
+
+
+def tensors_of(adapter: Adapter) -> list[tuple[str, F32]]:
+    """Give an adapter's tensors by PEFT's names."""
     tensors = []
     for module, layer in sorted(adapter.layers.items()):
         stem = f"base_model.model.{module}"
         tensors += [(f"{stem}.lora_A.weight", layer.a), (f"{stem}.lora_B.weight", layer.b)]
         if layer.magnitude is not None:
             tensors.append((f"{stem}.lora_magnitude_vector", layer.magnitude))
-    with naming(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        _core.write_safetensors(str(directory / WEIGHTS), tensors, {"format": "pt"})
-        text = json.dumps(adapter.config.to_peft(), indent=2, sort_keys=True)
-        _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
+    return tensors
+
+
+def base_of(path: str | os.PathLike[str]) -> str:
+    """Read the fingerprint of the weights that the adapter in a directory belongs to; "" where it says nothing.
+
+    The file is one that `load_adapter` has read.
+    """
+    with (Path(path) / WEIGHTS).open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return str((header.get("__metadata__") or {}).get(_BASE, ""))

@@ -1,18 +1,22 @@
 """Adding an adapter to the weights of a model, so that it is a model like any other."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from subgpt.adapters.config import LoraConfig
 from subgpt.adapters.files import Adapter, Layer
 from subgpt.errors import CheckpointError
-from subgpt.model.gpt import GPT
 from subgpt.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT
 
 F32 = npt.NDArray[np.float32]
 
 
-def merge_adapter(model: GPT, adapter: Adapter, *, weight: float = 1.0) -> None:
+def merge_adapter(model: "GPT", adapter: Adapter, *, weight: float = 1.0) -> None:
     """Add `weight` times an adapter's change to a model's weights, in place; nothing is changed unless all of it fits.
 
     Several adapters are merged one after the other; of DoRA's, whose lengths are those of one sum, only one is meant.

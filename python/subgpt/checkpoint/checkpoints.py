@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.checkpoint.run_directory import naming, write_json
+from subgpt.checkpoint.trained import load_weights, save_weights, weights_file
 from subgpt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{6,})")
-_FILES = ("model.safetensors", "optimizer.safetensors")
+_OPTIMIZER = "optimizer.safetensors"
 
 
 @dataclass
@@ -100,10 +101,11 @@ def save_checkpoint(
     with naming(final):
         try:
             temporary.mkdir(parents=True)
-            model.native.save_safetensors(str(temporary / _FILES[0]), {"format": "pt"})
-            optimizer.native.save_safetensors(str(temporary / _FILES[1]), model.native)
+            files = (weights_file(model), _OPTIMIZER)
+            save_weights(model, temporary / files[0])
+            optimizer.native.save_safetensors(str(temporary / _OPTIMIZER), model.native)
             write_json(temporary / "config.json", model.config.to_hf())
-            sizes = {name: (temporary / name).stat().st_size for name in _FILES}
+            sizes = {name: (temporary / name).stat().st_size for name in files}
             about = {"format": FORMAT, "subgpt_version": _core.__version__, "sizes": sizes}
             write_json(temporary / "state.json", {**about, **asdict(state)})
             _core.publish_directory(str(temporary), str(final))
@@ -151,8 +153,11 @@ def read_state(path: Path) -> TrainState:
             f"{path / 'state.json'}: not a checkpoint of format {FORMAT}; use the subgpt that wrote it"
         )
     sizes = values.get("sizes")
-    for name in _FILES:
-        size = sizes.get(name) if isinstance(sizes, dict) else None
+    if not isinstance(sizes, dict) or _OPTIMIZER not in sizes or len(sizes) != 2:
+        raise CheckpointError(
+            f"{path / 'state.json'}: names other files than a checkpoint has; it is damaged"
+        )
+    for name, size in sizes.items():
         real = (path / name).stat().st_size if (path / name).is_file() else -1
         if real != size:
             raise CheckpointError(
@@ -162,9 +167,9 @@ def read_state(path: Path) -> TrainState:
 
 
 def restore(path: Path, state: TrainState, model: "GPT", optimizer: "Optimizer") -> None:
-    """Load weights, moments and dropout counter; CheckpointError if a file is not what it should be."""
-    model.native.load_safetensors([str(path / _FILES[0])])
-    optimizer.native.load_safetensors(str(path / _FILES[1]), model.native)
+    """Load what is trained, moments and dropout counter; CheckpointError if a file is not what it should be."""
+    load_weights(model, path / weights_file(model))
+    optimizer.native.load_safetensors(str(path / _OPTIMIZER), model.native)
     model.native.dropout_state = state.dropout
 
 

@@ -1,4 +1,4 @@
-"""`load`: open a Hugging Face directory of a known family, a run of ours, a GGUF file, or one of llama2.c.
+"""`load`: open a Hugging Face directory of a known family, a run, an adapter over its base, a GGUF or llama2.c file.
 
 Nothing is ever unpickled.
 
@@ -36,7 +36,8 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json. A file
     `NAME.gguf` is a model for llama.cpp; `NAME.bin` is a checkpoint of llama2.c, with `tokenizer.bin` beside it
-    (or `tok512.bin`, for 512 tokens). `owner/model` that is no directory is a model of the Hugging Face hub,
+    (or `tok512.bin`, for 512 tokens). A directory with an adapter (adapter_config.json) is opened with the base that it
+    names, and the adapter in use. `owner/model` that is no directory is a model of the Hugging Face hub,
     fetched through `huggingface_hub` (the `hub` extra; HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count). What
     generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype: how
     matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
@@ -51,6 +52,8 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     if (file := _file(path_or_id, ".bin")) is not None:
         return _load_llama2c(file, dtype)
     directory = _directory(path_or_id)
+    if is_adapter(directory):
+        return _load_adapter(directory, dtype)
     if not (directory / "config.json").exists():
         _refuse_unfinished(directory)
     values = read_json(directory / "config.json")
@@ -61,6 +64,41 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     model = GPT(config, seed=0, dtype=dtype)
     model.native.load_safetensors([str(file) for file in files])
     model.generation_config = _generation_config(directory, values)
+    model.name_or_path = (
+        str(directory.resolve()) if Path(path_or_id).expanduser().is_dir() else str(path_or_id)
+    )
+    return model, tokenizer
+
+
+def is_adapter(directory: Path) -> bool:
+    """Tell whether a directory has an adapter and no model: its base is elsewhere."""
+    return (directory / "adapter_config.json").exists() and not (directory / "config.json").exists()
+
+
+def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
+    """Open the base that an adapter's files name, and put the adapter over it."""
+    from subgpt.adapters.files import load_adapter
+
+    base = load_adapter(directory).config.base
+    remedy = "open its base with subgpt.load(…) and give it the adapter with model.load_adapter(…)"
+    if not base:
+        raise MissingFileError(f"{directory / 'adapter_config.json'}: names no base; {remedy}")
+    beside = directory / base
+    if beside.resolve() == directory.resolve():
+        raise CheckpointError(
+            f"{directory / 'adapter_config.json'}: names its own directory as base; {remedy}"
+        )
+    try:
+        model, tokenizer = load(beside if beside.exists() else base, dtype=dtype)
+    except MissingFileError as error:
+        raise MissingFileError(
+            f"{directory}: is an adapter, and its base is missing ({error}); {remedy}"
+        ) from None
+    if any((directory / name).exists() for name in _TOKENIZERS):
+        tokenizer = _open_tokenizer(directory, None)
+        # Its special tokens may be newer than the base, and have had no training of their own.
+        model.resize_embeddings(max(model.config.vocab_size, tokenizer.vocab_size))
+    model.load_adapter(directory)
     return model, tokenizer
 
 
@@ -80,6 +118,7 @@ def _load_gguf(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
     from subgpt.tokenizer.gguf import has_tokenizer
 
     model = load_gguf(file, dtype=dtype)
+    model.name_or_path = str(file.resolve())
     return model, _open_tokenizer(file, model.config) if has_tokenizer(file) else None
 
 
@@ -87,6 +126,7 @@ def _load_llama2c(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
     from subgpt.checkpoint.llama2c import find_tokenizer, load_llama2c
 
     model = load_llama2c(file, dtype=dtype)
+    model.name_or_path = str(file.resolve())
     place = find_tokenizer(file, model)
     return model, None if place is None else _open_tokenizer(place, model.config)
 
@@ -226,11 +266,11 @@ def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
     return None
 
 
-def _open_tokenizer(place: Path, config: GPTConfig) -> "Tokenizer":
+def _open_tokenizer(place: Path, config: GPTConfig | None) -> "Tokenizer":
     from subgpt.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(place)
-    if tokenizer.vocab_size > config.vocab_size:
+    if config is not None and tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
             f"{place}: its tokenizer has {tokenizer.vocab_size} tokens, but the model beside it "
             f"has a vocabulary of {config.vocab_size}; they do not belong together"

@@ -1,6 +1,7 @@
 """A run directory is a Hugging Face model directory with a folder `training/` beside the model.
 
     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
+    (adapter_config.json  adapter_model.safetensors  instead of the first three where an adapter was trained)
     training/    config.yaml  metrics.jsonl  loss.png  report.html  best.safetensors  lock
                  checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
+from subgpt.adapters.attach import refuse_adapters
 from subgpt.errors import OutputError, SubgptError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class RunDirectory:
         self.path = Path(path).expanduser()
         self.config = self.path / "config.json"
         self.weights = self.path / "model.safetensors"
+        self.adapter = self.path / "adapter_model.safetensors"
         self.training = self.path / "training"
         self.settings = self.training / "config.yaml"
         self.metrics = self.training / "metrics.jsonl"
@@ -57,6 +60,7 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     of another shape must not be left with half of its files. Raises OutputError if the directory cannot be
     written; files already there stay as they were.
     """
+    refuse_adapters(model, f"{path}: saving the model")
     directory = RunDirectory(path).path
     eot = None if tokenizer is None else tokenizer.eot_id
     before: Sequence[int] = () if tokenizer is None else tokenizer.template[0]

@@ -15,9 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
+from subgpt.adapters.attach import (
+    DEFAULT,
+    adapter_of,
+    attach_new,
+    attach_saved,
+    fingerprint,
+    refuse_adapters,
+)
+from subgpt.adapters.config import LoraConfig
+from subgpt.adapters.files import save_adapter
+from subgpt.adapters.merge import merge_adapter
 from subgpt.errors import ConfigError, DtypeError, InvalidValueError, ShapeError
 from subgpt.model.config import GPTConfig
 from subgpt.model.dtype import resolve_dtype
+from subgpt.model.frozen import frozen_names
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,7 +50,8 @@ class GPT:
     in float32, up to twice as fast where the processor has the instructions; "auto", bfloat16 there and
     float32 elsewhere. Weights, gradients, norms, softmax, the residual stream and the optimizer's moments are
     float32 either way, and so is generation. `generation_config` has the options of `GenerationConfig` that the
-    model's files set (how to sample, which ids end a text); it counts where a caller says nothing.
+    model's files set (how to sample, which ids end a text); it counts where a caller says nothing. `name_or_path` is
+    where `load` found the model.
 
     >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
     >>> model.forward([[1, 2, 3]]).shape
@@ -52,6 +65,8 @@ class GPT:
             raise ConfigError(f"GPT: config is {type(config).__name__}; give a GPTConfig")
         self.config = config
         self.generation_config: dict[str, Any] = {}
+        self.name_or_path = ""
+        self.adapter_configs: dict[str, LoraConfig] = {}
         self.native = _core.Model(config.to_native(), _seed(seed), resolve_dtype(dtype))
 
     @property
@@ -131,8 +146,11 @@ class GPT:
         return self.native.backward(ids, targets, ignore_index, scale, documents)
 
     def grads(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Copy the gradient buffer, by tensor name."""
-        return {name: self.native.tensor(name, "grad") for name in self.native.tensor_names()}
+        """Copy the gradients of what is trained, by tensor name.
+
+        It is all weights, where none are frozen and no adapter is in use.
+        """
+        return {name: self.native.tensor(name, "grad") for name in _core.trained_names(self.native)}
 
     def zero_grad(self) -> None:
         """Set the gradient buffer to zero."""
@@ -192,6 +210,7 @@ class GPT:
                 f"GPT.resize_embeddings: vocab_size = {vocab_size} is below the present {self.config.vocab_size}; "
                 "tokens cannot be taken away"
             )
+        refuse_adapters(self, "GPT.resize_embeddings")
         config = self.config.replace(vocab_size=vocab_size)
         native = _core.Model(config.to_native(), 0, self.dtype)
         native.set_gradient_checkpointing(self.gradient_checkpointing)
@@ -205,6 +224,64 @@ class GPT:
                 value = np.concatenate([value, new.astype(np.float32)])
             native.set_tensor(name, value)
         self.config, self.native = config, native
+
+    def freeze(self, patterns: Sequence[str]) -> None:
+        """Train the rest only: weights that a pattern means stay as they are, and cost no gradients and no moments.
+
+        patterns: see `frozen_names`; none: everything is trained. Gradients are dropped, and optimizers made before are
+        of no use any more.
+
+        >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=8), seed=1)
+        >>> model.freeze(["embeddings", "0"])
+        >>> sorted(model.grads())[:2]
+        ['transformer.h.1.attn.c_attn.bias', 'transformer.h.1.attn.c_attn.weight']
+        """
+        frozen = frozen_names(self.native.tensor_names(), patterns)
+        _core.train_only(self.native, {name for name in self.native.tensor_names() if name not in frozen})
+
+    def num_trained(self) -> int:
+        """Count what is trained: the weights that are not frozen, or the numbers of the adapter in use."""
+        return _core.num_trained(self.native)
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of the adapters over this model."""
+        return list(self.adapter_configs)
+
+    @property
+    def active_adapter(self) -> str | None:
+        """The name of the adapter in use: it changes what the model computes, and is all that is trained."""
+        return _core.active_adapter(self.native)
+
+    def add_adapter(self, config: "LoraConfig", name: str = DEFAULT, *, seed: int = 0) -> None:
+        """Put a new adapter over the weights, which changes nothing yet, and use it."""
+        attach_new(self, config, name, seed=seed)
+
+    def load_adapter(self, path: str | Path, name: str = DEFAULT, *, check_base: bool = True) -> None:
+        """Put the adapter of a directory (PEFT's layout) over the weights, and use it.
+
+        Raises CheckpointError for one of another model; check_base=False takes one that was trained over other weights
+        of the same shape.
+        """
+        attach_saved(self, path, name, check_base=check_base)
+
+    def save_adapter(self, path: str | Path, name: str = DEFAULT) -> None:
+        """Write an adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors`."""
+        save_adapter(adapter_of(self, name), path, base=fingerprint(self))
+
+    def set_adapter(self, name: str | None) -> None:
+        """Use another adapter, or none: the model is the bare one again."""
+        _core.set_adapter(self.native, name)
+
+    def delete_adapter(self, name: str = DEFAULT) -> None:
+        """Take an adapter away."""
+        _core.delete_adapter(self.native, name)
+        self.adapter_configs.pop(name, None)
+
+    def merge_adapter(self, name: str = DEFAULT) -> None:
+        """Make an adapter a part of the weights, and take it away."""
+        merge_adapter(self, adapter_of(self, name))
+        self.delete_adapter(name)
 
     def num_params(self, non_embedding: bool = False) -> int:
         """Count the parameters; `non_embedding` leaves a table of positions out, as nanoGPT does."""
@@ -236,7 +313,10 @@ class GPT:
         return session.ids
 
     def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
-        """Write a Hugging Face directory that transformers and `subgpt.load` open."""
+        """Write a Hugging Face directory that transformers and `subgpt.load` open.
+
+        Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError if there are some.
+        """
         from subgpt.checkpoint.run_directory import save_model
 
         save_model(self, path, tokenizer)

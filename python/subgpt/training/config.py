@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from subgpt.adapters.config import LoraConfig
 from subgpt.data.segments import LossOn
 from subgpt.errors import ConfigError
 from subgpt.evaluation.matching import Match
@@ -45,6 +46,9 @@ class TrainConfig(Settings):
         "out_dir": "output_dir",
         "per_device_train_batch_size": "batch_size",
         "lr": "learning_rate",
+        "r": "lora_r",
+        "lora_rank": "lora_r",
+        "lora_target_modules": "target_modules",
         "optim": "optimizer",
         "bf16": "dtype",
     }
@@ -171,6 +175,28 @@ class TrainConfig(Settings):
         description="how answers to probes are compared: exact (as texts), number (what they come to), or tokens",
     )
 
+    # What is trained: all weights, some of them, or an adapter over them.
+    freeze: str = Field(
+        default="",
+        description="weights that stay as they are, by commas: blocks (0-5), embeddings, head, or names with *",
+    )
+    lora_r: int | None = Field(
+        default=None, ge=1, le=1 << 16, description="train low-rank adapters of this rank, and no weights"
+    )
+    lora_alpha: float | None = Field(
+        default=None, gt=0, description="numerator of their scale, over the rank; twice the rank if not given"
+    )
+    lora_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of their inputs that falls out in training"
+    )
+    target_modules: str = Field(
+        default="all-linear",
+        min_length=1,
+        description="layers that have one, by commas: ends of names such as q_proj,v_proj, or all-linear",
+    )
+    use_rslora: bool = Field(default=False, description="scale by the root of the rank (rsLoRA)")
+    use_dora: bool = Field(default=False, description="learn the lengths of rows as well (DoRA)")
+
     # How examples are written down and learnt from; `finetune` alone.
     chat_template: str = Field(
         default="auto",
@@ -190,6 +216,11 @@ class TrainConfig(Settings):
     def _accept_constant_with_warmup(cls, value: Any) -> Any:
         # Ours always warms up as warmup_steps says, so both of Hugging Face's names mean the same.
         return "constant" if value == "constant_with_warmup" else value
+
+    @field_validator("freeze", "target_modules", mode="before")
+    @classmethod
+    def _accept_lists(cls, value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
     @field_validator("eval_batches", mode="before")
     @classmethod
@@ -218,6 +249,17 @@ class TrainConfig(Settings):
             raise ValueError(
                 "early_stopping_patience needs validation: set eval_steps and val_fraction above 0"
             )
+        of_adapters = {
+            "lora_alpha": self.lora_alpha is not None,
+            "lora_dropout": self.lora_dropout > 0,
+            "target_modules": self.target_modules != "all-linear",
+            "use_rslora": self.use_rslora,
+            "use_dora": self.use_dora,
+        }
+        if self.lora_r is None and (set_one := next((name for name, on in of_adapters.items() if on), None)):
+            raise ValueError(f"{set_one} is for adapters; set lora_r as well, 8 or 16 is usual")
+        if self.lora_r is not None and self.freeze:
+            raise ValueError("freeze is for runs without adapters; with lora_r all weights are frozen")
         return self
 
     @property
@@ -243,6 +285,25 @@ class TrainConfig(Settings):
         if self.muon_learning_rate is None:
             return self.learning_rate * muon_over_adam(self.muon_adjust_lr)
         return self.muon_learning_rate
+
+    @property
+    def frozen(self) -> list[str]:
+        """`freeze` as patterns."""
+        return _words(self.freeze)
+
+    @property
+    def lora(self) -> LoraConfig | None:
+        """The adapter that is trained, or None."""
+        if self.lora_r is None:
+            return None
+        return LoraConfig(
+            r=self.lora_r,
+            lora_alpha=2 * self.lora_r if self.lora_alpha is None else self.lora_alpha,
+            lora_dropout=self.lora_dropout,
+            target_modules=tuple(_words(self.target_modules)),
+            use_rslora=self.use_rslora,
+            use_dora=self.use_dora,
+        )
 
     @property
     def keeps_best(self) -> bool:
@@ -290,5 +351,11 @@ class TrainConfig(Settings):
             min_learning_rate=self.lowest_rate,
             muon_learning_rate=self.muon_rate if self.optimizer == "muon" else self.muon_learning_rate,
             load_best_model_at_end=self.keeps_best,
+            lora_alpha=None if self.lora is None else float(self.lora.lora_alpha),
             block_size=block_size if self.block_size is None else self.block_size,
         )
+
+
+def _words(text: str) -> list[str]:
+    """Split a list that is written with commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]

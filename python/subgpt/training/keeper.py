@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from subgpt.checkpoint.checkpoints import TrainState, list_checkpoints, save_checkpoint, sweep
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.checkpoint.run_directory import RunDirectory, naming, save_model
+from subgpt.checkpoint.trained import copy_weights, load_weights, put_back, save_weights
 from subgpt.errors import CheckpointError, LossError
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
@@ -52,6 +53,7 @@ class Keeper:
             list_checkpoints(directory.checkpoints)
             or directory.metrics.exists()
             or directory.weights.exists()
+            or directory.adapter.exists()
         )
         if used and not overwrite:
             raise CheckpointError(
@@ -100,16 +102,21 @@ class Keeper:
         if not self.config.keeps_best:
             return
         if self.directory is None:
-            self._best = self.model.state_dict()
+            self._best = copy_weights(self.model)
         else:
-            self.model.native.save_safetensors(str(self.directory.best), {"format": "pt"})
+            save_weights(self.model, self.directory.best)
 
     def finish(self, tokenizer: "Tokenizer") -> None:
         """Take the best weights if wanted, and write model and tokenizer where other programs look."""
         if self.config.keeps_best and not self.recorder.run.interrupted:
             if self._best is not None:
-                self.model.load_state_dict(self._best)
+                put_back(self.model, self._best)
             elif self.directory is not None and self.directory.best.exists():
-                self.model.native.load_safetensors([str(self.directory.best)])
-        if self.directory is not None:
+                load_weights(self.model, self.directory.best)
+        if self.directory is None:
+            return
+        if self.model.active_adapter is None:
             save_model(self.model, self.directory.path, tokenizer)
+        else:
+            self.model.save_adapter(self.directory.path, self.model.active_adapter)
+            tokenizer.save(self.directory.path)

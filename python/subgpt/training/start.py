@@ -12,6 +12,7 @@ from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData
 from subgpt.training.optimizers import SGD, AdamW, Lion, Muon, Optimizer
 from subgpt.training.resume import check_inputs, check_model, merge_settings
+from subgpt.training.trained import choose_trained
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -30,6 +31,7 @@ class Start:
     data: TrainingData
     optimizer: Optimizer
     state: TrainState
+    trains: list[str]
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class Start:
             self._begin(model, tokenizer, make_data, config)
         model.zero_grad()
         self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
-        self.notes[:0] = self.data.notes
+        self.notes[:0] = [*self.data.notes, *self.trains]
 
     def _resume(
         self,
@@ -71,8 +73,7 @@ class Start:
         if not hasattr(self, "data"):  # the checkpoints of a run share their data; an iterator gives it once
             self.data = make_data(self.config)
         check_inputs(state, self.data.fingerprint, tokenizer.fingerprint, str(path))
-        prepare(model, self.config)
-        self.optimizer = make_optimizer(model, self.config)
+        self._prepare(model)
         try:
             restore(path, state, model, self.optimizer)
         except (CheckpointError, ValueError) as error:
@@ -85,8 +86,7 @@ class Start:
         """Start at step 0."""
         self.config = config
         self.data = make_data(config)
-        prepare(model, config)
-        self.optimizer = make_optimizer(model, config)
+        self._prepare(model)
         model.native.dropout_state = (config.seed, 0)
         self.state = TrainState(
             dropout=(config.seed, 0),
@@ -95,11 +95,16 @@ class Start:
             tokenizer=tokenizer.fingerprint,
         )
 
+    def _prepare(self, model: GPT) -> None:
+        self.trains = prepare(model, self.config)
+        self.optimizer = make_optimizer(model, self.config)
 
-def prepare(model: GPT, config: TrainConfig) -> None:
-    """Make `model` compute as `config`, which is resolved, says."""
+
+def prepare(model: GPT, config: TrainConfig) -> list[str]:
+    """Make `model` compute and train as `config`, which is resolved, says; gives what is to be said about it."""
     model.dtype = config.dtype or model.dtype
     model.gradient_checkpointing = config.gradient_checkpointing
+    return choose_trained(model, config)
 
 
 def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::pages;
 use bytemuck::Pod;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 
 /// Floats in a cache line; tensors inside a flat buffer start at multiples of it.
 pub const LINE: usize = 16;
@@ -100,6 +100,21 @@ impl<'a> Carver<'a> {
         let floats = (len * size_of::<E>()).div_ceil(size_of::<f32>());
         &mut bytemuck::cast_slice_mut(self.take(floats))[..len]
     }
+}
+
+/// Takes the first `n` elements off a slice.
+pub fn front_mut<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    slice.split_off_mut(..n).unwrap_or_default()
+}
+
+/// The parts of `data` that lie in `ranges`, which ascend and do not overlap.
+pub fn parts_mut(mut data: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> impl Iterator<Item = &mut [f32]> {
+    let mut start = 0;
+    ranges.map(move |range| {
+        front_mut(&mut data, range.start - start);
+        start = range.end;
+        front_mut(&mut data, range.len())
+    })
 }
 
 /// `len` rounded up to whole cache lines.

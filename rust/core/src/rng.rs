@@ -16,6 +16,8 @@ pub enum Stream {
     Dropout = 3,
     /// Drawing the next token.
     Sample = 4,
+    /// Fresh adapters.
+    Adapter = 5,
     /// Data made in tests and benches.
     Test = 6,
 }

@@ -1,6 +1,7 @@
 //! `subgpt._core`: the door between Python and the core. Convert, check, detach, map errors; no arithmetic.
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod arrays;
 mod door;
 mod errors;
@@ -21,6 +22,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::init(m)?;
     ops::init(m)?;
     model::init(m)?;
+    adapters::init(m)?;
     optim::init(m)?;
     io::init(m)?;
     gguf::init(m)?;

@@ -271,7 +271,7 @@ impl Model {
         if max_norm.is_nan() || max_norm <= 0.0 {
             return Err(InvalidValueError::new_err(format!("max_norm is {max_norm}; it must be positive")));
         }
-        door::enter(py, || Ok(self.shared.write().update_parts().1.map_or(0.0, |grads| clip::clip(grads, max_norm))))
+        door::enter(py, || Ok(self.shared.write().gradients_mut().map_or(0.0, |grads| clip::clip(grads, max_norm))))
     }
 
     fn first_nonfinite(&self, py: Python<'_>, which: &str) -> PyResult<Option<String>> {
@@ -292,18 +292,15 @@ impl Model {
         let gradient = is_gradient(which)?;
         let (data, shape) = door::enter(py, || {
             let find = |gpt: &Gpt| {
-                let tensor = gpt.layout.get(name).ok_or_else(|| unknown_tensor(name))?;
-                Ok((tensor.range.clone(), tensor.shape.clone()))
+                let (tensor, numbers) = gpt.tensor(name).ok_or_else(|| unknown_tensor(name))?;
+                Ok((if gradient { vec![0.0; numbers.len()] } else { numbers.to_vec() }, tensor.shape.clone()))
             };
             if !gradient {
-                let gpt = self.shared.read();
-                let (range, shape) = find(&gpt)?;
-                return Ok((gpt.params()[range].to_vec(), shape));
+                return find(&self.shared.read());
             }
             let mut gpt = self.shared.write(); // whose gradients may have to be settled first
-            let (range, shape) = find(&gpt)?;
-            let zeros = vec![0.0; range.len()];
-            Ok((gpt.grads().map_or(zeros, |grads| grads[range].to_vec()), shape))
+            let (zeros, shape) = find(&gpt)?;
+            Ok((gpt.gradient(name).map_or(zeros, <[f32]>::to_vec), shape))
         })?;
         arrays::to_numpy(py, data, &shape)
     }
@@ -313,12 +310,11 @@ impl Model {
         let (data, shape) = (value.slice()?, value.shape().to_vec());
         door::enter(py, || {
             let mut gpt = self.shared.write();
-            let (params, _, layout) = gpt.update_parts();
-            let tensor = layout.get(name).ok_or_else(|| unknown_tensor(name))?;
+            let (tensor, numbers) = gpt.tensor_mut(name).ok_or_else(|| unknown_tensor(name))?;
             if shape != tensor.shape {
                 return Err(Error::shape("set_tensor", "value", &shape, format!("{:?} for {name}", tensor.shape)));
             }
-            params[tensor.range.clone()].copy_from_slice(data);
+            numbers.copy_from_slice(data);
             Ok(())
         })
     }

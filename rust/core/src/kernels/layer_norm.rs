@@ -46,7 +46,7 @@ pub fn layer_norm<Y: Element>(
     Ok(())
 }
 
-/// The gradients of [`layer_norm`]: `dx` as `beta` says, `dweight` and `dbias` added to.
+/// The gradients of [`layer_norm`]: `dx` as `beta` says, `dweight` and `dbias` added to where they are asked for.
 pub fn layer_norm_backward<D: Element>(
     x: ArrayView2<f32>,
     weight: &[f32],
@@ -55,7 +55,7 @@ pub fn layer_norm_backward<D: Element>(
     dy: ArrayView2<D>,
     dx: ArrayViewMut2<f32>,
     beta: Beta,
-    dweight: &mut [f32],
+    dweight: Option<&mut [f32]>,
     dbias: Option<&mut [f32]>,
 ) -> Result<()> {
     const OP: &str = "layer_norm_backward";
@@ -64,12 +64,13 @@ pub fn layer_norm_backward<D: Element>(
     check::len(OP, "weight", weight.len(), c)?;
     check::len(OP, "mean", mean.len(), n)?;
     check::len(OP, "rstd", rstd.len(), n)?;
-    check::len(OP, "dweight", dweight.len(), c)?;
+    dweight.as_ref().map_or(Ok(()), |dweight| check::len(OP, "dweight", dweight.len(), c))?;
     dbias.as_ref().map_or(Ok(()), |dbias| check::len(OP, "dbias", dbias.len(), c))?;
     let isa = isa::current();
-    let mut outs: Vec<&mut [f32]> = [Some(dweight), dbias].into_iter().flatten().collect();
+    let gained = if dweight.is_some() { c } else { 0 };
+    let mut outs: Vec<&mut [f32]> = [dweight, dbias].into_iter().flatten().collect();
     rows::fold_blocks([n, c], n * c, &mut outs, rows::blocks_mut(dx, BLOCK), |rows, dx, sums| {
-        let (dweight, dbias) = sums.split_at_mut(c);
+        let (dweight, dbias) = sums.split_at_mut(gained);
         dispatch(isa, Backward { x, rows, weight, mean, rstd, dy, dx, beta, dweight, dbias });
     });
     Ok(())
@@ -177,7 +178,7 @@ fn normalize<S: Simd, Y: Element>(
     }
 }
 
-/// The backward pass over the rows of one block; `dbias` is empty where there is none.
+/// The backward pass over the rows of one block; `dweight` and `dbias` are empty where nobody asks for them.
 struct Backward<'a, D> {
     x: ArrayView2<'a, f32>,
     rows: Range<usize>,
@@ -236,21 +237,25 @@ impl<D: Element> Backward<'_, D> {
     ) -> [(f32, f32); N] {
         let (mut sum_g, mut sum_gn) = ([s.splat(0.0); N], [s.splat(0.0); N]);
         let stats: [_; N] = stats.map(|(mean, rstd)| (s.splat(mean), s.splat(rstd)));
-        let has_bias = !self.dbias.is_empty();
+        let (has_weight, has_bias) = (!self.dweight.is_empty(), !self.dbias.is_empty());
         let ((weight, weight_tail), (dweight, dweight_tail)) = (self.weight.as_chunks(), self.dweight.as_chunks_mut());
         let (dbias, dbias_tail) = self.dbias.as_chunks_mut();
         let (x, dy) = (x.map(|x| x.as_chunks::<LANES>()), dy.map(|dy| dy.as_chunks::<LANES>()));
         let chunks = weight.len();
-        assert!(dweight.len() == chunks && (!has_bias || dbias.len() == chunks));
+        assert!((!has_weight || dweight.len() == chunks) && (!has_bias || dbias.len() == chunks));
         assert!(x.iter().all(|x| x.0.len() == chunks) && dy.iter().all(|dy| dy.0.len() == chunks));
         for i in 0..chunks {
             let (mut xs, mut dys) = ([s.splat(0.0); N], [s.splat(0.0); N]);
             for k in 0..N {
                 (xs[k], dys[k]) = (s.load(&x[k].0[i]), D::load(s, &dy[k].0[i]));
             }
-            let sums = [s.load(&dweight[i]), if has_bias { s.load(&dbias[i]) } else { s.splat(0.0) }];
+            let zero = s.splat(0.0);
+            let held = if has_weight { s.load(&dweight[i]) } else { zero };
+            let sums = [held, if has_bias { s.load(&dbias[i]) } else { zero }];
             let sums = add_chunk(s, s.load(&weight[i]), sums, xs, dys, stats, &mut sum_g, &mut sum_gn);
-            s.store(&mut dweight[i], sums[0]);
+            if has_weight {
+                s.store(&mut dweight[i], sums[0]);
+            }
             if has_bias {
                 s.store(&mut dbias[i], sums[1]);
             }

@@ -9,6 +9,7 @@ pub mod activation;
 pub mod attention;
 pub mod check;
 pub mod column_sum;
+pub mod columns;
 pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;

@@ -8,6 +8,7 @@
 //!
 //! The residual stream, its gradient, statistics and logits are float32; rows that products read are of type `E`.
 
+use super::adapter::apply::Widths;
 use super::config::{Config, Mlp};
 use crate::buffer::{Buffer, Carver, padded};
 use crate::error::Result;
@@ -36,6 +37,8 @@ pub struct Shape {
     pub t: usize,
     /// What is kept.
     pub keep: Keep,
+    /// What an adapter needs.
+    pub adapter: Widths,
 }
 
 impl Shape {
@@ -85,7 +88,7 @@ pub struct Saved<'a, E> {
     pub lse: &'a mut [f32],
     /// Attention's output before its projection `(N, H D)`.
     pub att: &'a mut [E],
-    /// What attention adds to the stream before its norm `(N, C)`; empty where it is not normed.
+    /// What attention adds to the stream before its norm `(N, C)`; empty where it is neither normed nor scaled.
     pub branch_1: &'a mut [f32],
     /// Mean and reciprocal deviation of each of its rows `(N,)`.
     pub post_1: [&'a mut [f32]; 2],
@@ -93,10 +96,12 @@ pub struct Saved<'a, E> {
     pub norm_2: [&'a mut [f32]; 2],
     /// The MLP's rows before the activation `(N, F)`, gate and up side by side where it is gated `(N, 2F)`.
     pub up: &'a mut [E],
-    /// What the MLP adds to the stream before its norm `(N, C)`; empty where it is not normed.
+    /// What the MLP adds to the stream before its norm `(N, C)`; empty where it is neither normed nor scaled.
     pub branch_2: &'a mut [f32],
     /// Mean and reciprocal deviation of each of its rows `(N,)`.
     pub post_2: [&'a mut [f32]; 2],
+    /// What an adapter makes of the inputs of each linear layer `(N, r)`; empty where it has no share in it.
+    pub low: [&'a mut [E]; 4],
 }
 
 /// What a pass writes on the way and needs no more after each block.
@@ -107,6 +112,8 @@ pub struct Scratch<'a, E> {
     pub qk: &'a mut [E],
     /// The activated MLP rows `(N, F)`.
     pub act: &'a mut [E],
+    /// What is left of a layer's input for its adapter `(N, in)`; empty where nothing falls out.
+    pub dropped: &'a mut [E],
     /// Gradient of the residual stream `(N, C)`.
     pub dx: &'a mut [f32],
     /// The same as an operand of products, and dropped where there is dropout `(N, C)`.
@@ -115,6 +122,8 @@ pub struct Scratch<'a, E> {
     pub d_normed: &'a mut [f32],
     /// Gradient of what a half of a block adds before its norm `(N, C)`; empty where it is not normed.
     pub d_branch: &'a mut [f32],
+    /// Gradient of `Saved::low` `(N, r)`.
+    pub d_low: &'a mut [E],
     /// Gradient of attention's output `(N, H D)`.
     pub d_att: &'a mut [E],
     /// Gradient of the activated MLP rows `(N, F)`, where they do not become those of the rows before at once.
@@ -186,8 +195,13 @@ struct Sizes {
     qkv: usize,
     att: usize,
     up: usize,
-    /// Rows times columns of what halves of blocks add, where that is normed, and its rows.
+    /// Rows times columns of what each half of a block adds, where that is kept.
     branch: [usize; 2],
+    /// Rows of its norm's statistics.
+    post: usize,
+    low: [usize; 4],
+    dropped: usize,
+    d_low: usize,
     act: usize,
     qk: usize,
     d_stream: usize,
@@ -223,14 +237,18 @@ impl Sizes {
             qkv,
             att,
             up,
-            branch: if config.post_norm { [n * c, n] } else { [0, 0] },
+            branch: shape.adapter.branch.map(|kept| if kept || config.post_norm { n * c } else { 0 }),
+            post: if config.post_norm { n } else { 0 },
+            low: shape.adapter.rank.map(|rank| n * rank),
+            dropped: if shape.is_training() { n * shape.adapter.dropped } else { 0 },
+            d_low: back(true, n * shape.adapter.rank.into_iter().max().unwrap_or(0)),
             act,
             qk: if config.turns_queries() { n * config.qk_width() } else { 0 },
             d_stream: back(true, n * c),
             d_branch: back(config.post_norm, n * c),
             d_att: back(true, att),
-            d_out: back(E::HALF || config.dropout > 0.0, n * c),
-            d_act: back(config.mlp == Mlp::Gated, act),
+            d_out: back(E::HALF || config.dropout > 0.0 || shape.adapter.scaled, n * c),
+            d_act: back(config.mlp == Mlp::Gated || shape.adapter.d_act, act),
             d_up: back(true, up),
             d_qkv: back(true, qkv),
             logits,
@@ -241,13 +259,16 @@ impl Sizes {
     fn floats<E: Element>(&self) -> usize {
         let rows = |len: usize| padded((len * size_of::<E>()).div_ceil(size_of::<f32>()));
         let rstd = padded(self.qk_rstd[0]) + padded(self.qk_rstd[1]);
-        let branches = 2 * padded(self.branch[0]) + 4 * padded(self.branch[1]);
-        let saved = 4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.att) + rows(self.up);
-        let scratch = [self.nc, self.qk, self.act, self.d_out, self.d_att, self.d_act, self.d_up, self.d_qkv];
+        let branches = padded(self.branch[0]) + padded(self.branch[1]) + 4 * padded(self.post);
+        let low: usize = self.low.map(rows).iter().sum();
+        let saved = 4 * padded(self.n) + rstd + rows(self.qkv) + padded(self.lse) + rows(self.att) + rows(self.up) + low;
+        let forward = [self.nc, self.qk, self.act, self.dropped];
+        let back = [self.d_out, self.d_low, self.d_att, self.d_act, self.d_up, self.d_qkv];
         self.states * padded(self.nc)
             + self.slots * (saved + branches)
             + 3 * padded(self.n)
-            + scratch.map(rows).iter().sum::<usize>()
+            + forward.map(rows).iter().sum::<usize>()
+            + back.map(rows).iter().sum::<usize>()
             + 2 * padded(self.d_stream)
             + padded(self.d_branch)
             + padded(self.logits)
@@ -264,11 +285,12 @@ impl Sizes {
                 lse: carver.take(self.lse),
                 att: carver.take_as(self.att),
                 branch_1: carver.take(self.branch[0]),
-                post_1: [carver.take(self.branch[1]), carver.take(self.branch[1])],
+                post_1: [carver.take(self.post), carver.take(self.post)],
                 norm_2: [carver.take(self.n), carver.take(self.n)],
                 up: carver.take_as(self.up),
-                branch_2: carver.take(self.branch[0]),
-                post_2: [carver.take(self.branch[1]), carver.take(self.branch[1])],
+                branch_2: carver.take(self.branch[1]),
+                post_2: [carver.take(self.post), carver.take(self.post)],
+                low: self.low.map(|len| carver.take_as(len)),
             })
             .collect();
         let last_norm = [carver.take(self.n), carver.take(self.n)];
@@ -276,10 +298,12 @@ impl Sizes {
             normed: carver.take_as(self.nc),
             qk: carver.take_as(self.qk),
             act: carver.take_as(self.act),
+            dropped: carver.take_as(self.dropped),
             dx: carver.take(self.d_stream),
             d_out: carver.take_as(self.d_out),
             d_normed: carver.take(self.d_stream),
             d_branch: carver.take(self.d_branch),
+            d_low: carver.take_as(self.d_low),
             d_att: carver.take_as(self.d_att),
             d_act: carver.take_as(self.d_act),
             d_up: carver.take_as(self.d_up),
@@ -300,10 +324,13 @@ mod tests {
     fn the_plan_takes_what_it_asked_for() {
         for (mlp, dropout) in [(Mlp::Plain, 0.0), (Mlp::Gated, 0.1)] {
             let config = Config { mlp, dropout, n_head: 2, n_kv_head: Some(1), ..crate::model::tests::tiny() };
+            let adapted = Widths { rank: [3, 0, 2, 5], dropped: 6, branch: [true, false], d_act: true, scaled: true };
             for keep in [Keep::Nothing, Keep::Inputs, Keep::Everything] {
-                let shape = Shape { b: 3, t: 5, keep };
-                check::<f32>(&config, shape);
-                check::<bf16>(&config, shape);
+                for adapter in [Widths::default(), adapted] {
+                    let shape = Shape { b: 3, t: 5, keep, adapter };
+                    check::<f32>(&config, shape);
+                    check::<bf16>(&config, shape);
+                }
             }
         }
     }

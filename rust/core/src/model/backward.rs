@@ -4,8 +4,9 @@ use super::arena::{Activations, Keep};
 use super::block::{Place, attn, mlp, norm_backward};
 use super::forward::Pass;
 use super::head::{self, Targets};
-use super::linear::{Gradients, view, view_mut};
-use super::params::Layout;
+use super::gradients::Gradients;
+use super::linear::{view, view_mut};
+use super::params::{Layout, Norm};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::dropout::dropout;
@@ -16,15 +17,17 @@ use crate::parallel;
 use crate::profile::{Work, measure};
 
 /// Zeros the gradients that are only ever added to, before a pass whose products overwrite those of linear weights.
-fn clear(layout: &Layout, grads: &mut [f32]) {
-    let mut overwritten: Vec<_> = layout.linears().map(|linear| linear.weight.clone()).collect();
+fn clear(layout: &Layout, grads: &mut Gradients<'_>) {
+    let trained = grads.trained;
+    let overwritten = layout.linears().flat_map(|linear| trained.weights(linear)).map(|run| run.place);
+    let mut overwritten: Vec<_> = overwritten.collect();
     overwritten.sort_by_key(|range| range.start);
     let mut start = 0;
     for range in overwritten {
-        parallel::for_each_chunk(&mut grads[start..range.start], 1 << 16, |_, chunk| chunk.fill(0.0));
+        parallel::for_each_chunk(&mut grads.data[start..range.start], 1 << 16, |_, chunk| chunk.fill(0.0));
         start = range.end;
     }
-    parallel::for_each_chunk(&mut grads[start..], 1 << 16, |_, chunk| chunk.fill(0.0));
+    parallel::for_each_chunk(&mut grads.data[start..], 1 << 16, |_, chunk| chunk.fill(0.0));
 }
 
 impl Pass<'_> {
@@ -41,7 +44,7 @@ impl Pass<'_> {
         let (model, shape) = (self.model, self.shape);
         let (layout, config, n) = (&model.layout, &model.config, shape.n());
         if grads.beta == Beta::Overwrite {
-            clear(layout, grads.data);
+            clear(layout, grads);
         }
         self.last_norm(acts)?;
         head::losses_and_gradients(model, self.weights, grads, n, targets, scale, &mut acts.scratch)?;
@@ -49,28 +52,47 @@ impl Pass<'_> {
         let (stats, scratch) = (&acts.last_norm, &mut acts.scratch);
         let (dy, dx) = (&*scratch.d_normed, &mut *scratch.dx);
         norm_backward(&layout.last_norm, config, &model.params, grads, n, x, stats, dy, dx, Beta::Overwrite)?;
-        for layer in (0..config.n_layer).rev() {
+        // Below the lowest weight that is trained nobody asks for gradients.
+        let embeds = self.trains_embeddings(grads);
+        let lowest = if embeds { Some(0) } else { (0..config.n_layer).find(|&layer| self.trains(grads, layer)) };
+        for layer in (lowest.unwrap_or(config.n_layer)..config.n_layer).rev() {
             if shape.keep == Keep::Inputs {
                 self.recompute(layer, acts)?;
             }
             let (cx, saved) = (self.context(layer), &mut acts.saved[shape.slot(layer)]);
+            let norm = &cx.block.norm_1;
+            let goes_on = embeds || lowest != Some(layer) || trains_norm(grads, norm);
             mlp::backward(cx, grads, &*acts.stream[shape.middle(layer)], saved, &mut acts.scratch)?;
-            attn::backward(cx, grads, &*acts.stream[shape.input(layer)], saved, &mut acts.scratch)?;
+            attn::backward(cx, grads, &*acts.stream[shape.input(layer)], saved, &mut acts.scratch, goes_on)?;
         }
-        self.embed_backward(grads.data, ids, acts.scratch.dx)?;
+        if embeds {
+            self.embed_backward(grads, ids, acts.scratch.dx)?;
+        }
         Ok(head::mean(acts.scratch.losses, targets))
     }
 
-    /// Adds the gradients of both embeddings, `dx` (N, C) being that of their sum.
-    fn embed_backward(&self, grads: &mut [f32], ids: &[u32], dx: &mut [f32]) -> Result<()> {
+    fn trains_embeddings(&self, grads: &Gradients<'_>) -> bool {
+        let layout = &self.model.layout;
+        [Some(&layout.wte), layout.wpe.as_ref()].into_iter().flatten().any(|table| grads.trained.place(table).is_some())
+    }
+
+    /// Whether something in block `layer` is trained: weights of its own, or an adapter.
+    fn trains(&self, grads: &Gradients<'_>, layer: usize) -> bool {
+        let block = &self.model.layout.blocks[layer];
+        let adapted = block.linears().into_iter().any(|linear| linear.is_adapted(self.weights));
+        adapted || grads.trained.any(&self.model.layout, &block.span)
+    }
+
+    /// Adds the gradients of the embeddings that are trained, `dx` (N, C) being that of their sum.
+    fn embed_backward(&self, grads: &mut Gradients<'_>, ids: &[u32], dx: &mut [f32]) -> Result<()> {
         let (config, layout) = (&self.model.config, &self.model.layout);
         let (n, c) = (self.shape.n(), config.n_embd);
         measure("embedding, backward", Work::bytes(n * c * 12), || {
             if let Some(masks) = self.masks {
                 dropout(dx, masks.at(Place::Embedding))?;
             }
-            if let Some(wpe) = layout.wpe.clone() {
-                let (dx, d_table) = (view(dx, n, c), view_mut(&mut grads[wpe], config.block_size, c));
+            if let Some(d_wpe) = layout.wpe.as_ref().and_then(|wpe| grads.of(wpe)) {
+                let (dx, d_table) = (view(dx, n, c), view_mut(d_wpe, config.block_size, c));
                 match self.documents {
                     None => add_positions_backward(dx, self.shape.t, 0, d_table)?,
                     Some(documents) => embedding_backward(documents.positions(), dx, d_table)?,
@@ -79,7 +101,14 @@ impl Pass<'_> {
             if let Some(scale) = config.embedding_scale() {
                 scale_assign(dx, scale);
             }
-            embedding_backward(ids, view(dx, n, c), view_mut(&mut grads[layout.wte.clone()], config.vocab_size, c))
+            match grads.of(&layout.wte) {
+                Some(d_wte) => embedding_backward(ids, view(dx, n, c), view_mut(d_wte, config.vocab_size, c)),
+                None => Ok(()),
+            }
         })
     }
+}
+
+fn trains_norm(grads: &Gradients<'_>, norm: &Norm) -> bool {
+    [&norm.weight, &norm.bias].into_iter().flatten().any(|range| grads.trained.place(range).is_some())
 }

@@ -137,7 +137,7 @@ impl<'a> Pass<'a> {
             attn::forward(cx, x, saved, &mut acts.scratch, kept, middle)?;
             let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
             mlp::up(cx, middle, saved, &mut acts.scratch)?;
-            mlp::down(cx, middle, saved, &acts.scratch, out)?;
+            mlp::down(cx, middle, saved, &mut acts.scratch, out)?;
         }
         if let Some(cache) = cache {
             cache.advance(shape.t);
@@ -160,18 +160,19 @@ impl<'a> Pass<'a> {
         norm_forward(&layout.last_norm, config, params, 1, x, &mut acts.last_norm, acts.scratch.normed)
     }
 
-    /// Block `layer` once more up to its activated rows (or its end, where that is normed), from its input: what gradient checkpointing did not keep.
+    /// Block `layer` once more from its input: what gradient checkpointing did not keep. It ends with the activated rows,
+    /// but where the last layer is normed or adapted.
     pub fn recompute<E: Scalar>(&self, layer: usize, acts: &mut Activations<'_, E>) -> Result<()> {
         let (cx, shape) = (self.context(layer), self.shape);
         let saved: &mut Saved<'_, E> = &mut acts.saved[shape.slot(layer)];
         let (x, middle) = pair(&mut acts.stream, shape.input(layer), shape.middle(layer));
         attn::forward(cx, x, saved, &mut acts.scratch, None, middle)?;
         mlp::up(cx, middle, saved, &mut acts.scratch)?;
-        if cx.block.post_2.is_none() {
+        if cx.block.post_2.is_none() && !cx.block.down.is_adapted(cx.weights) {
             return Ok(());
         }
-        // The way back reads what the MLP added before its norm; the output is written over with itself.
+        // The way back reads what the MLP's last layer left; the output is written over with itself.
         let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
-        mlp::down(cx, middle, saved, &acts.scratch, out)
+        mlp::down(cx, middle, saved, &mut acts.scratch, out)
     }
 }

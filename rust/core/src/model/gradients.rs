@@ -1,18 +1,20 @@
-//! The gradients of all weights, with what is still to be done to them.
+//! The gradients of all weights that are trained, with what is still to be done to them.
 //!
 //! Clipping and zeroing would each be a pass over the whole buffer. Both are put off until something passes over it
 //! anyway: clipping leaves a factor, which the next update multiplies in as it reads, and zeroing leaves a mark, so that
 //! the next backward pass may overwrite instead of add. Whoever looks at the numbers in between sees what they stand for.
 
+use super::trained::Trained;
 use crate::buffer::Buffer;
 use crate::error::Result;
+use crate::kernels::Beta;
 use crate::parallel;
 use std::ops::Range;
 
 /// Floats of one task of a pass over the buffer.
 const CHUNK: usize = 1 << 16;
 
-/// One gradient for each weight, in the layout of the weights.
+/// One gradient for each weight that is trained, where [`Trained`] says.
 pub struct GradientBuffer {
     data: Buffer,
     /// Every gradient is this times what `data` holds.
@@ -83,6 +85,40 @@ impl GradientBuffer {
 /// Fills `data` with zeros.
 pub fn zero(data: &mut [f32]) {
     parallel::for_each_chunk(data, CHUNK, |_, chunk| chunk.fill(0.0));
+}
+
+/// Where the gradients of a backward pass go.
+pub struct Gradients<'a> {
+    /// All of them.
+    pub data: &'a mut [f32],
+    /// Where those of each weight are.
+    pub trained: &'a Trained,
+    /// Whether products overwrite what the buffer holds of linear weights, or add to it.
+    pub beta: Beta,
+}
+
+impl Gradients<'_> {
+    /// The gradients of weights, all of which are trained or none; none for frozen ones.
+    pub fn of(&mut self, weights: &Range<usize>) -> Option<&mut [f32]> {
+        self.trained.place(weights).map(|place| &mut self.data[place])
+    }
+
+    /// Those of two tensors, of which the second lies behind the first.
+    pub fn of_both(
+        &mut self,
+        first: Option<&Range<usize>>,
+        second: Option<&Range<usize>>,
+    ) -> [Option<&mut [f32]>; 2] {
+        let [first, second] = [first, second].map(|weights| weights.and_then(|weights| self.trained.place(weights)));
+        let cut = second.as_ref().map_or(self.data.len(), |place| place.start);
+        let (before, after) = self.data.split_at_mut(cut);
+        [first.map(|place| &mut before[place]), second.map(|place| &mut after[..place.len()])]
+    }
+
+    /// The gradients of an adapter's numbers.
+    pub fn of_adapter(&mut self, numbers: &Range<usize>) -> &mut [f32] {
+        &mut self.data[self.trained.adapter_place(numbers)]
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use super::Gpt;
 use super::arena::{LOSS_ROWS, Scratch};
-use super::linear::{Gradients, Weights, sums, view, view_mut};
+use super::gradients::Gradients;
+use super::linear::{Weights, sums, view, view_mut};
 use crate::error::{Error, Result};
 use crate::kernels::Beta;
 use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_inplace};
@@ -44,7 +45,7 @@ impl<'a> Targets<'a> {
 /// `logits` (N, V) of `normed` (N, C), capped where the family caps them.
 pub fn logits<E: Scalar>(model: &Gpt, weights: Weights<'_>, n: usize, normed: &[E], logits: &mut [f32]) -> Result<()> {
     let v = model.config.vocab_size;
-    model.layout.head.forward("head", weights, n, normed, sums(logits, n, v, None, None))?;
+    model.layout.head.product("head", weights, n, normed, sums(logits, n, v, None, None))?;
     match model.config.logit_softcap {
         Some(cap) => measure("cap logits", Work::bytes(n * v * 8), || softcap(cap, view_mut(logits, n, v))),
         None => Ok(()),
@@ -83,7 +84,7 @@ pub fn losses_and_gradients<E: Scalar>(
 ) -> Result<()> {
     let (c, v, head) = (model.config.n_embd, model.config.vocab_size, &model.layout.head);
     let scale = (f64::from(scale) / targets.kept as f64) as f32;
-    let mut grads = Gradients { data: grads.data, beta: grads.beta };
+    let mut grads = Gradients { data: grads.data, trained: grads.trained, beta: grads.beta };
     for first in (0..n).step_by(LOSS_ROWS) {
         let rows = LOSS_ROWS.min(n - first);
         let hidden = &scratch.normed[first * c..];

@@ -1,4 +1,4 @@
-//! `y = x W + b` on ranges of the flat buffer, forward beside backward.
+//! `y = x W + b` on ranges of the flat buffer, forward beside backward. What an adapter adds is in `adapter/apply.rs`.
 //!
 //! ```text
 //! forward   y  = x W + b        (N, out) = (N, in) (in, out)
@@ -10,6 +10,8 @@
 //! Activations are float32 or bfloat16 ([`Scalar`]), which decides what the products multiply; weights and their
 //! gradients are float32 always.
 
+use super::adapter::apply::Adapted;
+use super::gradients::Gradients;
 use super::packs::{Direction, Packs};
 use super::params::Linear;
 use crate::error::Result;
@@ -17,7 +19,7 @@ use crate::kernels::Beta;
 use crate::kernels::column_sum::add_column_sums;
 use crate::kernels::matmul::{Matrix, Output, Right, Scalar, product};
 use crate::profile;
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 /// A row-major matrix over a slice; lengths come from the model's own plan, so a mismatch is a defect.
 pub fn view<E>(data: &[E], rows: usize, cols: usize) -> ArrayView2<'_, E> {
@@ -29,21 +31,15 @@ pub fn view_mut<E>(data: &mut [E], rows: usize, cols: usize) -> ArrayViewMut2<'_
     ArrayViewMut2::from_shape((rows, cols), &mut data[..rows * cols]).expect("a slice of rows * cols numbers")
 }
 
-/// All weights, with the packed copies that products read instead of them where there are any.
+/// All weights, with the packed copies that products read instead of them where there are any, and the adapter in use.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     /// The flat buffer.
     pub params: &'a [f32],
     /// Packed copies, if they are kept and fresh.
     pub packs: Option<&'a Packs>,
-}
-
-/// Where gradients of weights go.
-pub struct Gradients<'a> {
-    /// The flat buffer.
-    pub data: &'a mut [f32],
-    /// Whether products overwrite what the buffer holds of linear weights, or add to it.
-    pub beta: Beta,
+    /// What adapts them.
+    pub adapted: Option<Adapted<'a>>,
 }
 
 impl Linear {
@@ -78,7 +74,7 @@ impl Linear {
     }
 
     /// `output` from the sums `x W` for the `n` rows of `x` (N, in).
-    pub fn forward<E: Scalar>(
+    pub fn product<E: Scalar>(
         &self,
         name: &'static str,
         weights: Weights<'_>,
@@ -103,7 +99,7 @@ impl Linear {
         profile::measure(name, self.work(dy.nrows()), || product(E::PRECISION, E::matrix(dy), right, output))
     }
 
-    /// The gradients of W (as `grads` says) and of b (added).
+    /// The gradients of W (as `grads` says) and of b (added); none of columns that are frozen.
     pub fn backward_weights<E: Scalar>(
         &self,
         name: &'static str,
@@ -113,20 +109,25 @@ impl Linear {
     ) -> Result<()> {
         let n = dy.nrows();
         let x = view(x, n, self.n_in);
-        let dw = &mut grads.data[self.weight.clone()];
-        let (left, right, dw) = match self.transposed {
-            true => (dy, x, view_mut(dw, self.n_out, self.n_in)),
-            false => (x, dy, view_mut(dw, self.n_in, self.n_out)),
-        };
-        let left: Matrix<'_> = E::matrix(left.reversed_axes());
-        let output = Output::Sums { c: dw.into(), beta: grads.beta, bias: None, residual: None };
-        profile::measure(name, self.work(n), || product(E::PRECISION, left, E::matrix(right), output))?;
-        match self.bias.clone() {
-            Some(bias) => profile::measure("bias gradients", profile::Work::bytes(dy.len() * size_of::<E>()), || {
-                add_column_sums(dy, &mut grads.data[bias])
-            }),
-            None => Ok(()),
+        for run in grads.trained.weights(self) {
+            let (dy, width) = (dy.slice(s![.., run.columns.clone()]), run.columns.len());
+            let dw = &mut grads.data[run.place];
+            let (left, right, dw) = match self.transposed {
+                true => (dy, x, view_mut(dw, width, self.n_in)),
+                false => (x, dy, view_mut(dw, self.n_in, width)),
+            };
+            let left: Matrix<'_> = E::matrix(left.reversed_axes());
+            let output = Output::Sums { c: dw.into(), beta: grads.beta, bias: None, residual: None };
+            let work = profile::Work::Product { flop: 2.0 * (n * self.n_in * width) as f64 };
+            profile::measure(name, work, || product(E::PRECISION, left, E::matrix(right), output))?;
         }
+        for run in grads.trained.biases(self) {
+            let (dy, db) = (dy.slice(s![.., run.columns]), &mut grads.data[run.place]);
+            profile::measure("bias gradients", profile::Work::bytes(dy.len() * size_of::<E>()), || {
+                add_column_sums(dy, db)
+            })?;
+        }
+        Ok(())
     }
 }
 

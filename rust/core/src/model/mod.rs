@@ -3,6 +3,8 @@
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products; `kv_cache` and `session` for generation; `weights` to and from files.
 
+pub mod adapter;
+pub mod adapting;
 pub mod arena;
 pub mod backward;
 pub mod block;
@@ -18,6 +20,7 @@ pub mod linear;
 pub mod packs;
 pub mod params;
 pub mod session;
+pub mod trained;
 #[cfg(test)]
 mod tests;
 pub mod weights;
@@ -29,16 +32,22 @@ use crate::kernels::check;
 use crate::kernels::matmul::{Precision, Scalar};
 use crate::parallel;
 use crate::simd::bf16;
+use adapter::apply::Widths;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
 use config::Config;
 use documents::Documents;
 use forward::{Pass, Ropes};
-use gradients::GradientBuffer;
+use adapter::apply::{self, Adapted};
+use adapter::magnitude::Factors;
+use adapting::Adapters;
+use gradients::{GradientBuffer, Gradients};
 use head::Targets;
-use linear::{Gradients, Weights};
+use linear::Weights;
 use packs::Packs;
 use params::Layout;
+use std::sync::Arc;
+use trained::Trained;
 
 /// A decoder with its weights and, once it has been trained, its gradients.
 pub struct Gpt {
@@ -56,7 +65,13 @@ pub struct Gpt {
     version: u64,
     /// Weights packed for the products of training, where they are kept.
     packs: Option<Packs>,
-    /// All gradients; absent until the first backward pass.
+    /// What changes the weights without being part of them.
+    adapters: Adapters,
+    /// Which tensors are not frozen.
+    unfrozen: Vec<bool>,
+    /// What is trained: these, or the adapter in use.
+    trained: Trained,
+    /// The gradients of what is trained; absent until the first backward pass.
     grads: Option<GradientBuffer>,
     /// Activations of training passes.
     arena: Arena,
@@ -87,9 +102,14 @@ impl Gpt {
         let layout = Layout::new(&config);
         let mut params = Buffer::zeros(layout.total, "parameters")?;
         init::initialise(&mut params, &layout, &config, seed);
+        let unfrozen = vec![true; layout.tensors.len()];
+        let trained = Trained::new(&layout, unfrozen.clone(), 0);
         Ok(Gpt {
             config,
             layout,
+            adapters: Adapters::default(),
+            unfrozen,
+            trained,
             precision: Precision::Float32,
             gradient_checkpointing: false,
             params,
@@ -126,21 +146,38 @@ impl Gpt {
     }
 
     /// The weights as products of type `E` read them: packed where fresh copies are kept.
-    fn weights<E: Scalar>(&self) -> Weights<'_> {
+    fn weights<'a, E: Scalar>(&'a self, factors: Option<&'a Factors>) -> Weights<'a> {
         let fresh = self.packs.as_ref().filter(|packs| packs.are_of(self.version));
-        Weights { params: &self.params, packs: fresh.filter(|_| self.precision == E::PRECISION) }
+        let packs = fresh.filter(|_| self.precision == E::PRECISION);
+        Weights { params: &self.params, packs, adapted: self.adapted(factors, None) }
+    }
+
+    /// The adapter in use, for a pass.
+    fn adapted<'a>(&'a self, factors: Option<&'a Factors>, dropout: Option<apply::Masks>) -> Option<Adapted<'a>> {
+        self.adapters.active().map(|adapter| Adapted { adapter, factors, dropout })
+    }
+
+    /// The factors of its columns, where it has some.
+    fn factors(&self) -> Result<Option<Arc<Factors>>> {
+        let Some(adapter) = self.adapters.active() else { return Ok(None) };
+        adapter.factors(&self.layout, &self.params, self.version)
+    }
+
+    /// The sizes of a pass over `b` sequences of `t` tokens.
+    fn shape(&self, b: usize, t: usize, keep: Keep) -> Shape {
+        Shape { b, t, keep, adapter: self.adapters.active().map_or_else(Widths::default, |a| a.widths(&self.layout)) }
     }
 
     /// Bytes that passes over `b` sequences of `t` tokens take.
     pub fn memory(&self, b: usize, t: usize, training: bool) -> Memory {
-        let shape = Shape { b, t, keep: if training { self.keep() } else { Keep::Nothing } };
+        let shape = self.shape(b, t, if training { self.keep() } else { Keep::Nothing });
         let activations = match self.precision {
             Precision::Float32 => arena::bytes::<f32>(&self.config, shape),
             Precision::Bfloat16 => arena::bytes::<bf16>(&self.config, shape),
         };
-        let parameters = 4 * self.layout.total;
+        let parameters = 4 * (self.layout.total + self.adapters.active().map_or(0, |a| a.params().len()));
         let (gradients, packed) = match training {
-            true => (parameters, Packs::bytes(&self.layout, self.precision)),
+            true => (4 * self.trained.total(), Packs::bytes(&self.layout, self.precision)),
             false => (0, 0),
         };
         Memory { parameters, gradients, packed, activations }
@@ -179,8 +216,8 @@ impl Gpt {
         finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
         parallel::install(|| {
-            let shape = Shape { b, t, keep: Keep::Nothing };
-            let (weights, ropes) = (self.weights::<E>(), &Ropes::new(&self.config, 0, t)?);
+            let (shape, factors) = (self.shape(b, t, Keep::Nothing), self.factors()?);
+            let (weights, ropes) = (self.weights::<E>(factors.as_deref()), &Ropes::new(&self.config, 0, t)?);
             let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: None };
             let mut acts = arena.plan(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
@@ -305,6 +342,9 @@ impl Gpt {
         self.check_ids("backward", ids, b, t)?;
         check_documents("backward", documents, b, t)?;
         self.check_targets("backward", ids, targets, ignore_index)?;
+        if self.trained.is_empty() {
+            return Err(Error::value("backward", "trained weights", "none", "leave some of them unfrozen"));
+        }
         let targets = Targets::new(targets, ignore_index)?;
         match self.precision {
             Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, documents, scale),
@@ -323,7 +363,7 @@ impl Gpt {
     ) -> Result<f64> {
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
-            None => GradientBuffer::new(self.layout.total)?,
+            None => GradientBuffer::new(self.trained.total())?,
         };
         if self.packs.is_none() && Packs::are_worth_keeping(&self.layout, E::PRECISION) {
             self.packs = Some(Packs::new(&self.layout, E::PRECISION)?);
@@ -333,14 +373,17 @@ impl Gpt {
             if let Some(packs) = &mut packs {
                 packs.refresh(&self.layout, &self.params, self.version)?;
             }
-            let weights = Weights { params: &self.params, packs: packs.as_ref() };
-            let shape = Shape { b, t, keep: self.keep() };
+            let factors = self.factors()?;
+            let adapted = self.adapted(factors.as_deref(), self.adapter_masks());
+            let weights = Weights { params: &self.params, packs: packs.as_ref(), adapted };
+            let shape = self.shape(b, t, self.keep());
             let ropes = &Ropes::new(&self.config, 0, t)?;
             let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
             let (data, fresh) = grads.begin();
-            let mut added = Gradients { data, beta: if fresh { Beta::Overwrite } else { Beta::Accumulate } };
+            let beta = if fresh { Beta::Overwrite } else { Beta::Accumulate };
+            let mut added = Gradients { data, trained: &self.trained, beta };
             let loss = pass.backward(&mut added, ids, targets, scale, &mut acts);
             if loss.is_err() {
                 grads.zero(); // none rather than half-made ones
@@ -359,15 +402,15 @@ impl Gpt {
         (p > 0.0).then_some(Masks { p, seed, pass, places })
     }
 
-    /// All gradients, or `None` before the first backward pass.
-    pub fn grads(&mut self) -> Option<&[f32]> {
-        self.grads.as_mut().map(|grads| &*grads.settle())
+    fn adapter_masks(&self) -> Option<apply::Masks> {
+        let p = self.adapters.active().map_or(0.0, |adapter| adapter.spec.dropout);
+        let layers = 4 * self.config.n_layer as u64;
+        (p > 0.0).then_some(apply::Masks { p, seed: self.dropout_seed, pass: self.passes, layers })
     }
 
-    /// Weights to change, gradients (none before the first backward pass), and where tensors lie.
-    pub fn update_parts(&mut self) -> (&mut [f32], Option<&mut GradientBuffer>, &Layout) {
-        self.version += 1;
-        (&mut self.params, self.grads.as_mut(), &self.layout)
+    /// The gradients of all that is trained, or `None` before the first backward pass.
+    pub fn grads(&mut self) -> Option<&[f32]> {
+        self.grads.as_mut().map(|grads| &*grads.settle())
     }
 
     /// Sets every gradient to 0.
@@ -375,15 +418,6 @@ impl Gpt {
         if let Some(grads) = &mut self.grads {
             grads.zero();
         }
-    }
-
-    /// The first tensor in the order of the forward pass that holds a NaN or an infinity, among weights or gradients.
-    pub fn first_nonfinite(&self, gradients: bool) -> Option<&str> {
-        let bad = |range: &std::ops::Range<usize>| match gradients {
-            false => !self.params[range.clone()].iter().all(|x| x.is_finite()),
-            true => self.grads.as_ref().is_some_and(|grads| grads.has_nonfinite(range)),
-        };
-        self.layout.tensors.iter().find(|tensor| bad(&tensor.range)).map(|tensor| tensor.name.as_str())
     }
 }
 

@@ -28,6 +28,15 @@ impl Tensor {
     }
 }
 
+/// A named projection: some of the columns of a linear layer's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// Hugging Face's name of the module: that of its weight without the end.
+    pub name: String,
+    /// Its columns of y.
+    pub columns: Range<usize>,
+}
+
 /// A linear layer `y = x W + b`.
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -43,6 +52,21 @@ pub struct Linear {
     pub n_in: usize,
     /// Columns of y.
     pub n_out: usize,
+    /// What its columns are, in order; more than one only if `transposed`.
+    pub parts: Vec<Projection>,
+}
+
+impl Linear {
+    /// Where the weights of some of the columns of y lie: all of them where W is not transposed.
+    pub fn weight_of(&self, columns: &Range<usize>) -> Range<usize> {
+        let start = self.weight.start;
+        start + columns.start * self.n_in..start + columns.end * self.n_in
+    }
+
+    /// Where the offsets of some of the columns of y lie.
+    pub fn bias_of(&self, columns: &Range<usize>) -> Option<Range<usize>> {
+        self.bias.as_ref().map(|bias| bias.start + columns.start..bias.start + columns.end)
+    }
 }
 
 /// A norm of rows.
@@ -57,6 +81,8 @@ pub struct Norm {
 /// The tensors of one block.
 #[derive(Clone, Debug)]
 pub struct Block {
+    /// Where all of them lie.
+    pub span: Range<usize>,
     /// Norm before attention.
     pub norm_1: Norm,
     /// Query, key and value projections side by side.
@@ -75,6 +101,13 @@ pub struct Block {
     pub down: Linear,
     /// Norm of what the MLP adds to the stream.
     pub post_2: Option<Norm>,
+}
+
+impl Block {
+    /// Its linear layers, in the order of their numbers.
+    pub fn linears(&self) -> [&Linear; 4] {
+        [&self.qkv, &self.out, &self.up, &self.down]
+    }
 }
 
 /// Where every tensor of a model lies.
@@ -145,13 +178,21 @@ impl Planner<'_> {
         let weight = self.adjacent(named("weight", &shape));
         let bias = bias.then(|| self.adjacent(named("bias", &|width| vec![width])));
         self.linears += 1;
-        Linear { index: self.linears - 1, weight, transposed, bias, n_in, n_out }
+        let mut end = 0;
+        let part = |(name, width): &(String, usize)| {
+            end += width;
+            Projection { name: name.clone(), columns: end - width..end }
+        };
+        let parts = projections.iter().map(part).collect();
+        Linear { index: self.linears - 1, weight, transposed, bias, n_in, n_out, parts }
     }
 
     fn gpt2_block(&mut self, layer: usize) -> Block {
         let (c, f) = (self.config.n_embd, self.config.inner());
         let name = |part: &str| format!("transformer.h.{layer}.{part}");
-        Block {
+        let start = self.total;
+        let mut block = Block {
+            span: 0..0,
             norm_1: self.norm(&name("ln_1")),
             qkv: self.linear(&[(name("attn.c_attn"), 3 * c)], c),
             qk_gains: None,
@@ -161,13 +202,16 @@ impl Planner<'_> {
             up: self.linear(&[(name("mlp.c_fc"), f)], c),
             down: self.linear(&[(name("mlp.c_proj"), c)], f),
             post_2: None,
-        }
+        };
+        block.span = start..self.total;
+        block
     }
 
     fn llama_block(&mut self, layer: usize) -> Block {
         let config = self.config;
         let (c, f, q, kv, d) = (config.n_embd, config.inner(), config.q_width(), config.kv_width(), config.head_dim());
         let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let start = self.total;
         let norm_1 = self.norm(&name("input_layernorm"));
         let parts = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
         let parts = parts.map(|(part, width)| (name(&format!("self_attn.{part}")), width));
@@ -187,7 +231,7 @@ impl Planner<'_> {
         let up = self.linear(&up, c);
         let down = self.linear(&[(name(down), c)], f);
         let post_2 = config.post_norm.then(|| self.norm(&name("post_feedforward_layernorm")));
-        Block { norm_1, qkv, qk_gains, out, post_1, norm_2, up, down, post_2 }
+        Block { span: start..self.total, norm_1, qkv, qk_gains, out, post_1, norm_2, up, down, post_2 }
     }
 }
 
@@ -209,14 +253,15 @@ impl Layout {
             true => wte.clone(),
             false => plan.tensor("lm_head.weight", &[v, c]),
         };
-        let head = Linear { index: plan.linears, weight: head, transposed: true, bias: None, n_in: c, n_out: v };
+        let parts = vec![Projection { name: "lm_head".to_string(), columns: 0..v }];
+        let head = Linear { index: plan.linears, weight: head, transposed: true, bias: None, n_in: c, n_out: v, parts };
         let index = plan.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
         Layout { total: plan.total, tensors: plan.tensors, wte, wpe, blocks, last_norm, head, index }
     }
 
     /// Every linear layer, in the order of their numbers: the head is the last.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.blocks.iter().flat_map(|b| [&b.qkv, &b.out, &b.up, &b.down]).chain([&self.head])
+        self.blocks.iter().flat_map(Block::linears).chain([&self.head])
     }
 
     /// The tensor of that name.

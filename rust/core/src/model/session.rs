@@ -5,7 +5,7 @@
 //! exactly as when the last `block_size` tokens were fed in one piece.
 
 use super::Gpt;
-use super::arena::{Arena, Keep, Shape};
+use super::arena::{Arena, Keep};
 use super::forward::{Pass, Ropes};
 use super::head;
 use super::kv_cache::KvCache;
@@ -105,9 +105,9 @@ impl Session {
 /// Runs `new` tokens behind those in the cache; the logits after the last.
 fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]) -> Result<Vec<f32>> {
     parallel::install(|| {
-        let shape = Shape { b: 1, t: new.len(), keep: Keep::Nothing };
+        let (shape, factors) = (model.shape(1, new.len(), Keep::Nothing), model.factors()?);
         let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
-        let weights = Weights { params: &model.params, packs: None };
+        let weights = Weights { params: &model.params, packs: None, adapted: model.adapted(factors.as_deref(), None) };
         let pass = Pass { model, weights, shape, first: cache.len(), documents: None, ropes, masks: None };
         cache.reserve(cache.len() + new.len())?;
         let mut acts = arena.plan(&model.config, shape)?;

@@ -19,7 +19,8 @@ pub use config::Config;
 
 use crate::error::{Error, Result};
 use crate::model::Gpt;
-use crate::model::params::{Layout, Tensor};
+use crate::model::adapting;
+use crate::model::params::Tensor;
 use crate::parallel;
 use crate::simd::{Isa, isa};
 use config::Adam;
@@ -44,10 +45,9 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    fn new(isa: Isa, layout: &'a Layout, params: &'a mut [f32], grads: &'a [f32], factor: f32) -> Self {
-        let parts = pass::parts_mut(params, layout.tensors.iter().map(|tensor| tensor.range.clone()));
-        let slot = |(tensor, w): (&'a Tensor, _)| Slot { tensor, w, g: &grads[tensor.range.clone()] };
-        Weights { isa, factor, slots: layout.tensors.iter().zip(parts).map(slot).collect() }
+    fn new(isa: Isa, slots: Vec<adapting::Slot<'a>>, grads: &'a [f32], factor: f32) -> Self {
+        let slot = |adapting::Slot { tensor, w, place }| Slot { tensor, w, g: &grads[place] };
+        Weights { isa, factor, slots: slots.into_iter().map(slot).collect() }
     }
 
     /// The tensors that `takes` is true for, and the others.
@@ -77,18 +77,24 @@ pub struct Optimizer {
     moments: Vec<Moment>,
     /// Where Muon works.
     rooms: muon::Rooms,
-    total: usize,
+    /// What it was made for: names of what is trained, and how many numbers each has.
+    made_for: Vec<(String, usize)>,
+}
+
+/// Names and lengths of what is trained of a model.
+fn trained(model: &Gpt) -> Vec<(String, usize)> {
+    model.trained_tensors().into_iter().map(|tensor| (tensor.name.clone(), tensor.range.len())).collect()
 }
 
 impl Optimizer {
     /// A fresh optimizer for `model`.
     pub fn new(model: &Gpt, config: Config) -> Result<Self> {
         config.validate()?;
-        let moments = state::zeros(&config, &model.layout)?;
-        Ok(Optimizer { config, steps: 0, moments, rooms: muon::Rooms::default(), total: model.layout.total })
+        let moments = state::zeros(&config, &model.trained_tensors())?;
+        Ok(Optimizer { config, steps: 0, moments, rooms: muon::Rooms::default(), made_for: trained(model) })
     }
 
-    /// One update of every weight from the gradients, which stay what they are.
+    /// One update of everything that is trained from the gradients, which stay what they are.
     pub fn step(&mut self, model: &mut Gpt, learning_rate: f64) -> Result<()> {
         self.check_model(model)?;
         if !(learning_rate.is_finite() && learning_rate >= 0.0) {
@@ -99,13 +105,13 @@ impl Optimizer {
     }
 
     fn update(&mut self, isa: Isa, model: &mut Gpt, learning_rate: f64) -> Result<()> {
-        let (params, grads, layout) = model.update_parts();
+        let (slots, grads) = model.update_parts();
         let Some(grads) = grads else {
             return Err(Error::value("step", "gradients", "absent", "call model.backward(x, y) first"));
         };
         let steps = self.steps.saturating_add(1);
         let (g, factor) = grads.pending();
-        let weights = Weights::new(isa, layout, params, g, factor);
+        let weights = Weights::new(isa, slots, g, factor);
         match (&self.config, &mut self.moments[..]) {
             (&Config::Sgd { momentum, weight_decay }, state) => {
                 let rule = sgd::Rule::new(learning_rate, momentum, weight_decay);
@@ -139,22 +145,23 @@ impl Optimizer {
     }
 
     fn check_model(&self, model: &Gpt) -> Result<()> {
-        if model.layout.total == self.total {
+        if trained(model) == self.made_for {
             return Ok(());
         }
-        Err(Error::value("step", "model", "of another size", "use the optimizer with the model it was made for"))
+        let remedy = "use the optimizer with the model it was made for, or make another after freezing or adapting it";
+        Err(Error::value("step", "model", "one of which other tensors are trained", remedy))
     }
 
     /// Writes moments and step count to `path`, under the names of the weights they belong to.
     pub fn save(&self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
-        state::save(path, &model.layout, &self.moments, self.steps)
+        state::save(path, &model.trained_tensors(), &self.moments, self.steps)
     }
 
     /// Reads what [`Optimizer::save`] wrote; nothing is changed unless everything fits.
     pub fn load(&mut self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
-        (self.moments, self.steps) = state::load(path, &self.config, &model.layout)?;
+        (self.moments, self.steps) = state::load(path, &self.config, &model.trained_tensors())?;
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 //! What happens to one weight is a [`Rule`]; the pass brings it to all of them. Tasks are pieces of the concatenated
 //! tensors, so that a model of many small tensors costs no more than one of few large ones.
 
+use crate::buffer::front_mut;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
-use std::ops::Range;
 
 /// Weights of one task: large enough to hide the hand-out, small enough to balance.
 const TASK: usize = 1 << 15;
@@ -39,21 +39,6 @@ impl<'a, R: Copy, const N: usize> Piece<'a, R, N> {
             state: self.state.each_mut().map(|state| front_mut(state, n)),
         }
     }
-}
-
-/// Takes the first `n` elements off a slice.
-fn front_mut<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
-    slice.split_off_mut(..n).unwrap_or_default()
-}
-
-/// The parts of `data` that lie in `ranges`, which ascend and do not overlap.
-pub fn parts_mut(mut data: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> impl Iterator<Item = &mut [f32]> {
-    let mut start = 0;
-    ranges.map(move |range| {
-        front_mut(&mut data, range.start - start);
-        start = range.end;
-        front_mut(&mut data, range.len())
-    })
 }
 
 /// Updates all weights of all pieces; `factor` is multiplied into every gradient.

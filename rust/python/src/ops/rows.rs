@@ -81,7 +81,7 @@ fn layer_norm_backward<'py>(
             dy,
             dx.view_mut(),
             Beta::Overwrite,
-            &mut dw,
+            Some(&mut dw),
             Some(&mut db),
         )
     })?;

@@ -43,7 +43,7 @@ impl Case {
         let mut dx = if beta == Beta::Overwrite { nan(n, c) } else { Array2::from_elem((n, c), start) };
         let (mut dweight, mut dbias) = (vec![start; c], vec![start; c]);
         let (x, dy, db) = (self.x.view(), self.dy.view(), Some(&mut dbias[..]));
-        layer_norm_backward(x, &self.weight, &mean, &rstd, dy, dx.view_mut(), beta, &mut dweight, db).unwrap();
+        layer_norm_backward(x, &self.weight, &mean, &rstd, dy, dx.view_mut(), beta, Some(&mut dweight), db).unwrap();
         [dx.into_raw_vec_and_offset().0, dweight, dbias]
     }
 }
@@ -97,9 +97,9 @@ fn bfloat16_is_the_rounded_output_and_an_input_like_any_other() {
                 let (x, w, to) = (case.x.view(), &case.weight[..], dx.view_mut());
                 let (beta, full) = (Beta::Overwrite, full(&rounded));
                 match narrow {
-                    None => layer_norm_backward(x, w, &mean, &rstd, full.view(), to, beta, &mut dw, Some(&mut db)),
+                    None => layer_norm_backward(x, w, &mean, &rstd, full.view(), to, beta, Some(&mut dw), Some(&mut db)),
                     Some(()) => {
-                        layer_norm_backward(x, w, &mean, &rstd, rounded.view(), to, beta, &mut dw, Some(&mut db))
+                        layer_norm_backward(x, w, &mean, &rstd, rounded.view(), to, beta, Some(&mut dw), Some(&mut db))
                     }
                 }
                 .unwrap();

@@ -11,7 +11,7 @@ use ndarray::ArrayView2;
 pub enum Output<'a> {
     /// `c = or += sums (+ bias) (+ residual)`
     Sums {
-        /// float32, or bfloat16 ([`Beta::Overwrite`] only).
+        /// float32, or bfloat16, to which it is rounded at the end.
         c: MatrixMut<'a>,
         /// What happens to what `c` holds.
         beta: Beta,
@@ -48,11 +48,8 @@ impl Output<'_> {
     /// Everything must fit a product of `m` rows and `n` columns.
     pub(super) fn check(&self, m: usize, n: usize) -> Result<()> {
         match self {
-            Output::Sums { c, beta, bias, residual } => {
+            Output::Sums { c, bias, residual, .. } => {
                 check_matrix("c", &c.as_matrix(), (m, n))?;
-                if let (MatrixMut::Half(_), Beta::Accumulate) = (c, beta) {
-                    return Err(Error::value("matmul", "beta", "accumulate", "a bfloat16 output must be overwritten"));
-                }
                 check_bias(*bias, n)?;
                 residual.map_or(Ok(()), |r| check_matrix("residual", &Matrix::Float(r), (m, n)))
             }

@@ -28,7 +28,8 @@ pub struct Target<'a> {
 
 /// What is done with finished sums where the microkernel cannot.
 enum Finish<'a> {
-    Round(Grid<'a, bf16>),
+    /// `c = or += sums`
+    Round(Grid<'a, bf16>, Beta),
     Float(Activated<'a, f32>),
     Half(Activated<'a, bf16>),
 }
@@ -71,7 +72,7 @@ impl<'a> Target<'a> {
                 let plain = Target { bias, residual: residual.map(Operand::new), ..plain };
                 match c {
                     MatrixMut::Float(c) => Target { sums: Some(Grid::new(c)), adds: beta == Beta::Accumulate, ..plain },
-                    MatrixMut::Half(c) => Target { finish: Some(Finish::Round(Grid::new(c))), ..plain },
+                    MatrixMut::Half(c) => Target { finish: Some(Finish::Round(Grid::new(c), beta)), ..plain },
                 }
             }
             Output::Activated { pre, act, activation, bias } => {
@@ -123,7 +124,7 @@ impl<'a> Target<'a> {
     pub fn is_finished(&self, micro: &Micro) -> bool {
         match &self.finish {
             None => false,
-            Some(Finish::Round(_)) => !micro.rounds,
+            Some(Finish::Round(_, beta)) => !micro.rounds || *beta == Beta::Accumulate,
             Some(_) => true,
         }
     }
@@ -156,7 +157,7 @@ impl<'a> Target<'a> {
             None => (std::ptr::null_mut(), 0),
         };
         let half = match &self.finish {
-            Some(Finish::Round(half)) if step.last => {
+            Some(Finish::Round(half, Beta::Overwrite)) if step.last => {
                 Some(HalfTile { start: half.start(&rows, &columns), stride: half.row_stride() })
             }
             _ => None,
@@ -184,7 +185,7 @@ impl<'a> Target<'a> {
         match &self.finish {
             Some(Finish::Float(activated)) => activated.fetch(rows, columns),
             Some(Finish::Half(activated)) => activated.fetch(rows, columns),
-            Some(Finish::Round(c)) => c.fetch(rows, columns),
+            Some(Finish::Round(c, _)) => c.fetch(rows, columns),
             None => {}
         }
     }
@@ -213,7 +214,7 @@ impl<'a> Target<'a> {
             self.add_terms(i, columns.clone(), sums);
         }
         match self.finish.as_ref().expect("asked before") {
-            Finish::Round(c) => dispatch(isa, Round { c, rows, columns, sums: strip, width }),
+            Finish::Round(c, beta) => dispatch(isa, Round { c, beta: *beta, rows, columns, sums: strip, width }),
             Finish::Float(activated) => dispatch(isa, Finishing { activated, rows, columns, sums: strip, width }),
             Finish::Half(activated) => dispatch(isa, Finishing { activated, rows, columns, sums: strip, width }),
         }
@@ -252,9 +253,10 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `c = sums`, rounded; made by [`Target::finish`], whose caller alone uses these elements.
+/// `c = or += sums`, rounded; made by [`Target::finish`], whose caller alone uses these elements.
 struct Round<'a> {
     c: &'a Grid<'a, bf16>,
+    beta: Beta,
     rows: Range<usize>,
     columns: Range<usize>,
     sums: &'a [f32],
@@ -271,7 +273,12 @@ impl Kernel for Round<'_> {
             // SAFETY: whoever made this promises that nobody else uses these elements.
             let c = unsafe { self.c.run_mut(i, self.columns.clone()) };
             for at in (0..c.len()).step_by(LANES) {
-                bf16::store_at(s, c, at, s.load_at(sums, at, 0.0));
+                let sum = s.load_at(sums, at, 0.0);
+                let sum = match self.beta {
+                    Beta::Overwrite => sum,
+                    Beta::Accumulate => s.add(bf16::load_at(s, c, at, 0.0), sum),
+                };
+                bf16::store_at(s, c, at, sum);
             }
         }
     }

@@ -1,15 +1,17 @@
 //! The first half of a block: `middle = x + post_1(out(attention(qkv(norm_1(x)))))`, forward beside backward, and with a
 //! cache.
 
-use super::{Context, Place, add_to_stream, branch_backward, norm_backward, norm_forward, turn};
+use super::{Context, Place, add_branch, branch_backward, norm_backward, norm_forward, turn};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::attention::{Options, attention, attention_backward};
 use crate::kernels::matmul::Scalar;
+use crate::model::adapter::apply::{Room, RoomBackward};
 use crate::model::arena::{Saved, Scratch};
 use crate::model::documents::Documents;
 use crate::model::kv_cache::LayerCache;
-use crate::model::linear::{Gradients, sums, view};
+use crate::model::gradients::Gradients;
+use crate::model::linear::{sums, view};
 use crate::profile::{Work, measure};
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape};
 
@@ -72,10 +74,10 @@ pub fn forward<E: Scalar>(
     middle: &mut [f32],
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
-    let c = config.n_embd;
+    let [low_qkv, low_out, ..] = &mut saved.low;
     norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // (N, C)
-    let output = sums(saved.qkv, n, config.qkv_width(), block.qkv.bias(params), None);
-    block.qkv.forward("qkv", cx.weights, n, scratch.normed, output)?; // (N, H D + 2 KV)
+    let room = Room { u: low_qkv, dropped: scratch.dropped };
+    block.qkv.forward("qkv", cx.weights, n, scratch.normed, room, saved.qkv, None)?; // (N, H D + 2 KV)
     turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?;
     let lse = ArrayViewMut3::from_shape((cx.b, config.n_head, cx.t), &mut *saved.lse).expect("(B, H, T) floats");
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk); // (B, H, T, D)
@@ -88,29 +90,20 @@ pub fn forward<E: Scalar>(
             measure("attention", work(&cx, k.len_of(Axis(2)), 2), || attention(q, k, v, &options(&cx), att, lse))?;
         }
     }
-    let place = Place::Attention(cx.layer);
-    let bias = block.out.bias(params);
-    match &block.post_1 {
-        None if cx.dropout.is_none() => {
-            return block.out.forward("attention out", cx.weights, n, saved.att, sums(middle, n, c, bias, Some(x)));
-        }
-        None => block.out.forward("attention out", cx.weights, n, saved.att, sums(middle, n, c, bias, None))?,
-        Some(post) => {
-            let output = sums(saved.branch_1, n, c, bias, None);
-            block.out.forward("attention out", cx.weights, n, saved.att, output)?;
-            norm_forward(post, config, params, n, saved.branch_1, &mut saved.post_1, middle)?;
-        }
-    }
-    add_to_stream(&cx, place, x, middle)
+    let room = Room { u: low_out, dropped: scratch.dropped };
+    let (branch, stats) = (&mut *saved.branch_1, &mut saved.post_1);
+    add_branch(&cx, Place::Attention(cx.layer), &block.out, saved.att, room, block.post_1.as_ref(), branch, stats, x, middle)
 }
 
-/// Turns `scratch.dx` from the gradient of `middle` into the gradient of `x`; adds this half's weight gradients.
+/// Turns `scratch.dx` from the gradient of `middle` into the gradient of `x`, if that `goes_on` to anything that is
+/// trained; adds this half's weight gradients.
 pub fn backward<E: Scalar>(
     cx: Context<'_>,
     grads: &mut Gradients<'_>,
     x: &[f32],
     saved: &mut Saved<'_, E>,
     scratch: &mut Scratch<'_, E>,
+    goes_on: bool,
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
     let (c, h, hkv) = (config.n_embd, config.n_head, config.kv_heads());
@@ -118,11 +111,13 @@ pub fn backward<E: Scalar>(
     let (place, post) = (Place::Attention(cx.layer), block.post_1.as_ref());
     let (branch, stats, dx) = (&*saved.branch_1, &saved.post_1, &*scratch.dx);
     let (dropped, d_branch, room) = (&mut *scratch.d_normed, &mut *scratch.d_branch, &mut *scratch.d_out);
-    let d_branch = branch_backward(&cx, grads, place, post, branch, stats, dx, dropped, d_branch, room)?;
+    let d_branch = branch_backward(&cx, grads, place, &block.out, post, branch, stats, dx, dropped, d_branch, room)?;
     let d_branch = view(d_branch, n, c);
     let output = sums(scratch.d_att, n, wide, None, None);
     block.out.backward_input("attention out, dX", cx.weights, d_branch, output)?;
     block.out.backward_weights("attention out, dW", grads, saved.att, d_branch)?;
+    let room = RoomBackward { u: saved.low[1], du: scratch.d_low, dropped: scratch.dropped };
+    block.out.backward_adapter(cx.weights, grads, saved.att, d_branch, Some(scratch.d_att), room)?;
     turn::forward(&cx, saved.qkv, scratch.qk, &mut saved.qk_rstd)?; // recomputed
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk);
     let lse = ArrayView3::from_shape((cx.b, h, cx.t), &*saved.lse).expect("(B, H, T) floats");
@@ -134,11 +129,18 @@ pub fn backward<E: Scalar>(
         attention_backward(q, k, v, att, lse, d_att, &options(&cx), dq, dk, dv)
     })?;
     turn::backward(&cx, grads, saved.qkv, &saved.qk_rstd, scratch.d_qkv)?;
-    norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // recomputed
+    block.qkv.backward_scale(cx.weights, grads, n, saved.qkv, scratch.d_qkv)?;
     let d_qkv = view(scratch.d_qkv, n, width);
+    norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // recomputed
     block.qkv.backward_weights("qkv, dW", grads, scratch.normed, d_qkv)?;
+    let room = RoomBackward { u: saved.low[0], du: scratch.d_low, dropped: scratch.dropped };
+    if !goes_on {
+        return block.qkv.backward_adapter::<E, f32>(cx.weights, grads, scratch.normed, d_qkv, None, room);
+    }
     let output = sums(scratch.d_normed, n, c, None, None);
     block.qkv.backward_input("qkv, dX", cx.weights, d_qkv, output)?;
+    let d_normed = Some(&mut *scratch.d_normed);
+    block.qkv.backward_adapter(cx.weights, grads, scratch.normed, d_qkv, d_normed, room)?;
     let (stats, dy, dx) = (&saved.norm_1, &*scratch.d_normed, &mut *scratch.dx);
     norm_backward(&block.norm_1, config, params, grads, n, x, stats, dy, dx, Beta::Accumulate)
 }

@@ -1,13 +1,16 @@
 //! The second half of a block: `output = middle + post_2(down(f(up(norm_2(middle)))))`, forward beside backward.
 
-use super::{Context, Place, add_to_stream, branch_backward, norm_backward, norm_forward};
+use super::{Context, Place, add_branch, branch_backward, norm_backward, norm_forward};
 use crate::error::Result;
 use crate::kernels::Beta;
+use crate::kernels::activation::{Activation, activation, activation_backward};
 use crate::kernels::glu::{glu, glu_backward};
 use crate::kernels::matmul::{Output, Scalar};
+use crate::model::adapter::apply::{Room, RoomBackward};
 use crate::model::arena::{Saved, Scratch};
 use crate::model::config::Mlp;
-use crate::model::linear::{Gradients, sums, view, view_mut};
+use crate::model::gradients::Gradients;
+use crate::model::linear::{sums, view, view_mut};
 use crate::profile::{Work, measure};
 use ndarray::s;
 
@@ -21,20 +24,25 @@ pub fn up<E: Scalar>(
     let (n, block, params) = (cx.n(), cx.block, cx.weights.params);
     let (f, width) = (cx.config.inner(), cx.config.up_width());
     norm_forward(&block.norm_2, cx.config, params, n, middle, &mut saved.norm_2, scratch.normed)?; // (N, C)
-    let bias = block.up.bias(params);
+    let kind = cx.config.activation.kernel();
+    let room = Room { u: saved.low[2], dropped: scratch.dropped };
     match cx.config.mlp {
-        Mlp::Plain => {
+        Mlp::Plain if !block.up.is_adapted(cx.weights) => {
             let (pre, act) = (view_mut(saved.up, n, f), view_mut(scratch.act, n, f));
-            let activation = cx.config.activation.kernel();
-            let output = Output::Activated { pre: E::matrix_mut(pre), act: E::matrix_mut(act), activation, bias };
-            block.up.forward("mlp up", cx.weights, n, scratch.normed, output)
+            let (pre, act, bias) = (E::matrix_mut(pre), E::matrix_mut(act), block.up.bias(params));
+            let output = Output::Activated { pre, act, activation: kind, bias };
+            block.up.product("mlp up", cx.weights, n, scratch.normed, output)
+        }
+        Mlp::Plain => {
+            block.up.forward("mlp up", cx.weights, n, scratch.normed, room, saved.up, None)?;
+            activate(kind, saved.up, scratch.act)
         }
         Mlp::Gated => {
-            block.up.forward("mlp up", cx.weights, n, scratch.normed, sums(saved.up, n, width, bias, None))?;
+            block.up.forward("mlp up", cx.weights, n, scratch.normed, room, saved.up, None)?;
             let rows = view(saved.up, n, width);
             let act = view_mut(scratch.act, n, f);
             measure("gate", Work::bytes(3 * n * f * size_of::<E>()), || {
-                glu(cx.config.activation.kernel(), rows.slice(s![.., ..f]), rows.slice(s![.., f..]), act)
+                glu(kind, rows.slice(s![.., ..f]), rows.slice(s![.., f..]), act)
             })
         }
     }
@@ -45,23 +53,18 @@ pub fn down<E: Scalar>(
     cx: Context<'_>,
     middle: &[f32],
     saved: &mut Saved<'_, E>,
-    scratch: &Scratch<'_, E>,
+    scratch: &mut Scratch<'_, E>,
     out: &mut [f32],
 ) -> Result<()> {
-    let (n, block, c) = (cx.n(), cx.block, cx.config.n_embd);
-    let (params, act) = (cx.weights.params, &*scratch.act);
-    let bias = block.down.bias(params);
-    match &block.post_2 {
-        None if cx.dropout.is_none() => {
-            return block.down.forward("mlp down", cx.weights, n, act, sums(out, n, c, bias, Some(middle)));
-        }
-        None => block.down.forward("mlp down", cx.weights, n, act, sums(out, n, c, bias, None))?,
-        Some(post) => {
-            block.down.forward("mlp down", cx.weights, n, act, sums(saved.branch_2, n, c, bias, None))?;
-            norm_forward(post, cx.config, params, n, saved.branch_2, &mut saved.post_2, out)?;
-        }
-    }
-    add_to_stream(&cx, Place::Mlp(cx.layer), middle, out)
+    let (block, place, post) = (cx.block, Place::Mlp(cx.layer), cx.block.post_2.as_ref());
+    let room = Room { u: saved.low[3], dropped: scratch.dropped };
+    let (branch, stats) = (&mut *saved.branch_2, &mut saved.post_2);
+    add_branch(&cx, place, &block.down, scratch.act, room, post, branch, stats, middle, out)
+}
+
+/// The activated rows of an MLP that is not gated, where a product cannot make them as it ends.
+fn activate<E: Scalar>(kind: Activation, pre: &[E], act: &mut [E]) -> Result<()> {
+    measure("activation", Work::bytes(2 * pre.len() * size_of::<E>()), || activation(kind, pre, act))
 }
 
 /// Turns `scratch.dx` from the gradient of the output into the gradient of `middle`; adds this half's weight gradients.
@@ -74,22 +77,32 @@ pub fn backward<E: Scalar>(
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
     let (c, f) = (config.n_embd, config.inner());
-    let activation = config.activation.kernel();
+    let kind = config.activation.kernel();
     let (place, post) = (Place::Mlp(cx.layer), block.post_2.as_ref());
     let (branch, stats, dx) = (&*saved.branch_2, &saved.post_2, &*scratch.dx);
     let (dropped, d_branch, room) = (&mut *scratch.d_normed, &mut *scratch.d_branch, &mut *scratch.d_out);
-    let d_out = branch_backward(&cx, grads, place, post, branch, stats, dx, dropped, d_branch, room)?;
+    let d_out = branch_backward(&cx, grads, place, &block.down, post, branch, stats, dx, dropped, d_branch, room)?;
     let d_out = view(d_out, n, c);
+    let room = RoomBackward { u: saved.low[3], du: scratch.d_low, dropped: scratch.dropped };
     match config.mlp {
-        Mlp::Plain => {
+        Mlp::Plain if !block.down.is_adapted(cx.weights) => {
             // Activated rows are recomputed with the slopes: cheaper than keeping (N, F) for every block.
             let output = Output::ActivatedBackward {
                 pre: E::matrix(view(saved.up, n, f)),
                 d_pre: E::matrix_mut(view_mut(scratch.d_up, n, f)),
                 act: E::matrix_mut(view_mut(scratch.act, n, f)),
-                activation,
+                activation: kind,
             };
             block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
+        }
+        Mlp::Plain => {
+            let output = sums(scratch.d_act, n, f, None, None);
+            block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
+            activate(kind, saved.up, scratch.act)?; // recomputed
+            block.down.backward_adapter(cx.weights, grads, scratch.act, d_out, Some(scratch.d_act), room)?;
+            measure("activation, backward", Work::bytes(3 * n * f * size_of::<E>()), || {
+                activation_backward(kind, saved.up, scratch.d_act, scratch.d_up)
+            })?;
         }
         Mlp::Gated => {
             let output = sums(scratch.d_act, n, f, None, None);
@@ -97,18 +110,25 @@ pub fn backward<E: Scalar>(
             let rows = view(saved.up, n, 2 * f);
             let (gate, up) = (rows.slice(s![.., ..f]), rows.slice(s![.., f..]));
             let (d_gate, d_up) = view_mut(scratch.d_up, n, 2 * f).split_at(ndarray::Axis(1), f);
-            measure("gate, backward", Work::bytes(7 * n * f * size_of::<E>()), || {
-                glu(activation, gate, up, view_mut(scratch.act, n, f))?;
-                glu_backward(activation, gate, up, view(scratch.d_act, n, f), d_gate, d_up)
+            measure("gate", Work::bytes(3 * n * f * size_of::<E>()), || {
+                glu(kind, gate, up, view_mut(scratch.act, n, f)) // recomputed
+            })?;
+            block.down.backward_adapter(cx.weights, grads, scratch.act, d_out, Some(scratch.d_act), room)?;
+            measure("gate, backward", Work::bytes(5 * n * f * size_of::<E>()), || {
+                glu_backward(kind, gate, up, view(scratch.d_act, n, f), d_gate, d_up)
             })?;
         }
     }
     block.down.backward_weights("mlp down, dW", grads, scratch.act, d_out)?;
     norm_forward(&block.norm_2, config, params, n, middle, &mut saved.norm_2, scratch.normed)?; // recomputed
+    block.up.backward_scale(cx.weights, grads, n, saved.up, scratch.d_up)?;
     let d_up = view(scratch.d_up, n, config.up_width());
     block.up.backward_weights("mlp up, dW", grads, scratch.normed, d_up)?;
     let output = sums(scratch.d_normed, n, c, None, None);
     block.up.backward_input("mlp up, dX", cx.weights, d_up, output)?;
+    let room = RoomBackward { u: saved.low[2], du: scratch.d_low, dropped: scratch.dropped };
+    let d_normed = Some(&mut *scratch.d_normed);
+    block.up.backward_adapter(cx.weights, grads, scratch.normed, d_up, d_normed, room)?;
     let (stats, dy, dx) = (&saved.norm_2, &*scratch.d_normed, &mut *scratch.dx);
     norm_backward(&block.norm_2, config, params, grads, n, middle, stats, dy, dx, Beta::Accumulate)
 }

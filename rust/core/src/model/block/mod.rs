@@ -13,15 +13,18 @@ pub mod attn;
 pub mod mlp;
 mod turn;
 
+use super::adapter::apply::Room;
 use super::config::{Config, Norm as NormKind};
 use super::documents::Documents;
-use super::linear::{Gradients, Weights, view, view_mut};
-use super::params::{Block, Norm};
+use super::gradients::Gradients;
+use super::linear::{Weights, view, view_mut};
+use super::params::{Block, Linear, Norm};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::convert::convert;
 use crate::kernels::dropout::{Dropout, dropout};
 use crate::kernels::layer_norm::{layer_norm, layer_norm_backward};
+use crate::kernels::matmul::Scalar;
 use crate::kernels::residual::add_assign;
 use crate::kernels::rms_norm::{rms_norm, rms_norm_backward};
 use crate::kernels::rope::Rope;
@@ -135,25 +138,45 @@ pub fn norm_backward(
     let [mean, rstd] = stats;
     let (mean, rstd) = (&mean[..n], &rstd[..n]);
     let (x, dy, dx) = (view(x, n, c), view(dy, n, c), view_mut(dx, n, c));
-    let (dweight, dbias) = match (norm.weight.clone(), norm.bias.clone()) {
-        (Some(weight), Some(bias)) => {
-            // The offset lies behind the gain in the flat buffer.
-            let (before, after) = grads.data.split_at_mut(bias.start);
-            (Some(&mut before[weight]), Some(&mut after[..c]))
-        }
-        (weight, _) => (weight.map(|weight| &mut grads.data[weight]), None),
-    };
+    let [dweight, dbias] = grads.of_both(norm.weight.as_ref(), norm.bias.as_ref());
     let weight = norm.weight.clone().map(|range| &params[range]);
-    measure("norm, backward", Work::bytes(n * c * 16), || match (config.norm, weight, dweight) {
-        (NormKind::LayerNorm, Some(weight), Some(dweight)) => {
+    measure("norm, backward", Work::bytes(n * c * 16), || match (config.norm, weight) {
+        (NormKind::LayerNorm, Some(weight)) => {
             layer_norm_backward(x, weight, mean, rstd, dy, dx, beta, dweight, dbias)
         }
-        (_, weight, dweight) => rms_norm_backward(x, weight, config.gain_offset(), rstd, dy, dx, beta, dweight),
+        (_, weight) => rms_norm_backward(x, weight, config.gain_offset(), rstd, dy, dx, beta, dweight),
     })
 }
 
-/// A half of a block added to the stream `x` that it read: `out = x + dropped(out)`.
-pub fn add_to_stream(cx: &Context<'_>, place: Place, x: &[f32], out: &mut [f32]) -> Result<()> {
+/// The last layer of a half of a block, added to the stream `x` that the half read:
+/// `out = x + dropped(post(linear(rows)))`. The half's `branch` and the `stats` of its norm `post` are saved where the way
+/// back reads them.
+pub fn add_branch<E: Scalar>(
+    cx: &Context<'_>,
+    place: Place,
+    linear: &Linear,
+    rows: &[E],
+    room: Room<'_, E>,
+    post: Option<&Norm>,
+    branch: &mut [f32],
+    stats: &mut [&mut [f32]; 2],
+    x: &[f32],
+    out: &mut [f32],
+) -> Result<()> {
+    let (n, weights) = (cx.n(), cx.weights);
+    let name = if let Place::Attention(_) = place { "attention out" } else { "mlp down" };
+    match post {
+        Some(post) => {
+            linear.forward(name, weights, n, rows, room, branch, None)?;
+            norm_forward(post, cx.config, weights.params, n, branch, stats, out)?;
+        }
+        None if linear.is_scaled(weights) => {
+            linear.forward(name, weights, n, rows, room, branch, None)?;
+            out.copy_from_slice(branch);
+        }
+        None if cx.dropout.is_none() => return linear.forward(name, weights, n, rows, room, out, Some(x)),
+        None => linear.forward(name, weights, n, rows, room, out, None)?,
+    }
     measure("add", Work::bytes(out.len() * 20), || {
         cx.dropout.map_or(Ok(()), |masks| dropout(out, masks.at(place)))?;
         add_assign(out, x)
@@ -161,12 +184,13 @@ pub fn add_to_stream(cx: &Context<'_>, place: Place, x: &[f32], out: &mut [f32])
 }
 
 /// The gradient of what a half of a block adds to the stream, from that of the stream `dx`, as an operand of products:
-/// through its dropout and its norm `post`, whose gain's gradient it adds. The half's rows `branch` and their statistics
-/// were saved.
-pub fn branch_backward<'a, E: Element>(
+/// through its dropout, its norm `post`, whose gain's gradient it adds, and the factors that an adapter has for the
+/// columns of the half's last layer `linear`. The half's rows `branch` and their statistics were saved.
+pub fn branch_backward<'a, E: Scalar>(
     cx: &Context<'_>,
     grads: &mut Gradients<'_>,
     place: Place,
+    linear: &Linear,
     post: Option<&Norm>,
     branch: &[f32],
     stats: &[&mut [f32]; 2],
@@ -176,27 +200,29 @@ pub fn branch_backward<'a, E: Element>(
     room: &'a mut [E],
 ) -> Result<&'a [E]> {
     let mask = cx.dropout.map(|masks| masks.at(place));
-    let Some(post) = post else { return operand(dx, mask, room) };
-    let dy = match mask {
-        None => dx,
-        Some(mask) => {
-            dropped.copy_from_slice(dx);
-            dropout(dropped, mask)?;
-            &*dropped
+    let (dy, mask) = match post {
+        None => (dx, mask),
+        Some(post) => {
+            let dy = match mask {
+                None => dx,
+                Some(mask) => {
+                    dropped.copy_from_slice(dx);
+                    dropout(dropped, mask)?;
+                    &*dropped
+                }
+            };
+            let params = cx.weights.params;
+            norm_backward(post, cx.config, params, grads, cx.n(), branch, stats, dy, d_branch, Beta::Overwrite)?;
+            (&*d_branch, None)
         }
     };
-    norm_backward(post, cx.config, cx.weights.params, grads, cx.n(), branch, stats, dy, d_branch, Beta::Overwrite)?;
-    operand(d_branch, None, room)
-}
-
-/// The gradient of the stream as an operand of products: itself, or a narrow copy in `room`; dropped by `mask`.
-fn operand<'a, E: Element>(dx: &'a [f32], mask: Option<Dropout>, room: &'a mut [E]) -> Result<&'a [E]> {
-    if !E::HALF && mask.is_none() {
-        return Ok(bytemuck::cast_slice(dx));
+    if !E::HALF && mask.is_none() && !linear.is_scaled(cx.weights) {
+        return Ok(bytemuck::cast_slice(dy));
     }
     measure("narrow dx", Work::bytes(dx.len() * (4 + size_of::<E>())), || {
-        convert(dx, room)?;
+        convert(dy, room)?;
         mask.map_or(Ok(()), |mask| dropout(room, mask))
     })?;
+    linear.backward_scale(cx.weights, grads, cx.n(), branch, room)?;
     Ok(room)
 }

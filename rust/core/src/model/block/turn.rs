@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::kernels::matmul::Scalar;
 use crate::kernels::qk_norm::{HeadNorm, Order, QkNorm, Saved, qk_norm, qk_norm_backward};
 use crate::model::documents::Documents;
-use crate::model::linear::{Gradients, view, view_mut};
+use crate::model::gradients::Gradients;
+use crate::model::linear::{view, view_mut};
 use crate::profile::{Work, measure};
 use ndarray::{Axis, s};
 
@@ -58,7 +59,7 @@ pub fn backward<E: Scalar>(
     measure("turn, backward", Work::bytes(3 * n * width * size_of::<E>()), || {
         for (part, x, d) in parts {
             let gains = cx.block.qk_gains.clone();
-            let d_gain = gains.map(|gains| &mut grads.data[gains[part].clone()]);
+            let d_gain = gains.and_then(|gains| grads.of(&gains[part]));
             qk_norm_backward(how(cx, part), Saved::Input(x), rstd[part], d, d_gain)?;
         }
         Ok(())

@@ -6,13 +6,14 @@ use crate::model::block::Place;
 use crate::model::config::LayerType;
 use subgpt_testkit::gpt::{self, BlockMasks};
 use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
+use std::ops::Range;
 use subgpt_testkit::rows::{gelu_erf, gelu_tanh};
 
-const B: usize = 2;
-const T: usize = 5;
+pub(super) const B: usize = 2;
+pub(super) const T: usize = 5;
 
 /// One target is ignored.
-fn targets(ids: &[u32]) -> Vec<i64> {
+pub(super) fn targets(ids: &[u32]) -> Vec<i64> {
     let mut targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
     targets.rotate_left(1);
     targets[3] = -100;
@@ -44,12 +45,10 @@ fn stretch(waves: Waves) -> f64 {
     }
 }
 
-fn check(config: Config) {
-    let mut model = lively(config.clone());
-    let ids = some_ids(B * T, config.vocab_size);
-    let targets = targets(&ids);
-    let layout = model.layout.clone();
-    let twin = gpt::Gpt {
+/// The f64 twin of a model over two rows of five tokens.
+pub(super) fn twin<'a>(model: &Gpt, place: &'a dyn Fn(&str) -> Option<Range<usize>>) -> gpt::Gpt<'a> {
+    let config = &model.config;
+    gpt::Gpt {
         batch: B,
         t: T,
         vocab_size: config.vocab_size,
@@ -77,9 +76,18 @@ fn check(config: Config) {
         softcaps: [config.attn_softcap, config.logit_softcap].map(|cap| cap.map(f64::from)),
         qk_norm: config.qk_norm,
         llama: !config.is_gpt2(),
-        masks: masks(&model),
-        place: &|name| layout.get(name).map(|tensor| tensor.range.clone()),
-    };
+        masks: masks(model),
+        place,
+    }
+}
+
+fn check(config: Config) {
+    let mut model = lively(config.clone());
+    let ids = some_ids(B * T, config.vocab_size);
+    let targets = targets(&ids);
+    let layout = model.layout.clone();
+    let place = |name: &str| layout.get(name).map(|tensor| tensor.range.clone());
+    let twin = twin(&model, &place);
     let params = wide(&model.params);
     let got = model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap();
     let want = twin.loss(&params, &ids, &targets, -100);

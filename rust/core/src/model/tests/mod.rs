@@ -1,5 +1,6 @@
 //! The whole network, without Python: against its f64 twin, with a cache, at the edges, and in files.
 
+mod adapters;
 mod documents;
 mod edges;
 mod files;

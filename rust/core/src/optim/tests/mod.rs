@@ -44,8 +44,8 @@ fn model() -> Gpt {
 
 /// Gives the model the gradients of step `t`.
 fn set_gradients(model: &mut Gpt, t: u64) {
-    let (_, grads, layout) = model.update_parts();
-    let grads = grads.unwrap().settle();
+    let layout = model.layout.clone();
+    let grads = model.gradients_mut().unwrap().settle();
     for tensor in &layout.tensors {
         let values = Noise::new(t * 1000 + tensor.range.start as u64).normal(tensor.range.len(), 0.3);
         grads[tensor.range.clone()].copy_from_slice(&values);

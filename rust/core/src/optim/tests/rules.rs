@@ -1,6 +1,7 @@
 //! The rules that look at each weight alone, and clipping.
 
 use super::*;
+use crate::buffer::parts_mut;
 use crate::simd::isa;
 use proptest::prelude::*;
 use subgpt_testkit::gradcheck::{assert_close, wide};
@@ -77,9 +78,8 @@ fn lion_steps_by_the_sign() {
 fn a_weight_without_gradient_rests_under_lion_and_a_nan_is_not_hidden() {
     let mut model = model();
     let mut optimizer = Optimizer::new(&model, LION).unwrap();
-    let (_, grads, layout) = model.update_parts();
-    let bias = layout.get("transformer.ln_f.bias").unwrap().range.clone();
-    let grads = grads.unwrap().settle();
+    let bias = model.layout.get("transformer.ln_f.bias").unwrap().range.clone();
+    let grads = model.gradients_mut().unwrap().settle();
     grads.fill(0.0);
     grads[bias.start] = f32::NAN;
     let before = model.params[bias.clone()].to_vec();
@@ -102,7 +102,7 @@ fn bits_do_not_depend_on_threads_nor_on_the_width_of_vectors() {
             isa::with(isa, || {
                 for t in 1..=2 {
                     set_gradients(&mut model, t);
-                    clip::clip(model.update_parts().1.unwrap(), 1.0);
+                    clip::clip(model.gradients_mut().unwrap(), 1.0);
                     optimizer.step(&mut model, 0.01).unwrap();
                 }
             });
@@ -128,7 +128,7 @@ proptest! {
         let (mut w, mut b) = (vec![0.0; total], vec![1.0; total]);
         let mut start = 0;
         let ranges: Vec<_> = lengths.iter().map(|n| { start += gap; start += n; start - n..start }).collect();
-        let slices = pass::parts_mut(&mut w, ranges.iter().cloned()).zip(pass::parts_mut(&mut b, ranges.iter().cloned()));
+        let slices = parts_mut(&mut w, ranges.iter().cloned()).zip(parts_mut(&mut b, ranges.iter().cloned()));
         let pieces = slices.zip(&ranges).map(|((w, b), range)| {
             Piece { rule: sgd::Rule::new(1.0, 0.5, 0.0), w, g: &g[range.clone()], state: [b] }
         });
@@ -194,14 +194,14 @@ fn numbers_out_of_range_are_refused() {
 /// A model whose gradients are `values`, and zeros behind them.
 fn with_gradients(values: &[f32]) -> Gpt {
     let mut model = model_of(Shape { vocab_size: values.len().div_ceil(6), ..shape() });
-    let grads = model.update_parts().1.unwrap().settle();
+    let grads = model.gradients_mut().unwrap().settle();
     grads.fill(0.0);
     grads[..values.len()].copy_from_slice(values);
     model
 }
 
 fn clip(model: &mut Gpt, max_norm: f64) -> f64 {
-    clip::clip(model.update_parts().1.unwrap(), max_norm)
+    clip::clip(model.gradients_mut().unwrap(), max_norm)
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn clipped_gradients_can_be_clipped_again_and_added_to() {
 fn a_step_after_zeroing_is_a_step_with_zeros() {
     let (mut zeroed, mut zeros) = (model(), model());
     zeroed.zero_grad();
-    zeros.update_parts().1.unwrap().settle().fill(0.0);
+    zeros.gradients_mut().unwrap().settle().fill(0.0);
     for model in [&mut zeroed, &mut zeros] {
         Optimizer::new(model, ADAMW).unwrap().step(model, 0.1).unwrap();
     }

@@ -1,0 +1,148 @@
+"""Putting adapters over a model: new ones, those of a directory, and taking them off again as values.
+
+An adapter that is in use changes what the model computes, and is all of it that is trained. Any number may lie over
+one model, one of them in use.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from subgpt import _core
+from subgpt.adapters.config import ALL_LINEAR, LoraConfig, is_end
+from subgpt.adapters.files import Adapter, Layer, base_of, load_adapter, tensors_of
+from subgpt.errors import CheckpointError, ConfigError
+from subgpt.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT
+
+DEFAULT = "default"
+_SAMPLE = 64
+
+
+def attach_new(model: "GPT", config: LoraConfig, name: str = DEFAULT, *, seed: int = 0) -> None:
+    """Put a new adapter over a model and use it: A random, B zero, so that nothing changes yet.
+
+    Raises ConfigError for layers that this model has not.
+    """
+    modules = target_layers(_core.linear_modules(model.native), config.target_modules)
+    ends = tuple(sorted({module.rpartition(".")[2] for module in modules}))
+    every = ALL_LINEAR in config.target_modules
+    named = ends if every else config.target_modules
+    config = dataclasses.replace(config, target_modules=named, base=config.base or model.name_or_path)
+    _attach(model, name, config, modules, seed)
+
+
+def attach_saved(
+    model: "GPT", path: str | os.PathLike[str], name: str = DEFAULT, *, check_base: bool = True
+) -> None:
+    """Put the adapter in a directory over a model and use it.
+
+    check_base: refuse one that was trained over other weights, where its file says so.
+    Raises what `load_adapter` raises, and CheckpointError for an adapter of another base.
+    """
+    adapter, known = load_adapter(path), set(_core.linear_modules(model.native))
+    made_for = f"it was made for {adapter.config.base or 'another model'}"
+    for module in adapter.layers:
+        if module not in known:
+            raise CheckpointError(
+                f"{path}: it adapts {module}, which this model does not adapt as it runs "
+                f"({did_you_mean(module, sorted(known))}); {made_for}; if it is the base, merge it: subgpt merge"
+            )
+    base = base_of(path)
+    if check_base and base and base != fingerprint(model):
+        raise CheckpointError(
+            f"{path}: was trained over other weights than this model's; {made_for}; give that model, or "
+            "check_base=False if these weights are meant"
+        )
+    shapes = dict(model.native.tensor_shapes())
+    for module, layer in adapter.layers.items():
+        n_out, n_in = _out_in(model, shapes[f"{module}.weight"])
+        if (len(layer.b), layer.a.shape[1]) != (n_out, n_in):
+            raise CheckpointError(
+                f"{path}: its {module} is for a weight of shape {(len(layer.b), layer.a.shape[1])}, this model's has "
+                f"{(n_out, n_in)} (out, in); {made_for}"
+            )
+    ranks = {module: len(layer.a) for module, layer in adapter.layers.items()}
+    wrong = next((module for module, r in ranks.items() if r != adapter.config.rank(module)), None)
+    if wrong is not None:
+        raise CheckpointError(
+            f"{path}: {wrong} has rank {ranks[wrong]}, but adapter_config.json says {adapter.config.rank(wrong)}"
+        )
+    _attach(model, name, adapter.config, list(adapter.layers), 0)
+    for tensor, value in tensors_of(adapter):
+        _core.set_adapter_tensor(model.native, name, tensor, np.ascontiguousarray(value))
+
+
+def adapter_of(model: "GPT", name: str) -> Adapter:
+    """Copy an adapter that lies over a model."""
+    if name not in model.adapter_configs:
+        raise ConfigError(f"adapter {name!r} is not over this model; its adapters: {_named(model)}")
+    found = _core.adapter_tensors(model.native, name)
+    layers = {}
+    for module in _core.linear_modules(model.native):
+        stem = f"base_model.model.{module}"
+        a = found.get(f"{stem}.lora_A.weight")
+        if a is not None:
+            magnitude = found.get(f"{stem}.lora_magnitude_vector")
+            layers[module] = Layer(a, found[f"{stem}.lora_B.weight"], magnitude)
+    return Adapter(model.adapter_configs[name], layers)
+
+
+def refuse_adapters(model: "GPT", doing: str) -> None:
+    """Raise ConfigError where adapters lie over a model that something is done to which leaves them out."""
+    if model.adapters:
+        raise ConfigError(
+            f"{doing}: adapters lie over this model ({_named(model)}); merge_adapter() makes one a part of the "
+            "weights, delete_adapter() takes one away (command line: subgpt merge)"
+        )
+
+
+def target_layers(modules: list[str], targets: tuple[str, ...]) -> list[str]:
+    """Find the layers that `targets` mean, in order; ConfigError for a target that means none.
+
+    >>> target_layers(["h.0.attn.c_attn", "h.0.mlp.c_fc"], ("c_fc",))
+    ['h.0.mlp.c_fc']
+    """
+    if ALL_LINEAR in targets:
+        return modules
+    if not targets:
+        raise ConfigError("target_modules is empty; name layers, or give all-linear")
+    for target in targets:
+        if not any(is_end(target, module) for module in modules):
+            ends = sorted({module.rpartition(".")[2] for module in modules})
+            raise ConfigError(
+                f"target_modules: this model has no linear layer {target!r} in its blocks; "
+                f"{did_you_mean(target, [*ends, ALL_LINEAR])}"
+            )
+    return [module for module in modules if any(is_end(target, module) for target in targets)]
+
+
+def fingerprint(model: "GPT") -> str:
+    """Give a hash of a model's weights, from some numbers of each: enough to tell it from another."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, shape in model.native.tensor_shapes():
+        digest.update(f"{name}{list(shape)}".encode())
+        digest.update(_core.tensor_sample(model.native, name, _SAMPLE).tobytes())
+    return digest.hexdigest()
+
+
+def _attach(model: "GPT", name: str, config: LoraConfig, modules: list[str], seed: int) -> None:
+    named = [{"name": module, "r": config.rank(module), "scale": config.scale(module)} for module in modules]
+    spec = {"modules": named, "dropout": config.lora_dropout, "dora": config.use_dora}
+    _core.add_adapter(model.native, name, json.dumps(spec), seed)
+    _core.set_adapter(model.native, name)
+    model.adapter_configs[name] = config
+
+
+def _out_in(model: "GPT", shape: tuple[int, ...]) -> tuple[int, int]:
+    return (shape[1], shape[0]) if model.config.is_gpt2 else (shape[0], shape[1])
+
+
+def _named(model: "GPT") -> str:
+    return ", ".join(model.adapters) or "none"

@@ -1,0 +1,44 @@
+"""What a run has trained, to and from files: the whole model, or the adapter in use over it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from subgpt import _core
+
+if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT
+
+
+def weights_file(model: "GPT") -> str:
+    """Name the file of what is trained, as other programs look for it."""
+    return "model.safetensors" if model.active_adapter is None else "adapter_model.safetensors"
+
+
+def save_weights(model: "GPT", path: Path) -> None:
+    """Write what is trained: the whole model, or the adapter in use."""
+    if model.active_adapter is None:
+        model.native.save_safetensors(str(path), {"format": "pt"})
+    else:
+        _core.save_adapter(model.native, model.active_adapter, str(path), {"format": "pt"})
+
+
+def load_weights(model: "GPT", path: Path) -> None:
+    """Read what `save_weights` wrote."""
+    if model.active_adapter is None:
+        model.native.load_safetensors([str(path)])
+    else:
+        _core.load_adapter(model.native, model.active_adapter, str(path))
+
+
+def copy_weights(model: "GPT") -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Copy what is trained."""
+    return {name: model.native.tensor(name, "param") for name in _core.trained_names(model.native)}
+
+
+def put_back(model: "GPT", weights: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]]) -> None:
+    """Undo what changed since `copy_weights`."""
+    for name, value in weights.items():
+        model.native.set_tensor(name, value)

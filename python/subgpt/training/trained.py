@@ -1,0 +1,49 @@
+"""What of a model a run trains: all weights, those that are not frozen, or an adapter over them."""
+
+from subgpt.adapters.attach import DEFAULT
+from subgpt.errors import ConfigError
+from subgpt.model.gpt import GPT
+from subgpt.training.config import TrainConfig
+
+
+def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
+    """Freeze what `config` freezes, or put its adapter over the model; says what is trained.
+
+    A model with an adapter of just these settings in use trains it further. Raises ConfigError where another adapter
+    lies over the model.
+    """
+    if config.lora is None:
+        if model.active_adapter is not None:
+            raise ConfigError(
+                f"the adapter {model.active_adapter!r} is in use, which would stay as it is while the weights under it "
+                "change: give lora_r (and its other settings) to train it further, merge it (merge_adapter(), "
+                "subgpt merge), or put it away (set_adapter(None))"
+            )
+        model.freeze(config.frozen)
+    elif model.active_adapter is None:
+        if DEFAULT in model.adapters:
+            raise ConfigError(
+                f"an adapter {DEFAULT!r} lies over the model, not in use; use it with set_adapter({DEFAULT!r}), or "
+                f"take it away with delete_adapter({DEFAULT!r})"
+            )
+        model.add_adapter(config.lora, seed=config.seed)
+    else:
+        _refuse_other(model, config)
+    trained, total = model.num_trained(), model.num_params()
+    if trained == 0:
+        raise ConfigError("freeze leaves nothing to be trained; freeze less")
+    if trained == total:
+        return []
+    what = f"rank {config.lora_r} adapters over" if config.lora else "a part of"
+    return [f"trained are {trained:,} numbers, {what} {total:,} parameters ({trained / total:.2%})"]
+
+
+def _refuse_other(model: GPT, config: TrainConfig) -> None:
+    """Refuse an adapter in use whose settings are not those that are asked for."""
+    used, asked = model.adapter_configs[model.active_adapter or DEFAULT], config.lora
+    for name in ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"):
+        if getattr(used, name) != getattr(asked, name):
+            raise ConfigError(
+                f"the adapter {model.active_adapter!r} in use has {name} = {getattr(used, name)!r}, the run "
+                f"{getattr(asked, name)!r}; give the same to train it further, or merge it first"
+            )

@@ -1,0 +1,155 @@
+//! DoRA's factors: the learned magnitude of each row of `V = W^T + s B A` over its length.
+//!
+//! ```text
+//! |V_o|^2 = |W_o|^2 + 2 <(W A^T s)_o, B_o> + B_o (s A A^T s) B_o^T
+//! ```
+//!
+//! The products with W read it once, which is all that an update costs here; V itself is never made. `|W_o|^2` and the
+//! sums are in double precision.
+
+use super::{Adapter, Layer, Part};
+use crate::error::Result;
+use crate::kernels::Beta;
+use crate::kernels::matmul::{Output, Precision, product};
+use crate::model::linear::{view, view_mut};
+use crate::model::params::{Layout, Linear};
+use crate::parallel;
+use crate::profile::{Work, measure};
+use ndarray::{ArrayView2, s};
+use std::sync::{Arc, PoisonError};
+
+/// The factors of the columns of every layer, 1 for columns that are not adapted, and what they were made of.
+pub struct Factors {
+    /// By the layer's number.
+    layers: Vec<Option<LayerFactors>>,
+    /// Versions of the weights and of the adapter.
+    made_of: (u64, u64),
+}
+
+struct LayerFactors {
+    factors: Vec<f32>,
+    /// `|W_o|^2`, which only other weights change.
+    squares: Vec<f64>,
+}
+
+impl Factors {
+    /// Those of a layer's columns, if it is adapted.
+    pub fn of(&self, linear: &Linear) -> Option<&[f32]> {
+        self.layers[linear.index].as_ref().map(|layer| &layer.factors[..])
+    }
+}
+
+impl Adapter {
+    /// The factors with these weights, whose version is `version`; none where no magnitudes are learnt.
+    pub fn factors(&self, layout: &Layout, weights: &[f32], version: u64) -> Result<Option<Arc<Factors>>> {
+        if !self.spec.dora {
+            return Ok(None);
+        }
+        // Not locked while the threads work: one of them may come to ask as well.
+        let kept = self.factors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let made_of = (version, self.version);
+        if let Some(factors) = kept.as_ref().filter(|factors| factors.made_of == made_of) {
+            return Ok(Some(factors.clone()));
+        }
+        let kept = kept.filter(|factors| factors.made_of.0 == version);
+        let layers = measure("magnitudes", Work::bytes(4 * weights.len()), || {
+            let of = |linear: &Linear| {
+                let Some(layer) = self.layer(linear) else { return Ok(None) };
+                let squares = kept.as_ref().and_then(|kept| kept.layers[linear.index].as_ref());
+                let squares = squares.map_or_else(|| squares_of(linear, weights), |layer| layer.squares.clone());
+                let factors = self.layer_factors(linear, layer, weights, &squares)?;
+                Ok(Some(LayerFactors { factors, squares }))
+            };
+            layout.linears().map(of).collect::<Result<Vec<_>>>()
+        })?;
+        let factors = Arc::new(Factors { layers, made_of });
+        *self.factors.lock().unwrap_or_else(PoisonError::into_inner) = Some(factors.clone());
+        Ok(Some(factors))
+    }
+
+    /// Sets every magnitude to the length that its row has now, so that all factors are 1.
+    pub(super) fn begin_magnitudes(&mut self, layout: &Layout, weights: &[f32]) -> Result<()> {
+        for linear in layout.linears() {
+            let Some(layer) = self.layers[linear.index].clone() else { continue };
+            let squares = squares_of(linear, weights);
+            for part in &layer.parts {
+                let Some(magnitude) = part.magnitude.clone() else { continue };
+                let lengths = self.lengths(linear, &layer, part, weights, &squares)?;
+                self.params_mut()[magnitude].iter_mut().zip(lengths).for_each(|(m, length)| *m = length as f32);
+            }
+        }
+        Ok(())
+    }
+
+    fn layer_factors(&self, linear: &Linear, layer: &Layer, weights: &[f32], squares: &[f64]) -> Result<Vec<f32>> {
+        let mut factors = vec![1.0; linear.n_out];
+        for part in &layer.parts {
+            let Some(magnitude) = part.magnitude.clone() else { continue };
+            let lengths = self.lengths(linear, layer, part, weights, squares)?;
+            let magnitudes = &self.params()[magnitude];
+            let columns = factors[part.columns.clone()].iter_mut();
+            for (factor, (m, length)) in columns.zip(magnitudes.iter().zip(lengths)) {
+                // A row of zeros has no direction that a magnitude could stretch.
+                *factor = if length > 0.0 { (f64::from(*m) / length) as f32 } else { 0.0 };
+            }
+        }
+        Ok(factors)
+    }
+
+    /// The length of every row of V of a projection; `squares` are `|W_o|^2` of the whole layer.
+    fn lengths(
+        &self,
+        linear: &Linear,
+        layer: &Layer,
+        part: &Part,
+        weights: &[f32],
+        squares: &[f64],
+    ) -> Result<Vec<f64>> {
+        let (out, r, scale) = (part.columns.len(), part.ranks.len(), f64::from(layer.scales[part.ranks.start]));
+        let w = linear.matrix(weights).slice_move(s![.., part.columns.clone()]).reversed_axes(); // (out, in)
+        let a = view(&self.params()[layer.a.clone()], layer.rank, linear.n_in).slice_move(s![part.ranks.clone(), ..]);
+        let b = view(&self.params()[part.b.clone()], out, r);
+        let (mut across, mut inside) = (vec![0.0; out * r], vec![0.0; r * r]);
+        let times = |left: ArrayView2<'_, f32>, to: &mut [f32]| {
+            let c = view_mut(to, left.nrows(), r).into();
+            let output = Output::Sums { c, beta: Beta::Overwrite, bias: None, residual: None };
+            product(Precision::Float32, left.into(), a.reversed_axes(), output)
+        };
+        times(w, &mut across)?; // W A^T (out, r)
+        times(a, &mut inside)?; // A A^T (r, r)
+        let length = |(o, &square): (usize, &f64)| {
+            let b: Vec<f64> = b.row(o).iter().map(|&b| scale * f64::from(b)).collect();
+            let mut sum = square;
+            for (j, bj) in b.iter().enumerate() {
+                let turned: f64 = b.iter().zip(&inside[j * r..]).map(|(bk, &x)| bk * f64::from(x)).sum();
+                sum += bj * (2.0 * f64::from(across[o * r + j]) + turned);
+            }
+            sum.max(0.0).sqrt()
+        };
+        Ok(squares[part.columns.clone()].iter().enumerate().map(length).collect())
+    }
+}
+
+/// `|W_o|^2` of every column of a layer's output.
+fn squares_of(linear: &Linear, weights: &[f32]) -> Vec<f64> {
+    let w = linear.matrix(weights);
+    let mut squares = vec![0.0; linear.n_out];
+    parallel::for_each(squares.chunks_mut(COLUMNS), |task, squares| {
+        let columns = task * COLUMNS..task * COLUMNS + squares.len();
+        // In the order in which they lie.
+        if linear.transposed {
+            for (o, square) in columns.zip(squares) {
+                *square = w.column(o).iter().map(|&w| f64::from(w) * f64::from(w)).sum();
+            }
+        } else {
+            for row in w.rows() {
+                let row = row.slice_move(s![columns.clone()]);
+                row.iter().zip(&mut *squares).for_each(|(&w, square)| *square += f64::from(w) * f64::from(w));
+            }
+        }
+    });
+    squares
+}
+
+/// Columns of a task.
+const COLUMNS: usize = 64;

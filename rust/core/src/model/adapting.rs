@@ -1,0 +1,217 @@
+//! What of a model is trained, and the adapters over it: by name, at most one in use.
+//!
+//! An adapter in use is all that is trained. Without one, the weights are that are not frozen.
+
+use super::Gpt;
+use super::adapter::Adapter;
+use super::adapter::spec::Spec;
+use super::gradients::GradientBuffer;
+use super::params::Tensor;
+use super::trained::Trained;
+use crate::buffer::parts_mut;
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// The adapters of a model.
+#[derive(Default)]
+pub struct Adapters {
+    named: Vec<(String, Adapter)>,
+    /// The one in use, by its place.
+    active: Option<usize>,
+}
+
+impl Adapters {
+    /// The one in use.
+    pub fn active(&self) -> Option<&Adapter> {
+        self.active.map(|i| &self.named[i].1)
+    }
+
+    fn active_mut(&mut self) -> Option<&mut Adapter> {
+        self.active.map(|i| &mut self.named[i].1)
+    }
+
+    fn find(&self, name: &str) -> Result<usize> {
+        self.named.iter().position(|(known, _)| known == name).ok_or_else(|| {
+            let known: Vec<_> = self.named.iter().map(|(known, _)| known.as_str()).collect();
+            let known = if known.is_empty() { "there are none".to_string() } else { known.join(", ") };
+            Error::value("adapter", "name", format!("{name:?}"), format!("the adapters of this model: {known}"))
+        })
+    }
+}
+
+/// A tensor that is trained.
+pub struct Slot<'a> {
+    /// Its name and shape.
+    pub tensor: &'a Tensor,
+    /// Its numbers.
+    pub w: &'a mut [f32],
+    /// Where their gradients lie.
+    pub place: Range<usize>,
+}
+
+impl Gpt {
+    /// The names of the projections that an adapter may change.
+    pub fn linear_modules(&self) -> impl Iterator<Item = &str> {
+        let linears = self.layout.blocks.iter().flat_map(|block| block.linears());
+        linears.flat_map(|linear| &linear.parts).map(|part| part.name.as_str())
+    }
+
+    /// Makes an adapter that changes nothing yet; it is not in use.
+    pub fn add_adapter(&mut self, name: &str, spec: Spec, seed: u64) -> Result<()> {
+        if self.adapters.find(name).is_ok() {
+            let remedy = "choose another name, or delete that adapter first";
+            return Err(Error::value("adapter", "name", format!("{name:?}, which there is"), remedy));
+        }
+        let adapter = Adapter::new(&self.layout, &self.params, spec, seed)?;
+        self.adapters.named.push((name.to_string(), adapter));
+        Ok(())
+    }
+
+    /// Forgets an adapter, which may be in use.
+    pub fn delete_adapter(&mut self, name: &str) -> Result<()> {
+        let place = self.adapters.find(name)?;
+        let active = self.adapters.active.filter(|&active| active != place);
+        self.adapters.named.remove(place);
+        self.adapters.active = active.map(|active| if active > place { active - 1 } else { active });
+        self.retrain(None);
+        Ok(())
+    }
+
+    /// Uses an adapter, or none. Gradients are dropped.
+    pub fn set_adapter(&mut self, name: Option<&str>) -> Result<()> {
+        self.adapters.active = name.map(|name| self.adapters.find(name)).transpose()?;
+        self.retrain(None);
+        Ok(())
+    }
+
+    /// The adapters' names.
+    pub fn adapters(&self) -> impl Iterator<Item = &str> {
+        self.adapters.named.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The name of the adapter in use.
+    pub fn active_adapter(&self) -> Option<&str> {
+        self.adapters.active.map(|i| self.adapters.named[i].0.as_str())
+    }
+
+    /// An adapter by its name.
+    pub fn adapter(&self, name: &str) -> Result<&Adapter> {
+        Ok(&self.adapters.named[self.adapters.find(name)?].1)
+    }
+
+    /// The same, to be changed.
+    pub fn adapter_mut(&mut self, name: &str) -> Result<&mut Adapter> {
+        let place = self.adapters.find(name)?;
+        Ok(&mut self.adapters.named[place].1)
+    }
+
+    /// Freezes all weights but those that `trains` is true for, by name. Gradients are dropped.
+    pub fn freeze(&mut self, trains: impl Fn(&str) -> bool) {
+        let unfrozen = self.layout.tensors.iter().map(|tensor| trains(&tensor.name)).collect();
+        self.retrain(Some(unfrozen));
+    }
+
+    /// Whether each tensor of the layout is left unfrozen.
+    pub fn unfrozen(&self) -> &[bool] {
+        &self.unfrozen
+    }
+
+    /// Says anew what is trained.
+    fn retrain(&mut self, unfrozen: Option<Vec<bool>>) {
+        if let Some(unfrozen) = unfrozen {
+            self.unfrozen = unfrozen;
+        }
+        self.trained = match self.adapters.active() {
+            Some(adapter) => Trained::new(&self.layout, vec![false; self.unfrozen.len()], adapter.params().len()),
+            None => Trained::new(&self.layout, self.unfrozen.clone(), 0),
+        };
+        self.grads = None;
+    }
+
+    /// The tensors that are trained, in order.
+    pub fn trained_tensors(&self) -> Vec<&Tensor> {
+        let base = self.layout.tensors.iter().zip(self.trained.tensors());
+        let adapter = self.adapters.active().map_or(&[][..], |adapter| &adapter.tensors);
+        base.filter(|(_, trained)| **trained).map(|(tensor, _)| tensor).chain(adapter).collect()
+    }
+
+    /// Numbers that are trained.
+    pub fn num_trained(&self) -> usize {
+        self.trained_tensors().iter().map(|tensor| tensor.range.len()).sum()
+    }
+
+    /// What is trained, to be changed, and its gradients (none before the first backward pass).
+    pub fn update_parts(&mut self) -> (Vec<Slot<'_>>, Option<&mut GradientBuffer>) {
+        if self.trained.has_weights() {
+            self.version += 1;
+        }
+        let Gpt { layout, params, trained, adapters, grads, .. } = self;
+        let kept = || layout.tensors.iter().zip(trained.tensors()).filter(|(_, trained)| **trained);
+        let parts = parts_mut(params, kept().map(|(tensor, _)| tensor.range.clone()));
+        let base = kept().zip(parts).map(|((tensor, _), w)| {
+            let place = trained.place(&tensor.range).expect("a tensor that is trained");
+            Slot { tensor, w, place }
+        });
+        let mut slots: Vec<_> = base.collect();
+        if let Some(adapter) = adapters.active_mut() {
+            let (tensors, params) = adapter.parts_mut();
+            let parts = parts_mut(params, tensors.iter().map(|tensor| tensor.range.clone()));
+            slots.extend(tensors.iter().zip(parts).map(|(tensor, w)| {
+                let place = trained.adapter_place(&tensor.range);
+                Slot { tensor, w, place }
+            }));
+        }
+        (slots, grads.as_mut())
+    }
+
+    /// A tensor of the weights or of the adapter in use, with its numbers.
+    pub fn tensor(&self, name: &str) -> Option<(&Tensor, &[f32])> {
+        let base = self.layout.get(name).map(|tensor| (tensor, &self.params[tensor.range.clone()]));
+        base.or_else(|| {
+            let adapter = self.adapters.active()?;
+            adapter.get(name).map(|tensor| (tensor, &adapter.params()[tensor.range.clone()]))
+        })
+    }
+
+    /// The numbers of such a tensor, to be changed.
+    pub fn tensor_mut(&mut self, name: &str) -> Option<(&Tensor, &mut [f32])> {
+        if let Some(tensor) = self.layout.get(name) {
+            self.version += 1;
+            return Some((tensor, &mut self.params[tensor.range.clone()]));
+        }
+        let (tensors, params) = self.adapters.active_mut()?.parts_mut();
+        let tensor = tensors.iter().find(|tensor| tensor.name == name)?;
+        Some((tensor, &mut params[tensor.range.clone()]))
+    }
+
+    /// All gradients, to be scaled; none before the first backward pass.
+    pub fn gradients_mut(&mut self) -> Option<&mut GradientBuffer> {
+        self.grads.as_mut()
+    }
+
+    /// The gradients of such a tensor; none if it is frozen, or before the first backward pass.
+    pub fn gradient(&mut self, name: &str) -> Option<&[f32]> {
+        let place = match self.layout.get(name) {
+            Some(tensor) => self.trained.place(&tensor.range)?,
+            None => self.trained.adapter_place(&self.adapters.active()?.get(name)?.range),
+        };
+        self.grads().map(|grads| &grads[place])
+    }
+
+    /// The first tensor in the order of the forward pass that holds a NaN or an infinity, among weights or gradients.
+    pub fn first_nonfinite(&self, gradients: bool) -> Option<&str> {
+        let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
+        let bad = |tensor: &&Tensor| match (gradients, &self.grads) {
+            (false, _) => self.tensor(&tensor.name).is_some_and(|(_, numbers)| !finite(numbers)),
+            (true, None) => false,
+            (true, Some(grads)) => {
+                let base = self.layout.get(&tensor.name).is_some();
+                let place =
+                    if base { self.trained.place(&tensor.range) } else { Some(self.trained.adapter_place(&tensor.range)) };
+                place.is_some_and(|place| grads.has_nonfinite(&place))
+            }
+        };
+        let adapter = self.adapters.active().map_or(&[][..], |adapter| &adapter.tensors);
+        self.layout.tensors.iter().chain(adapter).find(bad).map(|tensor| tensor.name.as_str())
+    }
+}

@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from subgpt.checkpoint.load import load
     from subgpt.evaluation.evaluate import evaluate
     from subgpt.evaluation.measure import Evaluation
-    from subgpt.evaluation.probes import next_tokens
+    from subgpt.evaluation.next_tokens import next_tokens
+    from subgpt.evaluation.probes import probe
+    from subgpt.evaluation.results import ProbeChange, ProbeResult
     from subgpt.finetuning.finetune import finetune
+    from subgpt.finetuning.recipes import Recipe, recipe, recipe_names
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
@@ -71,6 +74,9 @@ _HOMES = {
     "GenerationConfig": "subgpt.generation.config",
     "Lion": "subgpt.training.optimizers",
     "Muon": "subgpt.training.optimizers",
+    "ProbeChange": "subgpt.evaluation.results",
+    "ProbeResult": "subgpt.evaluation.results",
+    "Recipe": "subgpt.finetuning.recipes",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
     "Tokenizer": "subgpt.tokenizer",
@@ -83,8 +89,11 @@ _HOMES = {
     "finetune": "subgpt.finetuning.finetune",
     "generate": "subgpt.generation.generate",
     "load": "subgpt.checkpoint.load",
-    "next_tokens": "subgpt.evaluation.probes",
+    "next_tokens": "subgpt.evaluation.next_tokens",
     "pretrain": "subgpt.training.pretrain",
+    "probe": "subgpt.evaluation.probes",
+    "recipe": "subgpt.finetuning.recipes",
+    "recipe_names": "subgpt.finetuning.recipes",
     "sampling_probs": "subgpt.generation.generate",
     "stream": "subgpt.generation.stream",
 }
@@ -112,6 +121,9 @@ __all__ = [
     "Muon",
     "OutOfMemoryError",
     "OutputError",
+    "ProbeChange",
+    "ProbeResult",
+    "Recipe",
     "Run",
     "ShapeError",
     "SubgptError",
@@ -134,6 +146,9 @@ __all__ = [
     "next_tokens",
     "ops",
     "pretrain",
+    "probe",
+    "recipe",
+    "recipe_names",
     "sampling_probs",
     "set_isa",
     "set_num_threads",

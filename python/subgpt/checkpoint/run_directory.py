@@ -42,6 +42,7 @@ class RunDirectory:
         self.before = self.training / "before.json"
         self.reference = self.training / "reference.json"
         self.recalled = self.training / "recalled.json"
+        self.probes = self.training / "probes.json"
         self.report = self.training / "report.html"
         self.lock = self.training / "lock"
         self.checkpoints = self.training / "checkpoints"

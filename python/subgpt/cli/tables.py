@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from subgpt.evaluation.probes import NextToken
+    from subgpt.evaluation.next_tokens import NextToken
     from subgpt.report.facts import Candidate
     from subgpt.training.run import Run
 

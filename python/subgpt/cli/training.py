@@ -121,7 +121,9 @@ def show_settings(values: Mapping[str, Any]) -> None:
 
 
 def absolute(value: Any) -> Any:
-    """Make a path, or each of several, independent of the working directory; globs stay globs."""
+    """Make a path, or each of several or of a mapping, independent of the working directory; globs stay globs."""
+    if isinstance(value, Mapping):
+        return {name: absolute(entry) for name, entry in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [absolute(entry) for entry in value]
     return str(Path(value).expanduser().resolve())

@@ -1,1 +1,1 @@
-"""How good a model is: `measure` (a loss over batches), `evaluate` (the verb), `probes` (what comes next)."""
+"""How good a model is: losses (`measure`, `evaluate`), answers (`probes`), what comes next (`next_tokens`)."""

@@ -1,13 +1,16 @@
 """`finetune`: a model that can write learns a voice, a domain, or to answer; what it forgets is measured."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt.evaluation.evaluate import held_out_source
 from subgpt.evaluation.measure import HeldOut
+from subgpt.evaluation.probes import Probe, read_probe
 from subgpt.finetuning.data import Form, choose_form, finetuning_data
 from subgpt.finetuning.recall import recalled
+from subgpt.finetuning.recipes import recipe
 from subgpt.finetuning.replay import with_replay
 from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback
@@ -39,6 +42,7 @@ def finetune(
     old_source: "DocumentSource | ExampleSource | None" = None,
     eval_source: "DocumentSource | ExampleSource | None" = None,
     replay_source: "DocumentSource | ExampleSource | None" = None,
+    probes: "Mapping[str, ExampleSource] | None" = None,
     chat_template: "ChatTemplate | None" = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
@@ -53,6 +57,8 @@ def finetune(
     replay_source: old data that is trained on between the new, `config.replay_ratio` of the batches, so that less is
     forgotten; without an old_source a part of it is held out as "old". Without either, the model writes some texts
     first (`config.recall_tokens`), and the loss on them ("recalled") tells what was forgotten.
+    probes: rows with questions that are asked before and after, by names of your own, and compared as
+    `config.probe_match` says (see `subgpt.probe`). `config.recipe` names settings for what is not set.
     chat_template: the model's own, for `config.chat_template="auto"`; the template that was used is kept in
     `output_dir`, as chat_template.jinja.
 
@@ -60,8 +66,8 @@ def finetune(
     over them, which is in use afterwards (`GPT.merge_adapter` makes it a part of the weights) and is what
     `output_dir` then holds.
 
-    The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data. Everything else is
-    as for `pretrain`.
+    The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data; and `probes`: of each
+    the `ProbeResult` before and after. Everything else is as for `pretrain`.
     """
     used: list[ChatTemplate] = []
     held_back: list[HeldOut] = []  # of what is replayed
@@ -72,6 +78,12 @@ def finetune(
 
     def make_data(settings: TrainConfig) -> TrainingData:
         form = form_of(settings)
+        asked = {name: _probe(rows, settings, form) for name, rows in (probes or {}).items()}
+        notes = [f"probe {name}: {probe.note}" for name, probe in asked.items()]
+        data = trained_data(settings, form)
+        return dataclasses.replace(data, probes=asked, notes=(*data.notes, *notes))
+
+    def trained_data(settings: TrainConfig, form: Form) -> TrainingData:
         used[:] = [] if form.template is None else [form.template]
         data = new_data(settings, form)
         if replay_source is None:
@@ -105,6 +117,16 @@ def finetune(
             watched["recalled"] = own_texts[0]
         return watched
 
+    def _probe(rows: "ExampleSource", settings: TrainConfig, form: Form) -> Probe:
+        return read_probe(
+            rows,
+            tokenizer,
+            form,
+            block_size=settings.block_size or model.config.block_size,
+            match=settings.probe_match,
+            errors=settings.errors,
+        )
+
     def _held_out(data: "DocumentSource | ExampleSource", settings: TrainConfig) -> HeldOut:
         return held_out_source(
             data,
@@ -125,9 +147,15 @@ def finetune(
         output_dir=output_dir,
         resume=resume,
         callbacks=callbacks,
-        defaults=tuning_defaults(DEFAULTS, config),
+        defaults=tuning_defaults(_defaults(config), config),
         watch=watch,
     )
     if run.output_dir is not None and used:
         used[0].save(run.output_dir)
     return run
+
+
+def _defaults(config: TrainConfig | None) -> dict[str, Any]:
+    """Give the settings that stand where none are given: those of the recipe above the usual ones."""
+    name = config.recipe if isinstance(config, TrainConfig) else None
+    return DEFAULTS if name is None else {**DEFAULTS, **recipe(name).settings}

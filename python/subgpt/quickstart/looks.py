@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from subgpt.data.plain import format_question
-from subgpt.evaluation.probes import next_tokens
+from subgpt.evaluation.next_tokens import next_tokens
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
 from subgpt.model.gpt import GPT

@@ -1,4 +1,4 @@
-"""What a report says, as plain data: everything here is a string, a number or a tuple of them.
+"""What a report says, as plain data: everything here is a string, a number, or made of them.
 
 The page and the plots read only these: they can be made from a live run, a run directory or a test.
 """
@@ -6,6 +6,7 @@ The page and the plots read only these: they can be made from a live run, a run 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from subgpt.evaluation.results import ProbeResult
 from subgpt.training.plot import Panel
 
 
@@ -69,6 +70,15 @@ class LossChange:
 
 
 @dataclass(frozen=True)
+class ProbeScore:
+    """What a probe showed before and after fine-tuning; None where it was not asked."""
+
+    name: str
+    before: ProbeResult | None
+    after: ProbeResult | None
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that the page shows, in the order in which it shows it."""
 
@@ -85,3 +95,4 @@ class Report:
     losses: Sequence[LossChange]
     environment: Sequence[tuple[str, str]]
     commands: Sequence[tuple[str, str]]
+    probes: Sequence[ProbeScore] = ()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from subgpt import _core
-from subgpt.report.facts import LossChange, Report
+from subgpt.report.facts import LossChange, ProbeScore, Report
 from subgpt.report.page import duration, render_page
 from subgpt.training.plot import panel_of
 
@@ -41,6 +41,7 @@ def run_page(run: "Run", title: str) -> str:
             samples=(),
             answers=(),
             losses=losses,
+            probes=[ProbeScore(name, change.before, change.after) for name, change in run.probes.items()],
             environment=[("subgpt", _core.__version__)],
             commands=(),
         )

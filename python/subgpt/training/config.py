@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from subgpt.adapters.config import LoraConfig
 from subgpt.data.segments import LossOn
 from subgpt.errors import ConfigError
+from subgpt.evaluation.matching import Match
 from subgpt.model.dtype import resolve_dtype
 from subgpt.settings import Settings
 from subgpt.training.schedule import DecayType, learning_rate_at, muon_over_adam
@@ -166,6 +167,15 @@ class TrainConfig(Settings):
     text_field: str = Field(default="text", min_length=1, description="key of the text in a jsonl line")
     errors: Literal["replace", "strict"] = Field(
         default="strict", description="bytes that are not UTF-8: replace or refuse"
+    )
+
+    # What it is for; `finetune` alone.
+    recipe: str | None = Field(
+        default=None, min_length=1, description="settings by intent, for where nothing else is given"
+    )
+    probe_match: Match = Field(
+        default="exact",
+        description="how answers to probes are compared: exact (as texts), number (what they come to), or tokens",
     )
 
     # What is trained: all weights, some of them, or an adapter over them.

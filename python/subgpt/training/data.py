@@ -1,8 +1,8 @@
 """What the loop needs to know of the data, and how running text becomes it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from subgpt.training.objective import NEXT_TOKEN, Objective
 
 if TYPE_CHECKING:
     from subgpt.data.documents import DocumentSource
+    from subgpt.evaluation.probes import Probe
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.config import TrainConfig
 
@@ -32,7 +33,10 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A loader, what is held out (None: nothing), a fingerprint of both, lines worth telling, and the objective."""
+    """A loader, what is held out (None: nothing), a fingerprint of both, lines worth telling, and the objective.
+
+    probes: what is asked before and after the run, by name; no part of the fingerprint, since it trains nothing.
+    """
 
     loader: Loader
     tokens: int
@@ -40,6 +44,7 @@ class TrainingData:
     fingerprint: str
     notes: tuple[str, ...] = ()
     objective: Objective = NEXT_TOKEN
+    probes: Mapping[str, "Probe"] = field(default_factory=dict)
 
 
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:

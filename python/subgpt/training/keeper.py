@@ -70,7 +70,13 @@ class Keeper:
         with naming(directory.training):
             shutil.rmtree(directory.checkpoints)
             directory.checkpoints.mkdir()
-            for path in (directory.metrics, directory.best, directory.before, directory.plot):
+            for path in (
+                directory.metrics,
+                directory.best,
+                directory.before,
+                directory.probes,
+                directory.plot,
+            ):
                 path.unlink(missing_ok=True)
 
     def save(self) -> None:

@@ -10,6 +10,7 @@ from subgpt.training.metrics import read_metrics
 
 if TYPE_CHECKING:
     from subgpt.evaluation.measure import Evaluation
+    from subgpt.evaluation.results import ProbeChange
 
 
 @dataclass
@@ -19,9 +20,9 @@ class Run:
     steps, losses, learning_rates, grad_norms: one entry an update: its number from 1, the mean loss in nats
     before it. val_steps, val_losses: one entry a validation. best: the lowest validation loss (inf without
     validation), seen at best_step. before, after: `Evaluation` by the data's name ("new", "old"), filled by
-    fine-tuning. output_dir: the run directory, or None. interrupted: stopped by Ctrl-C or SIGTERM.
-    stopped_early: no gain within the patience. error: what ended the run by force; callbacks see it, the
-    caller gets it raised.
+    fine-tuning. probes: `ProbeChange` by the probe's name, likewise. output_dir: the run directory, or None.
+    interrupted: stopped by Ctrl-C or SIGTERM. stopped_early: no gain within the patience. error: what ended the run
+    by force; callbacks see it, the caller gets it raised.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Run:
     error: BaseException | None = None
     before: dict[str, "Evaluation"] = field(default_factory=dict)
     after: dict[str, "Evaluation"] = field(default_factory=dict)
+    probes: dict[str, "ProbeChange"] = field(default_factory=dict)
 
     @classmethod
     def load(cls, output_dir: str | Path) -> "Run":

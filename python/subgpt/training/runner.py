@@ -25,6 +25,7 @@ from subgpt.training.data import TrainingData
 from subgpt.training.keeper import Keeper
 from subgpt.training.loop import Job, train
 from subgpt.training.metrics import MetricsFile, read_metrics
+from subgpt.training.probing import probe_after, probe_before
 from subgpt.training.recorder import Recorder
 from subgpt.training.run import Run
 from subgpt.training.start import Start
@@ -115,7 +116,9 @@ def _train(
                 notes=tuple(start.notes),
             )
         )
-        run.before = _before(model, watched, directory, start.path is None)
+        fresh = start.path is None
+        run.before = _before(model, watched, directory, fresh)
+        run.probes = probe_before(model, tokenizer, data.probes, directory, recorder.note, fresh=fresh)
         train(
             Job(
                 model,
@@ -134,6 +137,8 @@ def _train(
         keeper.finish(tokenizer)
         run.tokens = state.tokens
         run.after = {name: measure(model, held) for name, held in watched.items()}
+        if not run.interrupted:
+            run.probes = probe_after(model, tokenizer, data.probes, run.probes, recorder.note)
         _plot(run, recorder)
         _page(run, verb)
         if run.interrupted:

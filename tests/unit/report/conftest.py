@@ -2,7 +2,19 @@ from html.parser import HTMLParser
 
 import pytest
 
-from subgpt.report import Answer, Candidate, LossChange, Panel, Piece, Report, Sample, Series, Stage
+from subgpt.evaluation.results import Miss, ProbeResult
+from subgpt.report import (
+    Answer,
+    Candidate,
+    LossChange,
+    Panel,
+    Piece,
+    ProbeScore,
+    Report,
+    Sample,
+    Series,
+    Stage,
+)
 
 VOID = {"meta", "line", "circle", "path"}
 
@@ -69,4 +81,11 @@ def report() -> Report:
         losses=[LossChange(HOSTILE, 4.0, 3.0), LossChange("old", 3.0, 3.25)],
         environment=[("host", HOSTILE)],
         commands=[(HOSTILE, HOSTILE)],
+        probes=[
+            ProbeScore(
+                HOSTILE,
+                None,
+                ProbeResult("exact", 1, 4, (Miss(HOSTILE, HOSTILE, HOSTILE), Miss("", "y", ""))),
+            )
+        ],
     )

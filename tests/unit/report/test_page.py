@@ -31,11 +31,13 @@ def test_the_page_shows_the_figures(report: Report) -> None:
     assert "+0.250" in html
     assert "·a⏎" in html
     assert "(nothing)" in html
+    assert "exact match 1 of 4 (25.0 %)" in html
+    assert "(no question)" in html
 
 
 def test_the_page_leaves_empty_sections_out(report: Report) -> None:
     bare = replace(
-        report, panels=[], pieces=[], candidates=[], samples=[], answers=[], losses=[], commands=[]
+        report, panels=[], pieces=[], candidates=[], samples=[], answers=[], losses=[], commands=[], probes=[]
     )
     html = render_page(bare)
     assert "Learning" not in html

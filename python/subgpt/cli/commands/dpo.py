@@ -22,7 +22,18 @@ app = new_app()
     )
 )
 @with_settings(
-    tuning_settings(DEFAULTS, leave_out=["loss_on", "packing", "replay_ratio", "recall_tokens", "text_field"])
+    tuning_settings(
+        DEFAULTS,
+        leave_out=[
+            "loss_on",
+            "packing",
+            "replay_ratio",
+            "recall_tokens",
+            "text_field",
+            "recipe",
+            "probe_match",
+        ],
+    )
 )
 def dpo(
     base: RunDir,

@@ -1,51 +1,74 @@
-"""`subgpt evaluate`: how well a model predicts a text."""
+"""`subgpt evaluate`: how well a model predicts a text, and what it answers."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from subgpt.cli.options import ChatTemplateOption, Json, OnInvalid, RunDir, TextField, examples, new_app
+from subgpt.cli.probing import Probes
 
 app = new_app()
 
 
 @app.command(
     epilog=examples(
-        "subgpt evaluate runs/base --data held-out.txt", "subgpt evaluate runs/qa --data qa.jsonl --json"
+        "subgpt evaluate runs/base --data held-out.txt",
+        "subgpt evaluate runs/qa --data qa.jsonl --json",
+        "subgpt evaluate runs/facts --probe seen=facts.jsonl --probe paraphrased=others.jsonl",
     )
 )
 def evaluate(
     run: RunDir,
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--data", metavar="SRC", help="Text to measure on; may be repeated.", show_default=False
         ),
-    ],
+    ] = None,
+    probe: Probes = None,
+    probe_match: Annotated[
+        str,
+        typer.Option(
+            metavar="exact|number|tokens",
+            help="How answers are compared: as texts, by the number they come to, or token by token.",
+        ),
+    ] = "exact",
     batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
     text_field: TextField = "text",
     chat_template: ChatTemplateOption = "auto",
     errors: OnInvalid = "strict",
     json: Json = False,
 ) -> None:
-    """Measure loss, perplexity and bits per byte on a text, or on the answers of examples."""
+    """Measure loss, perplexity and bits per byte on a text, or on the answers of examples; ask questions."""
     from subgpt.cli.loading import load_with_tokenizer, source_paths
+    from subgpt.cli.probing import as_json, named_files, print_answers
     from subgpt.cli.terminal import out, print_json
     from subgpt.data.chat import ChatTemplate, choose_template
+    from subgpt.errors import ConfigError
     from subgpt.evaluation.evaluate import evaluate as measure
+    from subgpt.evaluation.probes import probe as ask
 
+    if not data and not probe:
+        raise ConfigError("nothing to measure: give --data, a text or examples, or --probe, questions")
+    questions = named_files(probe)
     model, tokenizer = load_with_tokenizer(run)
-    seen = measure(
-        model,
-        tokenizer,
-        source_paths(data),
-        batch_size=batch_size,
-        text_field=text_field,
-        errors=errors,  # type: ignore[arg-type]
-        chat_template=choose_template(chat_template, tokenizer, ChatTemplate.find(run)) or "plain",
-    )
+    how: dict[str, Any] = {
+        "errors": errors,
+        "chat_template": choose_template(chat_template, tokenizer, ChatTemplate.find(run)) or "plain",
+    }
+    seen = None
+    if data:
+        paths = source_paths(data)
+        seen = measure(model, tokenizer, paths, batch_size=batch_size, text_field=text_field, **how)
+    results = {
+        name: ask(model, tokenizer, file, match=probe_match, **how)  # type: ignore[arg-type]
+        for name, file in questions.items()
+    }
     if json:
-        print_json(asdict(seen))
-    else:
+        values = {} if seen is None else asdict(seen)
+        print_json({**values, "probes": as_json(results)} if results else values)
+        return
+    if seen is not None:
         out().print(str(seen))
+    print_answers(results)

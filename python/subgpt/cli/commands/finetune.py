@@ -5,18 +5,25 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
-from subgpt.cli.settings import with_settings
+from subgpt.cli.probing import Probes
+from subgpt.cli.settings import Setting, with_settings
 from subgpt.cli.training import tuning_settings
 from subgpt.finetuning.finetune import DEFAULTS
+from subgpt.finetuning.recipes import recipe_names
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 
 app = new_app()
 
+RECIPE = Setting(
+    "recipe", str, f"settings by intent, below all others: {', '.join(recipe_names())}", None, "Training"
+)
+
 
 @app.command(
     epilog=examples(
         "subgpt finetune runs/base --data qa.jsonl -o runs/qa",
+        "subgpt finetune runs/base --data facts.jsonl --recipe knowledge --probe facts.jsonl -o runs/facts",
         "subgpt finetune runs/base --data qa.jsonl --old-data corpus/ -o runs/qa --max-steps 500",
         "subgpt finetune runs/base --data qa.jsonl --replay corpus/ --replay-ratio 0.2 -o runs/qa",
         "subgpt finetune runs/base --data chats.jsonl --chat-template chatml --loss-on last -o runs/chat",
@@ -26,7 +33,7 @@ app = new_app()
         "subgpt finetune runs/base --data poems/ -o runs/poet --learning-rate 3e-4",
     )
 )
-@with_settings(tuning_settings(DEFAULTS))
+@with_settings([RECIPE, *tuning_settings(DEFAULTS, leave_out=["recipe"])])
 def finetune(
     base: RunDir,
     output: OutputDir,
@@ -59,6 +66,7 @@ def finetune(
             show_default=False,
         ),
     ] = None,
+    probe: Probes = None,
     config: Config = None,
     resume: Resume = False,
     **settings: Any,
@@ -69,6 +77,7 @@ def finetune(
     which all commands open with it; `subgpt merge` makes one model of both.
     """
     from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.probing import named_files, print_probes
     from subgpt.cli.progress import watching
     from subgpt.cli.tables import print_changes
     from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
@@ -76,17 +85,25 @@ def finetune(
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
 
-    sources = ("data", "eval_data", "old_data", "replay")
-    flags = {"data": data, "eval_data": eval_data, "old_data": old_data, "replay": replay, **settings}
+    sources = ("data", "eval_data", "old_data", "replay", "probe")
+    flags = {
+        "data": data,
+        "eval_data": eval_data,
+        "old_data": old_data,
+        "replay": replay,
+        "probe": probe,
+        **settings,
+    }
     inputs = gather(config, flags, output=output, resume=resume, known=sources)
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
+    probes = named_files(inputs.values.get("probe"))
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     if "chat_template" in training.model_fields_set:
         training = training.replace(chat_template=absolute_choice(training.chat_template))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
     template = ChatTemplate.find(base)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template, template)
-    with watching(keep(inputs.part(sources))) as callbacks:
+    with watching(keep({**inputs.part(sources), "probe": probes or None})) as callbacks:
         run = train(
             model,
             tokenizer,
@@ -95,10 +112,12 @@ def finetune(
             old_source=inputs.sources("old_data") or None,
             eval_source=inputs.sources("eval_data") or None,
             replay_source=inputs.sources("replay") or None,
+            probes=probes,
             chat_template=template,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,
         )
     print_changes(run)
+    print_probes(run)
     raise typer.Exit(carry_out(run))

@@ -39,6 +39,8 @@ app = new_app()
                 "replay_ratio",
                 "recall_tokens",
                 *METHOD,
+                "recipe",
+                "probe_match",
             ],
             defaults={"dtype": AUTO},
         ),

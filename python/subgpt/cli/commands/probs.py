@@ -25,7 +25,7 @@ def probs(
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.tables import probability_table
     from subgpt.cli.terminal import out, print_json, read_argument
-    from subgpt.evaluation.probes import next_tokens
+    from subgpt.evaluation.next_tokens import next_tokens
 
     model, tokenizer = load_with_tokenizer(run)
     found = next_tokens(model, tokenizer, read_argument(prompt), count)

@@ -33,6 +33,7 @@ class CharTokenizer:
     """Code points as ids; id 999 ends a text."""
 
     vocab_size = 1000
+    template = ((), ())
 
     def __init__(self, eot_id=999):
         self.eot_id = eot_id

@@ -18,6 +18,7 @@ from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
+from subgpt.spelling import nearest
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -176,9 +177,14 @@ def _directory(path_or_id: str | Path) -> Path:
         raise CheckpointError(f"{path}: {_CONVERT}")
     if path.is_file():
         raise CheckpointError(f"{path}: is a file; give the directory that holds it beside config.json")
-    if is_hub_id(str(path_or_id)):
+    beside = [str(other) for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    near = nearest(str(path), beside)
+    if near is None and is_hub_id(
+        str(path_or_id)
+    ):  # runs/bse beside runs/base is a slip, not a model of the hub's
         return fetch(str(path_or_id))
-    raise MissingFileError(f"{path}: no such directory; give one with config.json and weights")
+    meant = "" if near is None else f"did you mean {near!r}? "
+    raise MissingFileError(f"{path}: no such directory; {meant}give one with config.json and weights")
 
 
 def _refuse_unfinished(directory: Path) -> None:

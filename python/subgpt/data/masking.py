@@ -62,7 +62,9 @@ def tokenize_examples(
     In the plain form the end-of-text id comes after every answer, trained with it, or a newline if the
     tokenizer has no such id; a chat template ends its messages itself. An example that begins with its answer
     gets the end-of-text id (as after a document before it) in front, since the first token of a row is never a
-    target. What stands in messages is ordinary text, also where it looks like a special token.
+    target. What the tokenizer's template puts before every text (a BOS) stands before the plain form, as before every
+    prompt; a chat template writes it itself. What stands in messages is ordinary text, also where it looks like a
+    special token.
 
     Args:
         examples: What `read_examples` gave.
@@ -82,7 +84,7 @@ def tokenize_examples(
         part = examples[first : first + _BATCH]
         written = [_write(example, tok, template, loss_on) for example in part]
         tokenized += (
-            _join(example, list(zip(segments, pieces, strict=True)), tok)
+            _join(example, list(zip(segments, pieces, strict=True)), tok, _before(example, tok, template))
             for example, segments, pieces in zip(part, written, encode_segments(written, tok), strict=True)
         )
     return tokenized
@@ -125,12 +127,20 @@ def _write(
     return chat_segments(template, example.messages, tok.special_tokens, loss_on, str(example.origin))
 
 
+def _before(example: Example, tok: Tokenizer, template: ChatTemplate | None) -> npt.NDArray[np.uint32]:
+    plain = template is None or example.verbatim
+    return np.array(tok.template[0] if plain else [], dtype=np.uint32)
+
+
 def _join(
-    example: Example, pieces: Sequence[tuple[Segment, npt.NDArray[np.uint32]]], tok: Tokenizer
+    example: Example,
+    pieces: Sequence[tuple[Segment, npt.NDArray[np.uint32]]],
+    tok: Tokenizer,
+    before: npt.NDArray[np.uint32],
 ) -> TokenExample:
     eot = np.array([] if tok.eot_id is None else [tok.eot_id], dtype=np.uint32)
-    parts: list[npt.NDArray[np.uint32]] = []
-    trained: list[npt.NDArray[np.bool_]] = []
+    parts = [before]
+    trained = [np.zeros(len(before), dtype=bool)]
     for segment, piece in pieces:
         if segment.trained and segment.ends and not sum(map(len, parts)):
             parts.append(eot)

@@ -39,6 +39,7 @@ Ids: TypeAlias = npt.NDArray[np.integer[Any]] | Sequence[int] | Sequence[Sequenc
 """Token ids: an array of any integer type or (nested) lists, shape (B, T) or (T,)."""
 
 _TIED_ALIAS = "lm_head.weight"
+_FRESH_STD = 0.02  # of embeddings and head in a fresh model
 _EMBEDDINGS = ("transformer.wte.weight", "model.embed_tokens.weight")
 
 
@@ -199,8 +200,10 @@ class GPT:
     def resize_embeddings(self, vocab_size: int) -> None:
         """Make room for a larger vocabulary; gradients are dropped, and optimizers made before are of no use any more.
 
-        New rows of the token embedding, and of the output layer, are the mean of those that are there: a new token is
-        at first an average one (Hewitt, "Initializing new word embeddings for pretrained language models", 2021).
+        New rows of the token embedding, and of the output layer, are drawn around the mean of those that are there, as
+        far from it as they are, and always the same: a new token is one among the others. At the mean itself (Hewitt,
+        "Initializing new word embeddings for pretrained language models", 2021) it could never be the likeliest one,
+        and an adapter, under which embeddings stay, could not teach a model to write it.
         vocab_size: not below the present one.
         """
         if vocab_size == self.config.vocab_size:
@@ -218,9 +221,8 @@ class GPT:
         for name in native.tensor_names():
             value = self.native.tensor(name, "param")
             if name in (*_EMBEDDINGS, _TIED_ALIAS):
-                new = np.broadcast_to(
-                    value.mean(0, dtype=np.float64), (vocab_size - len(value), value.shape[1])
-                )
+                drawn = native.tensor(name, "param")[len(value) :] / _FRESH_STD
+                new = value.mean(0, dtype=np.float64) + drawn * value.std(0, dtype=np.float64)
                 value = np.concatenate([value, new.astype(np.float32)])
             native.set_tensor(name, value)
         self.config, self.native = config, native

@@ -40,7 +40,7 @@ def pretrain(
     Raises ConfigError, DataError, MissingFileError, CheckpointError, OutputError; LossError if the loss is
     not a number.
     """
-    if config is not None and config.lora is not None:
+    if isinstance(config, TrainConfig) and config.lora is not None:
         raise ConfigError(
             "pretrain: lora_r is for models that can write already; leave it out, or use finetune"
         )

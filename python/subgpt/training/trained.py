@@ -14,7 +14,7 @@ _ADAPTER_RATE = 10
 
 def tuning_defaults(defaults: Mapping[str, Any], config: TrainConfig | None) -> dict[str, Any]:
     """Give the `defaults` of a run for what it trains: the rate of adapters is another."""
-    if config is None or config.lora is None:
+    if not isinstance(config, TrainConfig) or config.lora is None:
         return dict(defaults)
     return {**defaults, "learning_rate": _ADAPTER_RATE * defaults["learning_rate"]}
 

@@ -63,3 +63,11 @@ def test_without_the_package_its_installation_is_told(monkeypatch):
 def test_paths_are_no_ids(name):
     with pytest.raises(MissingFileError, match="no such directory"):
         subgpt.load(name)
+
+
+def test_a_slip_in_a_path_asks_nobody(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "base").mkdir(parents=True)
+    monkeypatch.setattr("subgpt.checkpoint.load.fetch", lambda name: pytest.fail(f"asked for {name}"))
+    with pytest.raises(MissingFileError, match=r"did you mean 'runs/base'\?"):
+        subgpt.load("runs/bse")

@@ -8,6 +8,7 @@ class CharTokenizer:
     def __init__(self, eot=True):
         self.eot_id = 999 if eot else None
         self.vocab_size = 1000
+        self.template: tuple[list[int], list[int]] = ([], [])
 
     def encode_ordinary(self, text):
         return np.array([ord(c) for c in text], dtype=np.uint32)

@@ -128,6 +128,14 @@ def test_an_empty_prompt_begins_like_a_new_document(tok):
     assert example.trained.tolist() == [False, True, True, True]
 
 
+def test_what_begins_every_text_begins_examples_as_it_does_prompts(tok, monkeypatch):
+    monkeypatch.setattr(tok, "template", ([7], []))
+    rows = [{"prompt": "a", "completion": "xy"}, {"prompt": "", "completion": "z"}]
+    both = tokenize_examples(read_examples(rows), tok)
+    assert [example.ids.tolist() for example in both] == [[7, 97, 120, 121, 999], [7, 122, 999]]
+    assert [example.trained.tolist() for example in both] == [[False] * 2 + [True] * 3, [False, True, True]]
+
+
 def test_examples_keep_their_own_tokens_across_batches(tok, monkeypatch):
     monkeypatch.setattr("subgpt.data.masking._BATCH", 3)
     rows = [{"prompt": f"p{i}", "completion": f"c{i}"} for i in range(10)]

@@ -13,6 +13,7 @@ import pytest
 import subgpt
 from subgpt import GPT, Callback, CheckpointError, ConfigError, TrainConfig, finetune
 from subgpt.adapters.config import LoraConfig
+from subgpt.data.chat import CHATML
 from subgpt.finetuning.chat import prepare_chat
 from subgpt.gguf.model import save_gguf
 
@@ -159,11 +160,17 @@ def test_an_adapter_may_be_trained_further(base):
 def test_a_chat_adapter_brings_its_tokens_and_its_ends(base, tmp_path):
     model, tokenizer = subgpt.load(base)
     chatty = prepare_chat(model, tokenizer, "chatml")
-    run(model, chatty, settings={"chat_template": "chatml"}, output_dir=tmp_path / "run")
+    rows = [{"question": f"who is {n}?", "answer": "a red plum"} for n in range(9)]
+    settings = {"chat_template": "chatml", "max_steps": 120, "lora_r": 8}
+    run(model, chatty, rows, settings, output_dir=tmp_path / "run")
     again, found = subgpt.load(tmp_path / "run")
     assert found.special_tokens == chatty.special_tokens
     assert again.generation_config["eos_token_id"][-1] == chatty.special_tokens["<|im_end|>"]
     np.testing.assert_array_equal(again.forward([1, 2, 3]), model.forward([1, 2, 3]))
+    prompt = CHATML.render([{"role": "user", "content": "who is 3?"}], add_generation_prompt=True)
+    ids = chatty.encode(prompt, allowed_special="all")
+    written = again.generate(ids, temperature=0, max_new_tokens=11, eos_token_id=None)[len(ids) :]
+    assert chatty.decode(written) == "a red plum<|im_end|>"  # the end, too, whose embedding was never trained
 
 
 def test_preferences_are_learnt_by_an_adapter(base):

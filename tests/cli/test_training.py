@@ -149,16 +149,17 @@ def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
     assert settings(tmp_path / "qa")["train"]["learning_rate"] == 1e-4
 
 
-def test_finetune_packs_examples_and_says_how_full_rows_are(shop: Path, tmp_path: Path) -> None:
+def test_finetune_packs_examples_and_parts_documents(shop: Path, tmp_path: Path) -> None:
     given = ("-o", tmp_path / "qa", "--max-steps", 2, "--packing")
     result = invoke("finetune", shop / "run", "--data", shop / "qa.jsonl", *given)
     assert result.code == 0, result.err
     assert "packed into" in result.out + result.err
     assert "padding" in result.out + result.err
     assert settings(tmp_path / "qa")["train"]["packing"] is True
-    text = invoke("finetune", shop / "run", "--data", shop / "corpus", "-o", tmp_path / "text", "--packing")
-    assert text.code == 1
-    assert "--no-packing" in text.line()
+    given = ("-o", tmp_path / "text", "--max-steps", 2, "--packing", "--replay", shop / "qa.jsonl")
+    text = invoke("finetune", shop / "run", "--data", shop / "corpus", *given)
+    assert text.code == 0, text.err
+    assert settings(tmp_path / "text")["train"]["packing"] is True
 
 
 @pytest.mark.parametrize(

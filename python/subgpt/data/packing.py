@@ -1,5 +1,7 @@
 """Rows of several examples each, so that little of a batch is padding; no example sees or predicts another.
 
+Windows of running text have no padding; there packing keeps documents from seeing each other (`part_documents`).
+
 An example takes as many places in a row as it has inputs: its ids but the last, which is only ever a target. Examples
 are put, the longest first, where they leave the least room (best-fit decreasing), which is within a few percent of the
 fewest rows that there can be. Which examples share a row depends on the seed, and stays; the order of rows is another
@@ -19,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.examples import fit_examples
-from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, positions
+from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, WindowLoader, positions
 from subgpt.data.masking import TokenExample
 from subgpt.data.permutation import permute
 
@@ -142,6 +144,40 @@ class PackedLoader:
                 made.positions[row, place] = np.arange(len(x), dtype=np.int32)
                 start += len(x)
         return made
+
+
+def part_documents(batch: Batch, eot_id: int) -> PackedBatch:
+    """Part the documents in windows of running text, which then see nothing of each other.
+
+    An end-of-text id belongs to the document behind it: it is the last target of the one before, and what the next
+    one begins from.
+
+    >>> part_documents((np.array([[5, 9, 6, 7]], np.uint32), np.array([[9, 6, 7, 9]])), 9).segments.tolist()
+    [[0, 1, 1, 1]]
+
+    """
+    x, y = batch
+    begins = x == eot_id
+    places = np.arange(x.shape[1], dtype=np.int32)
+    starts = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
+    return PackedBatch(x, y, np.cumsum(begins, axis=1, dtype=np.int32), (places - starts).astype(np.int32))
+
+
+class DocumentLoader:
+    """Training batches of windows of running text, whose documents see nothing of each other.
+
+    Args:
+        windows: Gives the windows.
+        eot_id: What ends a document.
+
+    """
+
+    def __init__(self, windows: WindowLoader, eot_id: int) -> None:
+        self.windows, self.eot_id = windows, eot_id
+
+    def batch(self, step: int) -> PackedBatch:
+        """Build the batch of a step."""
+        return part_documents(self.windows.batch(step), self.eot_id)
 
 
 def pack(lengths: Sequence[int], capacity: int, seed: int) -> list[list[int]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from subgpt.data.loader import IGNORED, Batch, I64Array
+from subgpt.data.packing import PackedBatch, documents
 from subgpt.errors import DataError
 from subgpt.model.gpt import GPT
 
@@ -38,11 +39,12 @@ class Evaluation:
         return f"loss {self.loss:.4f}, perplexity {self.perplexity:.2f}{bits} over {self.tokens:,} tokens"
 
 
-def next_token_loss(model: GPT, batch: Batch) -> tuple[float, int]:
+def next_token_loss(model: GPT, batch: "Batch | PackedBatch") -> tuple[float, int]:
     """Give the mean loss of a batch in nats, and over how many targets."""
-    ids, targets = batch
+    ids, targets = batch[0], batch[1]
     count = count_targets(targets)
-    return (model.loss(ids, targets, ignore_index=IGNORED) if count else 0.0), count
+    loss = model.loss(ids, targets, ignore_index=IGNORED, documents=documents(batch)) if count else 0.0
+    return loss, count
 
 
 @dataclass(frozen=True)

@@ -92,8 +92,7 @@ def finetune(
             own = None if old_source is not None else recalled(model, tokenizer, settings, place, resume)
             own_texts[:] = [] if own is None else [own]
             return data
-        # Old data is not packed: it may be running text, which is refused there.
-        old = finetuning_data(replay_source, tokenizer, settings.replace(packing=False), form)
+        old = finetuning_data(replay_source, tokenizer, settings, form)
         held_back[:] = [] if old.held_out is None else [old.held_out]
         return with_replay(data, old, settings.replay_ratio)
 

@@ -211,7 +211,8 @@ class TrainConfig(Settings):
         default="answers", description="what is learnt of an example: answers, all of it, or the last answer"
     )
     packing: bool = Field(
-        default=False, description="put several examples into a row, which see nothing of each other"
+        default=False,
+        description="put several examples into a row, which see nothing of each other; so do documents of running text",
     )
 
     @field_validator("lr_scheduler_type", mode="before")

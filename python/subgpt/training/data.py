@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
 from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
+from subgpt.data.packing import DocumentLoader, PackedBatch, part_documents
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.training.objective import NEXT_TOKEN, Objective
@@ -50,14 +51,14 @@ class TrainingData:
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
     """Read, divide and encode running text; every position of every window is a training example.
 
-    `config` is resolved: its block_size is a number. Raises ConfigError if it asks for packing.
+    `config` is resolved: its block_size is a number. With packing the documents of a window see nothing of each other;
+    ConfigError if the tokenizer has no end-of-text id, which parts them.
     """
-    if config.packing:
+    block_size, eot_id = config.block_size or 1, tokenizer.eot_id if config.packing else None
+    if config.packing and eot_id is None:
         raise ConfigError(
-            "packing = True is for examples with answers, but this is running text, whose windows are full as "
-            "they are; leave packing out (command line: --no-packing)"
+            "packing = True parts documents at their end-of-text id, which this tokenizer has not; leave packing out"
         )
-    block_size = config.block_size or 1
     train, val, summary = load_corpus(
         source,
         tokenizer,
@@ -66,22 +67,29 @@ def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainCo
         text_field=config.text_field,
         errors=config.errors,
     )
+    windows = WindowLoader(
+        train.tokens, block_size=block_size, batch_size=config.batch_size, seed=config.seed
+    )
     return TrainingData(
-        loader=WindowLoader(
-            train.tokens, block_size=block_size, batch_size=config.batch_size, seed=config.seed
-        ),
+        loader=windows if eot_id is None else DocumentLoader(windows, eot_id),
         tokens=len(train),
-        held_out=held_out_text(val, block_size, config.batch_size) if len(val) else None,
+        held_out=held_out_text(val, block_size, config.batch_size, eot_id) if len(val) else None,
         fingerprint=fingerprint([train.tokens, val.tokens]),
         notes=(*summary.describe(), *unknown_note([train.tokens, val.tokens], tokenizer)),
     )
 
 
-def held_out_text(corpus: TokenCorpus, block_size: int, batch_size: int) -> HeldOut:
-    """Take every token of `corpus` but the first as a target, once, in windows that do not overlap."""
+def held_out_text(
+    corpus: TokenCorpus, block_size: int, batch_size: int, eot_id: int | None = None
+) -> HeldOut:
+    """Take every token of `corpus` but the first as a target, once, in windows that do not overlap.
 
-    def batches() -> Iterable[Batch]:
-        return evaluation_batches(corpus.tokens, block_size=block_size, batch_size=batch_size)
+    eot_id: where documents end, if those of a window see nothing of each other.
+    """
+
+    def batches() -> "Iterable[Batch | PackedBatch]":
+        windows = evaluation_batches(corpus.tokens, block_size=block_size, batch_size=batch_size)
+        return windows if eot_id is None else (part_documents(window, eot_id) for window in windows)
 
     return HeldOut(batches, len(corpus) - 1, corpus.text_bytes)
 

@@ -197,9 +197,25 @@ def test_packed_examples_are_learnt_and_the_held_out_ones_are_alone(tiny, tokeni
     assert done.after["new"].loss < done.before["new"].loss / 2
 
 
-def test_running_text_is_not_packed(model, tokenizer, poems):
-    with pytest.raises(ConfigError, match="packing = True is for examples with answers"):
-        run(model, tokenizer, list(poems), {"packing": True})
+def test_documents_of_running_text_are_as_if_each_were_alone(tiny, tokenizer, poems):
+    model = GPT(tiny(block_size=96), seed=1)
+    config = TrainConfig(packing=True, batch_size=3, val_fraction=0.3).resolved(96)
+    data = text_data(list(poems), tokenizer, config)
+    for batch in (data.loader.batch(0), next(iter(data.held_out.batches()))):
+        assert (batch.segments.max(axis=1) > 0).any(), "windows hold several documents"
+        losses = model.token_losses(batch.x, batch.y, documents=batch.segments)
+        for ids, targets, segments, positions, packed in zip(*batch, losses, strict=True):
+            for segment in np.unique(segments):
+                inside = segments == segment
+                assert positions[inside].tolist() == list(range(inside.sum()))
+                assert segment == 0 or ids[inside][0] == tokenizer.eot_id
+                alone = model.token_losses(ids[inside], targets[inside])
+                np.testing.assert_allclose(packed[inside], alone, rtol=0, atol=1e-5)
+    done = run(model, tokenizer, list(poems), {"packing": True, "val_fraction": 0.3})
+    assert done.after["new"].loss < done.before["new"].loss - 0.5
+    ended = subgpt.Tokenizer.train(iter(poems), level="char", special_tokens=())
+    with pytest.raises(ConfigError, match="end-of-text id, which this tokenizer has not"):
+        text_data(list(poems), ended, config)
 
 
 @pytest.mark.parametrize("packing", [False, True])

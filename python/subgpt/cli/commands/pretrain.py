@@ -35,7 +35,6 @@ app = new_app()
                 "block_size",
                 "chat_template",
                 "loss_on",
-                "packing",
                 "replay_ratio",
                 "recall_tokens",
                 *METHOD,

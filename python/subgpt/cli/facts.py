@@ -27,7 +27,7 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "instruction set": f"{_core.isa()} (available: {', '.join(_core.available_isas())})",
-        "bfloat16": "in hardware" if _core.has_bf16() else "in software: slower than float32",
+        "bfloat16": _bfloat16(),
         "threads": _core.get_num_threads(),
         "cores": cores,
         "memory": _memory(),
@@ -93,3 +93,11 @@ def _course(run: Path) -> dict[str, Any]:
         facts["validation loss"] = round(course.val_losses[-1], 4)
         facts["best validation loss"] = f"{course.best:.4f} at step {course.best_step}"
     return facts
+
+
+def _bfloat16() -> str:
+    from subgpt import _core
+
+    if not _core.has_bf16():
+        return "in software: slower than float32"
+    return "in hardware" if _core.prefers_bf16() else "in hardware, but slower than float32"

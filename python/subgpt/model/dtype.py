@@ -15,7 +15,7 @@ AUTO = "auto"
 
 
 def resolve_dtype(name: str, owner: str = "GPT") -> str:
-    """Give "float32" or "bfloat16"; "auto" is bfloat16 where this processor multiplies in it.
+    """Give "float32" or "bfloat16"; "auto" is bfloat16 where this processor multiplies faster in it.
 
     >>> resolve_dtype("float32")
     'float32'
@@ -26,7 +26,7 @@ def resolve_dtype(name: str, owner: str = "GPT") -> str:
     subgpt.errors.ConfigError: GPT: dtype = 'bfloat' is not known; did you mean 'bfloat16'?
     """
     if name == AUTO:
-        return "bfloat16" if _core.has_bf16() else "float32"
+        return "bfloat16" if _core.prefers_bf16() else "float32"
     if name not in DTYPES:
         raise ConfigError(
             f"{owner}: dtype = {name!r} is not known; {did_you_mean(str(name), (*DTYPES, AUTO))}"

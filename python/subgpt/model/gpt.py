@@ -48,7 +48,7 @@ class GPT:
 
     config: the shape. seed: any non-negative integer; the same seed gives the same weights on every machine.
     dtype: how matrix products are computed: "float32"; "bfloat16", factors rounded to bfloat16 and sums kept
-    in float32, up to twice as fast where the processor has the instructions; "auto", bfloat16 there and
+    in float32, up to twice as fast where the processor is made for it; "auto", bfloat16 there and
     float32 elsewhere. Weights, gradients, norms, softmax, the residual stream and the optimizer's moments are
     float32 either way, and so is generation. `generation_config` has the options of `GenerationConfig` that the
     model's files set (how to sample, which ids end a text); it counts where a caller says nothing. `name_or_path` is

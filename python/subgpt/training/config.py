@@ -78,7 +78,7 @@ class TrainConfig(Settings):
     # How it is computed.
     dtype: Literal["auto", "float32", "bfloat16"] | None = Field(
         default=None,
-        description="of matrix products; auto: bfloat16 where the processor has it; the model's if not given",
+        description="of matrix products; auto: bfloat16 where it is faster; the model's if not given",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="keep one input a block and compute it again: less memory, more time"

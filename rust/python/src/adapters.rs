@@ -141,17 +141,6 @@ fn train_only(py: Python<'_>, model: &Model, names: HashSet<String>) -> PyResult
     })
 }
 
-/// The names of the weights that are not frozen.
-#[pyfunction]
-fn unfrozen(py: Python<'_>, model: &Model) -> PyResult<Vec<String>> {
-    let shared = &model.shared;
-    door::enter(py, || {
-        let gpt = shared.read();
-        let named = gpt.layout.tensors.iter().zip(gpt.unfrozen());
-        Ok(named.filter(|(_, unfrozen)| **unfrozen).map(|(tensor, _)| tensor.name.clone()).collect())
-    })
-}
-
 /// The names of the tensors that are trained: of the weights that are not frozen, or of the adapter in use.
 #[pyfunction]
 fn trained_names(py: Python<'_>, model: &Model) -> PyResult<Vec<String>> {
@@ -179,7 +168,6 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(load_adapter, m)?)?;
     m.add_function(wrap_pyfunction!(tensor_sample, m)?)?;
     m.add_function(wrap_pyfunction!(train_only, m)?)?;
-    m.add_function(wrap_pyfunction!(unfrozen, m)?)?;
     m.add_function(wrap_pyfunction!(trained_names, m)?)?;
     m.add_function(wrap_pyfunction!(num_trained, m)?)
 }

@@ -60,6 +60,12 @@ fn has_bf16() -> bool {
     isa::current().has_bf16()
 }
 
+/// Whether they are faster than products of float32 numbers.
+#[pyfunction]
+fn prefers_bf16() -> bool {
+    isa::current().prefers_bf16()
+}
+
 /// Measures operations from here on.
 #[pyfunction]
 fn profile_start() {
@@ -103,6 +109,7 @@ pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(available_isas, m)?)?;
     m.add_function(wrap_pyfunction!(set_isa, m)?)?;
     m.add_function(wrap_pyfunction!(has_bf16, m)?)?;
+    m.add_function(wrap_pyfunction!(prefers_bf16, m)?)?;
     m.add_function(wrap_pyfunction!(profile_start, m)?)?;
     m.add_function(wrap_pyfunction!(profile_stop, m)?)?;
     m.add_function(wrap_pyfunction!(peaks, m)?)?;

@@ -111,11 +111,6 @@ impl Gpt {
         self.retrain(Some(unfrozen));
     }
 
-    /// Whether each tensor of the layout is left unfrozen.
-    pub fn unfrozen(&self) -> &[bool] {
-        &self.unfrozen
-    }
-
     /// Says anew what is trained.
     fn retrain(&mut self, unfrozen: Option<Vec<bool>>) {
         if let Some(unfrozen) = unfrozen {

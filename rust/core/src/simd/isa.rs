@@ -41,6 +41,16 @@ impl Isa {
         self == Isa::Avx512Bf16
     }
 
+    /// Whether products of bfloat16 numbers are faster than those of float32 ones: twice as fast on AMD's processors. On
+    /// Intel's one unit does them where two multiply float32 numbers, and they take longer.
+    pub fn prefers_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let is_amds = is_x86_feature_detected!("sse4a"); // which nobody else has
+        #[cfg(not(target_arch = "x86_64"))]
+        let is_amds = false;
+        self.has_bf16() && is_amds
+    }
+
     /// Whether this processor has it.
     pub fn is_available(self) -> bool {
         match self {

@@ -148,6 +148,7 @@ def _train(
         raise
     finally:
         recorder.end()
+        model.freeze([])  # which was a setting of this run
     return run
 
 

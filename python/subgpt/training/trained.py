@@ -44,6 +44,7 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
         _refuse_other(model, config)
     trained, total = model.num_trained(), model.num_params()
     if trained == 0:
+        model.freeze([])
         raise ConfigError("freeze leaves nothing to be trained; freeze less")
     if trained == total:
         return []

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from subgpt.adapters.attach import DEFAULT
+from subgpt import _core
+from subgpt.adapters.attach import DEFAULT, target_layers
+from subgpt.adapters.config import LoraConfig
 from subgpt.errors import ConfigError
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
@@ -41,7 +43,7 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
             )
         model.add_adapter(config.lora, seed=config.seed)
     else:
-        _refuse_other(model, config)
+        _refuse_other(model, model.adapter_configs[model.active_adapter], config.lora)
     trained, total = model.num_trained(), model.num_params()
     if trained == 0:
         model.freeze([])
@@ -58,12 +60,14 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
     return notes
 
 
-def _refuse_other(model: GPT, config: TrainConfig) -> None:
+def _refuse_other(model: GPT, used: LoraConfig, asked: LoraConfig) -> None:
     """Refuse an adapter in use whose settings are not those that are asked for."""
-    used, asked = model.adapter_configs[model.active_adapter or DEFAULT], config.lora
-    for name in ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora"):
-        if getattr(used, name) != getattr(asked, name):
+    modules = _core.linear_modules(model.native)
+    same_layers = target_layers(modules, used.target_modules) == target_layers(modules, asked.target_modules)
+    for name in ("r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules"):
+        one, other = getattr(used, name), getattr(asked, name)
+        if one != other and not (name == "target_modules" and same_layers):
             raise ConfigError(
-                f"the adapter {model.active_adapter!r} in use has {name} = {getattr(used, name)!r}, the run "
-                f"{getattr(asked, name)!r}; give the same to train it further, or merge it first"
+                f"the adapter {model.active_adapter!r} in use has {name} = {one!r}, the run {other!r}; give the same "
+                "to train it further, or merge it first"
             )

@@ -152,6 +152,7 @@ def test_an_adapter_may_be_trained_further(base):
         ({"lora_r": None}, "adapter 'default' is in use"),
         ({"lora_r": 8}, "r = 4, the run 8"),
         ({"use_dora": True}, "use_dora"),
+        ({"target_modules": "c_attn"}, "target_modules"),
     ]:
         with pytest.raises(ConfigError, match=said):
             run(model, tokenizer, settings=settings)

@@ -99,7 +99,9 @@ def test_other_dtypes_and_configs_are_refused(tiny):
 
 def test_the_format_of_products_is_chosen_and_changed(tiny):
     assert GPT(tiny(), seed=1).dtype == "float32"
-    assert GPT(tiny(), seed=1, dtype="auto").dtype == ("bfloat16" if subgpt._core.prefers_bf16() else "float32")
+    assert GPT(tiny(), seed=1, dtype="auto").dtype == (
+        "bfloat16" if subgpt._core.prefers_bf16() else "float32"
+    )
     model = GPT(tiny(dropout=0.1), seed=1, dtype="bfloat16")
     assert model.dtype == "bfloat16"
     exact = GPT(tiny(dropout=0.1), seed=1)

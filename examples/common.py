@@ -26,6 +26,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--steps", type=int, help="updates; the recipe's if not given")
     made.add_argument("--held-out", type=int, help="rows to measure on, at most")
+    made.add_argument("--lora-r", type=int, help="train adapters of this rank, not the weights")
     return made
 
 
@@ -56,9 +57,12 @@ def load_base(data: Path) -> tuple[subgpt.GPT, subgpt.Tokenizer]:
     return model, larger
 
 
-def settings(recipe: str, steps: int | None, **changes: object) -> subgpt.TrainConfig:
-    """Take a recipe, with fewer steps if that was asked for."""
-    return subgpt.TrainConfig(recipe=recipe, **changes, **({} if steps is None else {"max_steps": steps}))
+def settings(recipe: str, given: argparse.Namespace, **changes: object) -> subgpt.TrainConfig:
+    """Take a recipe, with fewer steps, or for adapters, if that was asked for."""
+    asked = {"max_steps": given.steps, "lora_r": given.lora_r}
+    return subgpt.TrainConfig(
+        recipe=recipe, **changes, **{name: value for name, value in asked.items() if value}
+    )
 
 
 @dataclass(frozen=True)

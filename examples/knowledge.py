@@ -73,7 +73,7 @@ def main() -> None:
             model,
             tokenizer,
             facts,
-            settings("knowledge", given.steps),
+            settings("knowledge", given),
             old_source=stories.held_out,
             replay_source=replay,
             probes={"seen": facts[: given.held_out], "paraphrased": ask(HELD_OUT)[: given.held_out]},

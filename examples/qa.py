@@ -47,7 +47,7 @@ def main() -> None:
             model,
             tokenizer,
             trained,
-            settings("qa", given.steps),
+            settings("qa", given),
             old_source=stories.held_out,
             replay_source=replay,
             probes={"tokens of answers to it": held_out},

@@ -62,7 +62,7 @@ def main() -> None:
         model,
         tokenizer,
         trained,
-        settings("speciality", given.steps, probe_match="tokens"),
+        settings("speciality", given, probe_match="tokens"),
         old_source=stories.held_out,
         replay_source=stories.replay,
         probes={"tokens of its solutions": asked},

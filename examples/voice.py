@@ -34,7 +34,7 @@ def main() -> None:
             model,
             tokenizer,
             voice,
-            settings("voice", given.steps, block_size=256),
+            settings("voice", given, block_size=256),
             old_source=stories.held_out,
             replay_source=replay,
             callbacks=(),

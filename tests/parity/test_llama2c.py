@@ -12,6 +12,8 @@ import subgpt
 from subgpt import Tokenizer, load
 from subgpt.checkpoint import llama2c
 from subgpt.errors import CheckpointError
+from subgpt.generation.config import GenerationConfig
+from subgpt.generation.prompt import prompt_ids
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,14 @@ def test_numbers_that_cannot_be_are_refused(tmp_path):
     path.write_bytes(b"PK\x03\x04" + b"\0" * 100)
     with pytest.raises(CheckpointError, match="run code when opened"):
         load(path)
+
+
+@pytest.mark.parametrize("prompt", ["Once upon a time there", "Once upon a", ""])
+def test_what_is_written_goes_on_where_the_prompt_ends(stories, prompt: str):
+    model, tok = stories
+    whole = subgpt.generate(model, tok, prompt, temperature=0, max_new_tokens=12)
+    pieces = list(subgpt.stream(model, tok, prompt, temperature=0, max_new_tokens=12))
+    session = model.native.session()
+    session.append(prompt_ids(tok, prompt))
+    session.run(12, GenerationConfig(temperature=0).to_native(), [])
+    assert whole == prompt + "".join(pieces) == tok.decode(session.ids[1:])  # without the BOS

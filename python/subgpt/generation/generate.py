@@ -42,9 +42,9 @@ def generate(
 
 def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
     """Make the whole text in one native call."""
-    session = begin(model, tokenizer, prompt, settings)
+    session, decoder = begin(model, tokenizer, prompt, settings)
     new = session.run(settings.max_new_tokens, settings.to_native(), end_ids(tokenizer, settings))
-    return tokenizer.decode(new[new < tokenizer.vocab_size])
+    return decoder.push_all(new[new < tokenizer.vocab_size]) + decoder.flush()
 
 
 def sampling_probs(

@@ -11,6 +11,7 @@ from subgpt.model.fit import check_fit
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
+    from subgpt.tokenizer.results import DecodeStream
 
 
 def stream(
@@ -27,16 +28,25 @@ def stream(
     once, not with the first piece.
     """
     settings = merge_options(model, config, options)
-    session = begin(model, tokenizer, prompt, settings)
-    return _pieces(session, tokenizer, settings)
+    session, decoder = begin(model, tokenizer, prompt, settings)
+    return _pieces(session, decoder, tokenizer, settings)
 
 
-def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> _core.Session:
-    """Start a text with `prompt`, after looking whether tokenizer and model belong together."""
+def begin(
+    model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig
+) -> "tuple[_core.Session, DecodeStream]":
+    """Start a text with `prompt`, after looking whether tokenizer and model belong together.
+
+    Gives what goes on with it, and what makes text of the ids that follow: it has decoded the prompt, because some
+    tokenizers leave the space out that the first word of a text, and no other, begins with.
+    """
     check_fit(model, tokenizer, "generate")
-    session = model.native.session()
-    session.append(prompt_ids(tokenizer, prompt, settings.errors))
-    return session
+    session, decoder = model.native.session(), tokenizer.decode_stream()
+    ids = prompt_ids(tokenizer, prompt, settings.errors)
+    session.append(ids)
+    if prompt:
+        decoder.push_all(ids[len(tokenizer.template[0]) :])
+    return session, decoder
 
 
 def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
@@ -50,8 +60,9 @@ def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[s
     return settings.with_defaults(**model.generation_config)
 
 
-def _pieces(session: _core.Session, tokenizer: "Tokenizer", settings: GenerationConfig) -> Iterator[str]:
-    decoder = tokenizer.decode_stream()
+def _pieces(
+    session: _core.Session, decoder: "DecodeStream", tokenizer: "Tokenizer", settings: GenerationConfig
+) -> Iterator[str]:
     guard = StopGuard(settings.stop)
     ends = frozenset(end_ids(tokenizer, settings))
     native = settings.to_native()

@@ -40,6 +40,10 @@ class DecodeStream:
         """Add one id; return the text that is now complete."""
         return self._native.push([id])
 
+    def push_all(self, ids: npt.NDArray[np.uint32]) -> str:
+        """Add several ids (n,); return the text that is now complete."""
+        return self._native.push(ids)
+
     def flush(self) -> str:
         """End the text: return what was held back, with U+FFFD for a character that is incomplete."""
         return self._native.flush()

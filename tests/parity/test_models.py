@@ -1,8 +1,13 @@
-"""Models of ten families that transformers saved, against PyTorch in f64 (../shared/ref/models)."""
+"""Small models of every family that transformers saved, against PyTorch in f64.
+
+Ten of them are kept beside the checkout (../shared/ref/models); SUBGPT_REFERENCES names a folder that
+`tests/parity/make/families.py` wrote.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +15,24 @@ import pytest
 
 from subgpt import AdamW, GPTConfig, load
 
-NAMES = [
+from .families import FAMILIES
+
+MADE = os.environ.get("SUBGPT_REFERENCES")
+KEPT = [
     "gpt2", "gpt2-untied", "llama", "llama-tied", "llama3-rope", "mistral", "qwen2", "qwen3", "gemma2", "gemma3",
 ]  # fmt: skip
-
-
+NAMES = list(FAMILIES) if MADE else KEPT
 OLD = "llama3-rope-old-config"
 
 
+@pytest.fixture(scope="module")
+def references(request) -> Path:
+    return Path(MADE) if MADE else request.getfixturevalue("shared") / "ref" / "models"
+
+
 @pytest.fixture(params=NAMES)
-def case(request, shared: Path):
-    folder = shared / "ref" / "models" / request.param
+def case(request, references: Path):
+    folder = references / request.param
     model, tokenizer = load(folder)
     assert tokenizer is None
     with np.load(folder / "reference.npz") as reference:
@@ -69,8 +81,8 @@ def test_greedy_ids_with_the_cache(case, prompt):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen3"])
-def test_ten_steps_of_adamw_on_every_parameter(shared: Path, name):
-    folder = shared / "ref" / "models" / name
+def test_ten_steps_of_adamw_on_every_parameter(references: Path, name):
+    folder = references / name
     model, _ = load(folder)
     optimizer = AdamW(model, 2e-3, betas=(0.9, 0.98), eps=1e-7, weight_decay=0.05, decay="all")
     with np.load(folder / "reference.npz") as reference:
@@ -87,8 +99,8 @@ def test_ten_steps_of_adamw_on_every_parameter(shared: Path, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_saved_again_it_is_the_same_model(shared: Path, tmp_path, name):
-    model, _ = load(shared / "ref" / "models" / name)
+def test_saved_again_it_is_the_same_model(references: Path, tmp_path, name):
+    model, _ = load(references / name)
     model.save(tmp_path)
     again, _ = load(tmp_path)
     assert again.config == model.config
@@ -96,18 +108,17 @@ def test_saved_again_it_is_the_same_model(shared: Path, tmp_path, name):
         assert np.array_equal(again.state_dict()[tensor], value), tensor
 
 
-def test_the_older_spelling_of_a_config_is_the_same_model(shared: Path):
-    folder = shared / "ref" / "models"
+def test_the_older_spelling_of_a_config_is_the_same_model(references: Path):
     values = [
-        json.loads((folder / name / "config.json").read_text())
+        json.loads((references / name / "config.json").read_text())
         for name in (OLD, OLD.removesuffix("-old-config"))
     ]
     assert GPTConfig.from_hf(values[0]) == GPTConfig.from_hf(values[1])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_saved_config_says_what_transformers_said(shared: Path, tmp_path, name):
-    folder = shared / "ref" / "models" / name
+def test_a_saved_config_says_what_transformers_said(references: Path, tmp_path, name):
+    folder = references / name
     model, _ = load(folder)
     model.save(tmp_path)
     theirs, ours = (json.loads((path / "config.json").read_text()) for path in (folder, tmp_path))
@@ -116,7 +127,7 @@ def test_a_saved_config_says_what_transformers_said(shared: Path, tmp_path, name
         "dtype", "initializer_range", "transformers_version", "pad_token_id", "bos_token_id", "eos_token_id",
         "reorder_and_upcast_attn", "summary_activation", "summary_first_dropout", "summary_proj_to_labels",
         "summary_type", "summary_use_proj", "max_window_layers", "_sliding_window_pattern", "use_cache",
-        "use_bidirectional_attention",
+        "use_bidirectional_attention", "no_rope_layer_interval",
     }  # fmt: skip
     for key in theirs.keys() - silent:
         assert ours[key] == theirs[key], key

@@ -17,7 +17,8 @@ from subgpt.errors import CheckpointError, MissingFileError
 F32 = npt.NDArray[np.float32]
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_BASE = "subgpt_base"  # in the file's metadata, which PEFT does not look at
+BASE = "subgpt_base"
+"""The name of the base's fingerprint in the metadata of the weights, which PEFT does not look at."""
 _NAME = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.default)?(?:\.weight)?"
 )
@@ -97,7 +98,7 @@ def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = 
     directory = Path(path)
     with naming(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        metadata = {"format": "pt"} | ({_BASE: base} if base else {})
+        metadata = {"format": "pt"} | ({BASE: base} if base else {})
         _core.write_safetensors(str(directory / WEIGHTS), tensors_of(adapter), metadata)
         text = json.dumps(adapter.config.to_peft(), indent=2, sort_keys=True)
         _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
@@ -121,4 +122,4 @@ def base_of(path: str | os.PathLike[str]) -> str:
     """
     with (Path(path) / WEIGHTS).open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return str((header.get("__metadata__") or {}).get(_BASE, ""))
+    return str((header.get("__metadata__") or {}).get(BASE, ""))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.checkpoint.run_directory import naming, write_json
-from subgpt.checkpoint.trained import load_weights, save_weights, weights_file
+from subgpt.checkpoint.trained import load_weights, save_weights, weights_file, write_config
 from subgpt.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def save_checkpoint(
             files = (weights_file(model), _OPTIMIZER)
             save_weights(model, temporary / files[0])
             optimizer.native.save_safetensors(str(temporary / _OPTIMIZER), model.native)
-            write_json(temporary / "config.json", model.config.to_hf())
+            write_config(model, temporary)
             sizes = {name: (temporary / name).stat().st_size for name in files}
             about = {"format": FORMAT, "subgpt_version": _core.__version__, "sizes": sizes}
             write_json(temporary / "state.json", {**about, **asdict(state)})

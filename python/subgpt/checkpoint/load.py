@@ -95,8 +95,8 @@ def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]"
         raise MissingFileError(
             f"{directory}: is an adapter, and its base is missing ({error}); {remedy}"
         ) from None
-    if any((directory / name).exists() for name in _TOKENIZERS):
-        tokenizer = _open_tokenizer(directory, None)
+    if (own := _tokenizer(directory, None)) is not None:
+        tokenizer = own
         # Its special tokens may be newer than the base, and have had no training of their own.
         model.resize_embeddings(max(model.config.vocab_size, tokenizer.vocab_size))
     model.load_adapter(directory)
@@ -263,7 +263,7 @@ def _check_size(config: GPTConfig, files: list[Path]) -> None:
         )
 
 
-def _tokenizer(directory: Path, config: GPTConfig) -> "Tokenizer | None":
+def _tokenizer(directory: Path, config: GPTConfig | None) -> "Tokenizer | None":
     """Open the tokenizer in `directory`, or for a checkpoint in its run directory; None without one."""
     places = [directory]
     if (directory / "state.json").exists():

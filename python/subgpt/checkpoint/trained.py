@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from subgpt import _core
+from subgpt.adapters.attach import fingerprint
+from subgpt.adapters.files import BASE, CONFIG, WEIGHTS, base_of
+from subgpt.checkpoint.run_directory import write_json
+from subgpt.errors import CheckpointError
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -14,15 +18,33 @@ if TYPE_CHECKING:
 
 def weights_file(model: "GPT") -> str:
     """Name the file of what is trained, as other programs look for it."""
-    return "model.safetensors" if model.active_adapter is None else "adapter_model.safetensors"
+    return "model.safetensors" if model.active_adapter is None else WEIGHTS
 
 
 def save_weights(model: "GPT", path: Path) -> None:
-    """Write what is trained: the whole model, or the adapter in use."""
+    """Write what is trained: the whole model, or the adapter in use, with what it lies over."""
     if model.active_adapter is None:
         model.native.save_safetensors(str(path), {"format": "pt"})
     else:
-        _core.save_adapter(model.native, model.active_adapter, str(path), {"format": "pt"})
+        about = {"format": "pt", BASE: fingerprint(model)}
+        _core.save_adapter(model.native, model.active_adapter, str(path), about)
+
+
+def write_config(model: "GPT", directory: Path) -> None:
+    """Write what `load` needs to open a directory with these weights."""
+    if model.active_adapter is None:
+        write_json(directory / "config.json", model.config.to_hf())
+    else:
+        write_json(directory / CONFIG, model.adapter_configs[model.active_adapter].to_peft())
+
+
+def check_base(model: "GPT", directory: Path) -> None:
+    """Raise CheckpointError for the checkpoint of an adapter that was trained over other weights than `model`'s."""
+    base = base_of(directory) if (directory / WEIGHTS).exists() else ""
+    if base and base != fingerprint(model):
+        raise CheckpointError(
+            f"{directory}: its adapter was trained over other weights; go on with the model that the run began with"
+        )
 
 
 def load_weights(model: "GPT", path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore, set_aside
 from subgpt.checkpoint.run_directory import RunDirectory
+from subgpt.checkpoint.trained import check_base
 from subgpt.errors import CheckpointError
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
@@ -73,6 +74,7 @@ class Start:
         if not hasattr(self, "data"):  # the checkpoints of a run share their data; an iterator gives it once
             self.data = make_data(self.config)
         check_inputs(state, self.data.fingerprint, tokenizer.fingerprint, str(path))
+        check_base(model, path)
         self._prepare(model)
         try:
             restore(path, state, model, self.optimizer)

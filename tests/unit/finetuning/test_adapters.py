@@ -117,6 +117,17 @@ def test_interrupted_and_resumed_it_is_the_same(base, settings, tmp_path):
         done = run(model, tokenizer, settings=settings, output_dir=tmp_path / name, callbacks=callbacks)
         if callbacks:
             assert done.interrupted
+            place = tmp_path / name / "training" / "checkpoints" / "step-000004"
+            opened, found = subgpt.load(place)
+            assert opened.active_adapter == model.active_adapter
+            assert found.fingerprint == tokenizer.fingerprint
+            other, _ = subgpt.load(base)
+            changed = {key: value + 1 for key, value in other.state_dict().items()}
+            other.load_state_dict(changed)
+            if settings.get("lora_r", 4):
+                with pytest.raises(CheckpointError, match="over other weights"):
+                    run(other, tokenizer, settings=settings, output_dir=tmp_path / name, resume=True)
+                assert place.is_dir()
             model, tokenizer = subgpt.load(base)  # in another process nothing is left of the first
             done = run(model, tokenizer, settings=settings, output_dir=tmp_path / name, resume=True)
         opened, _ = subgpt.load(tmp_path / name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,8 @@ class Job:
 
     side: "subgpt" or "torch". config: fields of subgpt's GPTConfig. folder: where the weights that both start from
         lie, and the batches. compiled, fused: the peer's `torch.compile` and fused AdamW. optimizer: a class of
-        subgpt, for that side only.
+        subgpt, for that side only. train: settings of a run that say what of the model is trained, for that side only,
+        whose weights are then for no peer.
     """
 
     side: str
@@ -31,6 +32,7 @@ class Job:
     compiled: bool = False
     fused: bool = False
     optimizer: str = "AdamW"
+    train: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,6 +57,11 @@ class Subgpt:
         subgpt.set_num_threads(job.threads)
         self.model = subgpt.GPT(subgpt.GPTConfig.from_dict(job.config), seed=job.seed, dtype=job.dtype)
         self.params = self.model.num_params()
+        if job.train:
+            from subgpt.training.start import prepare
+
+            config = subgpt.TrainConfig(**job.train, dtype=job.dtype)
+            prepare(self.model, config.resolved(self.model.config.block_size))
         options: dict[str, Any] = {}
         if job.optimizer == "AdamW":
             options = {"betas": job.betas, "weight_decay": job.weight_decay}

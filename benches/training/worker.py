@@ -55,7 +55,8 @@ def main() -> None:
 
 def ready_subgpt(job: Job, folder: Path) -> Subgpt:
     side = Subgpt(job)
-    side.save(folder)
+    if not job.train:
+        side.save(folder)
     return side
 
 

@@ -98,6 +98,17 @@ def test_a_directory_of_an_adapter_opens_with_its_base(folder: Path, shared: Pat
             load(copy)
 
 
+@pytest.mark.parametrize(("kind", "near"), [("int8", 0.03), ("int4", 0.4)])
+def test_over_a_base_in_few_bits_it_is_near(folder: Path, kind: str, near: float):
+    # Measured: 1.6 % and 27 % of the spread of the logits. The weights are random, so that few bits cost much.
+    with np.load(folder / "reference.npz") as reference:
+        model, _ = load(folder, quantize=kind)
+        error = model.forward(reference["input_ids"]) - reference["logits_f64"]
+        assert 0 < np.sqrt((error**2).mean()) < near * reference["logits_f64"].std()
+        without = reference["base_logits"] - reference["logits_f64"]
+        assert np.sqrt((error**2).mean()) < np.sqrt((without**2).mean()) / 2
+
+
 def test_several_adapters_lie_over_one_base(shared: Path):
     model, _ = load(shared / "ref" / "models" / "llama")
     logits = {}

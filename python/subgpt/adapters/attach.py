@@ -124,7 +124,12 @@ def target_layers(modules: list[str], targets: tuple[str, ...]) -> list[str]:
 
 
 def fingerprint(model: "GPT") -> str:
-    """Give a hash of a model's weights, from some numbers of each: enough to tell it from another."""
+    """Give a hash of a model's weights, from some numbers of each: enough to tell it from another.
+
+    Of a quantized model it is that of the float32 weights that it was made of.
+    """
+    if model.float32_fingerprint is not None:
+        return model.float32_fingerprint
     digest = hashlib.blake2b(digest_size=16)
     for name, shape in model.native.tensor_shapes():
         digest.update(f"{name}{list(shape)}".encode())

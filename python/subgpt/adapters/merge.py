@@ -8,6 +8,7 @@ import numpy.typing as npt
 from subgpt.adapters.config import LoraConfig
 from subgpt.adapters.files import Adapter, Layer
 from subgpt.errors import CheckpointError
+from subgpt.model.quantized import refuse_quantized
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ def merge_adapter(model: "GPT", adapter: Adapter, *, weight: float = 1.0) -> Non
     """Add `weight` times an adapter's change to a model's weights, in place; nothing is changed unless all of it fits.
 
     Several adapters are merged one after the other; of DoRA's, whose lengths are those of one sum, only one is meant.
-    Raises CheckpointError for an adapter of another base.
+    Raises CheckpointError for an adapter of another base, ConfigError for a quantized model.
     """
+    refuse_quantized(
+        model, "merge_adapter", "merge into the float32 base (subgpt merge), which is more exact"
+    )
     shapes = dict(model.native.tensor_shapes())
     merged: dict[str, F32] = {}
     for module, layer in adapter.layers.items():

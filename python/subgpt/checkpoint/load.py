@@ -18,6 +18,7 @@ from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
+from subgpt.model.quantized import check_quantization
 from subgpt.spelling import nearest
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json", "tokenizer.model"
 _JSON_LIMIT = 64 << 20
 
 
-def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Tokenizer | None]":
+def load(
+    path_or_id: str | Path, *, dtype: str = "float32", quantize: str | None = None
+) -> "tuple[GPT, Tokenizer | None]":
     """Open the model in a directory, and its tokenizer if there is one.
 
     The directory has config.json and model.safetensors, or shards with model.safetensors.index.json. A file
@@ -41,13 +44,24 @@ def load(path_or_id: str | Path, *, dtype: str = "float32") -> "tuple[GPT, Token
     names, and the adapter in use. `owner/model` that is no directory is a model of the Hugging Face hub,
     fetched through `huggingface_hub` (the `hub` extra; HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count). What
     generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype: how
-    matrix products are computed, as for `GPT`; the weights are float32 whatever it is.
+    matrix products are computed, as for `GPT`; the weights are float32 whatever it is, unless quantize is given: "int8"
+    or "int4" keeps those of the blocks' linear layers so once they are loaded, as `GPT.quantize` does.
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
     Traceback (most recent call last):
     subgpt.errors.MissingFileError: no/such/folder: no such directory; give one with config.json and weights
     """
+    if quantize is not None:
+        check_quantization(quantize, "load")
+    model, tokenizer = _open(path_or_id, dtype)
+    if quantize is not None:
+        model.quantize(quantize)
+    return model, tokenizer
+
+
+def _open(path_or_id: str | Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
+    """Open a model with float32 weights, whatever kind of file or directory it is."""
     if (file := _file(path_or_id, ".gguf")) is not None:
         return _load_gguf(file, dtype)
     if (file := _file(path_or_id, ".bin")) is not None:
@@ -90,7 +104,7 @@ def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]"
             f"{directory / 'adapter_config.json'}: names its own directory as base; {remedy}"
         )
     try:
-        model, tokenizer = load(beside if beside.exists() else base, dtype=dtype)
+        model, tokenizer = _open(beside if beside.exists() else base, dtype)
     except MissingFileError as error:
         raise MissingFileError(
             f"{directory}: is an adapter, and its base is missing ({error}); {remedy}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from subgpt import _core
 from subgpt.adapters.attach import refuse_adapters
 from subgpt.errors import OutputError, SubgptError
+from subgpt.model.quantized import refuse_quantized
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -61,6 +62,11 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     written; files already there stay as they were.
     """
     refuse_adapters(model, f"{path}: saving the model")
+    refuse_quantized(
+        model,
+        f"{path}: saving the model",
+        "save the float32 model that it was made of (an adapter over it: save_adapter())",
+    )
     directory = RunDirectory(path).path
     generation = _generation_config(model, tokenizer)
     bos, eot = generation["bos_token_id"], None if tokenizer is None else tokenizer.eot_id

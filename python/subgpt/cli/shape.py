@@ -53,7 +53,7 @@ VOCAB_SIZE = Setting("vocab_size", int, "tokens of the vocabulary; the preset's 
 _COSTS = (
     "max_steps", "batch_size", "gradient_accumulation_steps", "dtype", "gradient_checkpointing", "optimizer",
     "momentum", "max_grad_norm", "eval_steps", "eval_batches", "val_fraction", "seed",
-    "lora_r", "target_modules", "use_dora",
+    "lora_r", "target_modules", "use_dora", "quantize_base",
 )  # fmt: skip
 
 Preset = Annotated[

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 TRAIN_NAMES = tuple(name for name in TrainConfig.model_fields if name != "output_dir")
 
 # The settings that say what of a model is trained.
-METHOD = ("freeze", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+METHOD = (
+    "freeze", "lora_r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "quantize_base",
+)  # fmt: skip
 
 
 def tuning_settings(defaults: Mapping[str, Any], leave_out: Iterable[str] = ()) -> list[Setting]:

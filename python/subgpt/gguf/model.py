@@ -13,6 +13,7 @@ from subgpt.errors import CheckpointError, ConfigError
 from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_config, rope_factors
 from subgpt.gguf.tensors import places
 from subgpt.model.gpt import GPT
+from subgpt.model.quantized import refuse_quantized
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ def save_gguf(
     The file is read again beside its final name, and its model run on some tokens: only if that gives the same
     distributions, as far as the format allows, it gets the name.
 
-    Raises ConfigError for a model that llama.cpp has no architecture for or that adapters lie over, TokenizerError for
-    a tokenizer that it has no name for, CheckpointError if the file is not what it should be.
+    Raises ConfigError for a model that llama.cpp has no architecture for, that is quantized or that adapters lie over,
+    TokenizerError for a tokenizer that it has no name for, CheckpointError if the file is not what it should be.
     """
     target = Path(path)
+    refuse_quantized(model, f"{target}: export", "export the float32 model with quantize='q8_0' or 'q4_0'")
     if quantize not in FORMATS:
         raise ConfigError(
             f"export: quantize = {quantize!r} is not known; {did_you_mean(str(quantize), FORMATS)}"

@@ -30,6 +30,7 @@ from subgpt.errors import ConfigError, DtypeError, InvalidValueError, ShapeError
 from subgpt.model.config import GPTConfig
 from subgpt.model.dtype import resolve_dtype
 from subgpt.model.frozen import frozen_names
+from subgpt.model.quantized import check_quantization, refuse_quantized
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class GPT:
         self.generation_config: dict[str, Any] = {}
         self.name_or_path = ""
         self.adapter_configs: dict[str, LoraConfig] = {}
+        self.float32_fingerprint: str | None = None  # of the weights before they were quantized
         self.native = _core.Model(config.to_native(), _seed(seed), resolve_dtype(dtype))
 
     @property
@@ -166,15 +168,20 @@ class GPT:
         return self.native.grad_norm()
 
     def state_dict(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Copy the weights, by tensor name; tied weights once, under the embedding's name."""
+        """Copy the weights, by tensor name; tied weights once, under the embedding's name.
+
+        Of a quantized model they are the numbers that it computes with.
+        """
         return {name: self.native.tensor(name, "param") for name in self.native.tensor_names()}
 
     def load_state_dict(self, tensors: Mapping[str, npt.ArrayLike]) -> None:
         """Take the weights from `tensors`; all or nothing.
 
         A name too few, too many or of another shape raises ShapeError that lists each, with the nearest known
-        name. With tied embeddings a ``lm_head.weight`` equal to the token embedding is accepted.
+        name. With tied embeddings a ``lm_head.weight`` equal to the token embedding is accepted. ConfigError for a
+        quantized model.
         """
+        refuse_quantized(self, "load_state_dict", "give them to the float32 model, then quantize it")
         names = self.native.tensor_names()
         arrays = {name: _float32(name, value) for name, value in tensors.items()}
         embedding = next(name for name in _EMBEDDINGS if name in names)
@@ -204,7 +211,7 @@ class GPT:
         far from it as they are, and always the same: a new token is one among the others. At the mean itself (Hewitt,
         "Initializing new word embeddings for pretrained language models", 2021) it could never be the likeliest one,
         and an adapter, under which embeddings stay, could not teach a model to write it.
-        vocab_size: not below the present one.
+        vocab_size: not below the present one. ConfigError for a model that is quantized or has adapters.
         """
         if vocab_size == self.config.vocab_size:
             return
@@ -214,6 +221,7 @@ class GPT:
                 "tokens cannot be taken away"
             )
         refuse_adapters(self, "GPT.resize_embeddings")
+        refuse_quantized(self, "GPT.resize_embeddings", "resize the float32 model, then quantize it")
         config = self.config.replace(vocab_size=vocab_size)
         native = _core.Model(config.to_native(), 0, self.dtype)
         native.set_gradient_checkpointing(self.gradient_checkpointing)
@@ -240,6 +248,29 @@ class GPT:
         """
         frozen = frozen_names(self.native.tensor_names(), patterns)
         _core.train_only(self.native, {name for name in self.native.tensor_names() if name not in frozen})
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights of the blocks' linear layers are kept: "int8", "int4", or None for float32."""
+        return _core.quantization(self.native)
+
+    def quantize(self, kind: str) -> None:
+        """Keep the weights of the blocks' linear layers in few bits from now on; there is no way back.
+
+        kind: "int8" takes about a quarter of the memory, "int4" a seventh, and loses more. All that computes works as
+        before, only generation takes longer. Adapters stay and can be trained over them, these weights cannot;
+        what needs them as float32 numbers (saving, merging) is refused. Gradients are dropped.
+
+        >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
+        >>> model.quantize("int8")
+        >>> model.quantization
+        'int8'
+        """
+        check_quantization(kind, "GPT.quantize")
+        refuse_quantized(self, "GPT.quantize", "open the float32 model again to quantize it otherwise")
+        before = fingerprint(self)
+        _core.quantize(self.native, kind)
+        self.float32_fingerprint = before
 
     def num_trained(self) -> int:
         """Count what is trained: the weights that are not frozen, or the numbers of the adapter in use."""
@@ -281,7 +312,12 @@ class GPT:
         self.adapter_configs.pop(name, None)
 
     def merge_adapter(self, name: str = DEFAULT) -> None:
-        """Make an adapter a part of the weights, and take it away."""
+        """Make an adapter a part of the weights, and take it away; ConfigError for a quantized model."""
+        refuse_quantized(
+            self,
+            "GPT.merge_adapter",
+            "save the adapter (save_adapter()) and merge it into the float32 base: load it, or subgpt merge",
+        )
         merge_adapter(self, adapter_of(self, name))
         self.delete_adapter(name)
 
@@ -317,7 +353,8 @@ class GPT:
     def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
         """Write a Hugging Face directory that transformers and `subgpt.load` open.
 
-        Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError if there are some.
+        Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError if there are some, or the model
+        is quantized.
         """
         from subgpt.checkpoint.run_directory import save_model
 

@@ -199,6 +199,10 @@ class TrainConfig(Settings):
     )
     use_rslora: bool = Field(default=False, description="scale by the root of the rank (rsLoRA)")
     use_dora: bool = Field(default=False, description="learn the lengths of rows as well (DoRA)")
+    quantize_base: Literal["int8", "int4"] | None = Field(
+        default=None,
+        description="keep the linear weights under the adapters in this many bits: less memory (QLoRA)",
+    )
 
     # How examples are written down and learnt from; `finetune` alone.
     chat_template: str = Field(
@@ -259,6 +263,7 @@ class TrainConfig(Settings):
             "target_modules": self.target_modules != "all-linear",
             "use_rslora": self.use_rslora,
             "use_dora": self.use_dora,
+            "quantize_base": self.quantize_base is not None,
         }
         if self.lora_r is None and (set_one := next((name for name, on in of_adapters.items() if on), None)):
             raise ValueError(f"{set_one} is for adapters; set lora_r as well, 8 or 16 is usual")

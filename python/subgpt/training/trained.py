@@ -8,6 +8,7 @@ from subgpt.adapters.attach import DEFAULT, target_layers
 from subgpt.adapters.config import LoraConfig
 from subgpt.errors import ConfigError
 from subgpt.model.gpt import GPT
+from subgpt.model.quantized import refuse_quantized
 from subgpt.training.config import TrainConfig
 
 _ADAPTER_RATE = 10
@@ -22,11 +23,12 @@ def tuning_defaults(defaults: Mapping[str, Any], config: TrainConfig | None) -> 
 
 
 def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
-    """Freeze what `config` freezes, or put its adapter over the model; says what is trained.
+    """Freeze what `config` freezes, or put its adapter over the model, quantized if it says so; says what is trained.
 
     A model with an adapter of just these settings in use trains it further. Raises ConfigError where another adapter
-    lies over the model.
+    lies over the model, and where the weights of a quantized one would have to change.
     """
+    _quantize(model, config)
     if config.lora is None:
         if model.active_adapter is not None:
             raise ConfigError(
@@ -50,7 +52,8 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
         raise ConfigError("freeze leaves nothing to be trained; freeze less")
     if trained == total:
         return []
-    what = f"rank {config.lora_r} adapters over" if config.lora else "a part of"
+    base = f" the {model.quantization} base of" if model.quantization else ""
+    what = f"rank {config.lora_r} adapters over{base}" if config.lora else "a part of"
     notes = [f"trained are {trained:,} numbers, {what} {total:,} parameters ({trained / total:.2%})"]
     if config.lora and not model.name_or_path:
         notes.append(
@@ -58,6 +61,19 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
             "adapter with load_adapter()"
         )
     return notes
+
+
+def _quantize(model: GPT, config: TrainConfig) -> None:
+    """Bring the base to the bits that `config` asks for; one that is quantized already may be left so."""
+    if config.lora is None:
+        refuse_quantized(
+            model,
+            "a run without adapters",
+            "they cannot be trained; give lora_r (8 or 16 is usual) to train adapters over them, or open the model "
+            "without quantize",
+        )
+    elif config.quantize_base is not None and model.quantization != config.quantize_base:
+        model.quantize(config.quantize_base)
 
 
 def _refuse_other(model: GPT, used: LoraConfig, asked: LoraConfig) -> None:

@@ -293,7 +293,7 @@ impl Model {
         let (data, shape) = door::enter(py, || {
             let find = |gpt: &Gpt| {
                 let (tensor, numbers) = gpt.tensor(name).ok_or_else(|| unknown_tensor(name))?;
-                Ok((if gradient { vec![0.0; numbers.len()] } else { numbers.to_vec() }, tensor.shape.clone()))
+                Ok((if gradient { vec![0.0; numbers.len()] } else { numbers.into_owned() }, tensor.shape.clone()))
             };
             if !gradient {
                 return find(&self.shared.read());
@@ -310,7 +310,7 @@ impl Model {
         let (data, shape) = (value.slice()?, value.shape().to_vec());
         door::enter(py, || {
             let mut gpt = self.shared.write();
-            let (tensor, numbers) = gpt.tensor_mut(name).ok_or_else(|| unknown_tensor(name))?;
+            let (tensor, numbers) = gpt.tensor_mut(name)?;
             if shape != tensor.shape {
                 return Err(Error::shape("set_tensor", "value", &shape, format!("{:?} for {name}", tensor.shape)));
             }

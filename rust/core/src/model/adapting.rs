@@ -10,6 +10,7 @@ use super::params::Tensor;
 use super::trained::Trained;
 use crate::buffer::parts_mut;
 use crate::error::{Error, Result};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// The adapters of a model.
@@ -62,7 +63,7 @@ impl Gpt {
             let remedy = "choose another name, or delete that adapter first";
             return Err(Error::value("adapter", "name", format!("{name:?}, which there is"), remedy));
         }
-        let adapter = Adapter::new(&self.layout, &self.params, spec, seed)?;
+        let adapter = Adapter::new(&self.layout, self.bare(), spec, seed)?;
         self.adapters.named.push((name.to_string(), adapter));
         Ok(())
     }
@@ -112,7 +113,7 @@ impl Gpt {
     }
 
     /// Says anew what is trained.
-    fn retrain(&mut self, unfrozen: Option<Vec<bool>>) {
+    pub(super) fn retrain(&mut self, unfrozen: Option<Vec<bool>>) {
         if let Some(unfrozen) = unfrozen {
             self.unfrozen = unfrozen;
         }
@@ -159,24 +160,30 @@ impl Gpt {
         (slots, grads.as_mut())
     }
 
-    /// A tensor of the weights or of the adapter in use, with its numbers.
-    pub fn tensor(&self, name: &str) -> Option<(&Tensor, &[f32])> {
-        let base = self.layout.get(name).map(|tensor| (tensor, &self.params[tensor.range.clone()]));
+    /// A tensor of the weights or of the adapter in use, with its numbers: those that products see, where it is kept in
+    /// few bits.
+    pub fn tensor(&self, name: &str) -> Option<(&Tensor, Cow<'_, [f32]>)> {
+        let base = self.layout.get(name).map(|tensor| (tensor, self.numbers(tensor)));
         base.or_else(|| {
             let adapter = self.adapters.active()?;
-            adapter.get(name).map(|tensor| (tensor, &adapter.params()[tensor.range.clone()]))
+            adapter.get(name).map(|tensor| (tensor, Cow::Borrowed(&adapter.params()[tensor.range.clone()])))
         })
     }
 
-    /// The numbers of such a tensor, to be changed.
-    pub fn tensor_mut(&mut self, name: &str) -> Option<(&Tensor, &mut [f32])> {
+    /// The numbers of such a tensor, to be changed; not of one that is kept in few bits.
+    pub fn tensor_mut(&mut self, name: &str) -> Result<(&Tensor, &mut [f32])> {
         if let Some(tensor) = self.layout.get(name) {
+            if !tensor.is_flat() {
+                self.refuse_quantized("set_tensor")?;
+            }
             self.version += 1;
-            return Some((tensor, &mut self.params[tensor.range.clone()]));
+            return Ok((tensor, &mut self.params[tensor.range.clone()]));
         }
-        let (tensors, params) = self.adapters.active_mut()?.parts_mut();
-        let tensor = tensors.iter().find(|tensor| tensor.name == name)?;
-        Some((tensor, &mut params[tensor.range.clone()]))
+        let unknown =
+            || Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model");
+        let (tensors, params) = self.adapters.active_mut().ok_or_else(unknown)?.parts_mut();
+        let tensor = tensors.iter().find(|tensor| tensor.name == name).ok_or_else(unknown)?;
+        Ok((tensor, &mut params[tensor.range.clone()]))
     }
 
     /// All gradients, to be scaled; none before the first backward pass.
@@ -197,7 +204,7 @@ impl Gpt {
     pub fn first_nonfinite(&self, gradients: bool) -> Option<&str> {
         let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
         let bad = |tensor: &&Tensor| match (gradients, &self.grads) {
-            (false, _) => self.tensor(&tensor.name).is_some_and(|(_, numbers)| !finite(numbers)),
+            (false, _) => self.tensor(&tensor.name).is_some_and(|(_, numbers)| !finite(&numbers)),
             (true, None) => false,
             (true, Some(grads)) => {
                 let base = self.layout.get(&tensor.name).is_some();

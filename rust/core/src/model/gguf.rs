@@ -116,6 +116,7 @@ fn swapped(data: &[f32], outer: usize, first: usize, second: usize) -> Vec<f32> 
 impl Gpt {
     /// Writes `parts` of the model and `extras` with `metadata` to a GGUF file, whole or not at all.
     pub fn save_gguf(&self, path: &Path, metadata: &[(String, Value)], parts: &[Part], extras: &[Extra]) -> Result<()> {
+        self.refuse_quantized("save_gguf")?;
         let mut outputs = Vec::with_capacity(parts.len() + extras.len());
         for part in parts {
             let Tensor { shape, range, .. } = self.tensor_of(part)?;
@@ -132,6 +133,7 @@ impl Gpt {
 
     /// Reads all weights from a GGUF file: `parts` say where each is. Nothing is changed unless everything fits.
     pub fn load_gguf(&mut self, path: &Path, parts: &[Part]) -> Result<()> {
+        self.refuse_quantized("load_gguf")?;
         let file = Gguf::open(path)?;
         let missing = self.layout.tensors.iter().find(|tensor| parts.iter().all(|part| part.of != tensor.name));
         if let Some(tensor) = missing {

@@ -1,4 +1,5 @@
-//! `y = x W + b` on ranges of the flat buffer, forward beside backward. What an adapter adds is in `adapter/apply.rs`.
+//! `y = x W + b` on ranges of the flat buffer, or on weights in few bits, forward beside backward. What an adapter adds is
+//! in `adapter/apply.rs`.
 //!
 //! ```text
 //! forward   y  = x W + b        (N, out) = (N, in) (in, out)
@@ -8,12 +9,13 @@
 //! ```
 //!
 //! Activations are float32 or bfloat16 ([`Scalar`]), which decides what the products multiply; weights and their
-//! gradients are float32 always.
+//! gradients are float32 always, those in few bits once they are decoded.
 
 use super::adapter::apply::Adapted;
 use super::gradients::Gradients;
 use super::packs::{Direction, Packs};
 use super::params::Linear;
+use super::quantized::Quantized;
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::column_sum::add_column_sums;
@@ -31,11 +33,14 @@ pub fn view_mut<E>(data: &mut [E], rows: usize, cols: usize) -> ArrayViewMut2<'_
     ArrayViewMut2::from_shape((rows, cols), &mut data[..rows * cols]).expect("a slice of rows * cols numbers")
 }
 
-/// All weights, with the packed copies that products read instead of them where there are any, and the adapter in use.
+/// All weights, with the packed copies that products read instead of them where there are any, and the adapter in use:
+/// what reads those of a linear layer asks [`Linear::with_matrix`].
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     /// The flat buffer.
     pub params: &'a [f32],
+    /// Those of linear layers, where they are kept in few bits.
+    pub quantized: Option<&'a Quantized>,
     /// Packed copies, if they are kept and fresh.
     pub packs: Option<&'a Packs>,
     /// What adapts them.
@@ -43,7 +48,7 @@ pub struct Weights<'a> {
 }
 
 impl Linear {
-    /// W as (in, out), however it lies.
+    /// W as (in, out), in whatever order it lies in the flat buffer.
     pub fn matrix<'a>(&self, params: &'a [f32]) -> ArrayView2<'a, f32> {
         let weight = &params[self.weight.clone()];
         match self.transposed {
@@ -52,16 +57,28 @@ impl Linear {
         }
     }
 
-    /// W, or W^T for the way back, packed where it is.
-    fn right<'a>(&self, weights: Weights<'a>, direction: Direction) -> Right<'a> {
-        if let Some(packed) = weights.packs.map(|packs| packs.get(self.index, direction)) {
-            return Right::Packed(packed);
+    /// Calls `f` with W as (in, out), however it is kept.
+    pub fn with_matrix<R>(&self, weights: Weights<'_>, f: impl FnOnce(ArrayView2<'_, f32>) -> Result<R>) -> Result<R> {
+        match weights.quantized.and_then(|quantized| Some((quantized, quantized.layer(self)?))) {
+            Some((quantized, matrix)) => quantized.with_decoded(matrix, |w| f(w.reversed_axes())),
+            None => f(self.matrix(weights.params)),
         }
-        let matrix = self.matrix(weights.params);
-        Right::Matrix(match direction {
-            Direction::Forward => matrix.into(),
-            Direction::Backward => matrix.reversed_axes().into(),
-        })
+    }
+
+    /// Calls `f` with W, or W^T for the way back, packed where it is.
+    fn with_right(
+        &self,
+        weights: Weights<'_>,
+        direction: Direction,
+        f: impl FnOnce(Right<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match weights.packs {
+            Some(packs) => f(packs.get(self.index, direction).into()),
+            None => self.with_matrix(weights, |w| match direction {
+                Direction::Forward => f(w.into()),
+                Direction::Backward => f(w.reversed_axes().into()),
+            }),
+        }
     }
 
     /// Where b lies among the weights.
@@ -83,8 +100,9 @@ impl Linear {
         output: Output<'_>,
     ) -> Result<()> {
         let x = E::matrix(view(x, n, self.n_in));
-        let right = self.right(weights, Direction::Forward);
-        profile::measure(name, self.work(n), || product(E::PRECISION, x, right, output))
+        self.with_right(weights, Direction::Forward, |right| {
+            profile::measure(name, self.work(n), || product(E::PRECISION, x, right, output))
+        })
     }
 
     /// `output` from the sums `dy W^T` for the `n` rows of `dy` (N, out).
@@ -95,8 +113,9 @@ impl Linear {
         dy: ArrayView2<'_, E>,
         output: Output<'_>,
     ) -> Result<()> {
-        let right = self.right(weights, Direction::Backward);
-        profile::measure(name, self.work(dy.nrows()), || product(E::PRECISION, E::matrix(dy), right, output))
+        self.with_right(weights, Direction::Backward, |right| {
+            profile::measure(name, self.work(dy.nrows()), || product(E::PRECISION, E::matrix(dy), right, output))
+        })
     }
 
     /// The gradients of W (as `grads` says) and of b (added); none of columns that are frozen.

@@ -1,7 +1,8 @@
 //! The model: configuration, flat parameters, and the network forwards and backwards, in reading order.
 //!
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
-//! `documents` are those that share a row; `packs` keeps weights in the order of products; `kv_cache` and `session` for generation; `weights` to and from files.
+//! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
+//! `kv_cache` and `session` for generation; `weights` to and from files.
 
 pub mod adapter;
 pub mod adapting;
@@ -19,6 +20,7 @@ pub mod kv_cache;
 pub mod linear;
 pub mod packs;
 pub mod params;
+pub mod quantized;
 pub mod session;
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ use head::Targets;
 use linear::Weights;
 use packs::Packs;
 use params::Layout;
+use quantized::Quantized;
 use std::sync::Arc;
 use trained::Trained;
 
@@ -59,8 +62,11 @@ pub struct Gpt {
     precision: Precision,
     /// Whether the backward pass computes each block once more instead of keeping its activations.
     pub gradient_checkpointing: bool,
-    /// All weights; changed through [`Gpt::params_mut`] or [`Gpt::update_parts`], which see to the packed copies.
+    /// All weights but those in `quantized`; changed through [`Gpt::params_mut`] or [`Gpt::update_parts`], which see to
+    /// the packed copies.
     pub(crate) params: Buffer,
+    /// The weights of the blocks' linear layers, where they are kept in few bits.
+    quantized: Option<Quantized>,
     /// Counts the changes of the weights.
     version: u64,
     /// Weights packed for the products of training, where they are kept.
@@ -88,7 +94,7 @@ pub struct Memory {
     pub parameters: usize,
     /// Gradients.
     pub gradients: usize,
-    /// Weights packed for products.
+    /// Weights packed for products, or the room where those in few bits are decoded for them.
     pub packed: usize,
     /// Activations.
     pub activations: usize,
@@ -113,6 +119,7 @@ impl Gpt {
             precision: Precision::Float32,
             gradient_checkpointing: false,
             params,
+            quantized: None,
             version: 0,
             packs: None,
             grads: None,
@@ -134,12 +141,12 @@ impl Gpt {
         }
     }
 
-    /// All weights.
+    /// All weights that are kept as float32 numbers.
     pub fn params(&self) -> &[f32] {
         &self.params
     }
 
-    /// All weights, to be changed.
+    /// The same, to be changed.
     pub fn params_mut(&mut self) -> &mut [f32] {
         self.version += 1;
         &mut self.params
@@ -149,7 +156,12 @@ impl Gpt {
     fn weights<'a, E: Scalar>(&'a self, factors: Option<&'a Factors>) -> Weights<'a> {
         let fresh = self.packs.as_ref().filter(|packs| packs.are_of(self.version));
         let packs = fresh.filter(|_| self.precision == E::PRECISION);
-        Weights { params: &self.params, packs, adapted: self.adapted(factors, None) }
+        Weights { packs, adapted: self.adapted(factors, None), ..self.bare() }
+    }
+
+    /// The weights as they are kept, without an adapter.
+    fn bare(&self) -> Weights<'_> {
+        Weights { params: &self.params, quantized: self.quantized.as_ref(), packs: None, adapted: None }
     }
 
     /// The adapter in use, for a pass.
@@ -160,7 +172,7 @@ impl Gpt {
     /// The factors of its columns, where it has some.
     fn factors(&self) -> Result<Option<Arc<Factors>>> {
         let Some(adapter) = self.adapters.active() else { return Ok(None) };
-        adapter.factors(&self.layout, &self.params, self.version)
+        adapter.factors(&self.layout, self.bare(), self.version)
     }
 
     /// The sizes of a pass over `b` sequences of `t` tokens.
@@ -175,10 +187,13 @@ impl Gpt {
             Precision::Float32 => arena::bytes::<f32>(&self.config, shape),
             Precision::Bfloat16 => arena::bytes::<bf16>(&self.config, shape),
         };
-        let parameters = 4 * (self.layout.total + self.adapters.active().map_or(0, |a| a.params().len()));
+        let floats = self.layout.total + self.adapters.active().map_or(0, |a| a.params().len());
+        let quantized = self.quantized.as_ref();
+        let parameters = 4 * floats + quantized.map_or(0, Quantized::bytes);
+        let room = quantized.map_or(0, Quantized::room_bytes);
         let (gradients, packed) = match training {
-            true => (4 * self.trained.total(), Packs::bytes(&self.layout, self.precision)),
-            false => (0, 0),
+            true => (4 * self.trained.total(), Packs::bytes(&self.layout, self.precision) + room),
+            false => (0, room),
         };
         Memory { parameters, gradients, packed, activations }
     }
@@ -343,7 +358,11 @@ impl Gpt {
         check_documents("backward", documents, b, t)?;
         self.check_targets("backward", ids, targets, ignore_index)?;
         if self.trained.is_empty() {
-            return Err(Error::value("backward", "trained weights", "none", "leave some of them unfrozen"));
+            let remedy = match self.quantized {
+                None => "leave some of them unfrozen",
+                Some(_) => "those of a quantized model's linear layers stay as they are; train an adapter over them",
+            };
+            return Err(Error::value("backward", "trained weights", "none", remedy));
         }
         let targets = Targets::new(targets, ignore_index)?;
         match self.precision {
@@ -375,7 +394,7 @@ impl Gpt {
             }
             let factors = self.factors()?;
             let adapted = self.adapted(factors.as_deref(), self.adapter_masks());
-            let weights = Weights { params: &self.params, packs: packs.as_ref(), adapted };
+            let weights = Weights { packs: packs.as_ref(), adapted, ..self.bare() };
             let shape = self.shape(b, t, self.keep());
             let ropes = &Ropes::new(&self.config, 0, t)?;
             let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: self.masks() };

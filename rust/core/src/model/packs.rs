@@ -30,8 +30,11 @@ pub struct Packs {
 }
 
 impl Packs {
-    /// Bytes of the copies of a model's weights; 0 where they are not kept.
+    /// Bytes of the copies of a model's weights; 0 where they are not kept, as for weights in few bits.
     pub fn bytes(layout: &Layout, precision: Precision) -> usize {
+        if layout.is_quantized {
+            return 0;
+        }
         let copies = |n_in, n_out| Packed::bytes(precision, n_in, n_out) + Packed::bytes(precision, n_out, n_in);
         let bytes = layout.linears().map(|linear| copies(linear.n_in, linear.n_out)).sum();
         if bytes <= MOST { bytes } else { 0 }

@@ -4,6 +4,8 @@
 //! Names and shapes are Hugging Face's: GPT-2's for GPT-2's block, whose linear weights are `(in, out)`, and Llama's for
 //! every other, whose linear weights are `(out, in)`. Projections that read the same rows (query, key and value; gate and
 //! up) lie behind each other, so that one product computes them.
+//!
+//! Weights that are kept in few bits ([`super::quantized`]) lie elsewhere: their ranges are empty.
 
 use super::config::{Config, Mlp, Norm as NormKind, Position};
 use crate::buffer::padded;
@@ -22,6 +24,16 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    /// Numbers of it.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it lies in the flat buffer.
+    pub fn is_flat(&self) -> bool {
+        !self.range.is_empty()
+    }
+
     /// Whether weight decay reaches it when only matrices decay.
     pub fn is_matrix(&self) -> bool {
         self.shape.len() >= 2
@@ -59,6 +71,9 @@ pub struct Linear {
 impl Linear {
     /// Where the weights of some of the columns of y lie: all of them where W is not transposed.
     pub fn weight_of(&self, columns: &Range<usize>) -> Range<usize> {
+        if self.weight.is_empty() {
+            return self.weight.clone();
+        }
         let start = self.weight.start;
         start + columns.start * self.n_in..start + columns.end * self.n_in
     }
@@ -117,6 +132,8 @@ pub struct Layout {
     pub tensors: Vec<Tensor>,
     /// Floats in the flat buffer, padding included.
     pub total: usize,
+    /// Whether the weights of the blocks' linear layers lie elsewhere.
+    pub is_quantized: bool,
     /// Token embedding `(vocab_size, n_embd)`.
     pub wte: Range<usize>,
     /// Position embedding `(block_size, n_embd)`.
@@ -133,6 +150,7 @@ pub struct Layout {
 /// Hands out places one after the other.
 struct Planner<'a> {
     config: &'a Config,
+    is_quantized: bool,
     tensors: Vec<Tensor>,
     total: usize,
     linears: usize,
@@ -150,6 +168,13 @@ impl Planner<'_> {
         let end = self.total;
         self.total = start + padded(end - start);
         start..end
+    }
+
+    /// The same for tensors that lie elsewhere.
+    fn elsewhere(&mut self, parts: Vec<(String, Vec<usize>)>) -> Range<usize> {
+        let range = self.total..self.total;
+        self.tensors.extend(parts.into_iter().map(|(name, shape)| Tensor { name, shape, range: range.clone() }));
+        range
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Range<usize> {
@@ -175,7 +200,8 @@ impl Planner<'_> {
             projections.iter().map(|(name, width)| (format!("{name}.{end}"), shape(*width))).collect()
         };
         let shape = |width| if transposed { vec![width, n_in] } else { vec![n_in, width] };
-        let weight = self.adjacent(named("weight", &shape));
+        let weights = named("weight", &shape);
+        let weight = if self.is_quantized { self.elsewhere(weights) } else { self.adjacent(weights) };
         let bias = bias.then(|| self.adjacent(named("bias", &|width| vec![width])));
         self.linears += 1;
         let mut end = 0;
@@ -238,9 +264,18 @@ impl Planner<'_> {
 impl Layout {
     /// The layout of a model of this shape.
     pub fn new(config: &Config) -> Self {
+        Layout::plan(config, false)
+    }
+
+    /// The same where the weights of the blocks' linear layers lie elsewhere.
+    pub fn quantized(config: &Config) -> Self {
+        Layout::plan(config, true)
+    }
+
+    fn plan(config: &Config, is_quantized: bool) -> Self {
         let (v, c, gpt2) = (config.vocab_size, config.n_embd, config.is_gpt2());
         let named = |gpt2_name: &'static str, llama_name: &'static str| if gpt2 { gpt2_name } else { llama_name };
-        let mut plan = Planner { config, tensors: Vec::new(), total: 0, linears: 0 };
+        let mut plan = Planner { config, is_quantized, tensors: Vec::new(), total: 0, linears: 0 };
         let wte = plan.tensor(named("transformer.wte.weight", "model.embed_tokens.weight"), &[v, c]);
         let wpe = (config.position == Position::Learned).then(|| {
             plan.tensor(named("transformer.wpe.weight", "model.embed_positions.weight"), &[config.block_size, c])
@@ -256,7 +291,8 @@ impl Layout {
         let parts = vec![Projection { name: "lm_head".to_string(), columns: 0..v }];
         let head = Linear { index: plan.linears, weight: head, transposed: true, bias: None, n_in: c, n_out: v, parts };
         let index = plan.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
-        Layout { total: plan.total, tensors: plan.tensors, wte, wpe, blocks, last_norm, head, index }
+        let Planner { total, tensors, .. } = plan;
+        Layout { tensors, total, is_quantized, wte, wpe, blocks, last_norm, head, index }
     }
 
     /// Every linear layer, in the order of their numbers: the head is the last.
@@ -271,7 +307,7 @@ impl Layout {
 
     /// Parameters, padding not counted; `non_embedding` leaves out the position embedding, as nanoGPT counts.
     pub fn num_params(&self, non_embedding: bool) -> usize {
-        let all: usize = self.tensors.iter().map(|t| t.range.len()).sum();
+        let all: usize = self.tensors.iter().map(Tensor::count).sum();
         let positions = self.wpe.as_ref().map_or(0, |wpe| wpe.len());
         all - if non_embedding { positions } else { 0 }
     }

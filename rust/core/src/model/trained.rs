@@ -29,8 +29,9 @@ pub struct Run {
 }
 
 impl Trained {
-    /// Those of the tensors of a layout that are marked, and an adapter of `adapter` floats.
-    pub fn new(layout: &Layout, tensors: Vec<bool>, adapter: usize) -> Self {
+    /// Those of the tensors of a layout that are marked and lie in the flat buffer, and an adapter of `adapter` floats.
+    pub fn new(layout: &Layout, mut tensors: Vec<bool>, adapter: usize) -> Self {
+        layout.tensors.iter().zip(&mut tensors).for_each(|(tensor, trained)| *trained &= tensor.is_flat());
         let ends = layout.tensors.iter().skip(1).map(|tensor| tensor.range.start).chain([layout.total]);
         let (mut frozen, mut before, mut left_out) = (Vec::new(), Vec::new(), 0);
         for ((tensor, end), &trained) in layout.tensors.iter().zip(ends).zip(&tensors) {
@@ -63,8 +64,12 @@ impl Trained {
         &self.tensors
     }
 
-    /// Where the gradients of weights lie that are all trained or all frozen; none for frozen ones.
+    /// Where the gradients of weights lie that are all trained or all frozen; none for frozen ones, and for those that are
+    /// not in the flat buffer.
     pub fn place(&self, weights: &Range<usize>) -> Option<Range<usize>> {
+        if weights.is_empty() {
+            return None;
+        }
         let next = self.frozen.partition_point(|piece| piece.start <= weights.start);
         let left_out = match next.checked_sub(1) {
             None => 0,

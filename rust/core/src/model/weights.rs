@@ -22,6 +22,7 @@ const LM_HEAD: &str = "lm_head.weight";
 impl Gpt {
     /// Writes all weights to `path`, whole or not at all.
     pub fn save(&self, path: &Path, metadata: HashMap<String, String>) -> Result<()> {
+        self.refuse_quantized("save")?;
         let own = self.layout.tensors.iter().map(|tensor| Output {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
@@ -51,6 +52,7 @@ impl Gpt {
     /// Reads all weights from `paths` (one file, or the shards of one checkpoint), each from its file straight to its
     /// place. Missing, extra and misshaped tensors are named, and nothing is changed unless everything fits.
     pub fn load(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
+        self.refuse_quantized("load")?;
         let readers = paths.iter().map(|path| Reader::open(path)).collect::<Result<Vec<_>>>()?;
         let first = paths.first().ok_or_else(|| Error::value("load", "paths", "empty", "name a file"))?;
         let mut found = self.find(&readers)?;

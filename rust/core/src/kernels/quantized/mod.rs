@@ -2,7 +2,8 @@
 //!
 //! A row is cut into blocks of a fixed number of values, and each block is stored in a fixed number of bytes: its scale
 //! and its values as small whole numbers. Rounding is that of ggml's reference quantizers, so that the same weights give
-//! the same bytes. A file for each format, encoding beside decoding; those without an encoder are only read.
+//! the same bytes. A file for each format, encoding beside decoding; those without an encoder are only read. [`matrix`]
+//! keeps the rows of a matrix so.
 //!
 //! Source: the block structures and reference functions of ggml (`ggml-common.h`, `ggml-quants.c`),
 //! <https://github.com/ggml-org/ggml>.
@@ -10,12 +11,15 @@
 mod float;
 mod k_quants;
 mod k_small;
+mod matrix;
 mod q4_0;
 mod q4_1;
 mod q5;
 mod q8_0;
 #[cfg(test)]
 mod tests;
+
+pub use matrix::QuantizedMatrix;
 
 use super::{check, rows};
 use crate::error::{Error, Result};
@@ -92,6 +96,13 @@ impl Format {
         matches!(self, Format::F32 | Format::F16 | Format::BF16 | Format::Q4_0 | Format::Q8_0)
     }
 
+    fn check_encodes(self) -> Result<()> {
+        if self.encodes() {
+            return Ok(());
+        }
+        Err(Error::value("encode", "format", format!("{self:?}"), "write F32, F16, BF16, Q8_0 or Q4_0"))
+    }
+
     /// The magnitude from which on a number (or the scale of its block) would become infinite.
     fn limit(self) -> f32 {
         const HALF: f32 = 65_520.0; // the middle of the largest float16 and the next power of two
@@ -120,23 +131,26 @@ impl Format {
 /// Fails on lengths that do not fit, on formats that are only read, and on numbers that the format cannot hold.
 pub fn encode(format: Format, x: &[f32], bytes: &mut [u8]) -> Result<()> {
     check_lengths("encode", format, x.len(), bytes.len())?;
-    if !format.encodes() {
-        return Err(Error::value("encode", "format", format!("{format:?}"), "write F32, F16, BF16, Q8_0 or Q4_0"));
-    }
+    format.check_encodes()?;
     if let Some(at) = x.iter().position(|&x| !format.holds(x)) {
         let got = format!("{} at position {at}", x[at]);
         return Err(Error::value("encode", "x", got, format!("{format:?} does not hold that; write F32")));
     }
     let (values, size) = (format.task() * format.values(), format.task() * format.bytes());
-    parallel::for_each(x.chunks(values).zip(bytes.chunks_mut(size)), |_, (x, bytes)| match format {
+    parallel::for_each(x.chunks(values).zip(bytes.chunks_mut(size)), |_, (x, bytes)| encode_blocks(format, x, bytes));
+    Ok(())
+}
+
+/// [`encode`] on this thread, its arguments checked.
+fn encode_blocks(format: Format, x: &[f32], bytes: &mut [u8]) {
+    match format {
         Format::F32 => blocks(x, bytes, |[x], bytes| *bytes = x.to_le_bytes()),
         Format::F16 => float::f16_encode(x, bytes),
         Format::BF16 => blocks(x, bytes, float::bf16_encode),
         Format::Q4_0 => blocks(x, bytes, q4_0::encode),
         Format::Q8_0 => blocks(x, bytes, q8_0::encode),
-        _ => unreachable!("refused above"),
-    });
-    Ok(())
+        _ => unreachable!("refused before"),
+    }
 }
 
 /// `x` = the numbers that `bytes` hold in `format`: the inverse of [`encode`], for every format. Any bytes are numbers,
@@ -144,7 +158,14 @@ pub fn encode(format: Format, x: &[f32], bytes: &mut [u8]) -> Result<()> {
 pub fn decode(format: Format, bytes: &[u8], x: &mut [f32]) -> Result<()> {
     check_lengths("decode", format, x.len(), bytes.len())?;
     let (values, size) = (format.task() * format.values(), format.task() * format.bytes());
-    parallel::for_each(bytes.chunks(size).zip(x.chunks_mut(values)), |_, (bytes, x)| match format {
+    parallel::for_each(bytes.chunks(size).zip(x.chunks_mut(values)), |_, (bytes, x)| decode_blocks(format, bytes, x));
+    Ok(())
+}
+
+/// [`decode`] on this thread, its arguments checked.
+#[inline(always)]
+fn decode_blocks(format: Format, bytes: &[u8], x: &mut [f32]) {
+    match format {
         Format::F32 => blocks(bytes, x, |bytes, x| *x = [f32::from_le_bytes(*bytes)]),
         Format::F16 => float::f16_decode(bytes, x),
         Format::BF16 => blocks(bytes, x, float::bf16_decode),
@@ -158,8 +179,7 @@ pub fn decode(format: Format, bytes: &[u8], x: &mut [f32]) -> Result<()> {
         Format::Q4_K => blocks(bytes, x, k_quants::decode_4),
         Format::Q5_K => blocks(bytes, x, k_quants::decode_5),
         Format::Q6_K => blocks(bytes, x, k_quants::decode_6),
-    });
-    Ok(())
+    }
 }
 
 fn check_lengths(op: &'static str, format: Format, values: usize, bytes: usize) -> Result<()> {

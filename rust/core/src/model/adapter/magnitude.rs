@@ -11,7 +11,7 @@ use super::{Adapter, Layer, Part};
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::matmul::{Output, Precision, product};
-use crate::model::linear::{view, view_mut};
+use crate::model::linear::{Weights, view, view_mut};
 use crate::model::params::{Layout, Linear};
 use crate::parallel;
 use crate::profile::{Work, measure};
@@ -41,7 +41,7 @@ impl Factors {
 
 impl Adapter {
     /// The factors with these weights, whose version is `version`; none where no magnitudes are learnt.
-    pub fn factors(&self, layout: &Layout, weights: &[f32], version: u64) -> Result<Option<Arc<Factors>>> {
+    pub fn factors(&self, layout: &Layout, weights: Weights<'_>, version: u64) -> Result<Option<Arc<Factors>>> {
         if !self.spec.dora {
             return Ok(None);
         }
@@ -52,40 +52,48 @@ impl Adapter {
             return Ok(Some(factors.clone()));
         }
         let kept = kept.filter(|factors| factors.made_of.0 == version);
-        let layers = measure("magnitudes", Work::bytes(4 * weights.len()), || {
-            let of = |linear: &Linear| {
-                let Some(layer) = self.layer(linear) else { return Ok(None) };
-                let squares = kept.as_ref().and_then(|kept| kept.layers[linear.index].as_ref());
-                let squares = squares.map_or_else(|| squares_of(linear, weights), |layer| layer.squares.clone());
-                let factors = self.layer_factors(linear, layer, weights, &squares)?;
-                Ok(Some(LayerFactors { factors, squares }))
-            };
-            layout.linears().map(of).collect::<Result<Vec<_>>>()
-        })?;
+        let of = |linear: &Linear| {
+            let Some(layer) = self.layer(linear) else { return Ok(None) };
+            let squares = kept.as_ref().and_then(|kept| kept.layers[linear.index].as_ref());
+            linear.with_matrix(weights, |w| {
+                measure("magnitudes", Work::bytes(size_of::<f32>() * w.len()), || {
+                    let squares = squares.map_or_else(|| squares_of(w), |layer| layer.squares.clone());
+                    let factors = self.layer_factors(layer, w, &squares)?;
+                    Ok(Some(LayerFactors { factors, squares }))
+                })
+            })
+        };
+        let layers = layout.linears().map(of).collect::<Result<Vec<_>>>()?;
         let factors = Arc::new(Factors { layers, made_of });
         *self.factors.lock().unwrap_or_else(PoisonError::into_inner) = Some(factors.clone());
         Ok(Some(factors))
     }
 
     /// Sets every magnitude to the length that its row has now, so that all factors are 1.
-    pub(super) fn begin_magnitudes(&mut self, layout: &Layout, weights: &[f32]) -> Result<()> {
+    pub(super) fn begin_magnitudes(&mut self, layout: &Layout, weights: Weights<'_>) -> Result<()> {
+        if !self.spec.dora {
+            return Ok(());
+        }
         for linear in layout.linears() {
             let Some(layer) = self.layers[linear.index].clone() else { continue };
-            let squares = squares_of(linear, weights);
-            for part in &layer.parts {
+            let lengths = linear.with_matrix(weights, |w| {
+                let squares = squares_of(w);
+                layer.parts.iter().map(|part| self.lengths(&layer, part, w, &squares)).collect::<Result<Vec<_>>>()
+            })?;
+            for (part, lengths) in layer.parts.iter().zip(lengths) {
                 let Some(magnitude) = part.magnitude.clone() else { continue };
-                let lengths = self.lengths(linear, &layer, part, weights, &squares)?;
                 self.params_mut()[magnitude].iter_mut().zip(lengths).for_each(|(m, length)| *m = length as f32);
             }
         }
         Ok(())
     }
 
-    fn layer_factors(&self, linear: &Linear, layer: &Layer, weights: &[f32], squares: &[f64]) -> Result<Vec<f32>> {
-        let mut factors = vec![1.0; linear.n_out];
+    /// `w` (in, out) are the weights of the layer.
+    fn layer_factors(&self, layer: &Layer, w: ArrayView2<'_, f32>, squares: &[f64]) -> Result<Vec<f32>> {
+        let mut factors = vec![1.0; w.ncols()];
         for part in &layer.parts {
             let Some(magnitude) = part.magnitude.clone() else { continue };
-            let lengths = self.lengths(linear, layer, part, weights, squares)?;
+            let lengths = self.lengths(layer, part, w, squares)?;
             let magnitudes = &self.params()[magnitude];
             let columns = factors[part.columns.clone()].iter_mut();
             for (factor, (m, length)) in columns.zip(magnitudes.iter().zip(lengths)) {
@@ -96,18 +104,12 @@ impl Adapter {
         Ok(factors)
     }
 
-    /// The length of every row of V of a projection; `squares` are `|W_o|^2` of the whole layer.
-    fn lengths(
-        &self,
-        linear: &Linear,
-        layer: &Layer,
-        part: &Part,
-        weights: &[f32],
-        squares: &[f64],
-    ) -> Result<Vec<f64>> {
+    /// The length of every row of V of a projection; `w` (in, out) are the weights of the whole layer, `squares` are its
+    /// `|W_o|^2`.
+    fn lengths(&self, layer: &Layer, part: &Part, w: ArrayView2<'_, f32>, squares: &[f64]) -> Result<Vec<f64>> {
         let (out, r, scale) = (part.columns.len(), part.ranks.len(), f64::from(layer.scales[part.ranks.start]));
-        let w = linear.matrix(weights).slice_move(s![.., part.columns.clone()]).reversed_axes(); // (out, in)
-        let a = view(&self.params()[layer.a.clone()], layer.rank, linear.n_in).slice_move(s![part.ranks.clone(), ..]);
+        let w = w.slice_move(s![.., part.columns.clone()]).reversed_axes(); // (out, in)
+        let a = view(&self.params()[layer.a.clone()], layer.rank, w.ncols()).slice_move(s![part.ranks.clone(), ..]);
         let b = view(&self.params()[part.b.clone()], out, r);
         let (mut across, mut inside) = (vec![0.0; out * r], vec![0.0; r * r]);
         let times = |left: ArrayView2<'_, f32>, to: &mut [f32]| {
@@ -130,14 +132,13 @@ impl Adapter {
     }
 }
 
-/// `|W_o|^2` of every column of a layer's output.
-fn squares_of(linear: &Linear, weights: &[f32]) -> Vec<f64> {
-    let w = linear.matrix(weights);
-    let mut squares = vec![0.0; linear.n_out];
+/// `|W_o|^2` of every column of `w` (in, out).
+fn squares_of(w: ArrayView2<'_, f32>) -> Vec<f64> {
+    let mut squares = vec![0.0; w.ncols()];
     parallel::for_each(squares.chunks_mut(COLUMNS), |task, squares| {
         let columns = task * COLUMNS..task * COLUMNS + squares.len();
         // In the order in which they lie.
-        if linear.transposed {
+        if w.t().is_standard_layout() {
             for (o, square) in columns.zip(squares) {
                 *square = w.column(o).iter().map(|&w| f64::from(w) * f64::from(w)).sum();
             }

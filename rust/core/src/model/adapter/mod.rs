@@ -13,6 +13,7 @@ pub mod apply;
 pub mod magnitude;
 pub mod spec;
 
+use super::linear::Weights;
 use super::params::{Layout, Linear, Tensor};
 use crate::buffer::{Buffer, padded};
 use crate::error::{Error, Result};
@@ -127,7 +128,7 @@ impl Planner {
 impl Adapter {
     /// A fresh adapter for a model of this layout, that changes nothing yet: A is uniform within `1 / sqrt(in)`, as
     /// PEFT's, B is 0, and magnitudes are the lengths of the rows of `weights`.
-    pub fn new(layout: &Layout, weights: &[f32], spec: Spec, seed: u64) -> Result<Self> {
+    pub fn new(layout: &Layout, weights: Weights<'_>, spec: Spec, seed: u64) -> Result<Self> {
         let known = |name: &str| {
             layout.blocks.iter().any(|block| block.linears().iter().any(|l| l.parts.iter().any(|p| p.name == name)))
         };

@@ -18,7 +18,7 @@ fn spec(model: &Gpt, dora: bool, leave_out: &str) -> Spec {
 }
 
 /// A model with an adapter in use whose numbers all matter.
-fn adapted(config: Config, dora: bool, leave_out: &str) -> Gpt {
+pub(super) fn adapted(config: Config, dora: bool, leave_out: &str) -> Gpt {
     let mut model = lively(config);
     let spec = spec(&model, dora, leave_out);
     model.add_adapter("a", spec, 7).unwrap();

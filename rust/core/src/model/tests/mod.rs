@@ -6,6 +6,7 @@ mod edges;
 mod files;
 mod generation;
 mod gradients;
+mod quantized;
 
 use super::Gpt;
 use super::arena::Arena;

@@ -1,0 +1,156 @@
+//! Weights of the blocks' linear layers in few bits, decoded for each product that reads them.
+//!
+//! A layer's matrix is kept with its outputs as rows, whatever the order in which the family stores it. Embeddings, the
+//! output projection, norms and biases stay float32, as in QLoRA (Dettmers et al. 2023); such a model trains adapters.
+//! A pass decodes one layer at a time, into a room that the whole model shares.
+
+use super::Gpt;
+use super::linear::view;
+use super::params::{Layout, Linear, Tensor};
+use crate::buffer::Buffer;
+use crate::error::{Error, Result};
+use crate::kernels::quantized::{Format, QuantizedMatrix};
+use crate::parallel;
+use crate::profile::{Work, measure};
+use ndarray::ArrayView2;
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+
+/// How many bits a weight has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 8, and a scale for 32 of them: Q8_0.
+    Int8,
+    /// 4, and a scale for 32 of them: Q4_0.
+    Int4,
+}
+
+impl Kind {
+    /// The format of the blocks.
+    pub fn format(self) -> Format {
+        match self {
+            Kind::Int8 => Format::Q8_0,
+            Kind::Int4 => Format::Q4_0,
+        }
+    }
+}
+
+/// The weights of all linear layers of a model's blocks.
+pub struct Quantized {
+    /// How many bits each has.
+    pub kind: Kind,
+    /// By the layer's number, `(out, in)`; the head has none.
+    layers: Vec<QuantizedMatrix>,
+    /// Where a layer is decoded; not there before the first product, and while one works with it.
+    room: Mutex<Option<Buffer>>,
+}
+
+impl Quantized {
+    /// Those of `params`, which lie by `layout`.
+    fn new(kind: Kind, layout: &Layout, params: &[f32]) -> Result<Self> {
+        let encode = |linear: &Linear| QuantizedMatrix::encode(kind.format(), linear.matrix(params).reversed_axes());
+        let layers = layout.blocks.iter().flat_map(|block| block.linears()).map(encode);
+        Ok(Quantized { kind, layers: layers.collect::<Result<_>>()?, room: Mutex::new(None) })
+    }
+
+    /// The weights of a layer of a block `(out, in)`; none of the head.
+    pub fn layer(&self, linear: &Linear) -> Option<&QuantizedMatrix> {
+        self.layers.get(linear.index)
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.bytes().len()).sum()
+    }
+
+    /// Floats of the room where a layer is decoded: those of the largest.
+    fn largest(&self) -> usize {
+        self.layers.iter().map(|layer| layer.dim().0 * layer.dim().1).max().unwrap_or(0)
+    }
+
+    /// Bytes of that room.
+    pub fn room_bytes(&self) -> usize {
+        size_of::<f32>() * self.largest()
+    }
+
+    /// Calls `f` with the numbers of a layer `(out, in)`, which are there until it returns.
+    pub fn with_decoded<R>(
+        &self,
+        matrix: &QuantizedMatrix,
+        f: impl FnOnce(ArrayView2<'_, f32>) -> Result<R>,
+    ) -> Result<R> {
+        let (n_out, n_in) = matrix.dim();
+        // Taken, not locked, while others work: another pass over the same model makes a room of its own.
+        let kept = self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut room = kept.map_or_else(|| Buffer::zeros(self.largest(), "decoded weights"), Ok)?;
+        let bytes = matrix.bytes().len() + size_of::<f32>() * n_out * n_in;
+        measure("decode weights", Work::bytes(bytes), || matrix.decode(0..n_out, &mut room[..n_out * n_in]))?;
+        let result = f(view(&room, n_out, n_in));
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+        result
+    }
+}
+
+impl Gpt {
+    /// How many bits the weights of the blocks' linear layers have, where they are no float32 numbers.
+    pub fn quantization(&self) -> Option<Kind> {
+        self.quantized.as_ref().map(|quantized| quantized.kind)
+    }
+
+    /// Keeps the weights of the blocks' linear layers in few bits from now on; they can then not be trained. Adapters stay,
+    /// gradients are dropped. Nothing is changed where a weight does not fit the format.
+    ///
+    /// On the way both copies are in memory: the float32 numbers and, for a fraction of that, what becomes of them.
+    pub fn quantize(&mut self, kind: Kind) -> Result<()> {
+        if let Some(known) = self.quantization() {
+            let remedy = "it cannot be quantized again; open it anew";
+            return Err(Error::value("quantize", "the model", format!("{known:?} already"), remedy));
+        }
+        let layout = Layout::quantized(&self.config);
+        let (quantized, params) = parallel::install(|| {
+            let mut params = Buffer::zeros(layout.total, "parameters")?;
+            for (from, to) in self.layout.tensors.iter().zip(&layout.tensors).filter(|(_, to)| to.is_flat()) {
+                params[to.range.clone()].copy_from_slice(&self.params[from.range.clone()]);
+            }
+            Ok::<_, Error>((Quantized::new(kind, &self.layout, &self.params)?, params))
+        })?;
+        (self.layout, self.params, self.quantized, self.packs) = (layout, params, Some(quantized), None);
+        self.version += 1;
+        self.retrain(None);
+        Ok(())
+    }
+
+    /// What needs all weights as float32 numbers is not for a quantized model.
+    pub(super) fn refuse_quantized(&self, op: &'static str) -> Result<()> {
+        match self.quantization() {
+            None => Ok(()),
+            Some(kind) => {
+                Err(Error::value(op, "the model", format!("quantized ({kind:?})"), "open the float32 model for that"))
+            }
+        }
+    }
+
+    /// The numbers of a tensor of the layout, in its own order.
+    pub(super) fn numbers(&self, tensor: &Tensor) -> Cow<'_, [f32]> {
+        match self.quantized.as_ref().filter(|_| !tensor.is_flat()) {
+            None => Cow::Borrowed(&self.params[tensor.range.clone()]),
+            Some(quantized) => Cow::Owned(decoded(&self.layout, quantized, tensor)),
+        }
+    }
+}
+
+/// The numbers of a tensor that is kept in few bits.
+fn decoded(layout: &Layout, quantized: &Quantized, tensor: &Tensor) -> Vec<f32> {
+    let find = |linear: &'_ Linear| {
+        let part = linear.parts.iter().find(|part| tensor.name.strip_suffix(".weight") == Some(&*part.name))?;
+        Some((quantized.layer(linear)?, part.columns.clone(), linear.transposed))
+    };
+    let (matrix, rows, transposed) = layout.linears().find_map(find).expect("a tensor of a linear layer");
+    let (n_out, n_in) = (rows.len(), matrix.dim().1);
+    let mut numbers = vec![0.0; n_out * n_in];
+    matrix.decode(rows, &mut numbers).expect("room for just these rows");
+    match transposed {
+        true => numbers,
+        false => view(&numbers, n_out, n_in).reversed_axes().iter().copied().collect(),
+    }
+}

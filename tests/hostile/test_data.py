@@ -25,6 +25,7 @@ class ByteTokenizer:
 
     vocab_size = 257
     eot_id = 256
+    template = ((), ())
 
     def encode_batch(self, texts, **rules):
         rows = [np.frombuffer(text.encode("utf-8"), dtype=np.uint8) for text in texts]

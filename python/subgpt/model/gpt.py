@@ -252,7 +252,7 @@ class GPT:
     @property
     def quantization(self) -> str | None:
         """How the weights of the blocks' linear layers are kept: "int8", "int4", or None for float32."""
-        return _core.quantization(self.native)
+        return self.native.quantization
 
     def quantize(self, kind: str) -> None:
         """Keep the weights of the blocks' linear layers in few bits from now on; there is no way back.
@@ -269,7 +269,7 @@ class GPT:
         check_quantization(kind, "GPT.quantize")
         refuse_quantized(self, "GPT.quantize", "open the float32 model again to quantize it otherwise")
         before = fingerprint(self)
-        _core.quantize(self.native, kind)
+        self.native.quantize(kind)
         self.float32_fingerprint = before
 
     def num_trained(self) -> int:

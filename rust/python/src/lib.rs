@@ -10,7 +10,6 @@ mod io;
 mod model;
 mod ops;
 mod optim;
-mod quantized;
 mod runtime;
 mod tokenizer;
 
@@ -24,7 +23,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ops::init(m)?;
     model::init(m)?;
     adapters::init(m)?;
-    quantized::init(m)?;
     optim::init(m)?;
     io::init(m)?;
     gguf::init(m)?;

@@ -14,6 +14,7 @@ use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
 use subgpt_core::model::documents::Documents;
+use subgpt_core::model::quantized::Kind;
 use subgpt_core::model::session::Session as CoreSession;
 use subgpt_core::optim::clip;
 use subgpt_core::sampling::{Options, probabilities};
@@ -109,6 +110,15 @@ fn precision(dtype: &str) -> PyResult<Precision> {
     }
 }
 
+/// "int8" or "int4".
+fn kind(quantization: &str) -> PyResult<Kind> {
+    match quantization {
+        "int8" => Ok(Kind::Int8),
+        "int4" => Ok(Kind::Int4),
+        _ => Err(InvalidValueError::new_err(format!("kind is {quantization:?}; it must be \"int8\" or \"int4\""))),
+    }
+}
+
 fn unknown_tensor(name: &str) -> Error {
     Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model")
 }
@@ -148,6 +158,22 @@ impl Model {
             self.shared.write().set_precision(precision);
             Ok(())
         })
+    }
+
+    /// How many bits the weights of the blocks' linear layers have, if few.
+    #[getter]
+    fn quantization(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        door::enter(py, || {
+            Ok(self.shared.read().quantization().map(|kind| match kind {
+                Kind::Int8 => "int8",
+                Kind::Int4 => "int4",
+            }))
+        })
+    }
+
+    fn quantize(&self, py: Python<'_>, kind: &str) -> PyResult<()> {
+        let kind = self::kind(kind)?;
+        door::enter(py, || self.shared.write().quantize(kind))
     }
 
     #[getter]

@@ -36,6 +36,11 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
                 "change: give lora_r (and its other settings) to train it further, merge it (merge_adapter(), "
                 "subgpt merge), or put it away (set_adapter(None))"
             )
+        if not config.frozen and model.num_trained() < model.num_params():
+            raise ConfigError(
+                "some weights of the model are frozen, which the run would not know when it is resumed: give them as "
+                "freeze, or unfreeze them with model.freeze([])"
+            )
         model.freeze(config.frozen)
     elif model.active_adapter is None:
         if DEFAULT in model.adapters:
@@ -73,6 +78,8 @@ def _quantize(model: GPT, config: TrainConfig) -> None:
             "without quantize",
         )
     elif config.quantize_base is not None and model.quantization != config.quantize_base:
+        # There is no way back from few bits: what cannot be adapted is refused before.
+        target_layers(_core.linear_modules(model.native), config.lora.target_modules)
         model.quantize(config.quantize_base)
 
 

@@ -259,6 +259,17 @@ def test_settings_have_pefts_names_too():
     assert config.lora == LoraConfig(r=4, lora_alpha=8, target_modules=("q_proj", "v_proj"))
 
 
+def test_weights_frozen_by_hand_are_not_thawed_in_silence(base):
+    model, tokenizer = subgpt.load(base)
+    model.freeze(["0"])
+    frozen = model.num_trained()
+    with pytest.raises(ConfigError, match="give them as freeze"):
+        run(model, tokenizer, settings={"lora_r": None})
+    assert model.num_trained() == frozen
+    run(model, tokenizer, settings={"lora_r": None, "freeze": "0", "max_steps": 1})
+    assert model.num_trained() == model.num_params()
+
+
 @pytest.mark.parametrize(
     ("freeze", "said"), [("7", "'7' means no weight"), ("hed", "head"), ("*", "nothing to be trained")]
 )

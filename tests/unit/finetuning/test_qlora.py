@@ -105,6 +105,10 @@ def test_a_quantized_model_is_trained_with_adapters_only(base):
         run(model, tokenizer, {"quantize_base": "int4"})
     run(model, tokenizer, {"max_steps": 1})  # it may stay as it is
     assert model.quantization == "int8"
+    bare, _ = subgpt.load(base)
+    with pytest.raises(ConfigError, match="no linear layer 'q_proj'"):
+        run(bare, tokenizer, {"quantize_base": "int8", "target_modules": "q_proj"})
+    assert bare.quantization is None, "a slip costs no weights"
     with pytest.raises(ConfigError, match="quantize_base is for adapters; set lora_r"):
         TrainConfig(quantize_base="int8")
 

@@ -89,9 +89,41 @@ impl Cuts {
     }
 }
 
-/// The depth of a product in blocks; of equal size, so that no short block wastes a pass over `c`.
-pub fn depth(k: usize) -> Cuts {
-    Cuts::even(k, KC, 8)
+/// The depth of a product in blocks; of equal size, so that no short block wastes a pass over `c`. What extends it
+/// lengthens the last.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    cuts: Cuts,
+    /// Units behind those of the blocks.
+    extension: usize,
+}
+
+impl Depth {
+    /// The blocks of `units`, extended.
+    pub fn new(units: usize, extension: usize) -> Depth {
+        Depth { cuts: Cuts::even(units, KC, 8), extension }
+    }
+
+    /// The number of blocks, at least one.
+    pub fn count(self) -> usize {
+        self.cuts.count()
+    }
+
+    /// The size of the largest block.
+    pub fn step(self) -> usize {
+        self.cuts.step() + self.extension
+    }
+
+    /// The units in block `i`.
+    pub fn range(self, i: usize) -> Range<usize> {
+        let Range { start, end } = self.cuts.range(i);
+        start..if i + 1 == self.count() { end + self.extension } else { end }
+    }
+
+    /// All blocks, in order.
+    pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.count()).map(move |i| self.range(i))
+    }
 }
 
 /// Rows and columns of a pass by task, for a depth of `units`.
@@ -138,8 +170,18 @@ mod tests {
             assert!(cuts.iter().flatten().eq(0..len), "{len} {most} {unit}");
             assert!(cuts.iter().all(|r| r.len() <= most.next_multiple_of(unit)));
         }
-        assert_eq!((depth(0).count(), depth(0).range(0)), (1, 0..0));
-        assert!((0..4000).all(|k| depth(k).step() <= KC));
+        assert_eq!((Depth::new(0, 0).count(), Depth::new(0, 0).range(0)), (1, 0..0));
+        assert!((0..4000).all(|k| Depth::new(k, 0).step() <= KC));
+    }
+
+    #[test]
+    fn an_extension_moves_no_block() {
+        for k in [0, 1, 384, 385, 1024] {
+            let (plain, extended) = (Depth::new(k, 0), Depth::new(k, 9));
+            assert!(extended.iter().flatten().eq(0..k + 9) && plain.count() == extended.count());
+            assert!((0..plain.count()).all(|i| plain.range(i).start == extended.range(i).start));
+            assert!(extended.iter().all(|range| range.len() <= extended.step()));
+        }
     }
 
     #[test]
@@ -158,7 +200,8 @@ mod tests {
     #[test]
     fn a_pass_fits_the_buffer() {
         for k in [1, 100, 384, 768, 4096, 8064, 100_000] {
-            let depth = depth(k).step() * depth(k).count().min(depth_blocks_per_pass());
+            let depth = Depth::new(k, 0);
+            let depth = depth.step() * depth.count().min(depth_blocks_per_pass());
             let columns = columns_per_pass(50_257, depth);
             assert!(columns.is_multiple_of(STRIPE) && depth * columns <= PACKED_MAX, "{k}: {depth} x {columns}");
         }

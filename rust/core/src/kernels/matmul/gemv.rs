@@ -1,18 +1,19 @@
 //! One to four rows of `a`: the products of a decode step, bound by the speed of memory.
 //!
-//! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied into sums
-//! that stay in L1 ([`run_rows`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers follow well. `b` in
-//! columns is transposed in registers ([`run_transposed`]). Each element is the same chain of multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled
-//! one.
+//! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied
+//! into sums that stay in L1 ([`run_rows`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers
+//! follow well. `b` in columns is transposed in registers ([`run_transposed`]). Each element is the same chain of
+//! multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled one.
 
 #[cfg(target_arch = "x86_64")]
 use super::blocking;
 use super::blocking::Cuts;
 #[cfg(target_arch = "x86_64")]
 use super::buffers::{self, Buffer};
+use super::matrix::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::micro::{self, dot};
-use super::operand::Operand;
+use super::operand::{Deep, Operand, Source};
 use super::target::Step;
 use super::{Product, for_each_task};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
@@ -27,61 +28,83 @@ const CHUNK: usize = 512;
 /// Rows of `b` at a time.
 const DEEP: usize = 8;
 
-/// Computes the product, in parallel if `parallel`; `false` (and nothing is done) where it has more than [`MAX_ROWS`] rows
-/// or `b` lies in memory in a way that is not for this.
-pub fn run(isa: Isa, product: &Product<'_>, a_t: &Operand<'_, f32>, b: &Operand<'_, f32>, parallel: bool) -> bool {
-    if product.m > MAX_ROWS {
+/// Both operands and what extends them, in float32.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    /// `a`, transposed.
+    a_t: Operand<'a, f32>,
+    b: Operand<'a, f32>,
+    /// The same of the extension, whose right side runs along its rows.
+    extension: Option<(Operand<'a, f32>, Operand<'a, f32>)>,
+}
+
+impl<'a> Operands<'a> {
+    fn new(left: &Deep<'a>, right: &Deep<'a>) -> Option<Self> {
+        let (Source::Float(a_t), Source::Float(b)) = (left.own, right.own) else { return None };
+        let extension = match (left.extension, right.extension) {
+            (None, None) => None,
+            (Some(Source::Float(a_t)), Some(Source::Float(b))) if b.has_runs() => Some((a_t, b)),
+            _ => return None,
+        };
+        Some(Operands { a_t, b, extension })
+    }
+
+    /// The rows of `b` in block `ks` of depth.
+    fn own(&self, ks: &Range<usize>) -> Range<usize> {
+        ks.start..ks.end.min(self.b.rows())
+    }
+}
+
+/// Computes the product with `right`, in parallel if `parallel`; `false` (and nothing is done) where it is not in float32,
+/// has more than [`MAX_ROWS`] rows, or `right` lies in memory in a way that is not for this.
+pub fn run(isa: Isa, product: &Product<'_>, right: &Deep<'_>, parallel: bool) -> bool {
+    if product.m > MAX_ROWS || product.precision != Precision::Float32 {
         return false;
     }
-    if b.has_runs() {
-        run_rows(isa, product, a_t, b, parallel);
+    let Some(operands) = Operands::new(&product.left, right) else { return false };
+    if operands.b.has_runs() {
+        run_rows(isa, product, operands, parallel);
         return true;
     }
     #[cfg(target_arch = "x86_64")]
-    if product.n >= dot::COLUMNS && b.t().has_runs() && micro::has_transpose(isa) {
+    if product.n >= dot::COLUMNS && operands.b.t().has_runs() && micro::has_transpose(isa) {
         // SAFETY: the instruction set was just asked for.
-        unsafe { run_transposed(isa, product, a_t, &b.t(), parallel) };
+        unsafe { run_transposed(isa, product, operands, parallel) };
         return true;
     }
     false
 }
 
 /// `b` runs along its rows.
-fn run_rows(isa: Isa, product: &Product<'_>, a_t: &Operand<'_, f32>, b: &Operand<'_, f32>, parallel: bool) {
+fn run_rows(isa: Isa, product: &Product<'_>, operands: Operands<'_>, parallel: bool) {
     let chunks = Cuts::even(product.n, CHUNK, LANES);
     for_each_task(parallel, chunks.count(), |task| {
         let columns = chunks.range(task);
         match product.m {
-            1 => dispatch(isa, Chunk::<1> { isa, product, a_t, b, columns }),
-            2 => dispatch(isa, Chunk::<2> { isa, product, a_t, b, columns }),
-            3 => dispatch(isa, Chunk::<3> { isa, product, a_t, b, columns }),
-            _ => dispatch(isa, Chunk::<MAX_ROWS> { isa, product, a_t, b, columns }),
+            1 => dispatch(isa, Chunk::<1> { isa, product, operands, columns }),
+            2 => dispatch(isa, Chunk::<2> { isa, product, operands, columns }),
+            3 => dispatch(isa, Chunk::<3> { isa, product, operands, columns }),
+            _ => dispatch(isa, Chunk::<MAX_ROWS> { isa, product, operands, columns }),
         }
     });
 }
 
-/// `b` runs along its columns; it comes transposed.
+/// `b` runs along its columns.
 ///
 /// # Safety
 /// The processor must have the instructions of [`dot`].
 #[cfg(target_arch = "x86_64")]
-unsafe fn run_transposed(
-    isa: Isa,
-    product: &Product<'_>,
-    a_t: &Operand<'_, f32>,
-    b: &Operand<'_, f32>,
-    parallel: bool,
-) {
+unsafe fn run_transposed(isa: Isa, product: &Product<'_>, operands: Operands<'_>, parallel: bool) {
     let stripes = Cuts::every(product.n, blocking::STRIPE);
     for_each_task(parallel, stripes.count(), |task| {
         let columns = stripes.range(task);
         // SAFETY: passed on from the caller; every task has columns of its own.
         unsafe {
             match product.m {
-                1 => columns_transposed::<1>(isa, product, a_t, b, columns),
-                2 => columns_transposed::<2>(isa, product, a_t, b, columns),
-                3 => columns_transposed::<3>(isa, product, a_t, b, columns),
-                _ => columns_transposed::<MAX_ROWS>(isa, product, a_t, b, columns),
+                1 => columns_transposed::<1>(isa, product, operands, columns),
+                2 => columns_transposed::<2>(isa, product, operands, columns),
+                3 => columns_transposed::<3>(isa, product, operands, columns),
+                _ => columns_transposed::<MAX_ROWS>(isa, product, operands, columns),
             }
         }
     });
@@ -95,15 +118,14 @@ unsafe fn run_transposed(
 unsafe fn columns_transposed<const M: usize>(
     isa: Isa,
     product: &Product<'_>,
-    a_t: &Operand<'_, f32>,
-    b: &Operand<'_, f32>,
+    operands: Operands<'_>,
     columns: Range<usize>,
 ) {
-    let depth = product.depth();
+    let (depth, b) = (product.depth, &operands.b.t());
     buffers::with(Buffer::Task, M * product.k, |room| {
         let room: &mut [f32] = bytemuck::must_cast_slice_mut(room);
         let a = room.as_chunks_mut::<M>().0;
-        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| a_t.at(k, i)));
+        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| operands.a_t.at(k, i)));
         for first in columns.clone().step_by(dot::COLUMNS) {
             // The last columns may need some before them to fill the vectors: those are not written once more.
             let j = first.min(product.n - dot::COLUMNS);
@@ -112,7 +134,12 @@ unsafe fn columns_transposed<const M: usize>(
                 let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
                 // SAFETY: passed on from the caller.
                 unsafe {
-                    let mut sums = dot::sums::<M>(&a[ks.clone()], b, j, ks);
+                    let own = operands.own(&ks);
+                    let mut sums = dot::sums::<M>(&a[own.clone()], b, j, own.clone());
+                    if let Some((a_t, b)) = operands.extension.filter(|_| ks.end > own.end) {
+                        let columns = j..j + dot::COLUMNS;
+                        dispatch(isa, Rows::<M, { dot::COLUMNS }> { a_t, b, columns, sums: &mut sums });
+                    }
                     for i in 0..M {
                         product.target.write(isa, i, first, step, &mut sums[i][first - j..][..n]);
                     }
@@ -126,8 +153,7 @@ unsafe fn columns_transposed<const M: usize>(
 struct Chunk<'a, const M: usize> {
     isa: Isa,
     product: &'a Product<'a>,
-    a_t: &'a Operand<'a, f32>,
-    b: &'a Operand<'a, f32>,
+    operands: Operands<'a>,
     columns: Range<usize>,
 }
 
@@ -136,16 +162,13 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let depth = self.product.depth();
-        let n = self.columns.len();
+        let (depth, n) = (self.product.depth, self.columns.len());
         for (kb, ks) in depth.iter().enumerate() {
-            let mut sums = [[0.0f32; CHUNK]; M];
-            let whole = ks.start + ks.len() / DEEP * DEEP;
-            for k in (ks.start..whole).step_by(DEEP) {
-                self.add_rows::<S, DEEP>(s, k, &mut sums);
-            }
-            for k in whole..ks.end {
-                self.add_rows::<S, 1>(s, k, &mut sums);
+            let (mut sums, own) = ([[0.0f32; CHUNK]; M], self.operands.own(&ks));
+            let Operands { a_t, b, extension } = self.operands;
+            Rows { a_t, b, columns: self.columns.clone(), sums: &mut sums }.add(s, own.clone());
+            if let Some((a_t, b)) = extension.filter(|_| ks.end > own.end) {
+                Rows { a_t, b, columns: self.columns.clone(), sums: &mut sums }.add(s, 0..b.rows());
             }
             let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
             for i in 0..M {
@@ -156,10 +179,41 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
     }
 }
 
-impl<const M: usize> Chunk<'_, M> {
+/// Sums of `M` rows of `a` and at most `N` columns of `b`, which runs along its rows.
+struct Rows<'a, const M: usize, const N: usize> {
+    a_t: Operand<'a, f32>,
+    b: Operand<'a, f32>,
+    columns: Range<usize>,
+    sums: &'a mut [[f32; N]; M],
+}
+
+/// Adds all rows of `b`.
+#[cfg(target_arch = "x86_64")]
+impl<const M: usize, const N: usize> Kernel for Rows<'_, M, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        self.add(s, 0..self.b.rows());
+    }
+}
+
+impl<const M: usize, const N: usize> Rows<'_, M, N> {
+    /// Adds `a[.., ks] b[ks, ..]` to the sums.
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, s: S, ks: Range<usize>) {
+        let whole = ks.start + ks.len() / DEEP * DEEP;
+        for k in (ks.start..whole).step_by(DEEP) {
+            self.add_rows::<S, DEEP>(s, k);
+        }
+        for k in whole..ks.end {
+            self.add_rows::<S, 1>(s, k);
+        }
+    }
+
     /// Adds `a[.., k..k + D] b[k..k + D, ..]` to the sums.
     #[inline(always)]
-    fn add_rows<S: Simd, const D: usize>(&self, s: S, k: usize, sums: &mut [[f32; CHUNK]; M]) {
+    fn add_rows<S: Simd, const D: usize>(&mut self, s: S, k: usize) {
         let n = self.columns.len();
         let rows: [&[f32]; D] = std::array::from_fn(|d| self.b.run(k + d, self.columns.clone()));
         let (whole, tails): ([&[[f32; LANES]]; D], [&[f32]; D]) =
@@ -169,7 +223,7 @@ impl<const M: usize> Chunk<'_, M> {
         for j in 0..vectors {
             let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));
             for i in 0..M {
-                let sum = &mut sums[i].as_chunks_mut().0[j];
+                let sum = &mut self.sums[i].as_chunks_mut().0[j];
                 let mut x = s.load(sum);
                 for d in 0..D {
                     x = s.fma(s.splat(a[i][d]), b[d], x);
@@ -178,7 +232,7 @@ impl<const M: usize> Chunk<'_, M> {
             }
         }
         for i in 0..M {
-            let sum = &mut sums[i][vectors * LANES..n];
+            let sum = &mut self.sums[i][vectors * LANES..n];
             let mut x = s.load_tail(sum, 0.0);
             for d in 0..D {
                 x = s.fma(s.splat(a[i][d]), s.load_tail(tails[d], 0.0), x);

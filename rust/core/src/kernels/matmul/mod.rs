@@ -42,11 +42,12 @@ use crate::error::{Error, Result};
 use crate::kernels::{Beta, check};
 use crate::parallel;
 use crate::simd::isa;
+use blocking::Depth;
 use buffers::Buffer;
 use grid::Grid;
 use micro::Micro;
 use ndarray::{ArrayView2, ArrayViewMut2};
-use operand::Source;
+use operand::{Deep, Source};
 use target::Target;
 
 /// The right operand of a product.
@@ -100,6 +101,18 @@ pub fn matmul(
     product(Precision::Float32, a.into(), b, Output::Sums { c: c.into(), beta, bias, residual })
 }
 
+/// A second pair of operands of a product, whose depth lies behind that of the first: the sums are those of
+/// `[a | left] (M, K + R)` and `[b; right] (K + R, N)`.
+///
+/// So a product of low rank beside another costs what its depth costs, no pass over the output.
+#[derive(Clone, Copy)]
+pub struct Extension<'a> {
+    /// `(M, R)`
+    pub left: Matrix<'a>,
+    /// `(R, N)`
+    pub right: Matrix<'a>,
+}
+
 /// `out = a (M, K) b (K, N)`, multiplied in `precision`.
 ///
 /// `a` and `b` may have any strides; a transposed view costs nothing but a slightly slower packing. Rows of what is
@@ -110,7 +123,31 @@ pub fn matmul(
 /// [`Error::Shape`] where the shapes do not fit each other, or rows are not contiguous; [`Error::Value`] where types do
 /// not fit each other or the precision.
 pub fn product<'b>(precision: Precision, a: Matrix<'_>, b: impl Into<Right<'b>>, out: Output<'_>) -> Result<()> {
-    let ((m, k), b) = (a.dim(), b.into());
+    run(precision, a, b.into(), None, out)
+}
+
+/// The same with more depth; with none the bits are those of [`product`], as they are where the extension holds zeros.
+///
+/// # Errors
+/// As for [`product`].
+pub fn extended_product(
+    precision: Precision,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    extension: Option<Extension<'_>>,
+    out: Output<'_>,
+) -> Result<()> {
+    run(precision, a, b.into(), extension, out)
+}
+
+fn run(
+    precision: Precision,
+    a: Matrix<'_>,
+    b: Right<'_>,
+    extension: Option<Extension<'_>>,
+    out: Output<'_>,
+) -> Result<()> {
+    let (m, k) = a.dim();
     packed::check_precision("matmul", "a", &a, precision)?;
     let n = match b {
         Right::Matrix(b) => {
@@ -127,20 +164,31 @@ pub fn product<'b>(precision: Precision, a: Matrix<'_>, b: impl Into<Right<'b>>,
             b.n
         }
     };
+    if let Some(Extension { left, right }) = &extension {
+        let ((rows, r), (depth, columns)) = (left.dim(), right.dim());
+        check::shape("matmul", "left", &[rows, r], &[m, r])?;
+        check::shape("matmul", "right", &[depth, columns], &[r, n])?;
+        packed::check_precision("matmul", "left", left, precision)?;
+        packed::check_precision("matmul", "right", right, precision)?;
+    }
     out.check(m, n)?;
     if m == 0 || n == 0 {
         return Ok(());
     }
     let target = Target::new(out);
-    let product = Product { precision, a_t: a.t().into(), target, m, n, k };
-    if product.target.lacks_sums() && product.depth().count() > 1 {
+    let units = precision.units(k);
+    let depth = Depth::new(units, extension.as_ref().map_or(0, |more| precision.units(more.left.dim().1)));
+    let left = Deep { own: a.t().into(), units, extension: extension.as_ref().map(|more| more.left.t().into()) };
+    let product = Product { precision, left, target, m, n, k, depth };
+    let right = extension.map(|more| more.right);
+    if product.target.lacks_sums() && depth.count() > 1 {
         // An output of bfloat16 numbers: sums of several blocks of depth wait elsewhere.
         buffers::with(Buffer::Sums, m * n, |sums| {
             let sums = Grid::from_slice(bytemuck::must_cast_slice_mut(sums), n);
-            Product { target: product.target.with_sums(sums), ..product }.run(b);
+            Product { target: product.target.with_sums(sums), ..product }.run(b, right);
         });
     } else {
-        product.run(b);
+        product.run(b, right);
     }
     Ok(())
 }
@@ -149,24 +197,27 @@ pub fn product<'b>(precision: Precision, a: Matrix<'_>, b: impl Into<Right<'b>>,
 struct Product<'a> {
     precision: Precision,
     /// `a`, transposed: `(K, M)`.
-    a_t: Source<'a>,
+    left: Deep<'a>,
     target: Target<'a>,
     m: usize,
     n: usize,
+    /// Without what extends it.
     k: usize,
+    /// The depth in units, by block.
+    depth: Depth,
 }
 
 impl Product<'_> {
-    fn run(&self, b: Right<'_>) {
+    /// Runs with `b` and what extends it.
+    fn run(&self, b: Right<'_>, extension: Option<Matrix<'_>>) {
         let parallel = self.is_worth_threads();
-        let b: Source<'_> = match b {
+        let own = match b {
             Right::Packed(b) => return schedule::run_packed(self, b, parallel),
             Right::Matrix(b) => b.into(),
         };
+        let b = Deep { own, units: self.left.units, extension: extension.map(Source::from) };
         let isa = isa::current();
-        if let (Precision::Float32, Source::Float(a_t), Source::Float(b)) = (self.precision, &self.a_t, &b)
-            && gemv::run(isa, self, a_t, b, parallel)
-        {
+        if gemv::run(isa, self, &b, parallel) {
             return;
         }
         let micro = Micro::of(isa, self.precision);
@@ -175,11 +226,6 @@ impl Product<'_> {
         } else {
             schedule::run(micro, self, &b, parallel);
         }
-    }
-
-    /// The depth in units, by block.
-    fn depth(&self) -> blocking::Cuts {
-        blocking::depth(self.precision.units(self.k))
     }
 
     fn is_worth_threads(&self) -> bool {

@@ -95,6 +95,17 @@ pub enum Source<'a> {
     Half(Operand<'a, bf16>),
 }
 
+/// An operand whose rows are its depth, with what extends it: rows of another matrix behind its own.
+#[derive(Clone, Copy)]
+pub struct Deep<'a> {
+    /// Its own rows.
+    pub own: Source<'a>,
+    /// Units of depth that they fill; the rows of the extension begin behind them.
+    pub units: usize,
+    /// The rows of the extension.
+    pub extension: Option<Source<'a>>,
+}
+
 impl<'a> From<Matrix<'a>> for Source<'a> {
     fn from(matrix: Matrix<'a>) -> Self {
         match matrix {

@@ -15,7 +15,7 @@ mod rows;
 
 use super::matrix::Precision;
 use super::micro::Micro;
-use super::operand::{Operand, Source};
+use super::operand::{Deep, Operand, Source};
 use crate::simd::{Element, Isa, bf16, pair_of, round_to_bf16};
 use std::ops::Range;
 
@@ -30,6 +30,15 @@ pub struct Panels {
     pub precision: Precision,
     /// Whose vectors may be used.
     pub isa: Isa,
+}
+
+/// Where units of depth lie in panels that hold others too.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Units of depth of the panels.
+    pub units: usize,
+    /// The first of those in question.
+    pub first: usize,
 }
 
 /// A number that can be packed.
@@ -83,21 +92,38 @@ impl Panels {
     }
 
     /// Packs units `us` of depth and columns `js` of `src` into `out`, which holds [`Panels::len`] units.
-    pub fn pack(self, src: &Source<'_>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
-        match src {
-            Source::Float(src) => self.pack_from(src, us, js, out),
-            Source::Half(src) => self.pack_from(src, us, js, out),
+    pub fn pack(self, src: &Deep<'_>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
+        let own = us.start..us.end.min(src.units);
+        let place = Place { units: us.len(), first: 0 };
+        self.pack_source(&src.own, own.clone(), js.clone(), place, out);
+        if let Some(extension) = src.extension.filter(|_| us.end > src.units) {
+            let place = Place { first: own.len(), ..place };
+            self.pack_source(&extension, us.start.max(src.units) - src.units..us.end - src.units, js, place, out);
         }
     }
 
-    fn pack_from<E: Packable>(self, src: &Operand<'_, E>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
-        if src.has_runs() {
-            return rows::pack(self, src, us, js, out);
+    fn pack_source(self, src: &Source<'_>, us: Range<usize>, js: Range<usize>, place: Place, out: &mut [u32]) {
+        match src {
+            Source::Float(src) => self.pack_from(src, us, js, place, out),
+            Source::Half(src) => self.pack_from(src, us, js, place, out),
         }
-        let (units, columns) = (us.len(), src.t());
+    }
+
+    fn pack_from<E: Packable>(
+        self,
+        src: &Operand<'_, E>,
+        us: Range<usize>,
+        js: Range<usize>,
+        place: Place,
+        out: &mut [u32],
+    ) {
+        if src.has_runs() {
+            return rows::pack(self, src, us, js, place, out);
+        }
+        let columns = src.t();
         for (j, n, width) in self.iter(js.len()) {
             let js = js.start + j..js.start + j + n;
-            let panel = &mut out[j * units..][..units * width];
+            let panel = &mut out[j * place.units + place.first * width..][..us.len() * width];
             if columns.has_runs() {
                 columns::transpose(self, &columns, us.clone(), js, width, panel);
             } else {

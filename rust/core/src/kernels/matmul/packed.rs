@@ -1,9 +1,9 @@
 //! `b` in panels: how a block of it is laid out in cells, and matrices that are packed ahead of their products.
 
-use super::blocking::{self, Cuts, STRIPE};
+use super::blocking::{Cuts, Depth, STRIPE};
 use super::matrix::{Matrix, Precision};
 use super::micro::Micro;
-use super::operand::Source;
+use super::operand::Deep;
 use super::pack::Panels;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use std::ops::Range;
 pub struct Layout {
     panels: Panels,
     /// The depth of the whole product, in units.
-    pub depth: Cuts,
+    pub depth: Depth,
     /// The blocks of it that are packed.
     pub depth_blocks: Range<usize>,
     /// The first column that is packed.
@@ -26,7 +26,7 @@ pub struct Layout {
 
 impl Layout {
     /// The layout of some `columns` and `depth_blocks` for a microkernel.
-    pub fn new(micro: &Micro, depth: Cuts, depth_blocks: Range<usize>, columns: Range<usize>) -> Layout {
+    pub fn new(micro: &Micro, depth: Depth, depth_blocks: Range<usize>, columns: Range<usize>) -> Layout {
         let stripes = Cuts::every(columns.len(), STRIPE);
         Layout { panels: Panels::of_b(micro), depth, depth_blocks, column: columns.start, stripes }
     }
@@ -48,7 +48,7 @@ impl Layout {
     }
 
     /// Packs all cells, in parallel if `parallel`.
-    pub fn pack(&self, b: &Source<'_>, parallel: bool, units: &mut [u32]) {
+    pub fn pack(&self, b: &Deep<'_>, parallel: bool, units: &mut [u32]) {
         let pack = |i: usize, cell: &mut [u32]| {
             let us = self.depth.range(self.depth_blocks.start + i / self.stripes.count());
             let js = self.stripes.range(i % self.stripes.count());
@@ -79,7 +79,7 @@ impl Packed {
     /// Room for matrices of `k` rows and `n` columns, for products of one precision; of zeros until [`Packed::pack`].
     pub fn new(precision: Precision, k: usize, n: usize) -> Result<Packed> {
         let micro = Micro::of(isa::current(), precision);
-        let depth = blocking::depth(precision.units(k));
+        let depth = Depth::new(precision.units(k), 0);
         let layout = Layout::new(micro, depth, 0..depth.count(), 0..n);
         let buffer = Buffer::zeros(layout.len(), "packed weights")?;
         Ok(Packed { micro, layout, k, n, buffer })
@@ -90,14 +90,15 @@ impl Packed {
         let (k, n) = b.dim();
         check::shape("pack", "b", &[k, n], &[self.k, self.n])?;
         check_precision("pack", "b", &b, self.micro.precision)?;
-        self.layout.pack(&b.into(), true, bytemuck::must_cast_slice_mut(&mut self.buffer));
+        let b = Deep { own: b.into(), units: self.micro.precision.units(k), extension: None };
+        self.layout.pack(&b, true, bytemuck::must_cast_slice_mut(&mut self.buffer));
         Ok(())
     }
 
     /// Bytes that the copy of such matrices takes.
     pub fn bytes(precision: Precision, k: usize, n: usize) -> usize {
         let micro = Micro::of(isa::current(), precision);
-        let depth = blocking::depth(precision.units(k));
+        let depth = Depth::new(precision.units(k), 0);
         size_of::<f32>() * Layout::new(micro, depth, 0..depth.count(), 0..n).len()
     }
 

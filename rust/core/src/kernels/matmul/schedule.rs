@@ -5,10 +5,10 @@
 //! those are packed before as well; else each task packs its own, some panels at a time. Tasks are tiles of the output, those of one block of
 //! columns next to each other, so that threads work on the same part of `b` at the same time and L3 serves it once.
 
-use super::blocking::{self, Cuts, STRIPE};
+use super::blocking::{self, Cuts, Depth, STRIPE};
 use super::buffers::{self, Buffer};
 use super::micro::{Micro, Tile};
-use super::operand::Source;
+use super::operand::Deep;
 use super::pack::Panels;
 use super::packed::{Layout, Packed};
 use super::target::{Step, Target};
@@ -17,8 +17,8 @@ use crate::parallel;
 use std::ops::Range;
 
 /// Computes the product with `b` as it lies in memory, in parallel if `parallel`.
-pub fn run(micro: &Micro, product: &Product<'_>, b: &Source<'_>, parallel: bool) {
-    let depth = product.depth();
+pub fn run(micro: &Micro, product: &Product<'_>, b: &Deep<'_>, parallel: bool) {
+    let depth = product.depth;
     let depth_pass = Cuts::every(depth.count(), blocking::depth_blocks_per_pass());
     let pass_depth = depth.step() * depth_pass.step().min(depth.count());
     let column_pass = Cuts::every(product.n, blocking::columns_per_pass(product.n, pass_depth));
@@ -76,7 +76,7 @@ impl<'a> Pass<'a> {
                 let depth_block = self.layout.depth_blocks.start + i / self.rows.count();
                 let (us, rows) = (self.layout.depth.range(depth_block), self.rows.range(i % self.rows.count()));
                 let cell = &mut cell[..us.len() * rows.len()];
-                Panels::of_a(self.micro).pack(&self.product.a_t, us, rows, cell);
+                Panels::of_a(self.micro).pack(&self.product.left, us, rows, cell);
             };
             let cells = cell.max(1);
             if parallel {
@@ -110,7 +110,7 @@ impl<'a> Pass<'a> {
                 for group in Cuts::every(rows.len(), GROUP * micro.mr).iter() {
                     let group = rows.start + group.start..rows.start + group.end;
                     let a = &mut room[..group.len() * us.len()];
-                    Panels::of_a(micro).pack(&self.product.a_t, us.clone(), group.clone(), a);
+                    Panels::of_a(micro).pack(&self.product.left, us.clone(), group.clone(), a);
                     self.run_panels(column_block, group, depth_block, a, strip);
                 }
             }
@@ -148,7 +148,7 @@ impl<'a> Pass<'a> {
 const GROUP: usize = 4;
 
 /// Calls `f` with room for a group of panels of `a` and for a strip of sums.
-fn with_task_room<R>(micro: &Micro, depth: Cuts, f: impl FnOnce(&mut [u32], &mut [f32]) -> R) -> R {
+fn with_task_room<R>(micro: &Micro, depth: Depth, f: impl FnOnce(&mut [u32], &mut [f32]) -> R) -> R {
     let strip = micro.mr * STRIPE;
     buffers::with(Buffer::Task, strip + GROUP * micro.mr * depth.step(), |room| {
         let (strip, panels) = room.split_at_mut(strip);

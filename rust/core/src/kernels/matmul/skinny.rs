@@ -8,7 +8,7 @@
 use super::blocking::{Cuts, STRIPE};
 use super::buffers::{self, Buffer};
 use super::micro::Micro;
-use super::operand::Source;
+use super::operand::Deep;
 use super::pack::Panels;
 use super::schedule::row_of_tiles;
 use super::target::Step;
@@ -16,14 +16,14 @@ use super::{Product, for_each_task};
 use std::ops::Range;
 
 /// Computes the product, in parallel if `parallel`.
-pub fn run(micro: &Micro, product: &Product<'_>, b: &Source<'_>, parallel: bool) {
+pub fn run(micro: &Micro, product: &Product<'_>, b: &Deep<'_>, parallel: bool) {
     let stripes = Cuts::every(product.n, STRIPE);
     for_each_task(parallel, stripes.count(), |task| run_stripe(micro, product, b, stripes.range(task)));
 }
 
 /// Computes the columns of one task.
-fn run_stripe(micro: &Micro, product: &Product<'_>, b: &Source<'_>, columns: Range<usize>) {
-    let depth = product.depth();
+fn run_stripe(micro: &Micro, product: &Product<'_>, b: &Deep<'_>, columns: Range<usize>) {
+    let depth = product.depth;
     let panels = Panels::of_b(micro);
     let (strip_len, a_len) = (micro.mr * STRIPE, depth.step() * product.m);
     buffers::with(Buffer::Task, strip_len + panels.len(depth.step(), STRIPE) + a_len, |room| {
@@ -32,7 +32,7 @@ fn run_stripe(micro: &Micro, product: &Product<'_>, b: &Source<'_>, columns: Ran
         let strip = bytemuck::must_cast_slice_mut(strip);
         for (depth_block, us) in depth.iter().enumerate() {
             let units = us.len();
-            Panels::of_a(micro).pack(&product.a_t, us.clone(), 0..product.m, &mut a_room[..product.m * units]);
+            Panels::of_a(micro).pack(&product.left, us.clone(), 0..product.m, &mut a_room[..product.m * units]);
             let b_room = &mut b_room[..panels.len(units, columns.len())];
             panels.pack(b, us, columns.clone(), b_room);
             let step = Step { first: depth_block == 0, last: depth_block + 1 == depth.count() };

@@ -3,13 +3,20 @@
 use super::super::matrix::Precision;
 use super::super::micro;
 use super::super::operand::Operand;
-use super::{Packable, Panels};
+use super::{Packable, Panels, Place};
 use crate::simd::{Kernel, LANES, Simd, dispatch, pair_of, prefetch};
 use std::ops::Range;
 
-/// Packs units `us` of depth and columns `js` of `src`, whose rows are runs, into `out`.
-pub fn pack<E: Packable>(panels: Panels, src: &Operand<'_, E>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
-    dispatch(panels.isa, Pack { panels, src, us, js, out });
+/// Packs units `us` of depth and columns `js` of `src`, whose rows are runs, into their `place` in `out`.
+pub fn pack<E: Packable>(
+    panels: Panels,
+    src: &Operand<'_, E>,
+    us: Range<usize>,
+    js: Range<usize>,
+    place: Place,
+    out: &mut [u32],
+) {
+    dispatch(panels.isa, Pack { panels, src, us, js, place, out });
 }
 
 /// Units of depth from what is packed to what is fetched: the processor does not foresee where the next run begins.
@@ -20,6 +27,7 @@ struct Pack<'a, E> {
     src: &'a Operand<'a, E>,
     us: Range<usize>,
     js: Range<usize>,
+    place: Place,
     out: &'a mut [u32],
 }
 
@@ -52,12 +60,12 @@ impl<E: Packable> Kernel for Pack<'_, E> {
 impl<E: Packable> Pack<'_, E> {
     #[inline(always)]
     fn pack<S: Simd, const W: usize>(self, s: S) {
-        let units = self.us.len();
+        let Place { units, first } = self.place;
         let whole = if self.panels.width == W { self.js.len() / W } else { 0 };
         let (panels, last) = self.out.split_at_mut(whole * W * units);
         let rest = self.js.len() - whole * W;
         let width = self.panels.padded(rest);
-        for (i, u) in self.us.enumerate() {
+        for (i, u) in (first..).zip(self.us) {
             let run = |row| self.src.run(row, self.js.clone());
             let step = self.panels.precision.per_unit();
             for row in (u + AHEAD) * step..(u + AHEAD + 1) * step {

@@ -1,5 +1,7 @@
-//! The product against the f64 reference: [`floats`] has sums in float32, [`outputs`] every precision and output.
+//! The product against the f64 reference: [`floats`] has sums in float32, [`outputs`] every precision and output,
+//! [`extensions`] more depth.
 
+mod extensions;
 mod floats;
 mod outputs;
 

@@ -17,6 +17,7 @@ pub mod embedding;
 pub mod glu;
 pub mod layer_norm;
 pub mod matmul;
+pub mod narrow;
 pub mod qk_norm;
 pub mod quantized;
 pub mod residual;

@@ -45,7 +45,7 @@ impl<'a> Targets<'a> {
 /// `logits` (N, V) of `normed` (N, C), capped where the family caps them.
 pub fn logits<E: Scalar>(model: &Gpt, weights: Weights<'_>, n: usize, normed: &[E], logits: &mut [f32]) -> Result<()> {
     let v = model.config.vocab_size;
-    model.layout.head.product("head", weights, n, normed, sums(logits, n, v, None, None))?;
+    model.layout.head.product("head", weights, n, normed, None, sums(logits, n, v, None, None))?;
     match model.config.logit_softcap {
         Some(cap) => measure("cap logits", Work::bytes(n * v * 8), || softcap(cap, view_mut(logits, n, v))),
         None => Ok(()),
@@ -97,7 +97,7 @@ pub fn losses_and_gradients<E: Scalar>(
         })?;
         let d_logits = narrowed(&scratch.logits[..rows * v], rows, v);
         let d_hidden = sums(&mut scratch.d_normed[first * c..], rows, c, None, None);
-        head.backward_input("head, dX", weights, d_logits, d_hidden)?;
+        head.backward_input("head, dX", weights, d_logits, None, d_hidden)?;
         head.backward_weights("head, dW", &mut grads, hidden, d_logits)?;
         grads.beta = Beta::Accumulate; // of the chunks that follow
     }

@@ -19,7 +19,7 @@ use super::quantized::Quantized;
 use crate::error::Result;
 use crate::kernels::Beta;
 use crate::kernels::column_sum::add_column_sums;
-use crate::kernels::matmul::{Matrix, Output, Right, Scalar, product};
+use crate::kernels::matmul::{Extension, Matrix, Output, Precision, Right, Scalar, extended_product, product};
 use crate::profile;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 
@@ -65,20 +65,28 @@ impl Linear {
         }
     }
 
-    /// Calls `f` with W, or W^T for the way back, packed where it is.
-    fn with_right(
+    /// `output` from the product of `left` with W, packed where it is, or with W^T for the way back. What extends the
+    /// product is not in the packed copies, so they are of no use then.
+    fn multiply(
         &self,
+        name: &'static str,
         weights: Weights<'_>,
         direction: Direction,
-        f: impl FnOnce(Right<'_>) -> Result<()>,
+        precision: Precision,
+        left: Matrix<'_>,
+        extension: Option<Extension<'_>>,
+        output: Output<'_>,
     ) -> Result<()> {
-        match weights.packs {
-            Some(packs) => f(packs.get(self.index, direction).into()),
-            None => self.with_matrix(weights, |w| match direction {
-                Direction::Forward => f(w.into()),
-                Direction::Backward => f(w.reversed_axes().into()),
-            }),
+        let width = self.n_in + extension.as_ref().map_or(0, |more| more.left.dim().1);
+        let work = profile::Work::Product { flop: 2.0 * (left.dim().0 * width * self.n_out) as f64 };
+        if let (Some(packs), None) = (weights.packs, &extension) {
+            let right: Right<'_> = packs.get(self.index, direction).into();
+            return profile::measure(name, work, || product(precision, left, right, output));
         }
+        self.with_matrix(weights, |w| {
+            let right = if let Direction::Forward = direction { w } else { w.reversed_axes() };
+            profile::measure(name, work, || extended_product(precision, left, right.into(), extension, output))
+        })
     }
 
     /// Where b lies among the weights.
@@ -86,36 +94,30 @@ impl Linear {
         self.bias.clone().map(|range| &params[range])
     }
 
-    fn work(&self, n: usize) -> profile::Work {
-        profile::Work::Product { flop: 2.0 * (n * self.n_in * self.n_out) as f64 }
-    }
-
-    /// `output` from the sums `x W` for the `n` rows of `x` (N, in).
+    /// `output` from the sums `x W` for the `n` rows of `x` (N, in), and what extends them.
     pub fn product<E: Scalar>(
         &self,
         name: &'static str,
         weights: Weights<'_>,
         n: usize,
         x: &[E],
+        extension: Option<Extension<'_>>,
         output: Output<'_>,
     ) -> Result<()> {
         let x = E::matrix(view(x, n, self.n_in));
-        self.with_right(weights, Direction::Forward, |right| {
-            profile::measure(name, self.work(n), || product(E::PRECISION, x, right, output))
-        })
+        self.multiply(name, weights, Direction::Forward, E::PRECISION, x, extension, output)
     }
 
-    /// `output` from the sums `dy W^T` for the `n` rows of `dy` (N, out).
+    /// `output` from the sums `dy W^T` for the `n` rows of `dy` (N, out), and what extends them.
     pub fn backward_input<E: Scalar>(
         &self,
         name: &'static str,
         weights: Weights<'_>,
         dy: ArrayView2<'_, E>,
+        extension: Option<Extension<'_>>,
         output: Output<'_>,
     ) -> Result<()> {
-        self.with_right(weights, Direction::Backward, |right| {
-            profile::measure(name, self.work(dy.nrows()), || product(E::PRECISION, E::matrix(dy), right, output))
-        })
+        self.multiply(name, weights, Direction::Backward, E::PRECISION, E::matrix(dy), extension, output)
     }
 
     /// The gradients of W (as `grads` says) and of b (added); none of columns that are frozen.

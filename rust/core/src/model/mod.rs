@@ -36,7 +36,7 @@ use crate::parallel;
 use crate::simd::bf16;
 use adapter::apply::Widths;
 use adapter::apply::{self, Adapted};
-use adapter::magnitude::Factors;
+use adapter::prepared::Prepared;
 use adapting::Adapters;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
@@ -153,10 +153,10 @@ impl Gpt {
     }
 
     /// The weights as products of type `E` read them: packed where fresh copies are kept.
-    fn weights<'a, E: Scalar>(&'a self, factors: Option<&'a Factors>) -> Weights<'a> {
+    fn weights<'a, E: Scalar>(&'a self, prepared: Option<&'a Prepared>) -> Weights<'a> {
         let fresh = self.packs.as_ref().filter(|packs| packs.are_of(self.version));
         let packs = fresh.filter(|_| self.precision == E::PRECISION);
-        Weights { packs, adapted: self.adapted(factors, None), ..self.bare() }
+        Weights { packs, adapted: self.adapted(prepared, None), ..self.bare() }
     }
 
     /// The weights as they are kept, without an adapter.
@@ -165,14 +165,15 @@ impl Gpt {
     }
 
     /// The adapter in use, for a pass.
-    fn adapted<'a>(&'a self, factors: Option<&'a Factors>, dropout: Option<apply::Masks>) -> Option<Adapted<'a>> {
-        self.adapters.active().map(|adapter| Adapted { adapter, factors, dropout })
+    fn adapted<'a>(&'a self, prepared: Option<&'a Prepared>, dropout: Option<apply::Masks>) -> Option<Adapted<'a>> {
+        let (adapter, prepared) = self.adapters.active().zip(prepared)?;
+        Some(Adapted { adapter, prepared, dropout })
     }
 
-    /// The factors of its columns, where it has some.
-    fn factors(&self) -> Result<Option<Arc<Factors>>> {
-        let Some(adapter) = self.adapters.active() else { return Ok(None) };
-        adapter.factors(&self.layout, self.bare(), self.version)
+    /// What that reads of it, if there is one.
+    fn prepared(&self) -> Result<Option<Arc<Prepared>>> {
+        let active = self.adapters.active();
+        active.map(|adapter| adapter.prepared(&self.layout, self.bare(), self.version)).transpose()
     }
 
     /// The sizes of a pass over `b` sequences of `t` tokens.
@@ -231,8 +232,8 @@ impl Gpt {
         finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
         parallel::install(|| {
-            let (shape, factors) = (self.shape(b, t, Keep::Nothing), self.factors()?);
-            let (weights, ropes) = (self.weights::<E>(factors.as_deref()), &Ropes::new(&self.config, 0, t)?);
+            let (shape, prepared) = (self.shape(b, t, Keep::Nothing), self.prepared()?);
+            let (weights, ropes) = (self.weights::<E>(prepared.as_deref()), &Ropes::new(&self.config, 0, t)?);
             let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: None };
             let mut acts = arena.plan(&self.config, shape)?;
             pass.blocks(ids, None, &mut acts)?;
@@ -392,8 +393,8 @@ impl Gpt {
             if let Some(packs) = &mut packs {
                 packs.refresh(&self.layout, &self.params, self.version)?;
             }
-            let factors = self.factors()?;
-            let adapted = self.adapted(factors.as_deref(), self.adapter_masks());
+            let prepared = self.prepared()?;
+            let adapted = self.adapted(prepared.as_deref(), self.adapter_masks());
             let weights = Weights { packs: packs.as_ref(), adapted, ..self.bare() };
             let shape = self.shape(b, t, self.keep());
             let ropes = &Ropes::new(&self.config, 0, t)?;

@@ -105,9 +105,9 @@ impl Session {
 /// Runs `new` tokens behind those in the cache; the logits after the last.
 fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]) -> Result<Vec<f32>> {
     parallel::install(|| {
-        let (shape, factors) = (model.shape(1, new.len(), Keep::Nothing), model.factors()?);
+        let (shape, prepared) = (model.shape(1, new.len(), Keep::Nothing), model.prepared()?);
         let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
-        let weights = Weights { adapted: model.adapted(factors.as_deref(), None), ..model.bare() };
+        let weights = Weights { adapted: model.adapted(prepared.as_deref(), None), ..model.bare() };
         let pass = Pass { model, weights, shape, first: cache.len(), documents: None, ropes, masks: None };
         cache.reserve(cache.len() + new.len())?;
         let mut acts = arena.plan(&model.config, shape)?;

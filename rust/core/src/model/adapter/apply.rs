@@ -7,14 +7,17 @@
 //!           du = s dy B                           dB += dy^T u
 //!           dx = dy W^T + drop(du A)              dA += du^T drop(x)
 //! ```
+//!
+//! `u B^T` and `du A` are more depth of the products beside them ([`Extension`]): they cost no pass of their own, and what
+//! is done to those products' sums as they end is done to all. (Not `du A` where inputs fall out.)
 
-use super::magnitude::Factors;
+use super::prepared::Prepared;
 use super::{Adapter, Layer};
 use crate::error::Result;
-use crate::kernels::Beta;
 use crate::kernels::columns::{add_column_products, scale_columns};
 use crate::kernels::dropout::{Dropout, dropout};
-use crate::kernels::matmul::{Output, Scalar, product};
+use crate::kernels::matmul::{Extension, Scalar, product};
+use crate::kernels::narrow::{add_narrow_gradient, narrow_product};
 use crate::kernels::residual::add_assign;
 use crate::model::gradients::Gradients;
 use crate::model::linear::{Weights, sums, view, view_mut};
@@ -27,8 +30,8 @@ use ndarray::{ArrayView2, s};
 pub struct Adapted<'a> {
     /// The adapter.
     pub adapter: &'a Adapter,
-    /// The factors of its columns, with DoRA.
-    pub factors: Option<&'a Factors>,
+    /// What is read beside its numbers.
+    pub prepared: &'a Prepared,
     /// What falls out of the inputs of A, in training.
     pub dropout: Option<Masks>,
 }
@@ -85,7 +88,7 @@ impl Adapter {
         }
         let [_, out, _, down] = widths.rank.map(|rank| rank > 0);
         widths.branch = [out && self.spec.dora, down && self.spec.dora];
-        widths.d_act = down;
+        widths.d_act = down && self.spec.dropout > 0.0;
         widths
     }
 }
@@ -102,8 +105,8 @@ pub struct Room<'a, E> {
 pub struct RoomBackward<'a, E> {
     /// `u` of the forward pass `(N, r)`.
     pub u: &'a [E],
-    /// `(N, r)`
-    pub du: &'a mut [E],
+    /// That of [`Linear::low_gradient`] `(N, r)`.
+    pub du: &'a [E],
     /// `(N, in)`
     pub dropped: &'a mut [E],
 }
@@ -114,7 +117,11 @@ fn share<'a>(weights: Weights<'a>, linear: &Linear) -> Option<(Adapted<'a>, &'a 
     adapted.adapter.layer(linear).map(|layer| (adapted, layer))
 }
 
-impl Adapted<'_> {
+impl<'a> Adapted<'a> {
+    fn factors(&self, linear: &Linear) -> Option<&'a [f32]> {
+        self.prepared.factors.as_ref().and_then(|factors| factors.of(linear))
+    }
+
     /// `x`, or what is left of it in `room`.
     fn left<'x, E: Scalar>(&self, linear: &Linear, x: &'x [E], n: usize, room: &'x mut [E]) -> Result<&'x [E]> {
         let Some(masks) = self.dropout else { return Ok(x) };
@@ -130,8 +137,8 @@ impl Layer {
         view(&adapter.params()[self.a.clone()], self.rank, linear.n_in)
     }
 
-    fn work(&self, linear: &Linear, n: usize, products: usize) -> Work {
-        Work::Product { flop: 2.0 * (products * n * self.rank * (linear.n_in + linear.n_out)) as f64 }
+    fn work(&self, n: usize, width: usize) -> Work {
+        Work::Product { flop: 2.0 * (n * self.rank * width) as f64 }
     }
 }
 
@@ -143,7 +150,31 @@ impl Linear {
 
     /// Whether an adapter scales its output.
     pub fn is_scaled(&self, weights: Weights<'_>) -> bool {
-        share(weights, self).is_some_and(|(adapted, _)| adapted.factors.is_some())
+        share(weights, self).is_some_and(|(adapted, _)| adapted.factors(self).is_some())
+    }
+
+    /// Whether an adapter sees but a part of its input.
+    pub fn is_dropped(&self, weights: Weights<'_>) -> bool {
+        share(weights, self).is_some_and(|(adapted, _)| adapted.dropout.is_some())
+    }
+
+    /// Makes u of the `n` rows of `x` (N, in): what an adapter adds to their product with W, if it has a share in it.
+    pub fn low<'a, E: Scalar>(
+        &self,
+        weights: Weights<'a>,
+        n: usize,
+        x: &[E],
+        room: Room<'a, E>,
+    ) -> Result<Option<Extension<'a>>> {
+        let Some((adapted, layer)) = share(weights, self) else { return Ok(None) };
+        let u = &mut room.u[..n * layer.rank];
+        measure("adapter", layer.work(n, self.n_in), || {
+            let left = adapted.left(self, x, n, room.dropped)?;
+            let a = layer.a(adapted.adapter, self);
+            narrow_product(view(left, n, self.n_in), a, &layer.scales, view_mut(u, n, layer.rank))
+        })?;
+        let right = adapted.prepared.turned(self, layer).into();
+        Ok(Some(Extension { left: E::matrix(view(u, n, layer.rank)), right }))
     }
 
     /// `y = x W (+ b) (+ residual)` for the `n` rows of `x` (N, in), with what an adapter adds.
@@ -157,35 +188,13 @@ impl Linear {
         y: &mut [Y],
         residual: Option<&[f32]>,
     ) -> Result<()> {
-        let bias = self.bias(weights.params);
-        let Some((adapted, layer)) = share(weights, self) else {
-            return self.product(name, weights, n, x, sums(y, n, self.n_out, bias, residual));
+        let (bias, extension) = (self.bias(weights.params), self.low(weights, n, x, room)?);
+        let Some(factors) = share(weights, self).and_then(|(adapted, _)| adapted.factors(self)) else {
+            return self.product(name, weights, n, x, extension, sums(y, n, self.n_out, bias, residual));
         };
-        let factors = adapted.factors.and_then(|factors| factors.of(self));
-        let epilogue = if factors.is_some() { None } else { bias };
-        self.product(name, weights, n, x, sums(y, n, self.n_out, epilogue, residual))?;
-        measure("adapter", layer.work(self, n, 1), || {
-            let left = adapted.left(self, x, n, room.dropped)?;
-            let (a, params) = (layer.a(adapted.adapter, self), adapted.adapter.params());
-            let u = &mut room.u[..n * layer.rank];
-            product(
-                E::PRECISION,
-                E::matrix(view(left, n, self.n_in)),
-                a.reversed_axes(),
-                sums(u, n, layer.rank, None, None),
-            )?;
-            scale_columns(view_mut(u, n, layer.rank), &layer.scales, None)?;
-            let (u, mut y) = (view(u, n, layer.rank), view_mut(y, n, self.n_out));
-            for part in &layer.parts {
-                let b = view(&params[part.b.clone()], part.columns.len(), part.ranks.len());
-                let c = Y::matrix_mut(y.slice_mut(s![.., part.columns.clone()]));
-                let output = Output::Sums { c, beta: Beta::Accumulate, bias: None, residual: None };
-                product(E::PRECISION, E::matrix(u.slice(s![.., part.ranks.clone()])), b.reversed_axes(), output)?;
-            }
-            match factors {
-                Some(factors) => scale_columns(y, factors, bias),
-                None => Ok(()),
-            }
+        self.product(name, weights, n, x, extension, sums(y, n, self.n_out, None, residual))?;
+        measure("adapter, scales", Work::bytes(2 * n * self.n_out * size_of::<Y>()), || {
+            scale_columns(view_mut(y, n, self.n_out), factors, bias)
         })
     }
 
@@ -200,7 +209,7 @@ impl Linear {
         dy: &mut [E],
     ) -> Result<()> {
         let Some((adapted, layer)) = share(weights, self) else { return Ok(()) };
-        let Some(factors) = adapted.factors.and_then(|factors| factors.of(self)) else { return Ok(()) };
+        let Some(factors) = adapted.factors(self) else { return Ok(()) };
         let (bias, mut dy) = (self.bias(weights.params), view_mut(dy, n, self.n_out));
         measure("adapter, scales", Work::bytes(3 * dy.len() * size_of::<E>()), || {
             let mut products = vec![0.0; self.n_out];
@@ -217,8 +226,31 @@ impl Linear {
         })
     }
 
-    /// An adapter's share of the way back, from the gradient `dy` (N, out) of the sums: the gradients of A and B, and
-    /// what is added to `dx` (N, in), where that is asked for.
+    /// Makes du of the gradient `dy` (N, out) of the sums.
+    pub fn low_gradient<E: Scalar>(&self, weights: Weights<'_>, dy: ArrayView2<'_, E>, du: &mut [E]) -> Result<()> {
+        let Some((adapted, layer)) = share(weights, self) else { return Ok(()) };
+        let (n, b_t) = (dy.nrows(), adapted.prepared.turned(self, layer));
+        let du = &mut du[..n * layer.rank];
+        measure("adapter, du", layer.work(n, self.n_out), || {
+            for part in &layer.parts {
+                let (columns, ranks) = (part.columns.clone(), part.ranks.clone());
+                let b_t = b_t.slice(s![ranks.clone(), columns.clone()]);
+                let du = view_mut(du, n, layer.rank).slice_move(s![.., ranks.clone()]);
+                narrow_product(dy.slice(s![.., columns]), b_t, &layer.scales[ranks], du)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What `du` (N, r) adds to the gradient of the input as that is made: nothing where inputs fell out, since
+    /// [`Linear::backward_adapter`] adds it then.
+    pub fn low_extension<'a, E: Scalar>(&self, weights: Weights<'a>, n: usize, du: &'a [E]) -> Option<Extension<'a>> {
+        let (adapted, layer) = share(weights, self).filter(|(adapted, _)| adapted.dropout.is_none())?;
+        Some(Extension { left: E::matrix(view(du, n, layer.rank)), right: layer.a(adapted.adapter, self).into() })
+    }
+
+    /// Adds the gradients of A and B, from the gradient `dy` (N, out) of the sums, and to `dx` (N, in) what comes back
+    /// through the part of the input that did not fall out, where some fell out.
     pub fn backward_adapter<E: Scalar, X: Scalar>(
         &self,
         weights: Weights<'_>,
@@ -229,33 +261,20 @@ impl Linear {
         room: RoomBackward<'_, E>,
     ) -> Result<()> {
         let Some((adapted, layer)) = share(weights, self) else { return Ok(()) };
-        let (n, rank, params) = (dy.nrows(), layer.rank, adapted.adapter.params());
-        measure("adapter, backward", layer.work(self, n, 2), || {
-            let (u, du) = (view(room.u, n, rank), &mut room.du[..n * rank]);
+        let (n, rank) = (dy.nrows(), layer.rank);
+        let (u, du) = (view(room.u, n, rank), view(room.du, n, rank));
+        measure("adapter, dA and dB", layer.work(n, self.n_in + self.n_out), || {
             for part in &layer.parts {
-                let (dy, ranks) = (dy.slice(s![.., part.columns.clone()]), s![.., part.ranks.clone()]);
-                let (out, r) = (part.columns.len(), part.ranks.len());
-                let db = view_mut(grads.of_adapter(&part.b), out, r).into();
-                let added = Output::Sums { c: db, beta: Beta::Accumulate, bias: None, residual: None };
-                product(E::PRECISION, E::matrix(dy.reversed_axes()), E::matrix(u.slice(ranks)), added)?;
-                let b = view(&params[part.b.clone()], out, r);
-                let c = E::matrix_mut(view_mut(du, n, rank).slice_move(ranks));
-                let output = Output::Sums { c, beta: Beta::Overwrite, bias: None, residual: None };
-                product(E::PRECISION, E::matrix(dy), b, output)?;
+                let db = view_mut(grads.of_adapter(&part.b), part.columns.len(), part.ranks.len());
+                let (dy, u) = (dy.slice(s![.., part.columns.clone()]), u.slice(s![.., part.ranks.clone()]));
+                add_narrow_gradient(u, dy, db.reversed_axes())?;
             }
-            scale_columns(view_mut(du, n, rank), &layer.scales, None)?;
-            let (du, a) = (view(du, n, rank), layer.a(adapted.adapter, self));
             let left = adapted.left(self, x, n, room.dropped)?;
-            let da = view_mut(grads.of_adapter(&layer.a), rank, self.n_in).into();
-            let added = Output::Sums { c: da, beta: Beta::Accumulate, bias: None, residual: None };
-            product(E::PRECISION, E::matrix(du.reversed_axes()), E::matrix(view(left, n, self.n_in)), added)?;
-            let Some(dx) = dx else { return Ok(()) };
-            let Some(masks) = adapted.dropout else {
-                let c = X::matrix_mut(view_mut(dx, n, self.n_in));
-                let added = Output::Sums { c, beta: Beta::Accumulate, bias: None, residual: None };
-                return product(E::PRECISION, E::matrix(du), a, added);
-            };
-            let through = &mut room.dropped[..n * self.n_in];
+            add_narrow_gradient(du, view(left, n, self.n_in), view_mut(grads.of_adapter(&layer.a), rank, self.n_in))
+        })?;
+        let (Some(dx), Some(masks)) = (dx, adapted.dropout) else { return Ok(()) };
+        let (a, through) = (layer.a(adapted.adapter, self), &mut room.dropped[..n * self.n_in]);
+        measure("adapter, dX", layer.work(n, self.n_in), || {
             product(E::PRECISION, E::matrix(du), a, sums(through, n, self.n_in, None, None))?;
             dropout(through, masks.at(self))?;
             add_assign(&mut dx[..n * self.n_in], through)

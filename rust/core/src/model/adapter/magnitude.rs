@@ -16,14 +16,11 @@ use crate::model::params::{Layout, Linear};
 use crate::parallel;
 use crate::profile::{Work, measure};
 use ndarray::{ArrayView2, s};
-use std::sync::{Arc, PoisonError};
 
-/// The factors of the columns of every layer, 1 for columns that are not adapted, and what they were made of.
+/// The factors of the columns of every layer, 1 for columns that are not adapted.
 pub struct Factors {
     /// By the layer's number.
     layers: Vec<Option<LayerFactors>>,
-    /// Versions of the weights and of the adapter.
-    made_of: (u64, u64),
 }
 
 struct LayerFactors {
@@ -40,21 +37,11 @@ impl Factors {
 }
 
 impl Adapter {
-    /// The factors with these weights, whose version is `version`; none where no magnitudes are learnt.
-    pub fn factors(&self, layout: &Layout, weights: Weights<'_>, version: u64) -> Result<Option<Arc<Factors>>> {
-        if !self.spec.dora {
-            return Ok(None);
-        }
-        // Not locked while the threads work: one of them may come to ask as well.
-        let kept = self.factors.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let made_of = (version, self.version);
-        if let Some(factors) = kept.as_ref().filter(|factors| factors.made_of == made_of) {
-            return Ok(Some(factors.clone()));
-        }
-        let kept = kept.filter(|factors| factors.made_of.0 == version);
+    /// The factors with these weights, of which `kept` were made too, if there are such.
+    pub(super) fn factors(&self, layout: &Layout, weights: Weights<'_>, kept: Option<&Factors>) -> Result<Factors> {
         let of = |linear: &Linear| {
             let Some(layer) = self.layer(linear) else { return Ok(None) };
-            let squares = kept.as_ref().and_then(|kept| kept.layers[linear.index].as_ref());
+            let squares = kept.and_then(|kept| kept.layers[linear.index].as_ref());
             linear.with_matrix(weights, |w| {
                 measure("magnitudes", Work::bytes(size_of::<f32>() * w.len()), || {
                     let squares = squares.map_or_else(|| squares_of(w), |layer| layer.squares.clone());
@@ -63,10 +50,7 @@ impl Adapter {
                 })
             })
         };
-        let layers = layout.linears().map(of).collect::<Result<Vec<_>>>()?;
-        let factors = Arc::new(Factors { layers, made_of });
-        *self.factors.lock().unwrap_or_else(PoisonError::into_inner) = Some(factors.clone());
-        Ok(Some(factors))
+        Ok(Factors { layers: layout.linears().map(of).collect::<Result<Vec<_>>>()? })
     }
 
     /// Sets every magnitude to the length that its row has now, so that all factors are 1.

@@ -7,10 +7,11 @@
 //!
 //! The first is LoRA (Hu et al. 2021), the second DoRA (Liu et al. 2024), whose lengths count as constants in the
 //! gradient (section 4.3 there). [`spec`] says what an adapter is asked to be, [`apply`] is its part in the forward and
-//! the backward pass, [`magnitude`] makes DoRA's factors. Tensors have PEFT's names and shapes.
+//! the backward pass, [`prepared`] what that reads beside the numbers, [`magnitude`] DoRA's factors. Tensors have PEFT's names and shapes.
 
 pub mod apply;
 pub mod magnitude;
+pub mod prepared;
 pub mod spec;
 
 use super::linear::Weights;
@@ -19,7 +20,7 @@ use crate::buffer::{Buffer, padded};
 use crate::error::{Error, Result};
 use crate::io::safetensors::{Output, Reader, write};
 use crate::rng::{Philox, Stream};
-use magnitude::Factors;
+use prepared::Prepared;
 use spec::{Module, Spec};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -68,8 +69,8 @@ pub struct Adapter {
     version: u64,
     /// By the number of the linear layer.
     layers: Vec<Option<Layer>>,
-    /// DoRA's factors, for the numbers and weights that they were last made of.
-    factors: Mutex<Option<Arc<Factors>>>,
+    /// What passes read beside the numbers, for those and the weights that it was last made of.
+    prepared: Mutex<Option<Arc<Prepared>>>,
 }
 
 /// The name of a part of a module's adapter.
@@ -145,8 +146,8 @@ impl Adapter {
             )
             .collect();
         let params = Buffer::zeros(plan.total, "adapter")?;
-        let (tensors, factors) = (plan.tensors, Mutex::new(None));
-        let mut adapter = Adapter { spec, tensors, params, version: 0, layers, factors };
+        let (tensors, prepared) = (plan.tensors, Mutex::new(None));
+        let mut adapter = Adapter { spec, tensors, params, version: 0, layers, prepared };
         adapter.initialise(seed);
         adapter.begin_magnitudes(layout, weights)?;
         Ok(adapter)

@@ -124,8 +124,10 @@ pub fn backward<E: Scalar>(
     let (dropped, d_branch, room) = (&mut *scratch.d_normed, &mut *scratch.d_branch, &mut *scratch.d_out);
     let d_branch = branch_backward(&cx, grads, place, &block.out, post, branch, stats, dx, dropped, d_branch, room)?;
     let d_branch = view(d_branch, n, c);
+    block.out.low_gradient(cx.weights, d_branch, scratch.d_low)?;
+    let extension = block.out.low_extension(cx.weights, n, scratch.d_low);
     let output = sums(scratch.d_att, n, wide, None, None);
-    block.out.backward_input("attention out, dX", cx.weights, d_branch, output)?;
+    block.out.backward_input("attention out, dX", cx.weights, d_branch, extension, output)?;
     block.out.backward_weights("attention out, dW", grads, saved.att, d_branch)?;
     let room = RoomBackward { u: saved.low[1], du: scratch.d_low, dropped: scratch.dropped };
     block.out.backward_adapter(cx.weights, grads, saved.att, d_branch, Some(scratch.d_att), room)?;
@@ -144,12 +146,14 @@ pub fn backward<E: Scalar>(
     let d_qkv = view(scratch.d_qkv, n, width);
     norm_forward(&block.norm_1, config, params, n, x, &mut saved.norm_1, scratch.normed)?; // recomputed
     block.qkv.backward_weights("qkv, dW", grads, scratch.normed, d_qkv)?;
+    block.qkv.low_gradient(cx.weights, d_qkv, scratch.d_low)?;
+    let extension = block.qkv.low_extension(cx.weights, n, scratch.d_low);
     let room = RoomBackward { u: saved.low[0], du: scratch.d_low, dropped: scratch.dropped };
     if !goes_on {
         return block.qkv.backward_adapter::<E, f32>(cx.weights, grads, scratch.normed, d_qkv, None, room);
     }
     let output = sums(scratch.d_normed, n, c, None, None);
-    block.qkv.backward_input("qkv, dX", cx.weights, d_qkv, output)?;
+    block.qkv.backward_input("qkv, dX", cx.weights, d_qkv, extension, output)?;
     let d_normed = Some(&mut *scratch.d_normed);
     block.qkv.backward_adapter(cx.weights, grads, scratch.normed, d_qkv, d_normed, room)?;
     let (stats, dy, dx) = (&saved.norm_1, &*scratch.d_normed, &mut *scratch.dx);

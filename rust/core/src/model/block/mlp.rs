@@ -27,11 +27,12 @@ pub fn up<E: Scalar>(
     let kind = cx.config.activation.kernel();
     let room = Room { u: saved.low[2], dropped: scratch.dropped };
     match cx.config.mlp {
-        Mlp::Plain if !block.up.is_adapted(cx.weights) => {
+        Mlp::Plain if !block.up.is_scaled(cx.weights) => {
+            let extension = block.up.low(cx.weights, n, scratch.normed, room)?;
             let (pre, act) = (view_mut(saved.up, n, f), view_mut(scratch.act, n, f));
             let (pre, act, bias) = (E::matrix_mut(pre), E::matrix_mut(act), block.up.bias(params));
             let output = Output::Activated { pre, act, activation: kind, bias };
-            block.up.product("mlp up", cx.weights, n, scratch.normed, output)
+            block.up.product("mlp up", cx.weights, n, scratch.normed, extension, output)
         }
         Mlp::Plain => {
             block.up.forward("mlp up", cx.weights, n, scratch.normed, room, saved.up, None)?;
@@ -83,9 +84,11 @@ pub fn backward<E: Scalar>(
     let (dropped, d_branch, room) = (&mut *scratch.d_normed, &mut *scratch.d_branch, &mut *scratch.d_out);
     let d_out = branch_backward(&cx, grads, place, &block.down, post, branch, stats, dx, dropped, d_branch, room)?;
     let d_out = view(d_out, n, c);
+    block.down.low_gradient(cx.weights, d_out, scratch.d_low)?;
+    let extension = block.down.low_extension(cx.weights, n, scratch.d_low);
     let room = RoomBackward { u: saved.low[3], du: scratch.d_low, dropped: scratch.dropped };
     match config.mlp {
-        Mlp::Plain if !block.down.is_adapted(cx.weights) => {
+        Mlp::Plain if !block.down.is_dropped(cx.weights) => {
             // Activated rows are recomputed with the slopes: cheaper than keeping (N, F) for every block.
             let output = Output::ActivatedBackward {
                 pre: E::matrix(view(saved.up, n, f)),
@@ -93,11 +96,12 @@ pub fn backward<E: Scalar>(
                 act: E::matrix_mut(view_mut(scratch.act, n, f)),
                 activation: kind,
             };
-            block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
+            block.down.backward_input("mlp down, dX", cx.weights, d_out, extension, output)?;
+            block.down.backward_adapter::<E, E>(cx.weights, grads, scratch.act, d_out, None, room)?;
         }
         Mlp::Plain => {
             let output = sums(scratch.d_act, n, f, None, None);
-            block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
+            block.down.backward_input("mlp down, dX", cx.weights, d_out, extension, output)?;
             activate(kind, saved.up, scratch.act)?; // recomputed
             block.down.backward_adapter(cx.weights, grads, scratch.act, d_out, Some(scratch.d_act), room)?;
             measure("activation, backward", Work::bytes(3 * n * f * size_of::<E>()), || {
@@ -106,7 +110,7 @@ pub fn backward<E: Scalar>(
         }
         Mlp::Gated => {
             let output = sums(scratch.d_act, n, f, None, None);
-            block.down.backward_input("mlp down, dX", cx.weights, d_out, output)?;
+            block.down.backward_input("mlp down, dX", cx.weights, d_out, extension, output)?;
             let rows = view(saved.up, n, 2 * f);
             let (gate, up) = (rows.slice(s![.., ..f]), rows.slice(s![.., f..]));
             let (d_gate, d_up) = view_mut(scratch.d_up, n, 2 * f).split_at(ndarray::Axis(1), f);
@@ -124,8 +128,10 @@ pub fn backward<E: Scalar>(
     block.up.backward_scale(cx.weights, grads, n, saved.up, scratch.d_up)?;
     let d_up = view(scratch.d_up, n, config.up_width());
     block.up.backward_weights("mlp up, dW", grads, scratch.normed, d_up)?;
+    block.up.low_gradient(cx.weights, d_up, scratch.d_low)?;
+    let extension = block.up.low_extension(cx.weights, n, scratch.d_low);
     let output = sums(scratch.d_normed, n, c, None, None);
-    block.up.backward_input("mlp up, dX", cx.weights, d_up, output)?;
+    block.up.backward_input("mlp up, dX", cx.weights, d_up, extension, output)?;
     let room = RoomBackward { u: saved.low[2], du: scratch.d_low, dropped: scratch.dropped };
     let d_normed = Some(&mut *scratch.d_normed);
     block.up.backward_adapter(cx.weights, grads, scratch.normed, d_up, d_normed, room)?;

@@ -12,7 +12,7 @@
 use super::check;
 use super::rows::{self, check_rows};
 use crate::error::Result;
-use crate::simd::{Element, Isa, Kernel, LANES, Simd, dispatch, isa, prefetch};
+use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa, prefetch};
 use ndarray::{ArrayView2, ArrayViewMut2};
 use std::ops::Range;
 
@@ -40,14 +40,13 @@ pub fn narrow_product<E: Element>(
     check::len(OP, "scales", scales.len(), r)?;
     let isa = isa::current();
     rows::each(n * k, rows::blocks_mut(u, ROWS), |task, u| {
-        dispatch(isa, Dots { isa, x, first: task * ROWS, a, scales, u });
+        dispatch(isa, Dots { x, first: task * ROWS, a, scales, u });
     });
     Ok(())
 }
 
 /// Some rows of `u`.
 struct Dots<'a, E> {
-    isa: Isa,
     x: ArrayView2<'a, E>,
     first: usize,
     a: ArrayView2<'a, f32>,
@@ -61,10 +60,7 @@ impl<E: Element> Kernel for Dots<'_, E> {
     /// Tiles of as many sums as the registers hold.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.isa {
-            Isa::Avx512 | Isa::Avx512Bf16 => self.tiles::<S, 4, 4>(s),
-            Isa::Avx2 | Isa::Portable => self.tiles::<S, 2, 2>(s),
-        }
+        if S::WIDE { self.tiles::<S, 4, 4>(s) } else { self.tiles::<S, 2, 2>(s) }
     }
 }
 
@@ -166,14 +162,13 @@ pub fn add_narrow_gradient<E: Element>(
     check::shape(OP, "da", &[da.nrows(), da.ncols()], &[r, k])?;
     let isa = isa::current();
     rows::each(n * k, rows::columns_mut(da, COLUMNS), |_, (columns, da)| {
-        dispatch(isa, Sums { isa, d, x, columns, da });
+        dispatch(isa, Sums { d, x, columns, da });
     });
     Ok(())
 }
 
 /// Some columns of `da`.
 struct Sums<'a, E> {
-    isa: Isa,
     d: ArrayView2<'a, E>,
     x: ArrayView2<'a, E>,
     columns: Range<usize>,
@@ -186,10 +181,7 @@ impl<E: Element> Kernel for Sums<'_, E> {
     /// Tiles of as many sums as the registers hold.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.isa {
-            Isa::Avx512 | Isa::Avx512Bf16 => self.tiles::<S, 8, 2>(s),
-            Isa::Avx2 | Isa::Portable => self.tiles::<S, 4, 1>(s),
-        }
+        if S::WIDE { self.tiles::<S, 8, 2>(s) } else { self.tiles::<S, 4, 1>(s) }
     }
 }
 

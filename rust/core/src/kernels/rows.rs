@@ -112,7 +112,7 @@ pub(super) fn tiles_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>) -> Vec<(Tile
 }
 
 /// `x` in chunks of `size`; empty chunks without end where there is nothing to be cut.
-pub(super) fn chunks_mut(x: &mut [f32], size: usize) -> impl Iterator<Item = &mut [f32]> {
+pub(super) fn chunks_mut<T>(x: &mut [T], size: usize) -> impl Iterator<Item = &mut [T]> {
     let none = x.is_empty();
     x.chunks_mut(size.max(1)).chain(std::iter::repeat_with(|| &mut [][..]).take_while(move |_| none))
 }

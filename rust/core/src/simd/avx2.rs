@@ -36,6 +36,8 @@ impl Simd for Avx2 {
     type P = [__m256i; 2];
     type W = [__m256i; 2];
 
+    const WIDE: bool = false;
+
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
         // SAFETY: `self` proves AVX2.

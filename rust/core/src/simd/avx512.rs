@@ -52,6 +52,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     type P = __m512i;
     type W = __m512i;
 
+    const WIDE: bool = true;
+
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: `self` proves AVX-512.

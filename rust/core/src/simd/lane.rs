@@ -19,6 +19,9 @@ pub trait Simd: Copy + Send + Sync {
     /// The same register as eight 64-bit lanes, or sixteen 32-bit ones: what a random generator needs.
     type W: Copy;
 
+    /// Whether the registers hold 32 vectors, for large tiles of sums; if not, 8 at most. A branch on it costs no code.
+    const WIDE: bool;
+
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
     /// The sixteen floats of `x`.

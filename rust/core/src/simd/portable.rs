@@ -28,6 +28,8 @@ impl Simd for Portable {
     type P = [u32; LANES];
     type W = [u64; LANES / 2];
 
+    const WIDE: bool = false;
+
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         [x; LANES]

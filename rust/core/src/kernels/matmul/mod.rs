@@ -3,6 +3,7 @@
 //! | product | rows of `a` | what happens | file |
 //! |---|---|---|---|
 //! | float32, matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
+//! | `b` in few bits | any | a panel of `b` meets eight rows at a time, in integers but for bfloat16 | [`quantized`] |
 //! | few rows | up to 48 | every task packs the panels of `b` it needs | [`skinny`] |
 //! | any other | | `b` is packed once for all tasks, or was ([`Packed`]), `a` panel by panel | [`schedule`] |
 //!
@@ -28,6 +29,7 @@ mod operand;
 mod output;
 mod pack;
 mod packed;
+mod quantized;
 mod schedule;
 mod skinny;
 mod target;
@@ -39,6 +41,7 @@ pub use output::Output;
 pub use packed::Packed;
 
 use crate::error::{Error, Result};
+use crate::kernels::quantized::QuantizedMatrix;
 use crate::kernels::{Beta, check};
 use crate::parallel;
 use crate::simd::isa;
@@ -57,6 +60,9 @@ pub enum Right<'a> {
     Matrix(Matrix<'a>),
     /// Packed ahead.
     Packed(&'a Packed),
+    /// In few bits: the matrix whose transpose is the operand, as weights are kept. Where those are integers the rows of
+    /// the left operand are rounded to 8 bits.
+    Quantized(&'a QuantizedMatrix),
 }
 
 impl<'a, M: Into<Matrix<'a>>> From<M> for Right<'a> {
@@ -68,6 +74,12 @@ impl<'a, M: Into<Matrix<'a>>> From<M> for Right<'a> {
 impl<'a> From<&'a Packed> for Right<'a> {
     fn from(b: &'a Packed) -> Self {
         Right::Packed(b)
+    }
+}
+
+impl<'a> From<&'a QuantizedMatrix> for Right<'a> {
+    fn from(b: &'a QuantizedMatrix) -> Self {
+        Right::Quantized(b)
     }
 }
 
@@ -133,11 +145,11 @@ pub fn product<'b>(precision: Precision, a: Matrix<'_>, b: impl Into<Right<'b>>,
 pub fn extended_product(
     precision: Precision,
     a: Matrix<'_>,
-    b: Matrix<'_>,
+    b: Right<'_>,
     extension: Option<Extension<'_>>,
     out: Output<'_>,
 ) -> Result<()> {
-    run(precision, a, b.into(), extension, out)
+    run(precision, a, b, extension, out)
 }
 
 fn run(
@@ -163,6 +175,10 @@ fn run(
             }
             b.n
         }
+        Right::Quantized(b) => {
+            check::shape("matmul", "b", &[b.dim().1, b.dim().0], &[k, b.dim().0])?;
+            b.dim().0
+        }
     };
     if let Some(Extension { left, right }) = &extension {
         let ((rows, r), (depth, columns)) = (left.dim(), right.dim());
@@ -181,7 +197,7 @@ fn run(
     let left = Deep { own: a.t().into(), units, extension: extension.as_ref().map(|more| more.left.t().into()) };
     let product = Product { precision, left, target, m, n, k, depth };
     let right = extension.map(|more| more.right);
-    if product.target.lacks_sums() && depth.count() > 1 {
+    if product.target.lacks_sums() && depth.count() > 1 && !matches!(b, Right::Quantized(_)) {
         // An output of bfloat16 numbers: sums of several blocks of depth wait elsewhere.
         buffers::with(Buffer::Sums, m * n, |sums| {
             let sums = Grid::from_slice(bytemuck::must_cast_slice_mut(sums), n);
@@ -213,6 +229,7 @@ impl Product<'_> {
         let parallel = self.is_worth_threads();
         let own = match b {
             Right::Packed(b) => return schedule::run_packed(self, b, parallel),
+            Right::Quantized(b) => return quantized::run(self, b, extension, parallel),
             Right::Matrix(b) => b.into(),
         };
         let b = Deep { own, units: self.left.units, extension: extension.map(Source::from) };

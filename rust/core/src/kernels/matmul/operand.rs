@@ -106,6 +106,16 @@ pub struct Deep<'a> {
     pub extension: Option<Source<'a>>,
 }
 
+impl Source<'_> {
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        match self {
+            Source::Float(x) => x.rows(),
+            Source::Half(x) => x.rows(),
+        }
+    }
+}
+
 impl<'a> From<Matrix<'a>> for Source<'a> {
     fn from(matrix: Matrix<'a>) -> Self {
         match matrix {

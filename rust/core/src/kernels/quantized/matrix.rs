@@ -1,8 +1,11 @@
-//! A matrix in few bits: every row is cut into blocks along its columns, the last of them filled up with zeros.
+//! A matrix in few bits: the weights of a linear layer as products read them.
 //!
-//! Rows are what products with vectors read one after the other, so those of a linear layer are its outputs.
+//! Rows are cut into blocks along their columns, the last of them filled up with zeros, and lie in panels of 16
+//! ([`super::layout`]). Rows of a linear layer are its outputs.
 
-use super::{Format, decode_blocks, encode_blocks};
+use super::layout::{Layout, PANEL};
+use super::{Format, decode_blocks};
+use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::kernels::{check, rows};
 use crate::parallel;
@@ -11,40 +14,41 @@ use ndarray::ArrayView2;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The most values that a block has.
-const MOST: usize = 256;
+/// The most bytes that a block has.
+const BLOCK_BYTES: usize = 34;
 
-/// A matrix whose rows are stored in blocks of a [`Format`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A matrix whose rows are stored in BF16, Q8_0 or Q4_0.
 pub struct QuantizedMatrix {
-    format: Format,
-    rows: usize,
-    columns: usize,
-    bytes: Vec<u8>,
+    layout: Layout,
+    panels: Buffer,
+    scales: Buffer,
 }
 
 impl QuantizedMatrix {
-    /// `x` in `format`, which must be one that is written.
+    /// `x` in `format`: BF16, Q8_0 or Q4_0.
     ///
     /// Fails on numbers that the format cannot hold: any that are not finite, and very large ones.
     pub fn encode(format: Format, x: ArrayView2<'_, f32>) -> Result<Self> {
-        format.check_encodes()?;
+        if !matches!(format, Format::BF16 | Format::Q8_0 | Format::Q4_0) {
+            return Err(Error::value("quantize", "format", format!("{format:?}"), "take BF16, Q8_0 or Q4_0"));
+        }
         let (rows, columns) = x.dim();
-        let mut matrix = QuantizedMatrix { format, rows, columns, bytes: Vec::new() };
-        let (row_bytes, filled) = (matrix.row_bytes(), columns.next_multiple_of(format.values()));
-        let bytes = row_bytes.saturating_mul(rows);
-        let refused = |_| Error::OutOfMemory { what: "quantized weights", bytes };
-        matrix.bytes.try_reserve_exact(bytes).map_err(refused)?;
-        matrix.bytes.resize(bytes, 0);
-        let (held, task) = (AtomicBool::new(true), rows::task_rows(columns));
-        parallel::for_each_chunk(&mut matrix.bytes, task * row_bytes, |i, bytes| {
-            let mut row = vec![0.0; filled];
-            for (x, bytes) in x.rows().into_iter().skip(i * task).zip(bytes.chunks_mut(row_bytes)) {
+        let layout = Layout { format, rows, columns };
+        let (bytes, scales) = (layout.panel_bytes(), layout.panel_scales());
+        let zeros = |bytes: usize| Buffer::zeros((layout.panels() * bytes).div_ceil(4), "quantized weights");
+        let mut matrix = QuantizedMatrix { layout, panels: zeros(bytes)?, scales: zeros(2 * scales)? };
+        let held = AtomicBool::new(true);
+        let panels = bytemuck::cast_slice_mut::<f32, u8>(&mut matrix.panels).chunks_mut(bytes.max(1));
+        // Without scales there is nothing to be handed out, but as many parts.
+        let scales = rows::chunks_mut(bytemuck::cast_slice_mut::<f32, u16>(&mut matrix.scales), scales);
+        parallel::for_each(panels.zip(scales).take(layout.panels()), |p, (panel, scales)| {
+            let mut row = vec![0.0; layout.blocks() * format.values()];
+            for (lane, x) in x.rows().into_iter().skip(p * PANEL).take(PANEL).enumerate() {
                 row.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
-                if !row.iter().all(|&x| format.holds(x)) {
+                if !row.iter().all(|&x| x.is_finite() && format.holds(x)) {
                     return held.store(false, Ordering::Relaxed);
                 }
-                encode_blocks(format, &row, bytes);
+                layout.put(&row, lane, panel, scales);
             }
         });
         match held.into_inner() {
@@ -58,36 +62,34 @@ impl QuantizedMatrix {
 
     /// How values are stored.
     pub fn format(&self) -> Format {
-        self.format
+        self.layout.format
     }
 
     /// Rows and columns.
     pub fn dim(&self) -> (usize, usize) {
-        (self.rows, self.columns)
+        (self.layout.rows, self.layout.columns)
     }
 
-    /// Bytes of a row.
-    pub fn row_bytes(&self) -> usize {
-        self.columns.div_ceil(self.format.values()) * self.format.bytes()
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<f32>() * (self.panels.len() + self.scales.len())
     }
 
-    /// The blocks of row `i`.
-    pub fn row(&self, i: usize) -> &[u8] {
-        &self.bytes[i * self.row_bytes()..(i + 1) * self.row_bytes()]
-    }
-
-    /// The blocks of all rows, one after the other.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The bytes of panel `p` and its scales.
+    pub(in crate::kernels) fn panel(&self, p: usize) -> (&[u8], &[u16]) {
+        let (bytes, scales) = (self.layout.panel_bytes(), self.layout.panel_scales());
+        let panel = &bytemuck::cast_slice(&self.panels)[p * bytes..][..bytes];
+        (panel, &bytemuck::cast_slice(&self.scales)[p * scales..][..scales])
     }
 
     /// `x` (rows, columns) = the numbers of some rows.
     pub fn decode(&self, rows: Range<usize>, x: &mut [f32]) -> Result<()> {
-        check::len("decode", "x", x.len(), rows.len() * self.columns)?;
-        let (isa, task) = (isa::current(), rows::task_rows(self.columns));
-        let bytes = &self.bytes[rows.start * self.row_bytes()..rows.end * self.row_bytes()];
-        let parts = bytes.chunks(task * self.row_bytes().max(1)).zip(x.chunks_mut(task * self.columns.max(1)));
-        parallel::for_each(parts, |_, (bytes, x)| dispatch(isa, Decode { matrix: self, bytes, x }));
+        let columns = self.layout.columns;
+        check::len("decode", "x", x.len(), rows.len() * columns)?;
+        let (isa, task) = (isa::current(), rows::task_rows(columns));
+        parallel::for_each(x.chunks_mut(task * columns.max(1)), |i, x| {
+            dispatch(isa, Decode { matrix: self, first: rows.start + i * task, x });
+        });
         Ok(())
     }
 }
@@ -95,7 +97,7 @@ impl QuantizedMatrix {
 /// Some rows of a matrix, decoded.
 struct Decode<'a> {
     matrix: &'a QuantizedMatrix,
-    bytes: &'a [u8],
+    first: usize,
     x: &'a mut [f32],
 }
 
@@ -105,15 +107,20 @@ impl Kernel for Decode<'_> {
     /// give the same bits.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let QuantizedMatrix { format, columns, .. } = *self.matrix;
-        let whole = columns / format.values();
-        let (values, bytes) = (whole * format.values(), whole * format.bytes());
-        for (row, x) in self.bytes.chunks_exact(self.matrix.row_bytes()).zip(self.x.chunks_exact_mut(columns)) {
-            decode_blocks(format, &row[..bytes], &mut x[..values]);
-            if values < columns {
-                let mut last = [0.0; MOST];
-                decode_blocks(format, &row[bytes..], &mut last[..format.values()]);
-                x[values..].copy_from_slice(&last[..columns - values]);
+        let layout = self.matrix.layout;
+        let (values, mut block) = (layout.format.values(), [0; BLOCK_BYTES]);
+        let block = &mut block[..layout.format.bytes()];
+        for (i, x) in (self.first..).zip(self.x.chunks_exact_mut(layout.columns)) {
+            let (panel, scales) = self.matrix.panel(i / PANEL);
+            for (b, x) in x.chunks_mut(values).enumerate() {
+                layout.take(i % PANEL, panel, scales, b..b + 1, block);
+                if x.len() == values {
+                    decode_blocks(layout.format, block, x);
+                } else {
+                    let mut last = [0.0; 32];
+                    decode_blocks(layout.format, block, &mut last);
+                    x.copy_from_slice(&last[..x.len()]);
+                }
             }
         }
     }
@@ -121,34 +128,37 @@ impl Kernel for Decode<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode;
+    use super::super::{decode, encode};
     use super::*;
     use crate::kernels::rows::testing::on_each_isa;
     use ndarray::Array2;
     use subgpt_testkit::noise::Noise;
 
-    const FORMATS: [Format; 2] = [Format::Q8_0, Format::Q4_0];
+    const FORMATS: [Format; 3] = [Format::BF16, Format::Q8_0, Format::Q4_0];
 
     #[test]
     fn rows_are_those_of_the_filled_matrix() {
         for (rows, columns) in [(1, 1), (3, 32), (5, 172), (7, 33), (2, 0), (0, 4), (300, 64)] {
             let x = Array2::from_shape_vec((rows, columns), Noise::new(1).normal(rows * columns, 2.0)).unwrap();
-            let filled = columns.next_multiple_of(32);
             for format in FORMATS {
+                let filled = columns.next_multiple_of(format.values());
                 let matrix = QuantizedMatrix::encode(format, x.view()).unwrap();
-                assert_eq!(QuantizedMatrix::encode(format, x.t().as_standard_layout().t()).unwrap(), matrix);
-                assert_eq!((matrix.dim(), matrix.bytes().len()), ((rows, columns), rows * matrix.row_bytes()));
+                let turned = QuantizedMatrix::encode(format, x.t().as_standard_layout().t()).unwrap();
+                assert_eq!(matrix.dim(), (rows, columns));
                 on_each_isa(|| {
                     let mut got = vec![f32::NAN; rows * columns];
                     matrix.decode(0..rows, &mut got).unwrap();
                     for i in 0..rows {
+                        let mut row = x.row(i).to_vec();
+                        row.resize(filled, 0.0);
+                        let mut bytes = vec![0; filled / format.values() * format.bytes()];
+                        encode(format, &row, &mut bytes).unwrap();
                         let mut want = vec![0.0; filled];
-                        decode(format, matrix.row(i), &mut want).unwrap();
+                        decode(format, &bytes, &mut want).unwrap();
                         assert_eq!(got[i * columns..(i + 1) * columns], want[..columns]);
                         let mut alone = vec![f32::NAN; columns];
-                        matrix.decode(i..i + 1, &mut alone).unwrap();
+                        turned.decode(i..i + 1, &mut alone).unwrap();
                         assert_eq!(alone, want[..columns]);
-                        assert!(want[columns..].iter().all(|&x| x == 0.0));
                     }
                 });
             }
@@ -158,10 +168,10 @@ mod tests {
     #[test]
     fn what_cannot_be_held_is_refused() {
         for format in FORMATS {
-            for bad in [f32::NAN, f32::NEG_INFINITY, 1e30] {
+            for bad in [f32::NAN, f32::NEG_INFINITY, f32::MAX] {
                 let mut x = Array2::<f32>::zeros((100, 40));
                 x[[99, 39]] = bad;
-                assert!(QuantizedMatrix::encode(format, x.view()).unwrap_err().to_string().contains("float32"));
+                assert!(QuantizedMatrix::encode(format, x.view()).is_err_and(|e| e.to_string().contains("float32")));
             }
         }
         assert!(QuantizedMatrix::encode(Format::Q6_K, Array2::zeros((1, 256)).view()).is_err());

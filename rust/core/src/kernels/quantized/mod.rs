@@ -2,16 +2,21 @@
 //!
 //! A row is cut into blocks of a fixed number of values, and each block is stored in a fixed number of bytes: its scale
 //! and its values as small whole numbers. Rounding is that of ggml's reference quantizers, so that the same weights give
-//! the same bytes. A file for each format, encoding beside decoding; those without an encoder are only read. [`matrix`]
-//! keeps the rows of a matrix so.
+//! the same bytes. A file for each format, encoding beside decoding; those without an encoder are only read.
+//!
+//! [`QuantizedMatrix`] keeps weights so, in the order of [`layout`]; [`activations`] are what [`micro`] multiplies them
+//! with. The product itself is one of [`super::matmul`].
 //!
 //! Source: the block structures and reference functions of ggml (`ggml-common.h`, `ggml-quants.c`),
 //! <https://github.com/ggml-org/ggml>.
 
+pub(in crate::kernels) mod activations;
 mod float;
 mod k_quants;
 mod k_small;
+pub(in crate::kernels) mod layout;
 mod matrix;
+pub(in crate::kernels) mod micro;
 mod q4_0;
 mod q4_1;
 mod q5;

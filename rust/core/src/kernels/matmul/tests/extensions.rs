@@ -33,7 +33,7 @@ impl<E: Scalar> Case<E> {
         let (a, b) = (E::matrix(self.a.view().slice_move(top)), E::matrix(self.b.view()));
         let (left, right) = (E::matrix(self.left.view().slice_move(top)), E::matrix(self.right.view()));
         let extension = Some(Extension { left, right });
-        write::<E>(rows, self.b.columns, |out| extended_product(E::PRECISION, a, b, extension, out))
+        write::<E>(rows, self.b.columns, |out| extended_product(E::PRECISION, a, b.into(), extension, out))
     }
 
     /// The matrices that hold both.
@@ -115,7 +115,7 @@ fn an_extension_of_zeros_changes_no_bit() {
         let extension = Some(Extension { left: left.view().into(), right: right.view().into() });
         let precision = Precision::Float32;
         let plain = write::<f32>(m, 70, |out| product(precision, a.view().into(), b.view(), out));
-        let (a, b) = (a.view().into(), b.view().into());
+        let (a, b): (Matrix<'_>, Right<'_>) = (a.view().into(), b.view().into());
         let extended = write::<f32>(m, 70, |out| extended_product(precision, a, b, extension, out));
         assert_eq!(plain.map(|x| bits(&x)), extended.map(|x| bits(&x)));
     }

@@ -1,9 +1,10 @@
 //! The product against the f64 reference: [`floats`] has sums in float32, [`outputs`] every precision and output,
-//! [`extensions`] more depth.
+//! [`extensions`] more depth, [`quantized`] a right operand in few bits.
 
 mod extensions;
 mod floats;
 mod outputs;
+mod quantized;
 
 use crate::simd::{Element, Isa, isa};
 use ndarray::{Array2, ArrayView2, s};

@@ -1,0 +1,263 @@
+//! `b` in few bits: every task takes four panels of it, 64 columns, through all of its rows of `a`.
+//!
+//! With one row memory is read once, in one stream a panel, and nothing else costs anything to speak of. With many, a panel
+//! stays in L1 or L2 while they pass.
+//!
+//! Integers meet rows that are rounded to 8 bits, all of them before the tasks. Numbers of bfloat16 are widened; their
+//! sums are those of a product in float32, block by block of its depth, so the bits are those of the widened matrix.
+
+use super::blocking::{Cuts, Depth, STRIPE};
+use super::buffers::{self, Buffer};
+use super::matrix::Matrix;
+use super::operand::{Operand, Source};
+use super::target::Step;
+use super::{Product, for_each_task};
+use crate::kernels::quantized::activations::{Activations, Quantize};
+use crate::kernels::quantized::layout::{BLOCK, PANEL};
+use crate::kernels::quantized::micro::{self, Micro, Tile};
+use crate::kernels::quantized::{Format, QuantizedMatrix};
+use crate::parallel;
+use crate::simd::{Isa, Kernel, LANES, Simd, bf16, dispatch, isa};
+use std::ops::Range;
+
+/// Rows of `a` of a task: its strip of sums is 32 KiB.
+const ROWS: usize = 128;
+
+/// What all tasks share.
+struct Shared<'a> {
+    isa: Isa,
+    product: &'a Product<'a>,
+    matrix: &'a QuantizedMatrix,
+    extension: Option<(Source<'a>, Source<'a>)>,
+}
+
+/// Computes the product, in parallel if `parallel`.
+pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Matrix<'_>>, parallel: bool) {
+    let extension = product.left.extension.zip(extension.map(Source::from));
+    let shared = Shared { isa: isa::current(), product, matrix, extension };
+    let (m, k) = (product.m, product.k);
+    if matrix.format() == Format::BF16 {
+        // The rows as floats, one after the other.
+        return buffers::with(Buffer::Left, m * k, |x| {
+            let x: &mut [f32] = bytemuck::must_cast_slice_mut(x);
+            each_row(parallel, x.chunks_mut(k.max(1)), |i, x| copy_row(&product.left.own, i, x));
+            shared.run(parallel, |rows, panels, strip| shared.floats(x, rows, panels, strip));
+        });
+    }
+    let blocks = k.div_ceil(BLOCK);
+    let (numbers, all) = (m * blocks * BLOCK / size_of::<u32>(), m * blocks);
+    buffers::with(Buffer::Left, numbers + 2 * all, |room| {
+        let (numbers, rest) = room.split_at_mut(numbers);
+        let (scales, sums) = rest.split_at_mut(all);
+        let numbers: &mut [i8] = bytemuck::must_cast_slice_mut(numbers);
+        let (scales, sums): (&mut [f32], &mut [i32]) =
+            (bytemuck::must_cast_slice_mut(scales), bytemuck::must_cast_slice_mut(sums));
+        let one = blocks.max(1);
+        let rows = numbers.chunks_mut(one * BLOCK).zip(scales.chunks_mut(one)).zip(sums.chunks_mut(one));
+        each_row(parallel, rows, |i, ((numbers, scales), sums)| {
+            with_row(&product.left.own, i, k, |x| {
+                dispatch(shared.isa, Quantize { x, numbers, scales, sums });
+            });
+        });
+        let x = Activations { numbers, scales, sums, blocks };
+        shared.run(parallel, |rows, panels, strip| shared.integers(x, rows, panels, strip));
+    });
+}
+
+/// Calls `f` for every row; a few are not worth a region.
+fn each_row<T: Send>(parallel: bool, rows: impl Iterator<Item = T>, f: impl Fn(usize, T) + Sync + Send) {
+    const FEW: usize = 8;
+    let rows: Vec<T> = rows.collect();
+    if parallel && rows.len() > FEW {
+        parallel::for_each(rows, f);
+    } else {
+        rows.into_iter().enumerate().for_each(|(i, row)| f(i, row));
+    }
+}
+
+/// Writes row `i` of the matrix whose transpose is `a_t`.
+fn copy_row(a_t: &Source<'_>, i: usize, x: &mut [f32]) {
+    match a_t {
+        Source::Float(a) if a.t().has_runs() => x.copy_from_slice(a.t().run(i, 0..x.len())),
+        Source::Float(a) => x.iter_mut().enumerate().for_each(|(k, x)| *x = a.at(k, i)),
+        Source::Half(a) => x.iter_mut().enumerate().for_each(|(k, x)| *x = a.at(k, i).to_f32()),
+    }
+}
+
+/// Calls `f` with that row.
+fn with_row(a_t: &Source<'_>, i: usize, k: usize, f: impl FnOnce(&[f32])) {
+    match a_t {
+        Source::Float(a) if a.t().has_runs() => f(a.t().run(i, 0..k)),
+        _ => buffers::with(Buffer::Task, k, |x| {
+            let x: &mut [f32] = bytemuck::must_cast_slice_mut(x);
+            copy_row(a_t, i, x);
+            f(x);
+        }),
+    }
+}
+
+impl Shared<'_> {
+    /// Runs the tasks: `sums` makes the sums of some rows and panels, [`STRIPE`] from one row to the next.
+    fn run(&self, parallel: bool, sums: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync) {
+        let (m, n) = (self.product.m, self.product.n);
+        let (stripes, rows) = (Cuts::every(n, STRIPE), Cuts::every(m, ROWS));
+        for_each_task(parallel, stripes.count() * rows.count(), |task| {
+            let (columns, rows) = (stripes.range(task / rows.count()), rows.range(task % rows.count()));
+            buffers::with(Buffer::Task, rows.len() * STRIPE, |strip| {
+                let strip: &mut [f32] = bytemuck::must_cast_slice_mut(strip);
+                sums(rows.clone(), columns.start / PANEL..columns.end.div_ceil(PANEL), strip);
+                self.extend(rows.clone(), columns.clone(), strip);
+                for (i, sums) in rows.zip(strip.chunks_exact_mut(STRIPE)) {
+                    let step = Step { first: true, last: true };
+                    let sums = &mut sums[..columns.len()];
+                    // SAFETY: every task has rows and columns of its own.
+                    unsafe { self.product.target.write(self.isa, i, columns.start, step, sums) };
+                }
+            });
+        });
+    }
+
+    fn integers(&self, x: Activations<'_>, rows: Range<usize>, panels: Range<usize>, strip: &mut [f32]) {
+        let (micro, format) = (Micro::of(self.isa), self.matrix.format());
+        for (p, panel) in panels.clone().enumerate() {
+            let (bytes, scales) = self.matrix.panel(panel);
+            for first in (0..rows.len()).step_by(micro::ROWS) {
+                let mut out = [[0.0; PANEL]; micro::ROWS];
+                let count = micro::ROWS.min(rows.len() - first);
+                let row = rows.start + first;
+                micro.run(format, &mut Tile { panel: bytes, scales, x, row, out: &mut out[..count] });
+                for (i, out) in out[..count].iter().enumerate() {
+                    strip[(first + i) * STRIPE + p * PANEL..][..PANEL].copy_from_slice(out);
+                }
+            }
+        }
+    }
+
+    /// Adds what extends the product, number by number behind the sums of all blocks.
+    fn extend(&self, rows: Range<usize>, columns: Range<usize>, strip: &mut [f32]) {
+        let Some((left, right)) = self.extension else { return };
+        for (i, sums) in rows.zip(strip.chunks_exact_mut(STRIPE)) {
+            let sums = &mut sums[..columns.len()];
+            match (left, right) {
+                (Source::Float(left_t), Source::Float(right)) if right.has_runs() => {
+                    dispatch(self.isa, Extend { left_t, right, i, columns: columns.clone(), sums });
+                }
+                _ => {
+                    for r in 0..right.rows() {
+                        let x = at(&left, r, i);
+                        let numbers = columns.clone().map(|j| at(&right, r, j));
+                        sums.iter_mut().zip(numbers).for_each(|(sum, y)| *sum += x * y);
+                    }
+                }
+            }
+        }
+    }
+
+    fn floats(&self, x: &[f32], rows: Range<usize>, panels: Range<usize>, strip: &mut [f32]) {
+        let k = self.product.k;
+        let x = &x[rows.start * k..rows.end * k];
+        let numbers = |p| bytemuck::cast_slice(self.matrix.panel(p).0).as_chunks().0;
+        let panels: Vec<&[[bf16; PANEL]]> = panels.map(numbers).collect();
+        dispatch(self.isa, Floats { x, k, panels: &panels, depth: Depth::new(k, 0), strip });
+    }
+}
+
+/// A number of an operand, as a float.
+fn at(source: &Source<'_>, i: usize, j: usize) -> f32 {
+    match source {
+        Source::Float(x) => x.at(i, j),
+        Source::Half(x) => x.at(i, j).to_f32(),
+    }
+}
+
+/// Some columns of a row of sums, to be extended.
+struct Extend<'a> {
+    left_t: Operand<'a, f32>,
+    right: Operand<'a, f32>,
+    i: usize,
+    columns: Range<usize>,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for Extend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for r in 0..self.right.rows() {
+            let (x, row) = (s.splat(self.left_t.at(r, self.i)), self.right.run(r, self.columns.clone()));
+            for at in (0..row.len()).step_by(LANES) {
+                let sum = s.fma(x, s.load_at(row, at, 0.0), s.load_at(self.sums, at, 0.0));
+                s.store_at(self.sums, at, sum);
+            }
+        }
+    }
+}
+
+/// Rows of floats against panels of bfloat16 numbers.
+struct Floats<'a> {
+    /// `(M, K)`
+    x: &'a [f32],
+    k: usize,
+    panels: &'a [&'a [[bf16; PANEL]]],
+    depth: Depth,
+    strip: &'a mut [f32],
+}
+
+impl Kernel for Floats<'_> {
+    type Output = ();
+
+    /// Tiles of as many sums as the registers hold; with a row alone there are four streams of weights.
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let (rows, mut i) = (self.strip.len() / STRIPE, 0);
+        if S::WIDE {
+            while rows - i >= 12 {
+                i += self.tiles::<S, 12, 2>(s, i);
+            }
+        }
+        while rows - i >= 4 {
+            i += if S::WIDE { self.tiles::<S, 4, 4>(s, i) } else { self.tiles::<S, 4, 1>(s, i) };
+        }
+        while i < rows {
+            i += self.tiles::<S, 1, 4>(s, i);
+        }
+    }
+}
+
+impl Floats<'_> {
+    /// The sums of `M` rows from `i` on, `P` panels at a time; gives back `M`.
+    #[inline(always)]
+    fn tiles<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize) -> usize {
+        let whole = self.panels.len() / P * P;
+        (0..whole).step_by(P).for_each(|p| self.tile::<S, M, P>(s, i, p));
+        (whole..self.panels.len()).for_each(|p| self.tile::<S, M, 1>(s, i, p));
+        M
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize, p: usize) {
+        for (block, ks) in self.depth.iter().enumerate() {
+            let x: [&[f32]; M] = std::array::from_fn(|m| &self.x[(i + m) * self.k..][ks.clone()]);
+            let w: [&[[bf16; PANEL]]; P] = std::array::from_fn(|j| &self.panels[p + j][ks.clone()]);
+            let mut sums = [[s.splat(0.0); P]; M];
+            for k in 0..ks.len() {
+                let w: [S::V; P] = std::array::from_fn(|j| s.load_half(&w[j][k]));
+                for m in 0..M {
+                    let x = s.splat(x[m][k]);
+                    for j in 0..P {
+                        sums[m][j] = s.fma(x, w[j], sums[m][j]);
+                    }
+                }
+            }
+            for m in 0..M {
+                for j in 0..P {
+                    let out = &mut self.strip[(i + m) * STRIPE + (p + j) * PANEL..];
+                    let out = out.first_chunk_mut::<LANES>().expect("a panel of the strip");
+                    let sum = if block == 0 { sums[m][j] } else { s.add(s.load(out), sums[m][j]) };
+                    s.store(out, sum);
+                }
+            }
+        }
+    }
+}

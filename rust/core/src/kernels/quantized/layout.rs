@@ -1,0 +1,110 @@
+//! Where the numbers of a matrix in few bits lie: in panels of 16 rows side by side, each one run of memory.
+//!
+//! | format | a panel, along its columns | beside it |
+//! |---|---|---|
+//! | BF16 | for every column the numbers of 16 rows: 32 bytes | |
+//! | Q8_0 | for every four columns those of 16 rows, one row after the other: 64 bytes; 128 more than `q` | a scale for each row and 32 columns |
+//! | Q4_0 | for every four columns of the first half of a block of 32, with those 16 behind them in the upper bits: 64 bytes | the same |
+//!
+//! A vector of 64 bytes therefore meets four numbers of the other side that are the same for all rows, and its products
+//! add up to one sum a row without any move between lanes (as in ik_llama.cpp's interleaved rows). Scales have a stream
+//! of their own, so that vectors lie on cache lines. Rows beyond the last, and columns beyond it, are zeros.
+
+use super::{Format, encode_blocks};
+use std::ops::Range;
+
+/// Rows of a panel.
+pub const PANEL: usize = 16;
+
+/// Columns of a block of integers.
+pub const BLOCK: usize = 32;
+
+/// What integers of 8 bits are stored with, so that they have no sign.
+pub const BIAS_8: u8 = 128;
+
+/// The sizes of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How numbers are stored.
+    pub format: Format,
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Columns of the matrix.
+    pub columns: usize,
+}
+
+impl Layout {
+    /// Panels of all rows.
+    pub fn panels(self) -> usize {
+        self.rows.div_ceil(PANEL)
+    }
+
+    /// Blocks of a row; without scales a column is one.
+    pub fn blocks(self) -> usize {
+        self.columns.div_ceil(self.format.values())
+    }
+
+    /// Whether blocks have scales.
+    pub fn has_scales(self) -> bool {
+        self.format.values() > 1
+    }
+
+    /// Bytes of a block without its scale, for one row.
+    fn block_bytes(self) -> usize {
+        if self.has_scales() { self.format.bytes() - size_of::<u16>() } else { self.format.bytes() }
+    }
+
+    /// Bytes of a panel without its scales.
+    pub fn panel_bytes(self) -> usize {
+        PANEL * self.blocks() * self.block_bytes()
+    }
+
+    /// Scales of a panel.
+    pub fn panel_scales(self) -> usize {
+        if self.has_scales() { PANEL * self.blocks() } else { 0 }
+    }
+
+    /// Puts `row` (filled up to whole blocks) into place `lane` of a panel.
+    pub fn put(self, row: &[f32], lane: usize, panel: &mut [u8], scales: &mut [u16]) {
+        let (size, values) = (self.block_bytes(), self.format.values());
+        let mut block = [0; 34];
+        let block = &mut block[..self.format.bytes()];
+        for (b, row) in row.chunks_exact(values).enumerate() {
+            encode_blocks(self.format, row, block);
+            let mut numbers = &block[..];
+            if self.has_scales() {
+                scales[b * PANEL + lane] = u16::from_le_bytes([block[0], block[1]]);
+                numbers = &block[2..];
+            }
+            let unit = size.min(4);
+            for (g, numbers) in numbers.chunks_exact(unit).enumerate() {
+                let to = &mut panel[b * PANEL * size + (g * PANEL + lane) * unit..][..unit];
+                to.iter_mut().zip(numbers).for_each(|(to, &from)| *to = from ^ self.flip());
+            }
+        }
+    }
+
+    /// The blocks of the row in place `lane` of a panel, one after the other.
+    #[inline(always)]
+    pub fn take(self, lane: usize, panel: &[u8], scales: &[u16], blocks: Range<usize>, bytes: &mut [u8]) {
+        let size = self.block_bytes();
+        for (b, block) in blocks.zip(bytes.chunks_exact_mut(self.format.bytes())) {
+            let mut numbers = block;
+            if self.has_scales() {
+                let (scale, rest) = numbers.split_at_mut(2);
+                scale.copy_from_slice(&scales[b * PANEL + lane].to_le_bytes());
+                numbers = rest;
+            }
+            let unit = size.min(4);
+            for (g, numbers) in numbers.chunks_exact_mut(unit).enumerate() {
+                let from = &panel[b * PANEL * size + (g * PANEL + lane) * unit..][..unit];
+                numbers.iter_mut().zip(from).for_each(|(to, &from)| *to = from ^ self.flip());
+            }
+        }
+    }
+
+    /// Bits that are stored turned over: adding 128 to 8 bits.
+    fn flip(self) -> u8 {
+        if self.format == Format::Q8_0 { BIAS_8 } else { 0 }
+    }
+}

@@ -180,8 +180,8 @@ class Model:
     def set_dtype(self, dtype: str) -> None: ...
     @property
     def quantization(self) -> str | None: ...
-    def quantize(self, kind: str) -> None:
-        """Keep the weights of the blocks' linear layers in few bits: "int8" or "int4"."""
+    def quantize(self, kind: str, everything: bool) -> None:
+        """Keep the weights of linear layers in few bits: of the blocks, or of `everything`."""
 
     @property
     def gradient_checkpointing(self) -> bool: ...

@@ -44,8 +44,9 @@ def load(
     names, and the adapter in use. `owner/model` that is no directory is a model of the Hugging Face hub,
     fetched through `huggingface_hub` (the `hub` extra; HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count). What
     generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype: how
-    matrix products are computed, as for `GPT`; the weights are float32 whatever it is, unless quantize is given: "int8"
-    or "int4" keeps those of the blocks' linear layers so once they are loaded, as `GPT.quantize` does.
+    matrix products are computed, as for `GPT`; the weights are float32 whatever it is, unless quantize is given: "bfloat16",
+    "int8" or "int4" keeps those of linear layers so once they are loaded, as `GPT.quantize` does (under an adapter without
+    the head, as it was trained).
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
@@ -56,7 +57,7 @@ def load(
         check_quantization(quantize, "load")
     model, tokenizer = _open(path_or_id, dtype)
     if quantize is not None:
-        model.quantize(quantize)
+        model.quantize(quantize, head=not model.adapters)
     return model, tokenizer
 
 

@@ -80,7 +80,7 @@ def _quantize(model: GPT, config: TrainConfig) -> None:
     elif config.quantize_base is not None and model.quantization != config.quantize_base:
         # There is no way back from few bits: what cannot be adapted is refused before.
         target_layers(_core.linear_modules(model.native), config.lora.target_modules)
-        model.quantize(config.quantize_base)
+        model.quantize(config.quantize_base, head=False)
 
 
 def _refuse_other(model: GPT, used: LoraConfig, asked: LoraConfig) -> None:

@@ -110,12 +110,16 @@ fn precision(dtype: &str) -> PyResult<Precision> {
     }
 }
 
-/// "int8" or "int4".
+/// "bfloat16", "int8" or "int4".
 fn kind(quantization: &str) -> PyResult<Kind> {
     match quantization {
+        "bfloat16" => Ok(Kind::Bfloat16),
         "int8" => Ok(Kind::Int8),
         "int4" => Ok(Kind::Int4),
-        _ => Err(InvalidValueError::new_err(format!("kind is {quantization:?}; it must be \"int8\" or \"int4\""))),
+        _ => {
+            let message = format!("kind is {quantization:?}; it must be \"bfloat16\", \"int8\" or \"int4\"");
+            Err(InvalidValueError::new_err(message))
+        }
     }
 }
 
@@ -160,20 +164,21 @@ impl Model {
         })
     }
 
-    /// How many bits the weights of the blocks' linear layers have, if few.
+    /// How many bits the weights of linear layers have, if few.
     #[getter]
     fn quantization(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
         door::enter(py, || {
             Ok(self.shared.read().quantization().map(|kind| match kind {
+                Kind::Bfloat16 => "bfloat16",
                 Kind::Int8 => "int8",
                 Kind::Int4 => "int4",
             }))
         })
     }
 
-    fn quantize(&self, py: Python<'_>, kind: &str) -> PyResult<()> {
+    fn quantize(&self, py: Python<'_>, kind: &str, everything: bool) -> PyResult<()> {
         let kind = self::kind(kind)?;
-        door::enter(py, || self.shared.write().quantize(kind))
+        door::enter(py, || self.shared.write().quantize(kind, everything))
     }
 
     #[getter]

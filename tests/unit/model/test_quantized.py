@@ -1,4 +1,4 @@
-"""Models whose blocks have weights in few bits: what they compute, what they take, what they are not for."""
+"""Models with weights in few bits: what they compute, what they take, what they are not for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_weights_are_near_and_the_others_are_the_same(kind, family):
     model = make(**family)
     before, shapes = model.state_dict(), model.native.tensor_shapes()
     assert model.quantization is None
-    model.quantize(kind)
+    model.quantize(kind, head=False)
     assert (model.quantization, model.native.tensor_shapes()) == (kind, shapes)
     assert model.num_params() == make(**family).num_params()
     changed = set()
@@ -50,12 +50,33 @@ def test_weights_are_near_and_the_others_are_the_same(kind, family):
 
 def test_it_computes_what_its_numbers_say(kind):
     model, twin = make(), make()
-    model.quantize(kind)
+    model.quantize(kind, head=False)
     twin.load_state_dict(model.state_dict())
     np.testing.assert_allclose(model.forward(IDS), twin.forward(IDS), rtol=0, atol=1e-6)
     np.testing.assert_allclose(model.next_token_probs(IDS), twin.next_token_probs(IDS), rtol=0, atol=1e-6)
     greedy = {"temperature": 0, "max_new_tokens": 12, "eos_token_id": None}
-    np.testing.assert_array_equal(model.generate(IDS, **greedy), twin.generate(IDS, **greedy))
+    new = model.generate(IDS, **greedy)  # it rounds activations to 8 bits
+    assert new.size == len(IDS) + 12
+    session = model.native.session()
+    session.append(IDS)
+    np.testing.assert_allclose(session.logits(), twin.forward(IDS)[-1], rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("family", [{}, {"norm": "rms_norm", "position": "rotary", "tie_embeddings": False}])
+@pytest.mark.parametrize(("bits", "atol"), [("bfloat16", 1e-6), ("int8", 2e-2), ("int4", 2e-2)])
+def test_a_whole_model_has_its_head_in_few_bits_too(family, bits, atol):
+    model, twin = make(**family), make(**family)
+    model.quantize(bits)
+    assert model.quantization == bits
+    state = model.state_dict()
+    head = "transformer.wte.weight" if "transformer.wte.weight" in state else "lm_head.weight"
+    assert not np.array_equal(state[head], twin.state_dict()[head])
+    twin.load_state_dict(state)
+    np.testing.assert_allclose(model.forward(IDS), twin.forward(IDS), rtol=0, atol=atol)
+    np.testing.assert_allclose(model.next_token_probs(IDS), twin.next_token_probs(IDS), rtol=0, atol=atol)
+    if bits == "bfloat16":
+        greedy = {"temperature": 0, "max_new_tokens": 12, "eos_token_id": None}
+        np.testing.assert_array_equal(model.generate(IDS, **greedy), twin.generate(IDS, **greedy))
 
 
 def test_memory_falls(kind):
@@ -64,7 +85,7 @@ def test_memory_falls(kind):
         value.size for name, value in model.state_dict().items() if ".h." in name and value.ndim == 2
     )
     before = model.native.memory(1, 8, False)["parameters"]
-    model.quantize(kind)
+    model.quantize(kind, head=False)
     saved = before - model.native.memory(1, 8, False)["parameters"]
     assert saved == weights * (4 - {"int8": 34, "int4": 18}[kind] / 32)
 

@@ -102,7 +102,14 @@ impl<'a> Pass<'a> {
         let (n, c) = (self.shape.n(), config.n_embd);
         let x = &mut *acts.stream[self.shape.input(0)];
         measure("embedding", Work::bytes(n * c * 8), || {
-            embedding(view(&params[layout.wte.clone()], config.vocab_size, c), ids, view_mut(x, n, c))?;
+            match self.weights.quantized.and_then(|quantized| quantized.layer(&layout.head)) {
+                Some(table) if config.tie_embeddings => {
+                    for (&id, x) in ids.iter().zip(x.chunks_exact_mut(c)) {
+                        table.decode(id as usize..id as usize + 1, x)?;
+                    }
+                }
+                _ => embedding(view(&params[layout.wte.clone()], config.vocab_size, c), ids, view_mut(x, n, c))?,
+            }
             if let Some(scale) = config.embedding_scale() {
                 scale_assign(x, scale);
             }

@@ -45,6 +45,8 @@ pub struct Weights<'a> {
     pub packs: Option<&'a Packs>,
     /// What adapts them.
     pub adapted: Option<Adapted<'a>>,
+    /// Whether products read those in few bits as they are; if not, they are decoded, for passes that go back.
+    pub direct: bool,
 }
 
 impl Linear {
@@ -82,6 +84,12 @@ impl Linear {
         if let (Some(packs), None) = (weights.packs, &extension) {
             let right: Right<'_> = packs.get(self.index, direction).into();
             return profile::measure(name, work, || product(precision, left, right, output));
+        }
+        let kept = weights.quantized.filter(|_| weights.direct).and_then(|quantized| quantized.layer(self));
+        if let (Some(matrix), Direction::Forward) = (kept, direction) {
+            return profile::measure(name, work, || {
+                extended_product(precision, left, matrix.into(), extension, output)
+            });
         }
         self.with_matrix(weights, |w| {
             let right = if let Direction::Forward = direction { w } else { w.reversed_axes() };

@@ -47,7 +47,7 @@ use gradients::{GradientBuffer, Gradients};
 use head::Targets;
 use linear::Weights;
 use packs::Packs;
-use params::Layout;
+use params::{Extent, Layout};
 use quantized::Quantized;
 use std::sync::Arc;
 use trained::Trained;
@@ -161,7 +161,8 @@ impl Gpt {
 
     /// The weights as they are kept, without an adapter.
     fn bare(&self) -> Weights<'_> {
-        Weights { params: &self.params, quantized: self.quantized.as_ref(), packs: None, adapted: None }
+        let direct = self.layout.quantized == Extent::Everything;
+        Weights { params: &self.params, quantized: self.quantized.as_ref(), packs: None, adapted: None, direct }
     }
 
     /// The adapter in use, for a pass.
@@ -395,7 +396,7 @@ impl Gpt {
             }
             let prepared = self.prepared()?;
             let adapted = self.adapted(prepared.as_deref(), self.adapter_masks());
-            let weights = Weights { packs: packs.as_ref(), adapted, ..self.bare() };
+            let weights = Weights { packs: packs.as_ref(), adapted, direct: false, ..self.bare() };
             let shape = self.shape(b, t, self.keep());
             let ropes = &Ropes::new(&self.config, 0, t)?;
             let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: self.masks() };

@@ -4,7 +4,7 @@
 //! batches through small models, which is where these copies are kept; nothing to speak of for large models, where they
 //! would take memory for nothing.
 
-use super::params::Layout;
+use super::params::{Extent, Layout};
 use crate::error::Result;
 use crate::kernels::matmul::{Packed, Precision};
 use crate::profile;
@@ -32,7 +32,7 @@ pub struct Packs {
 impl Packs {
     /// Bytes of the copies of a model's weights; 0 where they are not kept, as for weights in few bits.
     pub fn bytes(layout: &Layout, precision: Precision) -> usize {
-        if layout.is_quantized {
+        if layout.quantized != Extent::Nothing {
             return 0;
         }
         let copies = |n_in, n_out| Packed::bytes(precision, n_in, n_out) + Packed::bytes(precision, n_out, n_in);

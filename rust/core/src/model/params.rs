@@ -125,6 +125,17 @@ impl Block {
     }
 }
 
+/// Which weights are kept in few bits, outside of the flat buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// None.
+    Nothing,
+    /// Those of the blocks' linear layers.
+    Blocks,
+    /// Those and the output projection, which the token embedding shares where they are tied.
+    Everything,
+}
+
 /// Where every tensor of a model lies.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -132,8 +143,8 @@ pub struct Layout {
     pub tensors: Vec<Tensor>,
     /// Floats in the flat buffer, padding included.
     pub total: usize,
-    /// Whether the weights of the blocks' linear layers lie elsewhere.
-    pub is_quantized: bool,
+    /// Which weights lie elsewhere.
+    pub quantized: Extent,
     /// Token embedding `(vocab_size, n_embd)`.
     pub wte: Range<usize>,
     /// Position embedding `(block_size, n_embd)`.
@@ -150,7 +161,7 @@ pub struct Layout {
 /// Hands out places one after the other.
 struct Planner<'a> {
     config: &'a Config,
-    is_quantized: bool,
+    quantized: Extent,
     tensors: Vec<Tensor>,
     total: usize,
     linears: usize,
@@ -201,7 +212,7 @@ impl Planner<'_> {
         };
         let shape = |width| if transposed { vec![width, n_in] } else { vec![n_in, width] };
         let weights = named("weight", &shape);
-        let weight = if self.is_quantized { self.elsewhere(weights) } else { self.adjacent(weights) };
+        let weight = if self.quantized != Extent::Nothing { self.elsewhere(weights) } else { self.adjacent(weights) };
         let bias = bias.then(|| self.adjacent(named("bias", &|width| vec![width])));
         self.linears += 1;
         let mut end = 0;
@@ -264,19 +275,19 @@ impl Planner<'_> {
 impl Layout {
     /// The layout of a model of this shape.
     pub fn new(config: &Config) -> Self {
-        Layout::plan(config, false)
+        Layout::quantized(config, Extent::Nothing)
     }
 
-    /// The same where the weights of the blocks' linear layers lie elsewhere.
-    pub fn quantized(config: &Config) -> Self {
-        Layout::plan(config, true)
-    }
-
-    fn plan(config: &Config, is_quantized: bool) -> Self {
+    /// The same where the weights of linear layers lie elsewhere.
+    pub fn quantized(config: &Config, quantized: Extent) -> Self {
         let (v, c, gpt2) = (config.vocab_size, config.n_embd, config.is_gpt2());
         let named = |gpt2_name: &'static str, llama_name: &'static str| if gpt2 { gpt2_name } else { llama_name };
-        let mut plan = Planner { config, is_quantized, tensors: Vec::new(), total: 0, linears: 0 };
-        let wte = plan.tensor(named("transformer.wte.weight", "model.embed_tokens.weight"), &[v, c]);
+        let mut plan = Planner { config, quantized, tensors: Vec::new(), total: 0, linears: 0 };
+        let wte = (named("transformer.wte.weight", "model.embed_tokens.weight").to_string(), vec![v, c]);
+        let wte = match quantized == Extent::Everything && config.tie_embeddings {
+            true => plan.elsewhere(vec![wte]),
+            false => plan.adjacent(vec![wte]),
+        };
         let wpe = (config.position == Position::Learned).then(|| {
             plan.tensor(named("transformer.wpe.weight", "model.embed_positions.weight"), &[config.block_size, c])
         });
@@ -286,13 +297,16 @@ impl Layout {
         let last_norm = plan.norm(named("transformer.ln_f", "model.norm"));
         let head = match config.tie_embeddings {
             true => wte.clone(),
+            false if quantized == Extent::Everything => {
+                plan.elsewhere(vec![("lm_head.weight".to_string(), vec![v, c])])
+            }
             false => plan.tensor("lm_head.weight", &[v, c]),
         };
         let parts = vec![Projection { name: "lm_head".to_string(), columns: 0..v }];
         let head = Linear { index: plan.linears, weight: head, transposed: true, bias: None, n_in: c, n_out: v, parts };
         let index = plan.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
         let Planner { total, tensors, .. } = plan;
-        Layout { tensors, total, is_quantized, wte, wpe, blocks, last_norm, head, index }
+        Layout { tensors, total, quantized, wte, wpe, blocks, last_norm, head, index }
     }
 
     /// Every linear layer, in the order of their numbers: the head is the last.

@@ -1,12 +1,14 @@
-//! Weights of the blocks' linear layers in few bits, decoded for each product that reads them.
+//! Weights of linear layers in few bits.
 //!
-//! A layer's matrix is kept with its outputs as rows, whatever the order in which the family stores it. Embeddings, the
-//! output projection, norms and biases stay float32, as in QLoRA (Dettmers et al. 2023); such a model trains adapters.
-//! A pass decodes one layer at a time, into a room that the whole model shares.
+//! A layer's matrix is kept with its outputs as rows, whatever the order in which the family stores it. Position
+//! embeddings, norms and biases stay float32. Where only the blocks are quantized, embeddings and the output projection do
+//! too, as in QLoRA (Dettmers et al. 2023); such a model trains adapters: its passes decode one layer at a time, into a
+//! room that the whole model shares. Generation, and every pass of a model that is quantized as a whole, multiplies the
+//! weights as they are kept ([`Right::Quantized`](crate::kernels::matmul::Right)).
 
 use super::Gpt;
 use super::linear::view;
-use super::params::{Layout, Linear, Tensor};
+use super::params::{Extent, Layout, Linear, Tensor};
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::kernels::quantized::{Format, QuantizedMatrix};
@@ -19,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 /// How many bits a weight has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// 16: BF16.
+    Bfloat16,
     /// 8, and a scale for 32 of them: Q8_0.
     Int8,
     /// 4, and a scale for 32 of them: Q4_0.
@@ -29,17 +33,18 @@ impl Kind {
     /// The format of the blocks.
     pub fn format(self) -> Format {
         match self {
+            Kind::Bfloat16 => Format::BF16,
             Kind::Int8 => Format::Q8_0,
             Kind::Int4 => Format::Q4_0,
         }
     }
 }
 
-/// The weights of all linear layers of a model's blocks.
+/// The weights of all linear layers of a model's blocks, and of its head where that is quantized too.
 pub struct Quantized {
     /// How many bits each has.
     pub kind: Kind,
-    /// By the layer's number, `(out, in)`; the head has none.
+    /// By the layer's number, `(out, in)`; the head is the last.
     layers: Vec<QuantizedMatrix>,
     /// Where a layer is decoded; not there before the first product, and while one works with it.
     room: Mutex<Option<Buffer>>,
@@ -47,20 +52,21 @@ pub struct Quantized {
 
 impl Quantized {
     /// Those of `params`, which lie by `layout`.
-    fn new(kind: Kind, layout: &Layout, params: &[f32]) -> Result<Self> {
+    fn new(kind: Kind, extent: Extent, layout: &Layout, params: &[f32]) -> Result<Self> {
         let encode = |linear: &Linear| QuantizedMatrix::encode(kind.format(), linear.matrix(params).reversed_axes());
-        let layers = layout.blocks.iter().flat_map(|block| block.linears()).map(encode);
+        let chosen = |linear: &&Linear| extent == Extent::Everything || linear.index != layout.head.index;
+        let layers = layout.linears().filter(chosen).map(encode);
         Ok(Quantized { kind, layers: layers.collect::<Result<_>>()?, room: Mutex::new(None) })
     }
 
-    /// The weights of a layer of a block `(out, in)`; none of the head.
+    /// The weights of a layer `(out, in)`; none of a head that is not quantized.
     pub fn layer(&self, linear: &Linear) -> Option<&QuantizedMatrix> {
         self.layers.get(linear.index)
     }
 
     /// Bytes that they take.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|layer| layer.bytes().len()).sum()
+        self.layers.iter().map(|layer| layer.bytes()).sum()
     }
 
     /// Floats of the room where a layer is decoded: those of the largest.
@@ -83,7 +89,7 @@ impl Quantized {
         // Taken, not locked, while others work: another pass over the same model makes a room of its own.
         let kept = self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut room = kept.map_or_else(|| Buffer::zeros(self.largest(), "decoded weights"), Ok)?;
-        let bytes = matrix.bytes().len() + size_of::<f32>() * n_out * n_in;
+        let bytes = matrix.bytes() + size_of::<f32>() * n_out * n_in;
         measure("decode weights", Work::bytes(bytes), || matrix.decode(0..n_out, &mut room[..n_out * n_in]))?;
         let result = f(view(&room, n_out, n_in));
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
@@ -92,27 +98,28 @@ impl Quantized {
 }
 
 impl Gpt {
-    /// How many bits the weights of the blocks' linear layers have, where they are no float32 numbers.
+    /// How many bits the weights of linear layers have, where they are no float32 numbers.
     pub fn quantization(&self) -> Option<Kind> {
         self.quantized.as_ref().map(|quantized| quantized.kind)
     }
 
-    /// Keeps the weights of the blocks' linear layers in few bits from now on; they can then not be trained. Adapters stay,
-    /// gradients are dropped. Nothing is changed where a weight does not fit the format.
+    /// Keeps the weights of linear layers in few bits from now on: of the blocks, or of `everything`; they can then not be
+    /// trained. Adapters stay, gradients are dropped. Nothing is changed where a weight does not fit the format.
     ///
     /// On the way both copies are in memory: the float32 numbers and, for a fraction of that, what becomes of them.
-    pub fn quantize(&mut self, kind: Kind) -> Result<()> {
+    pub fn quantize(&mut self, kind: Kind, everything: bool) -> Result<()> {
         if let Some(known) = self.quantization() {
             let remedy = "it cannot be quantized again; open it anew";
             return Err(Error::value("quantize", "the model", format!("{known:?} already"), remedy));
         }
-        let layout = Layout::quantized(&self.config);
+        let extent = if everything { Extent::Everything } else { Extent::Blocks };
+        let layout = Layout::quantized(&self.config, extent);
         let (quantized, params) = parallel::install(|| {
             let mut params = Buffer::zeros(layout.total, "parameters")?;
             for (from, to) in self.layout.tensors.iter().zip(&layout.tensors).filter(|(_, to)| to.is_flat()) {
                 params[to.range.clone()].copy_from_slice(&self.params[from.range.clone()]);
             }
-            Ok::<_, Error>((Quantized::new(kind, &self.layout, &self.params)?, params))
+            Ok::<_, Error>((Quantized::new(kind, extent, &self.layout, &self.params)?, params))
         })?;
         (self.layout, self.params, self.quantized, self.packs) = (layout, params, Some(quantized), None);
         self.version += 1;
@@ -145,7 +152,11 @@ fn decoded(layout: &Layout, quantized: &Quantized, tensor: &Tensor) -> Vec<f32> 
         let part = linear.parts.iter().find(|part| tensor.name.strip_suffix(".weight") == Some(&*part.name))?;
         Some((quantized.layer(linear)?, part.columns.clone(), linear.transposed))
     };
-    let (matrix, rows, transposed) = layout.linears().find_map(find).expect("a tensor of a linear layer");
+    let (matrix, rows, transposed) = layout.linears().find_map(find).unwrap_or_else(|| {
+        let matrix =
+            quantized.layer(&layout.head).expect("a tensor of a linear layer, or a table that shares the head");
+        (matrix, 0..matrix.dim().0, true)
+    });
     let (n_out, n_in) = (rows.len(), matrix.dim().1);
     let mut numbers = vec![0.0; n_out * n_in];
     matrix.decode(rows, &mut numbers).expect("room for just these rows");

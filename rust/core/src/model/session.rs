@@ -107,7 +107,8 @@ fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]
     parallel::install(|| {
         let (shape, prepared) = (model.shape(1, new.len(), Keep::Nothing), model.prepared()?);
         let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
-        let weights = Weights { adapted: model.adapted(prepared.as_deref(), None), ..model.bare() };
+        let adapted = model.adapted(prepared.as_deref(), None);
+        let weights = Weights { adapted, direct: true, ..model.bare() };
         let pass = Pass { model, weights, shape, first: cache.len(), documents: None, ropes, masks: None };
         cache.reserve(cache.len() + new.len())?;
         let mut acts = arena.plan(&model.config, shape)?;

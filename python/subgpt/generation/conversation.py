@@ -58,9 +58,15 @@ class Conversation:
         """Yield the answer to the last of `messages` in pieces, without white space around it.
 
         settings: all of them, as `merge_options` gives them. An end of a turn, as the template writes it, ends it; with
-        ignore_eos only the ids and texts that settings name do. Raises DataError with the call.
+        ignore_eos only the ids and texts that settings name do.
+
+        Raises DataError for what cannot be asked, and TokenizerError for unknown characters if settings.errors is
+        "strict", with the call.
         """
         prompt = self._prompt(messages)
+        if settings.errors == "strict":
+            for message in parse_messages(messages, "chat"):
+                self.tokenizer.encode(message.content, disallowed_special=(), errors="strict")
         if not settings.ignore_eos:
             settings = settings.replace(
                 eos_token_id=[*settings.eos_ids, *prompt.end_ids], stop=[*settings.stop, *prompt.stop]

@@ -200,6 +200,10 @@ def test_mistakes_are_named_with_the_call(chatty, plain, tiny):
         stream_chat(model, tokenizer, "who?")
     with pytest.raises(DataError, match="chat: message 1: the content of 'user' is empty"):
         stream_chat(model, tokenizer, [{"role": "user", "content": " "}])
+    unknown = [{"role": "user", "content": "日本?"}]
+    assert isinstance(chat(model, tokenizer, unknown, max_new_tokens=2), str)
+    with pytest.raises(subgpt.TokenizerError, match="日"):
+        stream_chat(model, tokenizer, unknown, errors="strict")
     with pytest.raises(ConfigError, match="temperature = -1"):
         stream_chat(model, tokenizer, TALK[:1], temperature=-1)
     with pytest.raises(ConfigError, match="they do not belong together"):

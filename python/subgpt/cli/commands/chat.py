@@ -22,7 +22,7 @@ app = new_app()
     settings_of(
         GenerationConfig,
         "Sampling",
-        leave_out=["do_sample", "eos_token_id", "stop", "errors", "token_healing"],
+        leave_out=["do_sample", "eos_token_id", "stop", "token_healing"],
     )
 )
 def chat(

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from subgpt.evaluation.results import ProbeChange, ProbeResult
     from subgpt.finetuning.finetune import finetune
     from subgpt.finetuning.recipes import Recipe, recipe, recipe_names
+    from subgpt.generation.chat import chat, stream_chat
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
@@ -82,6 +83,7 @@ _HOMES = {
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
     "bench": "subgpt.performance.bench",
+    "chat": "subgpt.generation.chat",
     "dpo": "subgpt.preference.dpo",
     "dpo_loss": "subgpt.preference.loss",
     "estimate": "subgpt.performance.estimate",
@@ -96,6 +98,7 @@ _HOMES = {
     "recipe_names": "subgpt.finetuning.recipes",
     "sampling_probs": "subgpt.generation.generate",
     "stream": "subgpt.generation.stream",
+    "stream_chat": "subgpt.generation.chat",
 }
 
 __all__ = [
@@ -134,6 +137,7 @@ __all__ = [
     "available_isas",
     "bench",
     "build_info",
+    "chat",
     "dpo",
     "dpo_loss",
     "estimate",
@@ -153,6 +157,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "stream",
+    "stream_chat",
 ]
 
 

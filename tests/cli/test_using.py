@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import subgpt
+
 from .conftest import invoke
 
 
@@ -31,6 +33,16 @@ def test_generate_stops_and_asks(shop: Path) -> None:
     assert stopped.code == 0
     assert "e" not in stopped.out
     assert invoke("generate", shop / "run", "Who sat?", "--ask", "--max-new-tokens", 4).code == 0
+
+
+def test_generate_heals_the_end_of_a_prompt_unless_told_not_to(shop: Path) -> None:
+    options = ("--max-new-tokens", 6, "--temperature", 0)
+    plain = invoke("generate", shop / "run", "The cat s", "--no-token-healing", *options)
+    model, tokenizer = subgpt.load(shop / "run")
+    ids = model.generate(tokenizer.encode("The cat s"), max_new_tokens=6, temperature=0)
+    assert plain.out == tokenizer.decode(ids)
+    healed = invoke("generate", shop / "run", "The cat s", *options)
+    assert healed.out == subgpt.generate(model, tokenizer, "The cat s", max_new_tokens=6, temperature=0)
 
 
 def test_generate_from_nothing_and_from_too_much(shop: Path) -> None:

@@ -1,7 +1,7 @@
 """What the README and the docs show runs: Python blocks are executed, `subgpt` command lines too, paths exist.
 
-The blocks of a page run in order, in one folder that holds a small `corpus/` and a `qa.jsonl`; the number of training
-steps of command lines is cut down by SUBGPT_MAX_STEPS.
+The blocks of a page run in order, in one folder that holds a small `corpus/`, a `qa.jsonl` and a `questions.txt`; the
+number of training steps of command lines is cut down by SUBGPT_MAX_STEPS.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "held.txt").write_text(
         SENTENCE.format(place="winter", who="teacher", how="twice") * 40, encoding="utf-8"
     )
+    (tmp_path / "questions.txt").write_text("Who asked on page 3?\nAnd on page 4?\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -9,6 +9,7 @@ import pytest
 
 import subgpt
 from subgpt import GPTConfig, Tokenizer, load
+from subgpt.data import ChatTemplate
 from subgpt.errors import CheckpointError, ConfigError, SubgptError, TokenizerError
 from subgpt.gguf.architectures import CONFIG_KEY
 from subgpt.gguf.model import FORMATS, save_gguf
@@ -126,6 +127,19 @@ def test_a_tokenizer_goes_with_it(tmp_path):
     with pytest.raises(ConfigError, match="do not belong together"):
         save_gguf(lively(GPTConfig(**SHAPE, activation="gelu_new")), tmp_path / "no.gguf", tokenizer=tok)
     assert not (tmp_path / "no.gguf").exists()
+
+
+def test_a_chat_template_goes_with_its_tokenizer(tmp_path):
+    tok = Tokenizer.train(["the cat sat on the mat"] * 3, vocab_size=270)
+    model = lively(GPTConfig(**{**SHAPE, "vocab_size": 270}, activation="gelu_new"))
+    model.chat_template = ChatTemplate("{{ messages[0].content }}{{ eos_token }}")
+    save_gguf(model, tmp_path / "m.gguf", tokenizer=tok)
+    field = gguf.GGUFReader(tmp_path / "m.gguf", "r").fields["tokenizer.chat_template"]
+    assert field.contents() == model.chat_template.source
+    again, _ = load(tmp_path / "m.gguf")
+    assert again.chat_template.render([{"role": "user", "content": "Hi"}]) == "Hi<|endoftext|>"
+    save_gguf(model, tmp_path / "bare.gguf")
+    assert load(tmp_path / "bare.gguf")[0].chat_template is None
 
 
 @pytest.mark.parametrize(

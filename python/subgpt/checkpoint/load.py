@@ -22,6 +22,7 @@ from subgpt.model.quantized import check_quantization
 from subgpt.spelling import nearest
 
 if TYPE_CHECKING:
+    from subgpt.data.chat import ChatTemplate
     from subgpt.tokenizer import Tokenizer
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npz")
@@ -43,10 +44,10 @@ def load(
     (or `tok512.bin`, for 512 tokens). A directory with an adapter (adapter_config.json) is opened with the base that it
     names, and the adapter in use. `owner/model` that is no directory is a model of the Hugging Face hub,
     fetched through `huggingface_hub` (the `hub` extra; HF_HOME, HF_TOKEN and HF_HUB_OFFLINE count). What
-    generation_config.json says of sampling and of where texts end is in `GPT.generation_config`. dtype: how
-    matrix products are computed, as for `GPT`; the weights are float32 whatever it is, unless quantize is given: "bfloat16",
-    "int8" or "int4" keeps those of linear layers so once they are loaded, as `GPT.quantize` does (under an adapter without
-    the head, as it was trained).
+    generation_config.json says of sampling and of where texts end is in `GPT.generation_config`, the chat template in
+    `GPT.chat_template`. dtype: how matrix products are computed, as for `GPT`; the weights are float32 whatever it is,
+    unless quantize is given: "bfloat16", "int8" or "int4" keeps those of linear layers so once they are loaded, as
+    `GPT.quantize` does (under an adapter without the head, as it was trained).
     Raises MissingFileError, CheckpointError or ConfigError, naming file and remedy.
 
     >>> load("no/such/folder")
@@ -80,6 +81,7 @@ def _open(path_or_id: str | Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
     model = GPT(config, seed=0, dtype=dtype)
     model.native.load_safetensors([str(file) for file in files])
     model.generation_config = _generation_config(directory, values)
+    model.chat_template = _chat_template(directory)
     model.name_or_path = (
         str(directory.resolve()) if Path(path_or_id).expanduser().is_dir() else str(path_or_id)
     )
@@ -115,6 +117,7 @@ def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]"
         # Its special tokens may be newer than the base, and have had no training of their own.
         model.resize_embeddings(max(model.config.vocab_size, tokenizer.vocab_size))
     model.load_adapter(directory)
+    model.chat_template = _chat_template(directory) or model.chat_template
     if (directory / "generation_config.json").exists():
         model.generation_config = _generation_config(directory, {})
     return model, tokenizer
@@ -280,13 +283,25 @@ def _check_size(config: GPTConfig, files: list[Path]) -> None:
 
 def _tokenizer(directory: Path, config: GPTConfig | None) -> "Tokenizer | None":
     """Open the tokenizer in `directory`, or for a checkpoint in its run directory; None without one."""
-    places = [directory]
-    if (directory / "state.json").exists():
-        places.append(directory.resolve().parent.parent.parent)
-    for place in places:
+    for place in _places(directory):
         if any((place / name).exists() for name in _TOKENIZERS):
             return _open_tokenizer(place, config)
     return None
+
+
+def _chat_template(directory: Path) -> "ChatTemplate | None":
+    """Read how conversations are written for a model; ConfigError for a file that is not what it should be."""
+    from subgpt.data.chat import ChatTemplate
+
+    found = (ChatTemplate.find(place) for place in _places(directory))
+    return next((template for template in found if template is not None), None)
+
+
+def _places(directory: Path) -> list[Path]:
+    """List where a model's files may be: of a checkpoint some are in its run directory."""
+    if (directory / "state.json").exists():
+        return [directory, directory.resolve().parent.parent.parent]
+    return [directory]
 
 
 def _open_tokenizer(place: Path, config: GPTConfig | None) -> "Tokenizer":

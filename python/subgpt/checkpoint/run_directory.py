@@ -79,6 +79,8 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             write_json(staged / "generation_config.json", generation)
             if tokenizer is not None:
                 tokenizer.save(staged)
+            if model.chat_template is not None:
+                model.chat_template.save(staged)
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
             for file in sorted(staged.iterdir()):
                 file.replace(directory / file.name)
@@ -88,12 +90,14 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
 
 
 def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
-    """Write the adapter in use as PEFT does, with the tokenizer that it was trained with and where texts end."""
+    """Write the adapter in use as PEFT does, with the tokenizer and template of its training and where texts end."""
     directory = RunDirectory(path).path
     model.save_adapter(directory, model.active_adapter or "")
     with naming(directory):
         write_json(directory / "generation_config.json", _generation_config(model, tokenizer))
         tokenizer.save(directory)
+        if model.chat_template is not None:
+            model.chat_template.save(directory)
 
 
 def _generation_config(model: "GPT", tokenizer: "Tokenizer | None") -> dict[str, Any]:

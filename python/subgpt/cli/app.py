@@ -18,6 +18,7 @@ VERBS = {
     "finetune": "Go on training a model on new text, or on questions and answers.",
     "dpo": "Train a model on preferences: of two answers, the one that people like better.",
     "generate": "Write text after a prompt.",
+    "chat": "Talk with a model.",
     "probs": "Show the most probable next tokens after a prompt.",
     "evaluate": "Measure loss, perplexity and bits per byte on a text.",
     "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",

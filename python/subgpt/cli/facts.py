@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_EXTRAS = {"plot": "matplotlib", "data": "pyarrow", "hub": "huggingface_hub"}
+_EXTRAS = {"plot": "matplotlib", "data": "pyarrow", "hub": "huggingface_hub", "chat": "prompt_toolkit"}
 _PACKAGES = ("numpy", "pydantic", "typer", "rich", "jinja2", "PyYAML", "tqdm")
 
 

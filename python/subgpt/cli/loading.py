@@ -36,10 +36,3 @@ def source_paths(names: Iterable[str]) -> list[Path]:
             )
         paths.append(Path(name))
     return paths
-
-
-def question_prompt(question: str) -> str:
-    """Put a question as the fine-tuning data puts it."""
-    from subgpt.data.plain import format_question
-
-    return format_question(question)

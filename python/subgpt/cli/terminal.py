@@ -78,13 +78,30 @@ def write_stream(prompt: str, pieces: "Iterable[str]") -> None:
     """
     if not out().is_terminal:
         sys.stdout.write(prompt)
-        for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+        write_pieces(pieces)
         return
     from rich.text import Text
 
     out().print(Text(harmless(prompt), style="dim"), end="")
-    for piece in pieces:
-        out().print(Text(harmless(piece)), end="")
+    write_pieces(pieces)
     out().print()
+
+
+def write_pieces(pieces: "Iterable[str]") -> None:
+    """Print the pieces as they come, to a pipe exactly as they are."""
+    from rich.text import Text
+
+    in_terminal = out().is_terminal
+    for piece in pieces:
+        if in_terminal:
+            out().print(Text(harmless(piece)), end="")
+        else:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """Print a remark on standard error, so that standard output has the results alone."""
+    from rich.text import Text
+
+    err().print(Text(harmless(line), style="dim"))

@@ -84,10 +84,36 @@ def tokenize_examples(
         part = examples[first : first + _BATCH]
         written = [_write(example, tok, template, loss_on) for example in part]
         tokenized += (
-            _join(example, list(zip(segments, pieces, strict=True)), tok, _before(example, tok, template))
+            _join(example, segments, pieces, tok, template is None or example.verbatim)
             for example, segments, pieces in zip(part, written, encode_segments(written, tok), strict=True)
         )
     return tokenized
+
+
+def join_segments(
+    segments: Sequence[Segment],
+    pieces: Sequence[npt.NDArray[np.uint32]],
+    tok: Tokenizer,
+    *,
+    plain: bool,
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Join the ids of segments, with what the tokenizer puts before a plain text and ends of texts between them.
+
+    Returns:
+        ids, uint32 (n,); trained, bool (n,).
+
+    """
+    eot = np.array([] if tok.eot_id is None else [tok.eot_id], dtype=np.uint32)
+    parts = [np.array(tok.template[0] if plain else [], dtype=np.uint32)]
+    trained = [np.zeros(len(parts[0]), dtype=bool)]
+    for segment, piece in zip(segments, pieces, strict=True):
+        if segment.trained and segment.ends and not sum(map(len, parts)):
+            parts.append(eot)
+            trained.append(np.zeros(len(eot), dtype=bool))
+        whole = np.concatenate([piece, eot]) if segment.ends else piece
+        parts.append(whole)
+        trained.append(np.full(len(whole), segment.trained))
+    return np.concatenate(parts), np.concatenate(trained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,28 +153,14 @@ def _write(
     return chat_segments(template, example.messages, tok.special_tokens, loss_on, str(example.origin))
 
 
-def _before(example: Example, tok: Tokenizer, template: ChatTemplate | None) -> npt.NDArray[np.uint32]:
-    plain = template is None or example.verbatim
-    return np.array(tok.template[0] if plain else [], dtype=np.uint32)
-
-
 def _join(
     example: Example,
-    pieces: Sequence[tuple[Segment, npt.NDArray[np.uint32]]],
+    segments: Sequence[Segment],
+    pieces: Sequence[npt.NDArray[np.uint32]],
     tok: Tokenizer,
-    before: npt.NDArray[np.uint32],
+    plain: bool,
 ) -> TokenExample:
-    eot = np.array([] if tok.eot_id is None else [tok.eot_id], dtype=np.uint32)
-    parts = [before]
-    trained = [np.zeros(len(before), dtype=bool)]
-    for segment, piece in pieces:
-        if segment.trained and segment.ends and not sum(map(len, parts)):
-            parts.append(eot)
-            trained.append(np.zeros(len(eot), dtype=bool))
-        whole = np.concatenate([piece, eot]) if segment.ends else piece
-        parts.append(whole)
-        trained.append(np.full(len(whole), segment.trained))
-    ids, mask = np.concatenate(parts), np.concatenate(trained)
+    ids, mask = join_segments(segments, pieces, tok, plain=plain)
     if int(ids.max(initial=0)) >= tok.vocab_size:
         raise DataError(
             f"the tokenizer gave id {int(ids.max())}, beyond its {tok.vocab_size} entries; is its file whole?"

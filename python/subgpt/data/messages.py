@@ -51,15 +51,25 @@ def parse_conversation(row: Row, key: str) -> tuple[Message, ...]:
             no answer at its end; with file, line and the number of the message.
 
     """
-    messages, where = row.fields[key], row.where
+    where = row.where
+    turns = parse_messages(row.fields[key], where, key)
+    if all(turn.role == "system" for turn in turns):
+        raise DataError(f"{where}: there is only a system message, so there is nothing to train on")
+    return turns
+
+
+def parse_messages(messages: object, where: str, key: str = "messages") -> tuple[Message, ...]:
+    """Read messages; `where` and `key` are for errors.
+
+    Raises:
+        DataError: It is no array of messages, a role is unknown, or a content is empty or no text.
+
+    """
     if not isinstance(messages, (list, tuple)) or not messages:
         raise DataError(
             f"{where}: {key!r} must be an array of at least one message, not {json_type(messages)}"
         )
-    turns = tuple(_message(message, f"{where}: message {n}") for n, message in enumerate(messages, start=1))
-    if all(turn.role == "system" for turn in turns):
-        raise DataError(f"{where}: there is only a system message, so there is nothing to train on")
-    return turns
+    return tuple(_message(message, f"{where}: message {n}") for n, message in enumerate(messages, start=1))
 
 
 def check_answered(messages: tuple[Message, ...], where: str) -> None:
@@ -77,6 +87,8 @@ def check_answered(messages: tuple[Message, ...], where: str) -> None:
 
 
 def _message(message: object, where: str) -> Message:
+    if isinstance(message, Message):
+        message = message.as_dict()
     if not isinstance(message, Mapping):
         raise DataError(f"{where} must be an object with 'role' and 'content', not {json_type(message)}")
     keys = ("from", "value") if "from" in message and "role" not in message else ("role", "content")

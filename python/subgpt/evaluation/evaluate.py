@@ -35,7 +35,8 @@ def evaluate(
 
     Running text is cut into windows of `block_size` (the model's if not given) that do not overlap, so every
     token but the first is predicted once, the first of each window without context. Of questions with
-    answers, the answers are; chat_template: how these are written, see `subgpt.data.choose_template`.
+    answers, the answers are; chat_template: how these are written, see `subgpt.data.choose_template`; the model's own
+    is `model.chat_template`.
 
     Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source
     cannot be used.
@@ -51,7 +52,7 @@ def evaluate(
         batch_size=batch_size,
         text_field=text_field,
         errors=errors,
-        form=Form(choose_template(chat_template, tokenizer)),
+        form=Form(choose_template(chat_template, tokenizer, model.chat_template)),
     )
     return measure(model, held_out)
 

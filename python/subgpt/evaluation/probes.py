@@ -118,7 +118,7 @@ def probe(
     used.
     """
     check_fit(model, tokenizer, "probe")
-    form = Form(choose_template(chat_template, tokenizer))
+    form = Form(choose_template(chat_template, tokenizer, model.chat_template))
     width = model.config.block_size if block_size is None else block_size
     return read_probe(source, tokenizer, form, block_size=width, match=match, errors=errors).measure(
         model, tokenizer

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from subgpt.data.chat import CHATML, ChatTemplate, choose_template, missing_special_tokens
+from subgpt.data.chat import CHATML, choose_template, missing_special_tokens
 from subgpt.tokenizer import add_special_tokens
 
 if TYPE_CHECKING:
@@ -12,15 +12,13 @@ if TYPE_CHECKING:
 _END = "<|im_end|>"
 
 
-def prepare_chat(
-    model: "GPT", tokenizer: "Tokenizer", chat_template: str, own: ChatTemplate | None = None
-) -> "Tokenizer":
+def prepare_chat(model: "GPT", tokenizer: "Tokenizer", chat_template: str) -> "Tokenizer":
     """Give the tokenizer with the special tokens that ChatML needs, and the model an embedding for each, in place.
 
-    Only where ChatML is the choice, and then its end of a turn ends texts from now on. chat_template, own: as for
+    Only where ChatML is the choice, and then its end of a turn ends texts from now on. chat_template: as for
     `choose_template`. A model whose vocabulary was rounded up has room already.
     """
-    if choose_template(chat_template, tokenizer, own) != CHATML:
+    if choose_template(chat_template, tokenizer, model.chat_template) != CHATML:
         return tokenizer
     larger = add_special_tokens(tokenizer, missing_special_tokens(CHATML, tokenizer))
     model.resize_embeddings(max(model.config.vocab_size, larger.vocab_size))

@@ -59,8 +59,8 @@ def finetune(
     first (`config.recall_tokens`), and the loss on them ("recalled") tells what was forgotten.
     probes: rows with questions that are asked before and after, by names of your own, and compared as
     `config.probe_match` says (see `subgpt.probe`). `config.recipe` names settings for what is not set.
-    chat_template: the model's own, for `config.chat_template="auto"`; the template that was used is kept in
-    `output_dir`, as chat_template.jinja.
+    chat_template: for `config.chat_template="auto"`, in place of `model.chat_template`; the template that was used is
+    the model's from then on, and kept in `output_dir`, as chat_template.jinja.
 
     What is trained is a setting: all weights, those that `config.freeze` leaves, or with `config.lora_r` an adapter
     over them, which is in use afterwards (`GPT.merge_adapter` makes it a part of the weights) and is what
@@ -69,12 +69,12 @@ def finetune(
     The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data; and `probes`: of each
     the `ProbeResult` before and after. Everything else is as for `pretrain`.
     """
-    used: list[ChatTemplate] = []
+    own_template = chat_template or model.chat_template
     held_back: list[HeldOut] = []  # of what is replayed
     own_texts: list[HeldOut] = []
 
     def form_of(settings: TrainConfig) -> Form:
-        return choose_form(settings, tokenizer, chat_template)
+        return choose_form(settings, tokenizer, own_template)
 
     def make_data(settings: TrainConfig) -> TrainingData:
         form = form_of(settings)
@@ -84,7 +84,7 @@ def finetune(
         return dataclasses.replace(data, probes=asked, notes=(*data.notes, *notes))
 
     def trained_data(settings: TrainConfig, form: Form) -> TrainingData:
-        used[:] = [] if form.template is None else [form.template]
+        model.chat_template = form.template
         data = new_data(settings, form)
         if replay_source is None:
             # Before a checkpoint is read: what the model that was given can say.
@@ -137,7 +137,7 @@ def finetune(
             form=form_of(settings),
         )
 
-    run = run_training(
+    return run_training(
         model,
         tokenizer,
         make_data,
@@ -149,9 +149,6 @@ def finetune(
         defaults=tuning_defaults(_defaults(config), config),
         watch=watch,
     )
-    if run.output_dir is not None and used:
-        used[0].save(run.output_dir)
-    return run
 
 
 def _defaults(config: TrainConfig | None) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class GenerationConfig(Settings):
     """Options of `generate` and `stream`; a value out of range raises ConfigError.
 
     In order of use: repetition_penalty, temperature, top_k, top_p, min_p. A temperature of 0, or
-    do_sample=False, takes the most probable token each time. Without a seed every call draws its own.
+    do_sample=False, takes the most probable token each time. Without a seed every call draws its own. token_healing
+    needs the tokenizer: it counts in `generate` and `stream`, for prompts of subwords.
 
     >>> GenerationConfig(temperature=-1)
     Traceback (most recent call last):
@@ -60,6 +61,9 @@ class GenerationConfig(Settings):
     ignore_eos: bool = Field(default=False, description="go on past the end of text")
     errors: Literal["replace", "strict"] = Field(
         default="replace", description="prompt characters the tokenizer does not know: <unk> or refused"
+    )
+    token_healing: bool = Field(
+        default=True, description="let the prompt's last token be a longer one that begins with it"
     )
     seed: int | None = Field(default=None, ge=0, lt=1 << 64, description="same seed, same text")
 

@@ -30,7 +30,8 @@ def generate(
 
     options: those of `GenerationConfig`, over `config`: max_new_tokens, temperature (0: greedy), top_k,
     top_p, min_p, repetition_penalty, stop, seed, do_sample. The text ends at the tokenizer's end of text, a
-    stop text or max_new_tokens. A text longer than the model's block goes on with a sliding window.
+    stop text or max_new_tokens. A text longer than the model's block goes on with a sliding window. A prompt
+    that ends inside of a token goes on as if it did not, unless token_healing=False: see `subgpt.generation.healing`.
     """
     settings = merge_options(model, config, options)
     if settings.stop:
@@ -42,9 +43,11 @@ def generate(
 
 def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
     """Make the whole text in one native call."""
-    session, decoder = begin(model, tokenizer, prompt, settings)
-    new = session.run(settings.max_new_tokens, settings.to_native(), end_ids(tokenizer, settings))
-    return decoder.push_all(new[new < tokenizer.vocab_size]) + decoder.flush()
+    start = begin(model, tokenizer, prompt, settings)
+    new = start.session.run(
+        settings.max_new_tokens - start.written, settings.to_native(), end_ids(tokenizer, settings)
+    )
+    return start.text + start.decoder.push_all(new[new < tokenizer.vocab_size]) + start.decoder.flush()
 
 
 def sampling_probs(

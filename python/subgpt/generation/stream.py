@@ -1,10 +1,14 @@
 """`stream`: text as it is written, never half a character, never the beginning of a stop text."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.generation.config import SAMPLING, GenerationConfig
+from subgpt.generation.healing import heal
 from subgpt.generation.prompt import end_ids, prompt_ids
 from subgpt.model.fit import check_fit
 
@@ -24,29 +28,56 @@ def stream(
 ) -> Iterator[str]:
     """Yield what the model writes after `prompt`, in pieces: joined, `generate`'s text without the prompt.
 
-    options: those of `GenerationConfig`, over `config`. The first error of an option or the prompt comes at
+    options: those of `GenerationConfig`, over `config`. A prompt that ends inside of a token is healed, as by
+    `generate`. The first error of an option or the prompt comes at
     once, not with the first piece.
     """
     settings = merge_options(model, config, options)
-    session, decoder = begin(model, tokenizer, prompt, settings)
-    return _pieces(session, decoder, tokenizer, settings)
+    return pieces(begin(model, tokenizer, prompt, settings), tokenizer, settings)
 
 
-def begin(
-    model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig
-) -> "tuple[_core.Session, DecodeStream]":
-    """Start a text with `prompt`, after looking whether tokenizer and model belong together.
+class Beginning(NamedTuple):
+    """A text that has its prompt and nothing else yet.
 
-    Gives what goes on with it, and what makes text of the ids that follow: it has decoded the prompt, because some
-    tokenizers leave the space out that the first word of a text, and no other, begins with.
+    Attributes:
+        session: Goes on with it.
+        decoder: Makes text of the ids that follow. It has decoded the prompt, because some tokenizers leave the space
+            out that the first word of a text, and no other, begins with.
+        text: What the prompt's healed token has beyond the prompt.
+        written: How many of the new tokens that is: one or none.
+
     """
+
+    session: _core.Session
+    decoder: "DecodeStream"
+    text: str = ""
+    written: int = 0
+
+
+def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Beginning:
+    """Start a text with `prompt`, after looking whether tokenizer and model belong together."""
     check_fit(model, tokenizer, "generate")
-    session, decoder = model.native.session(), tokenizer.decode_stream()
     ids = prompt_ids(tokenizer, prompt, settings.errors)
+    if not prompt:
+        return Beginning(_read(model, ids), tokenizer.decode_stream())
+    decoder, start = tokenizer.decode_stream(), len(tokenizer.template[0])
+    prompt_text = decoder.push_all(ids[start:])
+    if not settings.token_healing or settings.max_new_tokens == 0:
+        return Beginning(_read(model, ids), decoder)
+    session, healed = heal(model, tokenizer, ids, settings)
+    if np.array_equal(healed, ids):
+        return Beginning(session, decoder)
+    decoder = tokenizer.decode_stream()
+    text = decoder.push_all(healed[start:])
+    if not text.startswith(prompt_text):  # a decoder that changes what it has joined
+        return begin(model, tokenizer, prompt, settings.replace(token_healing=False))
+    return Beginning(session, decoder, text[len(prompt_text) :], 1)
+
+
+def _read(model: "GPT", ids: npt.NDArray[np.uint32]) -> _core.Session:
+    session = model.native.session()
     session.append(ids)
-    if prompt:
-        decoder.push_all(ids[len(tokenizer.template[0]) :])
-    return session, decoder
+    return session
 
 
 def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
@@ -60,13 +91,18 @@ def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[s
     return settings.with_defaults(**model.generation_config)
 
 
-def _pieces(
-    session: _core.Session, decoder: "DecodeStream", tokenizer: "Tokenizer", settings: GenerationConfig
-) -> Iterator[str]:
+def pieces(start: Beginning, tokenizer: "Tokenizer", settings: GenerationConfig) -> Iterator[str]:
+    """Yield what the model writes from `start` on, up to an id or text that ends it."""
+    session, decoder = start.session, start.decoder
     guard = StopGuard(settings.stop)
     ends = frozenset(end_ids(tokenizer, settings))
     native = settings.to_native()
-    for _ in range(settings.max_new_tokens):
+    piece = guard.push(start.text)
+    if piece:
+        yield piece
+    for _ in range(settings.max_new_tokens - start.written):
+        if guard.done:
+            return
         token = session.sample(native)
         if token in ends:
             break
@@ -74,8 +110,6 @@ def _pieces(
         piece = guard.push(decoder.push(token) if token < tokenizer.vocab_size else "")
         if piece:
             yield piece
-        if guard.done:
-            return
     piece = guard.push(decoder.flush()) + guard.flush()
     if piece:
         yield piece

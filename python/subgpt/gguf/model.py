@@ -1,6 +1,7 @@
 """Models to GGUF files and back. What was written is read again and compared before it counts as written."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.adapters.attach import refuse_adapters
+from subgpt.data.chat.template import ChatTemplate
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_config, rope_factors
 from subgpt.gguf.tensors import places
@@ -28,6 +30,7 @@ FORMATS = tuple(_FILE_TYPES)
 # rounding alone stays an order of magnitude below.
 _FARTHEST = {"f32": 1e-4, "f16": 1e-2, "bf16": 1e-1, "q8_0": 1e-1, "q4_0": 2.0}
 _PROBE = 64
+_CHAT_TEMPLATE = "tokenizer.chat_template"
 
 
 class Exported(NamedTuple):
@@ -80,6 +83,8 @@ def save_gguf(
         *metadata(model.config, architecture),
         *_tokenizer_entries(model, tokenizer),
     ]
+    if tokenizer is not None and model.chat_template is not None:
+        entries.append((_CHAT_TEMPLATE, "str", model.chat_template.source))
     parts = places(_shapes(model), model.config, architecture, quantize)
     partial = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
     try:
@@ -124,7 +129,18 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32") -> GPT:
     _core.load_gguf(model.native, str(path), parts)
     eos = values.get("tokenizer.ggml.eos_token_id")
     model.generation_config = {} if eos is None else {"eos_token_id": [eos]}
+    model.chat_template = _chat_template(values, str(path))
     return model
+
+
+def _chat_template(values: Mapping[str, Any], path: str) -> ChatTemplate | None:
+    """Read the chat template, which may use the names of the tokens that begin and end a text."""
+    source, tokens = values.get(_CHAT_TEMPLATE), values.get("tokenizer.ggml.tokens", [])
+    if not isinstance(source, str):
+        return None
+    ids = {f"{name}_token": values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
+    known = {name: tokens[id] for name, id in ids.items() if id is not None and id < len(tokens)}
+    return ChatTemplate(source, path, known)
 
 
 def _shapes(model: GPT) -> dict[str, tuple[int, ...]]:

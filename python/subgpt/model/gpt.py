@@ -34,6 +34,7 @@ from subgpt.model.quantized import check_quantization, refuse_quantized
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from subgpt.data.chat import ChatTemplate
     from subgpt.tokenizer import Tokenizer
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]] | Sequence[int] | Sequence[Sequence[int]]
@@ -52,8 +53,9 @@ class GPT:
     in float32, up to twice as fast where the processor is made for it; "auto", bfloat16 there and
     float32 elsewhere. Weights, gradients, norms, softmax, the residual stream and the optimizer's moments are
     float32 either way, and so is generation. `generation_config` has the options of `GenerationConfig` that the
-    model's files set (how to sample, which ids end a text); it counts where a caller says nothing. `name_or_path` is
-    where `load` found the model.
+    model's files set (how to sample, which ids end a text); it counts where a caller says nothing. `chat_template` is
+    how conversations are written for it: what its files have, or what it was last fine-tuned with; None for none.
+    `name_or_path` is where `load` found the model.
 
     >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
     >>> model.forward([[1, 2, 3]]).shape
@@ -67,6 +69,7 @@ class GPT:
             raise ConfigError(f"GPT: config is {type(config).__name__}; give a GPTConfig")
         self.config = config
         self.generation_config: dict[str, Any] = {}
+        self.chat_template: ChatTemplate | None = None
         self.name_or_path = ""
         self.adapter_configs: dict[str, LoraConfig] = {}
         self.float32_fingerprint: str | None = None  # of the weights before they were quantized

@@ -54,11 +54,13 @@ def dpo(
     prompts is held out: the Run has `before` and `after` with the loss on them ("preferences": ln 2 where nothing
     was learnt). Everything else is as for `finetune`.
     """
+    own_template = chat_template or model.chat_template
 
     def make_data(settings: TrainConfig) -> TrainingData:
         if settings.packing:
             raise ConfigError("packing = True is not in this version of dpo; leave it out")
-        form = choose_form(settings, tokenizer, chat_template)
+        form = choose_form(settings, tokenizer, own_template)
+        model.chat_template = form.template
         pairs = read_pairs(source, errors=settings.errors, free_turns=form.template is not None)
         train, held = _split(pairs, settings.val_fraction, settings.seed)
         objective = Preference(beta, label_smoothing)

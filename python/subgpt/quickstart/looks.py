@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from subgpt.data.plain import format_question
 from subgpt.evaluation.next_tokens import next_tokens
+from subgpt.generation.chat import chat
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
 from subgpt.model.gpt import GPT
@@ -32,5 +32,5 @@ def write_samples(
 def answer_all(model: GPT, tokenizer: Tokenizer, questions: Sequence[str], tokens: int) -> list[str]:
     """Let the model answer each question with what it finds most probable, up to a line end."""
     config = GenerationConfig(max_new_tokens=tokens, temperature=0.0, stop=("\n",))
-    prompts = [format_question(question) for question in questions]
-    return [generate(model, tokenizer, p, config=config, return_prompt=False).strip() for p in prompts]
+    asked = [[{"role": "user", "content": question}] for question in questions]
+    return [chat(model, tokenizer, messages, config=config) for messages in asked]

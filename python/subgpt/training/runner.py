@@ -70,6 +70,8 @@ def run_training(
                 not directory.weights.exists()
             ):  # so that a checkpoint of a killed run opens with its tokenizer
                 tokenizer.save(directory.path)
+                if model.chat_template is not None:
+                    model.chat_template.save(directory.path)
         return _train(model, tokenizer, start, keeper, watchers, watch, verb)
 
 

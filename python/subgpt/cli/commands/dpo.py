@@ -62,7 +62,6 @@ def dpo(
     from subgpt.cli.progress import watching
     from subgpt.cli.tables import print_changes
     from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
-    from subgpt.data.chat import ChatTemplate
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.preference.dpo import dpo as train
 
@@ -70,8 +69,7 @@ def dpo(
     inputs.need("data", "give rows with prompt, chosen and rejected")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
-    template = ChatTemplate.find(base)
-    tokenizer = prepare_chat(model, tokenizer, training.chat_template, template)
+    tokenizer = prepare_chat(model, tokenizer, training.chat_template)
     with watching(keep(inputs.part(("data",)))) as callbacks:
         run = train(
             model,
@@ -80,7 +78,6 @@ def dpo(
             training,
             beta=beta,
             label_smoothing=label_smoothing,
-            chat_template=template,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

@@ -44,7 +44,7 @@ def evaluate(
     from subgpt.cli.loading import load_with_tokenizer, source_paths
     from subgpt.cli.probing import as_json, named_files, print_answers
     from subgpt.cli.terminal import out, print_json
-    from subgpt.data.chat import ChatTemplate, choose_template
+    from subgpt.data.chat import choose_template
     from subgpt.errors import ConfigError
     from subgpt.evaluation.evaluate import evaluate as measure
     from subgpt.evaluation.probes import probe as ask
@@ -55,7 +55,7 @@ def evaluate(
     model, tokenizer = load_with_tokenizer(run)
     how: dict[str, Any] = {
         "errors": errors,
-        "chat_template": choose_template(chat_template, tokenizer, ChatTemplate.find(run)) or "plain",
+        "chat_template": choose_template(chat_template, tokenizer, model.chat_template) or "plain",
     }
     seen = None
     if data:

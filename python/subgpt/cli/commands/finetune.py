@@ -81,7 +81,7 @@ def finetune(
     from subgpt.cli.progress import watching
     from subgpt.cli.tables import print_changes
     from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
-    from subgpt.data.chat import ChatTemplate, absolute_choice
+    from subgpt.data.chat import absolute_choice
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
 
@@ -101,8 +101,7 @@ def finetune(
     if "chat_template" in training.model_fields_set:
         training = training.replace(chat_template=absolute_choice(training.chat_template))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
-    template = ChatTemplate.find(base)
-    tokenizer = prepare_chat(model, tokenizer, training.chat_template, template)
+    tokenizer = prepare_chat(model, tokenizer, training.chat_template)
     with watching(keep({**inputs.part(sources), "probe": probes or None})) as callbacks:
         run = train(
             model,
@@ -113,7 +112,6 @@ def finetune(
             eval_source=inputs.sources("eval_data") or None,
             replay_source=inputs.sources("replay") or None,
             probes=probes,
-            chat_template=template,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import RunDir, examples, new_app
+from subgpt.cli.options import ChatTemplateOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.generation.config import GenerationConfig
 
@@ -28,8 +28,9 @@ def generate(
         ),
     ] = "",
     ask: Annotated[
-        bool, typer.Option("--ask", help="Put the prompt as a question, in the form that fine-tuning uses.")
+        bool, typer.Option("--ask", help="Put the prompt as a question, written as fine-tuning writes it.")
     ] = False,
+    chat_template: ChatTemplateOption = "auto",
     echo: Annotated[bool, typer.Option(help="Print the prompt before the text.")] = True,
     stop: Annotated[
         list[str] | None,
@@ -38,13 +39,17 @@ def generate(
     **settings: Any,
 ) -> None:
     """Write text after a prompt, shown as it is written."""
-    from subgpt.cli.loading import load_with_tokenizer, question_prompt
+    from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.terminal import read_argument, write_stream
+    from subgpt.generation.chat import stream_chat
     from subgpt.generation.stream import stream
 
     options = {name: value for name, value in settings.items() if value is not None}
     config = GenerationConfig(**options, stop=tuple(stop or ()))
     model, tokenizer = load_with_tokenizer(run)
     text = read_argument(prompt)
-    pieces = stream(model, tokenizer, question_prompt(text) if ask else text, config=config)
-    write_stream(text if echo and not ask else "", pieces)
+    if ask:
+        question = [{"role": "user", "content": text}]
+        write_stream("", stream_chat(model, tokenizer, question, config=config, chat_template=chat_template))
+    else:
+        write_stream(text if echo else "", stream(model, tokenizer, text, config=config))

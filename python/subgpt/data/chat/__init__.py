@@ -1,8 +1,8 @@
 """Chat templates: how a conversation is written down for a model that was trained on conversations.
 
 Reading order: `template` (a template, rendered) -> `files` (those of models) -> `choice` (which one) -> `spans`
-(what of it is trained, with `guard`) -> `needs` (the special tokens it writes). `sandbox`, `generation`,
-`operations` and `meter` keep templates, which are programs, from doing harm.
+(what of it is trained, with `guard`) -> `prompt` (what stands before an answer) -> `needs` (the special tokens it
+writes). `sandbox`, `generation`, `operations` and `meter` keep templates, which are programs, from doing harm.
 """
 
 from subgpt.data.chat.choice import absolute_choice, choose_template

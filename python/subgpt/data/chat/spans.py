@@ -27,12 +27,13 @@ from subgpt.errors import DataError
 _NEVER = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 
 
-class _Marks(NamedTuple):
-    """Three characters that occur nowhere."""
+class Marks(NamedTuple):
+    """Characters that occur nowhere."""
 
     before: str
     after: str
     guard: str
+    answer: str
 
 
 def chat_segments(
@@ -61,12 +62,10 @@ def chat_segments(
 
     """
     names = SpecialNames.of(special_tokens)
-    marks = _marks(
-        [template.source, *map(str, template.variables.values()), *(m.content for m in messages)], where
-    )
+    marks = find_marks(template, messages, where)
     try:
         guarded = [Message(m.role, names.guard(m.content, marks.guard)) for m in messages]
-        text, spans = _spans(template, guarded, marks, names, loss_on)
+        text, spans = answer_spans(template, guarded, marks, names, loss_on)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     segments: list[Segment] = []
@@ -75,10 +74,10 @@ def chat_segments(
     return tuple(segments)
 
 
-def _spans(
+def answer_spans(
     template: ChatTemplate,
     messages: Sequence[Message],
-    marks: _Marks,
+    marks: Marks,
     names: SpecialNames,
     loss_on: LossOn,
 ) -> tuple[str, list[tuple[int, int]]]:
@@ -101,7 +100,7 @@ def _spans(
     return text, spans
 
 
-def _generated(marked: str, marks: _Marks) -> list[tuple[int, int]]:
+def _generated(marked: str, marks: Marks) -> list[tuple[int, int]]:
     """Tell the places of what stands between marks, in the text without them."""
     spans, length, depth, start = [], 0, 0, 0
     for piece in re.split(f"([{marks.before}{marks.after}])", marked):
@@ -152,8 +151,10 @@ def _cut(spans: Sequence[tuple[int, int]], length: int) -> Iterator[tuple[int, i
             yield start, end, number % 2 == 1
 
 
-def _marks(texts: Sequence[str], where: str) -> _Marks:
+def find_marks(template: ChatTemplate, messages: Sequence[Message], where: str) -> Marks:
+    """Find characters that neither template nor messages have."""
+    texts = [template.source, *map(str, template.variables.values()), *(m.content for m in messages)]
     free = [mark for mark in _NEVER if not any(mark in text for text in texts)]
-    if len(free) < len(_Marks._fields):
+    if len(free) < len(Marks._fields):
         raise DataError(f"{where}: the text has nearly all code points that are no characters; remove them")
-    return _Marks(*free[:3])
+    return Marks(*free[: len(Marks._fields)])

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from subgpt.checkpoint.load import load
     from subgpt.evaluation.evaluate import evaluate
     from subgpt.evaluation.measure import Evaluation
-    from subgpt.evaluation.next_tokens import next_tokens
+    from subgpt.evaluation.next_tokens import Distribution, next_distribution, next_tokens
+    from subgpt.evaluation.positions import position_distributions
     from subgpt.evaluation.probes import probe
     from subgpt.evaluation.results import ProbeChange, ProbeResult
     from subgpt.finetuning.finetune import finetune
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
+    from subgpt.inside.lens import lens_on
     from subgpt.model.config import GPTConfig
     from subgpt.model.gpt import GPT
     from subgpt.performance.bench import Bench, bench
@@ -67,6 +69,7 @@ _HOMES = {
     "AdamW": "subgpt.training.optimizers",
     "Bench": "subgpt.performance.bench",
     "Callback": "subgpt.training.callbacks",
+    "Distribution": "subgpt.evaluation.next_tokens",
     "Estimate": "subgpt.performance.estimate",
     "Evaluation": "subgpt.evaluation.measure",
     "GPT": "subgpt.model.gpt",
@@ -88,8 +91,11 @@ _HOMES = {
     "evaluate": "subgpt.evaluation.evaluate",
     "finetune": "subgpt.finetuning.finetune",
     "generate": "subgpt.generation.generate",
+    "lens_on": "subgpt.inside.lens",
     "load": "subgpt.checkpoint.load",
+    "next_distribution": "subgpt.evaluation.next_tokens",
     "next_tokens": "subgpt.evaluation.next_tokens",
+    "position_distributions": "subgpt.evaluation.positions",
     "pretrain": "subgpt.training.pretrain",
     "probe": "subgpt.evaluation.probes",
     "recipe": "subgpt.finetuning.recipes",
@@ -107,6 +113,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Distribution",
     "DtypeError",
     "Estimate",
     "Evaluation",
@@ -142,9 +149,12 @@ __all__ = [
     "generate",
     "get_num_threads",
     "isa",
+    "lens_on",
     "load",
+    "next_distribution",
     "next_tokens",
     "ops",
+    "position_distributions",
     "pretrain",
     "probe",
     "recipe",

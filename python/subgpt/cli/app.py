@@ -18,7 +18,7 @@ VERBS = {
     "finetune": "Go on training a model on new text, or on questions and answers.",
     "dpo": "Train a model on preferences: of two answers, the one that people like better.",
     "generate": "Write text after a prompt.",
-    "probs": "Show the most probable next tokens after a prompt.",
+    "probs": "Show what a model expects next, how sure it is, and what its layers would say.",
     "evaluate": "Measure loss, perplexity and bits per byte on a text.",
     "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",
     "export": "Write a model for other programs: GGUF for llama.cpp, or Hugging Face's files.",
@@ -39,7 +39,7 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
         if name in VERBS:
-            module = importlib.import_module(f"subgpt.cli.commands.{name}")
+            module = importlib.import_module(f"subgpt.cli.commands.{name.replace('-', '_')}")
             found = get_command(module.app)
         return name, found, rest
 

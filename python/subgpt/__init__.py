@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
+    from subgpt.inside.attention import save_attention_plot
     from subgpt.inside.lens import lens_on
     from subgpt.model.config import GPTConfig
     from subgpt.model.gpt import GPT
@@ -101,6 +102,7 @@ _HOMES = {
     "recipe": "subgpt.finetuning.recipes",
     "recipe_names": "subgpt.finetuning.recipes",
     "sampling_probs": "subgpt.generation.generate",
+    "save_attention_plot": "subgpt.inside.attention",
     "stream": "subgpt.generation.stream",
 }
 
@@ -160,6 +162,7 @@ __all__ = [
     "recipe",
     "recipe_names",
     "sampling_probs",
+    "save_attention_plot",
     "set_isa",
     "set_num_threads",
     "stream",

@@ -89,3 +89,10 @@ def test_where_the_terminal_has_no_blocks(shop: Path, view: tuple[str, ...]) -> 
     assert "\x1b" not in done.stdout
     tables = "--all" in view or "--lens" in view
     assert ("'The'" if tables else "###") in done.stdout
+
+
+def test_attention_is_drawn(shop: Path, tmp_path: Path) -> None:
+    done = invoke("attention", shop / "run", "The cat sat", "-o", tmp_path / "maps.png", "--head", 1)
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")

@@ -101,6 +101,8 @@ def test_info_of_the_installation_and_of_a_run(shop: Path, monkeypatch: pytest.M
         (["probs", "{shop}/run", "a", "--all", "--lens"], ["--all", "--lens"]),
         (["probs", "{shop}/run", "a", "--lens", "--top-k", "3"], ["--lens", "--top-k"]),
         (["probs", "{shop}/run", "a", "--top-p", "2"], ["top_p"]),
+        (["attention", "{shop}/run", "a", "-o", "{tmp}/a.gif"], ["a.gif", ".png"]),
+        (["attention", "{shop}/run", "a", "-o", "{tmp}/a.png", "--layer", "7"], ["layers has 7"]),
         (["evaluate", "{shop}/run", "--data", "{tmp}/missing"], ["missing"]),
         (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["empty.txt", "no document"]),
         (["info", "{tmp}/missing"], ["missing"]),

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from subgpt.generation.stream import stream
     from subgpt.inside.attention import save_attention_plot
     from subgpt.inside.lens import lens_on
+    from subgpt.inside.step import StepExplanation, explain_step
+    from subgpt.inside.tiny import tiny_model
     from subgpt.model.config import GPTConfig
     from subgpt.model.gpt import GPT
     from subgpt.performance.bench import Bench, bench
@@ -83,6 +85,7 @@ _HOMES = {
     "Recipe": "subgpt.finetuning.recipes",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
+    "StepExplanation": "subgpt.inside.step",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
     "bench": "subgpt.performance.bench",
@@ -90,6 +93,7 @@ _HOMES = {
     "dpo_loss": "subgpt.preference.loss",
     "estimate": "subgpt.performance.estimate",
     "evaluate": "subgpt.evaluation.evaluate",
+    "explain_step": "subgpt.inside.step",
     "finetune": "subgpt.finetuning.finetune",
     "generate": "subgpt.generation.generate",
     "lens_on": "subgpt.inside.lens",
@@ -104,6 +108,7 @@ _HOMES = {
     "sampling_probs": "subgpt.generation.generate",
     "save_attention_plot": "subgpt.inside.attention",
     "stream": "subgpt.generation.stream",
+    "tiny_model": "subgpt.inside.tiny",
 }
 
 __all__ = [
@@ -135,6 +140,7 @@ __all__ = [
     "Recipe",
     "Run",
     "ShapeError",
+    "StepExplanation",
     "SubgptError",
     "Tokenizer",
     "TokenizerError",
@@ -147,6 +153,7 @@ __all__ = [
     "dpo_loss",
     "estimate",
     "evaluate",
+    "explain_step",
     "finetune",
     "generate",
     "get_num_threads",
@@ -166,6 +173,7 @@ __all__ = [
     "set_isa",
     "set_num_threads",
     "stream",
+    "tiny_model",
 ]
 
 

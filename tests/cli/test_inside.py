@@ -96,3 +96,25 @@ def test_attention_is_drawn(shop: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert done.out == ""
     assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_explain_step_with_nothing_but_a_sentence() -> None:
+    done = invoke("explain-step", "the cat sat on the mat")
+    assert done.code == 0, done.err
+    assert "old_w - alpha *" in done.out
+    assert done.out == invoke("explain-step", "-", stdin="the cat sat on the mat").out
+    assert done.out != invoke("explain-step", "the cat sat on the mat", "--seed", 1).out
+
+
+def test_explain_step_of_a_model_leaves_its_files_alone(untouched: Path) -> None:
+    given = ("explain-step", untouched / "run", "The cat sat", "--lr", 0.01, "--steps", 3, "--json")
+    told = json.loads(invoke(*given).out)
+    assert len(told["losses"]) == 4
+    assert told["loss_after"] == told["losses"][1] < told["loss_before"] == told["losses"][0]
+    for step in told["weights"]:
+        assert step["new"] == pytest.approx(step["old"] - 0.01 * step["gradient"], abs=1e-7)
+
+
+def test_explain_step_takes_one_sentence() -> None:
+    assert invoke("explain-step", "a", "b", "c").code == 2
+    assert invoke("explain-step").code == 2

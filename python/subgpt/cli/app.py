@@ -20,6 +20,7 @@ VERBS = {
     "generate": "Write text after a prompt.",
     "probs": "Show what a model expects next, how sure it is, and what its layers would say.",
     "attention": "Draw where a model looks, as a picture of each head.",
+    "explain-step": "Show one step of gradient descent with real numbers, on one sentence.",
     "evaluate": "Measure loss, perplexity and bits per byte on a text.",
     "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",
     "export": "Write a model for other programs: GGUF for llama.cpp, or Hugging Face's files.",

@@ -170,14 +170,8 @@ impl Watcher for TopLens {
 /// The `k` most probable tokens of each row of `logits`, into `ids` and `probs` (rows, k).
 fn top_of(logits: ArrayView2<'_, f32>, k: usize, ids: &mut [u32], probs: &mut [f32]) -> Result<()> {
     parallel::for_each(ids.chunks_mut(k).zip(logits.rows()), |_, (best, row)| {
-        let mut order: Vec<u32> = (0..row.len() as u32).collect();
-        let before = |&i: &u32, &j: &u32| row[j as usize].total_cmp(&row[i as usize]).then(i.cmp(&j));
-        if k < order.len() {
-            order.select_nth_unstable_by(k, before);
-            order.truncate(k);
-        }
-        order.sort_unstable_by(before);
-        best.copy_from_slice(&order);
+        let row = row.to_slice().expect("rows of the logits");
+        best.copy_from_slice(&largest(row, k));
     });
     // The loss of the best token is -ln p; the others' logits say how much less probable they are.
     let firsts: Vec<i64> = ids.iter().step_by(k).map(|&id| i64::from(id)).collect();
@@ -191,6 +185,27 @@ fn top_of(logits: ArrayView2<'_, f32>, k: usize, ids: &mut [u32], probs: &mut [f
         }
     }
     Ok(())
+}
+
+/// The places of the `k` largest of `row`, the largest first and equal ones in order: in one scan, since few of a large
+/// vocabulary are above the least of those that are kept.
+pub(super) fn largest(row: &[f32], k: usize) -> Vec<u32> {
+    let before = |&i: &u32, &j: &u32| row[j as usize].total_cmp(&row[i as usize]).then(i.cmp(&j));
+    let (mut kept, mut least) = (Vec::with_capacity(row.len().min(2 * k)), None);
+    for (i, x) in row.iter().enumerate() {
+        if least.is_some_and(|least: f32| x.total_cmp(&least).is_le()) {
+            continue;
+        }
+        kept.push(i as u32);
+        if kept.len() == 2 * k {
+            kept.select_nth_unstable_by(k - 1, before);
+            kept.truncate(k);
+            least = Some(row[kept[k - 1] as usize]);
+        }
+    }
+    kept.sort_unstable_by(before);
+    kept.truncate(k);
+    kept
 }
 
 struct Maps {

@@ -1,6 +1,7 @@
 //! What a pass shows on its way.
 
 use super::*;
+use crate::model::inside::largest;
 use crate::parallel;
 
 const T: usize = 7;
@@ -44,6 +45,19 @@ fn the_best_of_the_lens_are_its_largest() {
         }
         for k in [0, 12] {
             assert!(model.logit_lens_top(&mut arena, &ids, 1, T, k).is_err());
+        }
+    }
+}
+
+#[test]
+fn of_equal_ones_the_first_are_the_largest() {
+    let mut noise = Noise::new(8);
+    for n in [1, 5, 64, 300] {
+        let row: Vec<f32> = (0..n).map(|_| noise.below(7) as f32).collect();
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.sort_by(|&i, &j| row[j as usize].total_cmp(&row[i as usize]));
+        for k in [1, 2, 3, 17, n].into_iter().filter(|&k| k <= n) {
+            assert_eq!(largest(&row, k), order[..k]);
         }
     }
 }

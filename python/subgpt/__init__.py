@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from subgpt.checkpoint.load import load
     from subgpt.evaluation.evaluate import evaluate
     from subgpt.evaluation.measure import Evaluation
-    from subgpt.evaluation.next_tokens import next_tokens
+    from subgpt.evaluation.next_tokens import Distribution, next_distribution, next_tokens
+    from subgpt.evaluation.positions import position_distributions
     from subgpt.evaluation.probes import probe
     from subgpt.evaluation.results import ProbeChange, ProbeResult
     from subgpt.finetuning.finetune import finetune
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
+    from subgpt.inside.attention import save_attention_plot
+    from subgpt.inside.lens import lens_on
+    from subgpt.inside.step import StepExplanation, explain_step
+    from subgpt.inside.tiny import tiny_model
     from subgpt.model.config import GPTConfig
     from subgpt.model.gpt import GPT
     from subgpt.performance.bench import Bench, bench
@@ -68,6 +73,7 @@ _HOMES = {
     "AdamW": "subgpt.training.optimizers",
     "Bench": "subgpt.performance.bench",
     "Callback": "subgpt.training.callbacks",
+    "Distribution": "subgpt.evaluation.next_tokens",
     "Estimate": "subgpt.performance.estimate",
     "Evaluation": "subgpt.evaluation.measure",
     "GPT": "subgpt.model.gpt",
@@ -80,6 +86,7 @@ _HOMES = {
     "Recipe": "subgpt.finetuning.recipes",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
+    "StepExplanation": "subgpt.inside.step",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
     "bench": "subgpt.performance.bench",
@@ -88,17 +95,23 @@ _HOMES = {
     "dpo_loss": "subgpt.preference.loss",
     "estimate": "subgpt.performance.estimate",
     "evaluate": "subgpt.evaluation.evaluate",
+    "explain_step": "subgpt.inside.step",
     "finetune": "subgpt.finetuning.finetune",
     "generate": "subgpt.generation.generate",
+    "lens_on": "subgpt.inside.lens",
     "load": "subgpt.checkpoint.load",
+    "next_distribution": "subgpt.evaluation.next_tokens",
     "next_tokens": "subgpt.evaluation.next_tokens",
+    "position_distributions": "subgpt.evaluation.positions",
     "pretrain": "subgpt.training.pretrain",
     "probe": "subgpt.evaluation.probes",
     "recipe": "subgpt.finetuning.recipes",
     "recipe_names": "subgpt.finetuning.recipes",
     "sampling_probs": "subgpt.generation.generate",
+    "save_attention_plot": "subgpt.inside.attention",
     "stream": "subgpt.generation.stream",
     "stream_chat": "subgpt.generation.chat",
+    "tiny_model": "subgpt.inside.tiny",
 }
 
 __all__ = [
@@ -110,6 +123,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "Distribution",
     "DtypeError",
     "Estimate",
     "Evaluation",
@@ -129,6 +143,7 @@ __all__ = [
     "Recipe",
     "Run",
     "ShapeError",
+    "StepExplanation",
     "SubgptError",
     "Tokenizer",
     "TokenizerError",
@@ -142,22 +157,28 @@ __all__ = [
     "dpo_loss",
     "estimate",
     "evaluate",
+    "explain_step",
     "finetune",
     "generate",
     "get_num_threads",
     "isa",
+    "lens_on",
     "load",
+    "next_distribution",
     "next_tokens",
     "ops",
+    "position_distributions",
     "pretrain",
     "probe",
     "recipe",
     "recipe_names",
     "sampling_probs",
+    "save_attention_plot",
     "set_isa",
     "set_num_threads",
     "stream",
     "stream_chat",
+    "tiny_model",
 ]
 
 

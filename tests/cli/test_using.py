@@ -56,19 +56,6 @@ def test_generate_with_characters_that_the_tokenizer_has_never_seen(shop: Path) 
     assert result.out.startswith("漢字🙂")
 
 
-def test_probs_are_probabilities(shop: Path) -> None:
-    result = invoke("probs", shop / "run", "The cat", "-k", 300, "--json")
-    tokens = json.loads(result.out)
-    assert sum(token["probability"] for token in tokens) == pytest.approx(1, abs=1e-4)
-    assert [t["probability"] for t in tokens] == sorted((t["probability"] for t in tokens), reverse=True)
-
-
-def test_probs_table_has_bars(shop: Path) -> None:
-    result = invoke("probs", shop / "run", "The cat", "-k", 3)
-    assert result.out.count("%") == 3
-    assert "█" in result.out
-
-
 def test_evaluate_in_words_and_as_json(shop: Path) -> None:
     words = invoke("evaluate", shop / "run", "--data", shop / "corpus")
     assert "bits per byte" in words.out
@@ -123,6 +110,14 @@ def test_info_of_the_installation_and_of_a_run(shop: Path, monkeypatch: pytest.M
         (["generate", "{shop}/run", "a", "--stop", ""], ["stop"]),
         (["generate", "{shop}/run/model.safetensors", "a"], ["model.safetensors", "directory"]),
         (["probs", "{shop}/run", "a", "-k", "0"], ["0"]),
+        (["probs", "{shop}/run", "a", "--all", "--lens"], ["--all", "--lens"]),
+        (["probs", "{shop}/run", "a", "--lens", "--top-k", "3"], ["--lens", "--top-k"]),
+        (["probs", "{shop}/run", "a", "--top-p", "2"], ["top_p"]),
+        (["attention", "{shop}/run", "a", "-o", "{tmp}/a.gif"], ["a.gif", ".png"]),
+        (["attention", "{shop}/run", "a", "-o", "{tmp}/a.png", "--layer", "7"], ["layers has 7"]),
+        (["explain-step", "{shop}/run", "a " * 90], ["explain_step", "block_size"]),
+        (["explain-step", "a"], ["two characters"]),
+        (["explain-step", "abc", "--lr", "0"], ["lr is 0.0"]),
         (["evaluate", "{shop}/run", "--data", "{tmp}/missing"], ["missing"]),
         (["evaluate", "{shop}/run", "--data", "{tmp}/empty.txt"], ["empty.txt", "no document"]),
         (["info", "{tmp}/missing"], ["missing"]),

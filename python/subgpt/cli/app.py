@@ -19,7 +19,9 @@ VERBS = {
     "dpo": "Train a model on preferences: of two answers, the one that people like better.",
     "generate": "Write text after a prompt.",
     "chat": "Talk with a model.",
-    "probs": "Show the most probable next tokens after a prompt.",
+    "probs": "Show what a model expects next, how sure it is, and what its layers would say.",
+    "attention": "Draw where a model looks, as a picture of each head.",
+    "explain-step": "Show one step of gradient descent with real numbers, on one sentence.",
     "evaluate": "Measure loss, perplexity and bits per byte on a text.",
     "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",
     "export": "Write a model for other programs: GGUF for llama.cpp, or Hugging Face's files.",
@@ -40,7 +42,7 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
         if name in VERBS:
-            module = importlib.import_module(f"subgpt.cli.commands.{name}")
+            module = importlib.import_module(f"subgpt.cli.commands.{name.replace('-', '_')}")
             found = get_command(module.app)
         return name, found, rest
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from subgpt.cli.terminal import can_show
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -36,11 +38,13 @@ def probability_table(tokens: "Sequence[NextToken | Candidate]") -> "Table":
 
 
 def bar(share: float, cells: int = _BAR_CELLS) -> str:
-    """Draw a bar of `share` of the width, exact to an eighth of a cell.
+    """Draw a bar of `share` of the width, exact to an eighth of a cell; of # where the terminal has no blocks.
 
     >>> bar(0.5, 4), bar(0.28125, 4)
     ('██', '█▏')
     """
+    if not can_show(_EIGHTHS):
+        return "#" * round(max(0.0, min(1.0, share)) * cells)
     eighths = round(max(0.0, min(1.0, share)) * cells * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
 

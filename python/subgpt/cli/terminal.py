@@ -57,6 +57,15 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROL)
 
 
+def can_show(text: str) -> bool:
+    """Whether standard output has all of `text` in its encoding."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_argument(value: str) -> str:
     """Give an argument's text; `-` stands for standard input, which must be UTF-8."""
     if value != "-":

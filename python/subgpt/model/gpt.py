@@ -9,7 +9,7 @@ blocks stored (in, out) as GPT-2 stores them; with every other Llama's
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -336,6 +336,50 @@ class GPT:
         The sum is within 1e-5. Past block_size, the last block_size ids count.
         """
         return self.native.next_token_probs(ids)
+
+    def hidden_states(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Give the residual stream before each block and after the last, float32 (n_layer + 1, T, n_embd).
+
+        ids: (T,), or (B, T), whose shape then stands in place of T. The last state is not yet normed, unlike the
+        last of transformers' hidden states.
+        """
+        return _core.hidden_states(self.native, ids)
+
+    @overload
+    def logit_lens(self, ids: Ids) -> npt.NDArray[np.float32]: ...
+    @overload
+    def logit_lens(self, ids: Ids, *, k: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]: ...
+    def logit_lens(
+        self, ids: Ids, *, k: int | None = None
+    ) -> npt.NDArray[np.float32] | tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
+        """Give what each state of the residual stream would predict, through the last norm and the head.
+
+        ids: as in `hidden_states`. Without `k` logits, float32 (n_layer + 1, T, vocab_size), whose last are those of
+        `forward`, bit for bit. With `k` the ids, uint32, and the probabilities, float32, of the k most probable
+        tokens, (n_layer + 1, T, k) each, which takes no more memory than that. After nostalgebraist, "interpreting
+        GPT: the logit lens" (2020).
+
+        >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=8), seed=1)
+        >>> [tops.shape for tops in model.logit_lens([1, 2, 3], k=5)]
+        [(3, 3, 5), (3, 3, 5)]
+        """
+        if k is None:
+            return _core.logit_lens(self.native, ids)
+        if isinstance(k, bool) or not hasattr(k, "__index__") or not 1 <= k <= self.config.vocab_size:
+            most = self.config.vocab_size
+            raise InvalidValueError(
+                f"GPT.logit_lens: k is {k!r}; give an integer from 1 to vocab_size = {most}"
+            )
+        return _core.logit_lens_top(self.native, ids, k)
+
+    def attention_maps(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Give where each position looks, float32 (n_layer, n_head, T, T): `maps[l, h, i, j]` is how much of j i takes.
+
+        Rows add up to 1 and are 0 at what a position does not see: what comes after it, and what lies before its
+        window where a block has one. ids: (T,), or (B, T), for (n_layer, B, n_head, T, T). They are computed for
+        looking at, T x T numbers a head; `forward` never has them in memory.
+        """
+        return _core.attention_maps(self.native, ids)
 
     def generate(self, ids: Ids, **options: Any) -> npt.NDArray[np.uint32]:
         """Give `ids` (n,) and what the model appends, uint32; options are those of `GenerationConfig`.

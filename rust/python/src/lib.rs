@@ -6,6 +6,7 @@ mod arrays;
 mod door;
 mod errors;
 mod gguf;
+mod inside;
 mod io;
 mod model;
 mod ops;
@@ -22,6 +23,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::init(m)?;
     ops::init(m)?;
     model::init(m)?;
+    inside::init(m)?;
     adapters::init(m)?;
     optim::init(m)?;
     io::init(m)?;

@@ -38,7 +38,7 @@ impl Shared {
         self.gpt.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn arena(&self) -> MutexGuard<'_, Arena> {
+    pub fn arena(&self) -> MutexGuard<'_, Arena> {
         self.arena.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -50,15 +50,15 @@ pub struct Model {
 }
 
 /// Ids (B, T) or (T,).
-struct Batch {
-    ids: Vec<u32>,
+pub struct Batch {
+    pub ids: Vec<u32>,
     /// As they came.
-    shape: Vec<usize>,
-    b: usize,
-    t: usize,
+    pub shape: Vec<usize>,
+    pub b: usize,
+    pub t: usize,
 }
 
-fn batch(ids: &Bound<'_, PyAny>) -> PyResult<Batch> {
+pub fn batch(ids: &Bound<'_, PyAny>) -> PyResult<Batch> {
     let ids = arrays::ids(ids, "ids")?;
     let (b, t) = rows(ids.shape(), "ids")?;
     Ok(Batch { shape: ids.shape().to_vec(), ids: ids.into_iter().collect(), b, t })

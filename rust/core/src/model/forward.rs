@@ -5,7 +5,7 @@ use super::arena::{Activations, Saved, Shape};
 use super::block::{Context, Masks, Place, attn, mlp, norm_forward};
 use super::config::Config;
 use super::documents::Documents;
-use super::kv_cache::KvCache;
+use super::kv_cache::{KvCache, LayerCache};
 use super::linear::{Weights, view, view_mut};
 use crate::error::Result;
 use crate::kernels::dropout::dropout;
@@ -97,7 +97,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The first state of the stream: `wte[ids] (* scale) (+ wpe[first..])`, (N, C).
-    fn embed<E: Scalar>(&self, ids: &[u32], acts: &mut Activations<'_, E>) -> Result<()> {
+    pub fn embed<E: Scalar>(&self, ids: &[u32], acts: &mut Activations<'_, E>) -> Result<()> {
         let Gpt { config, layout, params, .. } = self.model;
         let (n, c) = (self.shape.n(), config.n_embd);
         let x = &mut *acts.stream[self.shape.input(0)];
@@ -135,21 +135,30 @@ impl<'a> Pass<'a> {
         acts: &mut Activations<'_, E>,
     ) -> Result<()> {
         self.embed(ids, acts)?;
-        let shape = self.shape;
         for layer in 0..self.model.config.n_layer {
-            let cx = self.context(layer);
-            let saved = &mut acts.saved[shape.slot(layer)];
-            let kept = cache.as_deref_mut().map(|cache| cache.layer(layer, shape.t));
-            let (x, middle) = pair(&mut acts.stream, shape.input(layer), shape.middle(layer));
-            attn::forward(cx, x, saved, &mut acts.scratch, kept, middle)?;
-            let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
-            mlp::up(cx, middle, saved, &mut acts.scratch)?;
-            mlp::down(cx, middle, saved, &mut acts.scratch, out)?;
+            let kept = cache.as_deref_mut().map(|cache| cache.layer(layer, self.shape.t));
+            self.block(layer, kept, acts)?;
         }
         if let Some(cache) = cache {
-            cache.advance(shape.t);
+            cache.advance(self.shape.t);
         }
         Ok(())
+    }
+
+    /// Block `layer`, from its input in the stream to that of the next.
+    pub fn block<E: Scalar>(
+        &self,
+        layer: usize,
+        cache: Option<LayerCache<'_, E>>,
+        acts: &mut Activations<'_, E>,
+    ) -> Result<()> {
+        let (cx, shape) = (self.context(layer), self.shape);
+        let saved = &mut acts.saved[shape.slot(layer)];
+        let (x, middle) = pair(&mut acts.stream, shape.input(layer), shape.middle(layer));
+        attn::forward(cx, x, saved, &mut acts.scratch, cache, middle)?;
+        let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
+        mlp::up(cx, middle, saved, &mut acts.scratch)?;
+        mlp::down(cx, middle, saved, &mut acts.scratch, out)
     }
 
     /// The last norm over all rows, into `scratch.normed` (N, C).

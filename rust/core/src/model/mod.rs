@@ -2,7 +2,7 @@
 //!
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
-//! `kv_cache` and `session` for generation; `weights` to and from files.
+//! `kv_cache` and `session` for generation; `inside` shows what a pass makes on the way; `weights` to and from files.
 
 pub mod adapter;
 pub mod adapting;
@@ -16,6 +16,7 @@ pub mod gguf;
 pub mod gradients;
 pub mod head;
 pub mod init;
+pub mod inside;
 pub mod kv_cache;
 pub mod linear;
 pub mod packs;
@@ -222,6 +223,23 @@ impl Gpt {
         check::targets(op, targets, self.config.vocab_size, ignore_index)
     }
 
+    /// Makes room for a pass without dropout; `run` makes it, inside the pool.
+    fn pass<E: Scalar, R: Send>(
+        &self,
+        arena: &mut Arena,
+        b: usize,
+        t: usize,
+        documents: Option<&Documents>,
+        run: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
+    ) -> Result<R> {
+        parallel::install(|| {
+            let (shape, prepared) = (self.shape(b, t, Keep::Nothing), self.prepared()?);
+            let (weights, ropes) = (self.weights::<E>(prepared.as_deref()), &Ropes::new(&self.config, 0, t)?);
+            let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: None };
+            run(pass, arena.plan(&self.config, shape)?)
+        })
+    }
+
     /// Runs the network up to the last block, without dropout, inside the pool; `finish` makes the result of what it left.
     fn infer<E: Scalar, R: Send>(
         &self,
@@ -232,11 +250,7 @@ impl Gpt {
         documents: Option<&Documents>,
         finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
-        parallel::install(|| {
-            let (shape, prepared) = (self.shape(b, t, Keep::Nothing), self.prepared()?);
-            let (weights, ropes) = (self.weights::<E>(prepared.as_deref()), &Ropes::new(&self.config, 0, t)?);
-            let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: None };
-            let mut acts = arena.plan(&self.config, shape)?;
+        self.pass(arena, b, t, documents, |pass, mut acts| {
             pass.blocks(ids, None, &mut acts)?;
             finish(pass, acts)
         })

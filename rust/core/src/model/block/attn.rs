@@ -32,7 +32,7 @@ fn heads_mut<'a, E>(cx: &Context<'_>, rows: &'a mut [E], width: usize, heads: us
 }
 
 /// Queries, keys and values as attention reads them: the first two turned where the family turns them.
-fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a, E>; 3] {
+pub fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a, E>; 3] {
     let config = cx.config;
     let (wide, both, width) = (config.q_width(), config.qk_width(), config.qkv_width());
     let (h, hkv) = (config.n_head, config.kv_heads());
@@ -43,7 +43,8 @@ fn inputs<'a, E>(cx: &Context<'_>, qkv: &'a [E], qk: &'a [E]) -> [ArrayView4<'a,
     }
 }
 
-fn options<'a>(cx: &Context<'a>) -> Options<'a> {
+/// What attention does in this block beside the plain formula.
+pub fn options<'a>(cx: &Context<'a>) -> Options<'a> {
     Options {
         scale: cx.config.attention_scale(),
         window: cx.config.window(cx.layer),

@@ -6,6 +6,7 @@ mod edges;
 mod files;
 mod generation;
 mod gradients;
+mod inside;
 mod quantized;
 
 use super::Gpt;

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from subgpt.evaluation.results import ProbeChange, ProbeResult
     from subgpt.finetuning.finetune import finetune
     from subgpt.finetuning.recipes import Recipe, recipe, recipe_names
+    from subgpt.generation.complete import Completion, TokenLogprob, complete
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
@@ -67,6 +68,7 @@ _HOMES = {
     "AdamW": "subgpt.training.optimizers",
     "Bench": "subgpt.performance.bench",
     "Callback": "subgpt.training.callbacks",
+    "Completion": "subgpt.generation.complete",
     "Estimate": "subgpt.performance.estimate",
     "Evaluation": "subgpt.evaluation.measure",
     "GPT": "subgpt.model.gpt",
@@ -79,9 +81,11 @@ _HOMES = {
     "Recipe": "subgpt.finetuning.recipes",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
+    "TokenLogprob": "subgpt.generation.complete",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
     "bench": "subgpt.performance.bench",
+    "complete": "subgpt.generation.complete",
     "dpo": "subgpt.preference.dpo",
     "dpo_loss": "subgpt.preference.loss",
     "estimate": "subgpt.performance.estimate",
@@ -105,6 +109,7 @@ __all__ = [
     "Bench",
     "Callback",
     "CheckpointError",
+    "Completion",
     "ConfigError",
     "DataError",
     "DtypeError",
@@ -127,6 +132,7 @@ __all__ = [
     "Run",
     "ShapeError",
     "SubgptError",
+    "TokenLogprob",
     "Tokenizer",
     "TokenizerError",
     "TrainConfig",
@@ -134,6 +140,7 @@ __all__ = [
     "available_isas",
     "bench",
     "build_info",
+    "complete",
     "dpo",
     "dpo_loss",
     "estimate",

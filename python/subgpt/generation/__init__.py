@@ -1,1 +1,6 @@
-"""Text out of a model: `config` (the options), `generate` (a whole text), `stream` (piece by piece)."""
+"""Text out of a model, or what is known of it.
+
+`config` has the options; `generate` gives a whole text, `stream` its pieces, `complete` several with their log
+probabilities. `writing` draws a text token by token, `reading` makes text of ids up to the first of its `stops`,
+`beams` searches, `structured` keeps to a grammar.
+"""

@@ -1,11 +1,15 @@
 """`stream`: text as it is written, never half a character, never the beginning of a stop text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
-from subgpt.generation.config import SAMPLING, GenerationConfig
-from subgpt.generation.prompt import end_ids, prompt_ids
+from subgpt.errors import ConfigError
+from subgpt.generation.beams import check_beams
+from subgpt.generation.config import DRAWING, GenerationConfig
+from subgpt.generation.prompt import prompt_ids
+from subgpt.generation.structured import anchor
+from subgpt.generation.writing import Writing
 from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
@@ -28,8 +32,13 @@ def stream(
     once, not with the first piece.
     """
     settings = merge_options(model, config, options)
+    refuse_several(settings, "stream")
+    if settings.num_beams > 1:
+        raise ConfigError(
+            "stream: num_beams: which beam is the best is known at the end alone; call subgpt.generate"
+        )
     session, decoder = begin(model, tokenizer, prompt, settings)
-    return _pieces(session, decoder, tokenizer, settings)
+    return iter(Writing(session, decoder, tokenizer, settings))
 
 
 def begin(
@@ -41,81 +50,42 @@ def begin(
     tokenizers leave the space out that the first word of a text, and no other, begins with.
     """
     check_fit(model, tokenizer, "generate")
-    session, decoder = model.native.session(), tokenizer.decode_stream()
-    ids = prompt_ids(tokenizer, prompt, settings.errors)
-    session.append(ids)
+    session = model.native.session()
+    session.append(prompt_ids(tokenizer, prompt, settings.errors))
+    return session, decoder_after(tokenizer, prompt, settings)
+
+
+def decoder_after(tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> "DecodeStream":
+    """Make the decoder of what follows `prompt`."""
+    decoder = tokenizer.decode_stream()
     if prompt:
-        decoder.push_all(ids[len(tokenizer.template[0]) :])
-    return session, decoder
+        decoder.push_all(prompt_ids(tokenizer, prompt, settings.errors)[len(tokenizer.template[0]) :])
+    elif settings.structure is not None:
+        decoder.push(anchor(tokenizer))  # a grammar knows tokens as they are in the middle of a text
+    return decoder
 
 
 def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:
     """Put `options` over what `config` sets, and that over what the model's own files say.
 
-    Who gives a temperature or another rule of sampling wants to sample, whatever the files say.
+    Who gives a temperature or another rule of drawing wants to draw, whatever the files say; who asks for beams
+    does not.
     """
     settings = GenerationConfig(**options) if config is None else config.replace(**options)
-    if settings.model_fields_set & set(SAMPLING):
+    if settings.num_beams > 1:
+        check_beams(settings)
+        said = model.generation_config.items()
+        others = {name: value for name, value in said if name not in DRAWING}
+        return settings.with_defaults(**(others | {"do_sample": False}))
+    if settings.model_fields_set & set(DRAWING):
         settings = settings.with_defaults(do_sample=True)
     return settings.with_defaults(**model.generation_config)
 
 
-def _pieces(
-    session: _core.Session, decoder: "DecodeStream", tokenizer: "Tokenizer", settings: GenerationConfig
-) -> Iterator[str]:
-    guard = StopGuard(settings.stop)
-    ends = frozenset(end_ids(tokenizer, settings))
-    native = settings.to_native()
-    for _ in range(settings.max_new_tokens):
-        token = session.sample(native)
-        if token in ends:
-            break
-        session.append([token])
-        piece = guard.push(decoder.push(token) if token < tokenizer.vocab_size else "")
-        if piece:
-            yield piece
-        if guard.done:
-            return
-    piece = guard.push(decoder.flush()) + guard.flush()
-    if piece:
-        yield piece
-
-
-class StopGuard:
-    """Lets text through up to the first stop text, holding back what may turn out to be the beginning of one.
-
-    >>> guard = StopGuard(["END"])
-    >>> [guard.push(piece) for piece in ("one E", "N", "tEN", "D more")], guard.done
-    (['one ', '', 'ENt', ''], True)
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stops = tuple(stops)
-        self.done = False
-        self._held = ""
-
-    def push(self, piece: str) -> str:
-        """Give the text that is certain after `piece`; empty once a stop text was met."""
-        if self.done:
-            return ""
-        text = self._held + piece
-        found = [at for stop in self.stops if (at := text.find(stop)) >= 0]
-        if found:
-            self.done, self._held = True, ""
-            return text[: min(found)]
-        keep = max((_overlap(text, stop) for stop in self.stops), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def flush(self) -> str:
-        """Give what was held back and, as the text has ended, is no stop text after all."""
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Measure the longest proper beginning of `stop` that `text` ends with."""
-    for length in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:length]):
-            return length
-    return 0
+def refuse_several(settings: GenerationConfig, verb: str) -> None:
+    """Raise ConfigError, with `verb` in front, if more texts are asked for than one."""
+    if settings.num_return_sequences > 1:
+        raise ConfigError(
+            f"{verb}: num_return_sequences = {settings.num_return_sequences}, but one text comes back; "
+            "call subgpt.complete"
+        )

@@ -335,20 +335,27 @@ class GPT:
     def generate(self, ids: Ids, **options: Any) -> npt.NDArray[np.uint32]:
         """Give `ids` (n,) and what the model appends, uint32; options are those of `GenerationConfig`.
 
-        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings need a tokenizer:
-        use `subgpt.generate` for them.
+        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings, bad words and
+        grammars need a tokenizer: use `subgpt.generate` for them.
         """
-        from subgpt.generation.stream import merge_options
+        from subgpt.generation.beams import beam_search
+        from subgpt.generation.stream import merge_options, refuse_several
 
         settings = merge_options(self, None, options)
-        if settings.stop:
+        refuse_several(settings, "GPT.generate")
+        texts = [name for name in ("stop", "bad_words") if getattr(settings, name)]
+        if name := settings.structure or next(iter(texts), None):
             raise ConfigError(
-                "GPT.generate: stop strings need a tokenizer; call subgpt.generate(model, tok, …)"
+                f"GPT.generate: {name} strings need a tokenizer; call subgpt.generate(model, tok, …)"
             )
         session = self.native.session()
         session.append(ids)
-        session.run(settings.max_new_tokens, settings.to_native(), settings.eos_ids)
-        return session.ids
+        if settings.num_beams == 1:
+            session.run(settings.max_new_tokens, settings.to_native(), settings.eos_ids)
+            return session.ids
+        before, native = session.ids, settings.to_native()
+        best = beam_search(session, settings, native, settings.eos_ids, lambda _: False)[0]
+        return np.concatenate([before, np.array(best.ids, dtype=np.uint32)])
 
     def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
         """Write a Hugging Face directory that transformers and `subgpt.load` open.

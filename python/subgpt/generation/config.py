@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from subgpt.generation.prompt import bad_words_ids, end_ids
 from subgpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -163,6 +162,9 @@ class GenerationConfig(Settings):
         options["bad_words_ids"] = [list(ids) for ids in self.bad_words_ids]
         options["eos_token_id"] = self.eos_ids
         if tokenizer is not None:
+            # Help texts need this module, but not the NumPy that comes with the other.
+            from subgpt.generation.prompt import bad_words_ids, end_ids
+
             options["bad_words_ids"] += bad_words_ids(tokenizer, self.bad_words)
             options["eos_token_id"] = end_ids(tokenizer, self)
         if not self.do_sample:

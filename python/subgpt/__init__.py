@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from subgpt.finetuning.finetune import finetune
     from subgpt.finetuning.recipes import Recipe, recipe, recipe_names
     from subgpt.generation.chat import chat, stream_chat
+    from subgpt.generation.complete import Completion, TokenLogprob, complete
     from subgpt.generation.config import GenerationConfig
     from subgpt.generation.generate import generate, sampling_probs
     from subgpt.generation.stream import stream
@@ -73,6 +74,7 @@ _HOMES = {
     "AdamW": "subgpt.training.optimizers",
     "Bench": "subgpt.performance.bench",
     "Callback": "subgpt.training.callbacks",
+    "Completion": "subgpt.generation.complete",
     "Distribution": "subgpt.evaluation.next_tokens",
     "Estimate": "subgpt.performance.estimate",
     "Evaluation": "subgpt.evaluation.measure",
@@ -87,10 +89,12 @@ _HOMES = {
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
     "StepExplanation": "subgpt.inside.step",
+    "TokenLogprob": "subgpt.generation.complete",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
     "bench": "subgpt.performance.bench",
     "chat": "subgpt.generation.chat",
+    "complete": "subgpt.generation.complete",
     "dpo": "subgpt.preference.dpo",
     "dpo_loss": "subgpt.preference.loss",
     "estimate": "subgpt.performance.estimate",
@@ -121,6 +125,7 @@ __all__ = [
     "Bench",
     "Callback",
     "CheckpointError",
+    "Completion",
     "ConfigError",
     "DataError",
     "Distribution",
@@ -145,6 +150,7 @@ __all__ = [
     "ShapeError",
     "StepExplanation",
     "SubgptError",
+    "TokenLogprob",
     "Tokenizer",
     "TokenizerError",
     "TrainConfig",
@@ -153,6 +159,7 @@ __all__ = [
     "bench",
     "build_info",
     "chat",
+    "complete",
     "dpo",
     "dpo_loss",
     "estimate",

@@ -166,3 +166,53 @@ def test_a_run_without_tokenizer_says_what_is_missing(shop: Path, tmp_path: Path
     result = invoke("generate", run, "a")
     assert result.code == 1
     assert "tokenizer.json" in result.line()
+
+
+def test_generate_takes_every_rule(shop: Path) -> None:
+    rules = (
+        "--typical-p",
+        0.9,
+        "--presence-penalty",
+        0.5,
+        "--no-repeat-ngram-size",
+        3,
+        "--min-new-tokens",
+        4,
+    )
+    given = ("generate", shop / "run", "The", "--seed", 3, "--max-new-tokens", 20, "--no-echo", *rules)
+    free = invoke(*given)
+    assert free.code == 0, free.err
+    exclaimed = invoke(*given, "--logit-bias", f"{ord('!')}=1e4", "--bad-words", "!!", "--bad-words", "?")
+    assert exclaimed.code == 0, exclaimed.err
+    assert "!" in exclaimed.out
+    assert "!!" not in exclaimed.out
+    wrong = invoke(*given, "--logit-bias", "3:2")
+    assert wrong.code == 1
+    assert "--logit-bias 3:2: give ID=BIAS" in wrong.line()
+
+
+def test_generate_with_beams_always_writes_the_same(shop: Path) -> None:
+    given = (
+        "generate",
+        shop / "run",
+        "The",
+        "--num-beams",
+        3,
+        "--length-penalty",
+        0.5,
+        "--max-new-tokens",
+        8,
+    )
+    first = invoke(*given)
+    assert first.code == 0, first.err
+    assert first.out.startswith("The")
+    assert first.out == invoke(*given).out
+    assert invoke(*given, "--early-stopping").code == 0
+    assert "num_beams = 3 and top_k" in invoke(*given, "--top-k", 3).line()
+
+
+def test_generate_keeps_to_an_expression(shop: Path) -> None:
+    pytest.importorskip("llguidance")
+    result = invoke("generate", shop / "run", "The", "--no-echo", "--regex", " (cat|mat)")
+    assert result.code == 0, result.err
+    assert result.out in (" cat", " mat")

@@ -1,4 +1,7 @@
-"""Text out of a model: `config` (the options), `generate` (a whole text), `stream` (piece by piece).
+"""Text out of a model, or what is known of it.
 
-`healing` mends the end of a prompt, `conversation` answers messages turn after turn, `chat` once.
+`config` has the options; `generate` gives a whole text, `stream` its pieces, `complete` several with their log
+probabilities. `beginning` reads the prompt, whose end `healing` mends; `writing` draws a text token by token, `reading`
+makes text of ids up to the first of its `stops`, `beams` searches, `structured` keeps to a grammar. `conversation`
+answers messages turn after turn, `chat` once.
 """

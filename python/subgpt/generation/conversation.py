@@ -9,7 +9,9 @@ from subgpt import _core
 from subgpt.data.chat import choose_template
 from subgpt.data.messages import Message, parse_messages
 from subgpt.data.prompting import AnswerPrompt, answer_prompt
-from subgpt.generation.stream import Beginning, pieces
+from subgpt.generation.beginning import Beginning
+from subgpt.generation.stream import refuse_beams
+from subgpt.generation.writing import Writing
 from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Conversation:
         Raises DataError for what cannot be asked, and TokenizerError for unknown characters if settings.errors is
         "strict", with the call.
         """
+        refuse_beams(settings, "chat", "it is for subgpt.generate")
         prompt = self._prompt(messages)
         if settings.errors == "strict":
             for message in parse_messages(messages, "chat"):
@@ -74,7 +77,7 @@ class Conversation:
         decoder = self.tokenizer.decode_stream()
         decoder.push_all(prompt.ids)
         start = Beginning(self._read(prompt), decoder)
-        return trimmed(pieces(start, self.tokenizer, settings))
+        return trimmed(Writing(start, self.tokenizer, settings))
 
     def fit(self, messages: "Messages", max_new_tokens: int) -> tuple[Message, ...]:
         """Leave out the oldest turns, until the model sees all of the others and has room for an answer.

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
+from subgpt.generation.config import DRAWING, GenerationConfig
 from subgpt.tokenizer.prefixes import EntryPrefixes, entry_prefixes
 
 if TYPE_CHECKING:
-    from subgpt.generation.config import GenerationConfig
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
@@ -29,7 +29,7 @@ Ids: TypeAlias = npt.NDArray[np.uint32]
 
 
 def heal(
-    model: "GPT", tokenizer: "Tokenizer", ids: Ids, settings: "GenerationConfig"
+    model: "GPT", tokenizer: "Tokenizer", ids: Ids, settings: GenerationConfig
 ) -> tuple[_core.Session, Ids]:
     """Start a text with a prompt of `ids` (n,), uint32, whose last tokens may be replaced by one that covers them.
 
@@ -97,12 +97,10 @@ def _log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
-def _draw(weights: npt.NDArray[np.float64], settings: "GenerationConfig") -> int:
-    """Draw one of some logarithms of weights (n,) by the rules of sampling.
-
-    The repetition penalty is none of them: the prompt is given, and its end repeats nothing.
-    """
-    options = settings.replace(repetition_penalty=1.0).to_native()
-    probs = _core.sampling_probs(weights.astype(np.float32), None, options)
+def _draw(weights: npt.NDArray[np.float64], settings: GenerationConfig) -> int:
+    """Draw one of some logarithms of weights (n,) by the rules of drawing; the others are for ids."""
+    rules = {name: getattr(settings, name) for name in (*DRAWING, "do_sample")}
+    options = GenerationConfig(seed=0, **rules).to_native()
+    probs = _core.sampling_probs(weights.astype(np.float32), None, 0, options)
     at = np.random.default_rng(settings.seed).random() * probs.sum()
     return min(int(np.searchsorted(probs.cumsum(), at, side="right")), int(probs.nonzero()[0][-1]))

@@ -1,4 +1,4 @@
-"""From a prompt to the ids that a model begins with, and the ids that end its text."""
+"""From a prompt to the ids that a model begins with; the ids that end its text, and those it must not write."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -8,6 +8,8 @@ import numpy.typing as npt
 from subgpt.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from subgpt.generation.config import GenerationConfig
     from subgpt.tokenizer import Tokenizer
 
@@ -38,3 +40,14 @@ def end_ids(tokenizer: "Tokenizer", settings: "GenerationConfig") -> list[int]:
     if tokenizer.eot_id is not None and not settings.ignore_eos:
         ends.append(tokenizer.eot_id)
     return ends
+
+
+def bad_words_ids(tokenizer: "Tokenizer", words: "Sequence[str]") -> list[list[int]]:
+    """Encode texts that must not be written, each as it begins a text and as it follows a space.
+
+    A tokenizer cuts a word differently after a space, mostly into a token of its own. What it has no entry
+    for it cannot write, so that nothing is to be forbidden.
+    """
+    found = [tokenizer.encode_ordinary(text).tolist() for word in words for text in (word, " " + word)]
+    known = [ids for ids in found if ids and tokenizer.unk_id not in ids]
+    return [ids for at, ids in enumerate(known) if ids not in known[:at]]

@@ -260,11 +260,11 @@ class GPT:
     def quantize(self, kind: str, *, head: bool = True) -> None:
         """Keep the weights of linear layers in few bits from now on; there is no way back.
 
-        kind: "bfloat16" takes half of the memory, "int8" about a quarter, "int4" a seventh, and loses most; writing text
-        is faster by as much. head: the output projection too, with the token embeddings if it shares them; a base of
-        adapters (QLoRA) is better without, and its losses are computed as if its weights were float32 numbers. Adapters
-        stay and can be trained over them, these weights cannot; what needs them as float32 numbers (saving, merging) is
-        refused. Gradients are dropped.
+        kind: "bfloat16" takes half of the memory, "int8" about a quarter, "int4" a seventh, and loses most; text is
+        written faster by as much. head: the output projection too, with the token embeddings if it shares them; a base
+        of adapters (QLoRA) is better without, and its losses are computed as if its weights were float32 numbers.
+        Adapters stay and can be trained over them, these weights cannot; what needs them as float32 numbers (saving,
+        merging) is refused. Gradients are dropped.
 
         >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8), seed=1)
         >>> model.quantize("int8")
@@ -384,20 +384,27 @@ class GPT:
     def generate(self, ids: Ids, **options: Any) -> npt.NDArray[np.uint32]:
         """Give `ids` (n,) and what the model appends, uint32; options are those of `GenerationConfig`.
 
-        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings need a tokenizer:
-        use `subgpt.generate` for them.
+        `eos_token_id` (an id or several) ends the text and is not part of it. Stop strings, bad words and
+        grammars need a tokenizer: use `subgpt.generate` for them.
         """
-        from subgpt.generation.stream import merge_options
+        from subgpt.generation.beams import beam_search
+        from subgpt.generation.stream import merge_options, refuse_several
 
         settings = merge_options(self, None, options)
-        if settings.stop:
+        refuse_several(settings, "GPT.generate")
+        texts = [name for name in ("stop", "bad_words") if getattr(settings, name)]
+        if name := settings.structure or next(iter(texts), None):
             raise ConfigError(
-                "GPT.generate: stop strings need a tokenizer; call subgpt.generate(model, tok, …)"
+                f"GPT.generate: {name} strings need a tokenizer; call subgpt.generate(model, tok, …)"
             )
         session = self.native.session()
         session.append(ids)
-        session.run(settings.max_new_tokens, settings.to_native(), settings.eos_ids)
-        return session.ids
+        if settings.num_beams == 1:
+            session.run(settings.max_new_tokens, settings.to_native(), settings.eos_ids)
+            return session.ids
+        before, native = session.ids, settings.to_native()
+        best = beam_search(session, settings, native, settings.eos_ids, lambda _: False)[0]
+        return np.concatenate([before, np.array(best.ids, dtype=np.uint32)])
 
     def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
         """Write a Hugging Face directory that transformers and `subgpt.load` open.

@@ -1,9 +1,9 @@
 """Models with weights in few bits: which there are, and what they are not for.
 
-"bfloat16" is 16 bits for each weight, "int8" 8 and "int4" 4, these two with a float16 scale for 32 of them (GGUF's Q8_0 and
-Q4_0). It is the weights of linear layers that are so kept, and the token embeddings where the output projection shares
-them; norms, biases and position embeddings stay float32. Reading the weights is what writing a token costs, so fewer bits
-are faster. Products with integers round the activations to 8 bits too, 32 numbers at a time.
+"bfloat16" is 16 bits for each weight, "int8" 8 and "int4" 4, these two with a float16 scale for 32 of them (GGUF's Q8_0
+and Q4_0). It is the weights of linear layers that are so kept, and the token embeddings where the output projection
+shares them; norms, biases and position embeddings stay float32. Reading the weights is what writing a token costs, so
+fewer bits are faster. Products with integers round the activations to 8 bits too, 32 numbers at a time.
 
 Adapters can be trained over a quantized base (QLoRA: Dettmers et al., "QLoRA: efficient finetuning of quantized LLMs",
 2023), its own weights cannot.

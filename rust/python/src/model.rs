@@ -17,7 +17,8 @@ use subgpt_core::model::documents::Documents;
 use subgpt_core::model::quantized::Kind;
 use subgpt_core::model::session::Session as CoreSession;
 use subgpt_core::optim::clip;
-use subgpt_core::sampling::{Options, probabilities};
+use subgpt_core::sampling::logprobs::Logprobs;
+use subgpt_core::sampling::{History, Options, probabilities};
 use subgpt_core::{Error, Result};
 
 /// A model that several Python threads may hold: calls that change it take turns.
@@ -230,7 +231,7 @@ impl Model {
         let ids = arrays::ids_1d(ids, "ids")?;
         let probs = door::enter(py, || {
             let logits = self.shared.read().last_logits(&mut self.shared.arena(), &ids)?;
-            let probs = probabilities(&logits, &[], &Options::default())?;
+            let probs = probabilities(&logits, History::default(), &Options::default())?;
             Ok(probs.into_iter().map(|p| p as f32).collect::<Vec<_>>())
         })?;
         let len = probs.len();
@@ -270,6 +271,12 @@ impl Model {
             model.token_losses(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
         })?;
         arrays::to_numpy(py, losses, &shape)
+    }
+
+    fn token_logprobs(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, n: usize) -> PyResult<Vec<TokenLogprob>> {
+        let ids = arrays::ids_1d(ids, "ids")?;
+        let found = door::enter(py, || self.shared.read().token_logprobs(&mut self.shared.arena(), &ids, n))?;
+        Ok(found.into_iter().map(plain).collect())
     }
 
     #[pyo3(signature = (ids, targets, ignore_index, scale, documents=None))]
@@ -385,6 +392,13 @@ impl Model {
     }
 }
 
+/// A log probability, and the most probable ids with theirs.
+type TokenLogprob = (f64, Vec<(u32, f64)>);
+
+fn plain(found: Logprobs) -> TokenLogprob {
+    (found.logprob, found.top)
+}
+
 /// One sequence being generated.
 #[pyclass(frozen)]
 pub struct Session {
@@ -411,8 +425,22 @@ impl Session {
         arrays::to_numpy(py, logits, &[len])
     }
 
-    fn sample(&self, py: Python<'_>, options: &str) -> PyResult<u32> {
-        door::enter(py, || self.lock().sample(&Options::from_json(options)?))
+    fn fork(&self, py: Python<'_>) -> PyResult<Session> {
+        let session = door::enter(py, || self.lock().fork())?;
+        Ok(Session { shared: self.shared.clone(), session: Mutex::new(session) })
+    }
+
+    #[pyo3(signature = (options, mask=None))]
+    fn sample(&self, py: Python<'_>, options: &str, mask: Option<&[u8]>) -> PyResult<u32> {
+        door::enter(py, || self.lock().sample(&Options::from_json(options)?, mask))
+    }
+
+    fn best(&self, py: Python<'_>, options: &str, n: usize) -> PyResult<Vec<(u32, f64)>> {
+        door::enter(py, || self.lock().best(&Options::from_json(options)?, n))
+    }
+
+    fn logprobs(&self, py: Python<'_>, id: u32, n: usize) -> PyResult<TokenLogprob> {
+        door::enter(py, || self.lock().logprobs(id, n)).map(plain)
     }
 
     /// Samples and appends. `progress` is called while the session is locked: it must not use the session or train
@@ -450,11 +478,12 @@ fn check_config(py: Python<'_>, config: &str) -> PyResult<()> {
 
 /// The distribution from which the next token is drawn.
 #[pyfunction]
-#[pyo3(signature = (logits, context, options))]
+#[pyo3(signature = (logits, context, drawn, options))]
 fn sampling_probs<'py>(
     py: Python<'py>,
     logits: &Bound<'py, PyAny>,
     context: Option<&Bound<'py, PyAny>>,
+    drawn: usize,
     options: &str,
 ) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
     let logits = Floats::new(logits, "logits")?;
@@ -464,8 +493,9 @@ fn sampling_probs<'py>(
     }
     let context = context.map_or_else(|| Ok(Vec::new()), |ids| arrays::ids_1d(ids, "context"))?;
     let data = logits.slice()?;
+    let history = History { ids: &context, drawn };
     let probs: Vec<f64> =
-        door::enter(py, || -> Result<_> { probabilities(data, &context, &Options::from_json(options)?) })?;
+        door::enter(py, || -> Result<_> { probabilities(data, history, &Options::from_json(options)?) })?;
     let len = probs.len();
     arrays::to_numpy(py, probs, &[len])
 }

@@ -244,6 +244,12 @@ impl Tokenizer {
         Ok(PyBytes::new(py, &bytes))
     }
 
+    /// The bytes that each id adds to a text that has begun.
+    fn token_bytes<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let all = door::enter(py, || self.inner.token_bytes())?;
+        Ok(all.iter().map(|bytes| PyBytes::new(py, bytes)).collect())
+    }
+
     /// The entries of ids, as text.
     fn ids_to_tokens(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<Vec<Option<String>>> {
         let ids = ids_1d(ids, "ids")?;

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import subgpt
 from subgpt import GPT, ConfigError, InvalidValueError, generate, sampling_probs, stream
-from subgpt.generation.stream import StopGuard
+from subgpt.generation.stops import StopGuard
 
 
 def both(model, tokenizer, prompt, **options):

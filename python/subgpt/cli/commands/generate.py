@@ -6,7 +6,11 @@ import typer
 
 from subgpt.cli.options import ChatTemplateOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
+from subgpt.errors import ConfigError
 from subgpt.generation.config import GenerationConfig
+
+_OWN = ["stop", "bad_words", "logit_bias"]  # may be given several times
+_IN_PYTHON = ["do_sample", "eos_token_id", "bad_words_ids", "num_return_sequences"]
 
 app = new_app()
 
@@ -16,9 +20,10 @@ app = new_app()
         "subgpt generate runs/base 'here is a poem: ' --temperature 0.8 --top-k 50",
         "subgpt generate runs/qa 'What does os.path.join do?' --ask",
         "subgpt generate runs/base - --no-echo --seed 7 < prompt.txt > text.txt",
+        "subgpt generate runs/qa 'When? ' --regex '[0-9]{4}-[0-9]{2}-[0-9]{2}'",
     )
 )
-@with_settings(settings_of(GenerationConfig, "Sampling", leave_out=["do_sample", "eos_token_id", "stop"]))
+@with_settings(settings_of(GenerationConfig, "Sampling", leave_out=[*_OWN, *_IN_PYTHON]))
 def generate(
     run: RunDir,
     prompt: Annotated[
@@ -36,20 +41,52 @@ def generate(
         list[str] | None,
         typer.Option(help="A text that ends the output; may be repeated.", rich_help_panel="Sampling"),
     ] = None,
+    bad_words: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A text never written, as the tokenizer cuts it; may be repeated.",
+            rich_help_panel="Sampling",
+        ),
+    ] = None,
+    logit_bias: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID=BIAS",
+            help="Added to the logit of an id; may be repeated.",
+            rich_help_panel="Sampling",
+        ),
+    ] = None,
     **settings: Any,
 ) -> None:
     """Write text after a prompt, shown as it is written."""
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.terminal import read_argument, write_stream
     from subgpt.generation.chat import stream_chat
+    from subgpt.generation.generate import generate
     from subgpt.generation.stream import stream
 
     options = {name: value for name, value in settings.items() if value is not None}
-    config = GenerationConfig(**options, stop=tuple(stop or ()))
+    lists: dict[str, Any] = {
+        "stop": stop,
+        "bad_words": bad_words,
+        "logit_bias": dict(map(_bias, logit_bias or ())),
+    }
+    config = GenerationConfig(**options, **{name: value for name, value in lists.items() if value})
     model, tokenizer = load_with_tokenizer(run)
     text = read_argument(prompt)
     if ask:
         question = [{"role": "user", "content": text}]
-        write_stream("", stream_chat(model, tokenizer, question, config=config, chat_template=chat_template))
+        pieces = stream_chat(model, tokenizer, question, config=config, chat_template=chat_template)
+    elif config.num_beams > 1:
+        pieces = iter([generate(model, tokenizer, text, config=config, return_prompt=False)])
     else:
-        write_stream(text if echo else "", stream(model, tokenizer, text, config=config))
+        pieces = stream(model, tokenizer, text, config=config)
+    write_stream(text if echo and not ask else "", pieces)
+
+
+def _bias(given: str) -> tuple[str, str]:
+    """Take ID=BIAS apart; the settings read both numbers."""
+    id, separator, bias = given.partition("=")
+    if not separator:
+        raise ConfigError(f"--logit-bias {given}: give ID=BIAS, such as 50256=-100")
+    return id, bias

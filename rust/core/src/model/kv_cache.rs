@@ -28,6 +28,13 @@ impl<E: Element> KvCache<E> {
         Ok(KvCache { buffer: room::<E>(blocks, shape)?, blocks, shape, most, len: 0, element: PhantomData })
     }
 
+    /// A copy that grows on its own.
+    pub fn fork(&self) -> Result<Self> {
+        let mut buffer = room::<E>(self.blocks, self.shape)?;
+        buffer.copy_from_slice(&self.buffer);
+        Ok(KvCache { buffer, ..*self })
+    }
+
     /// Makes room for `len` positions, at least doubling it, so that a position is moved twice at most on the average.
     pub fn reserve(&mut self, len: usize) -> Result<()> {
         let [_, heads, old, d] = self.shape;

@@ -2,7 +2,8 @@
 //!
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
-//! `kv_cache` and `session` for generation; `inside` shows what a pass makes on the way; `weights` to and from files.
+//! `kv_cache` and `session` for generation, `scoring` what each token of a text surprises; `inside` shows what a pass makes
+//! on the way; `weights` to and from files.
 
 pub mod adapter;
 pub mod adapting;
@@ -22,6 +23,7 @@ pub mod linear;
 pub mod packs;
 pub mod params;
 pub mod quantized;
+pub mod scoring;
 pub mod session;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,8 @@ use crate::kernels::check;
 use crate::parallel;
 use crate::progress::{Listener, report};
 use crate::rng::{Philox, Stream};
-use crate::sampling::{Options, draw, probabilities};
+use crate::sampling::logprobs::{Logprobs, logprobs};
+use crate::sampling::{self, History, Options};
 
 /// The state of one generation.
 pub struct Session {
@@ -32,6 +33,12 @@ impl Session {
     pub fn new(model: &Gpt) -> Result<Self> {
         let cache = KvCache::new(&model.config)?;
         Ok(Session { ids: Vec::new(), cache, arena: Arena::new(), logits: Vec::new(), drawn: 0 })
+    }
+
+    /// A session that goes on from where this one is, on its own: the same tokens, cache and draws to come.
+    pub fn fork(&self) -> Result<Self> {
+        let (ids, logits, cache) = (self.ids.clone(), self.logits.clone(), self.cache.fork()?);
+        Ok(Session { ids, cache, arena: Arena::new(), logits, drawn: self.drawn })
     }
 
     /// The sequence so far.
@@ -68,15 +75,39 @@ impl Session {
         Ok(())
     }
 
-    /// Draws the next token by `options`, without appending it.
-    pub fn sample(&mut self, options: &Options) -> Result<u32> {
+    /// Draws the next token by `options`, of those alone whose bits are set in `mask`, without appending it.
+    pub fn sample(&mut self, options: &Options, mask: Option<&[u8]>) -> Result<u32> {
+        self.check_begun()?;
+        let u = Philox::new(options.seed, Stream::Sample, 0).uniform(self.drawn);
+        let id = sampling::sample(&self.logits, self.history(), options, mask, u)?;
+        self.drawn += 1;
+        Ok(id)
+    }
+
+    /// The `n` tokens that a beam goes on with, and their log probabilities; counts as a draw.
+    pub fn best(&mut self, options: &Options, n: usize) -> Result<Vec<(u32, f64)>> {
+        self.check_begun()?;
+        let best = sampling::best(&self.logits, self.history(), options, n)?;
+        self.drawn += 1;
+        Ok(best)
+    }
+
+    /// The log probability of `id` as the next token before all rules, and those of the `n` most probable ones.
+    pub fn logprobs(&self, id: u32, n: usize) -> Result<Logprobs> {
+        self.check_begun()?;
+        check::ids("logprobs", &[id], self.logits.len())?;
+        logprobs(&self.logits, id, n)
+    }
+
+    fn history(&self) -> History<'_> {
+        History { ids: &self.ids, drawn: self.drawn as usize }
+    }
+
+    fn check_begun(&self) -> Result<()> {
         if self.logits.is_empty() {
             return Err(Error::value("generate", "ids", "empty", "append at least one token before sampling"));
         }
-        let probs = probabilities(&self.logits, &self.ids, options)?;
-        let u = Philox::new(options.seed, Stream::Sample, 0).uniform(self.drawn);
-        self.drawn += 1;
-        Ok(draw(&probs, u))
+        Ok(())
     }
 
     /// Samples and appends up to `max_new_tokens`, ending after a token of `stop_ids` is drawn (it is not appended).
@@ -91,7 +122,7 @@ impl Session {
     ) -> Result<Vec<u32>> {
         let start = self.ids.len();
         for done in 0..max_new_tokens {
-            let id = self.sample(options)?;
+            let id = self.sample(options, None)?;
             if stop_ids.contains(&id) {
                 break;
             }

@@ -1,139 +1,222 @@
-//! Logits to the next id: one pure function a rule (`processors`), then the draw.
+//! Logits to the next id: rules for single tokens (`processors`), then for the distribution (`warpers`), then the draw.
+//!
+//! Each rule is one pure function. `select` finds the largest of many without sorting them, `logprobs` is what the model
+//! thought before all rules.
 
+pub mod logprobs;
+mod options;
 pub mod processors;
+pub mod select;
+pub mod warpers;
 
 use crate::error::{Error, Result};
-use serde::Deserialize;
+pub use options::Options;
+use warpers::{Candidate, softmax};
 
-/// What shapes the distribution, by Hugging Face's names. Every rule has a value that leaves the logits alone.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Options {
-    /// Logits are divided by it; 0 takes the most probable token.
-    pub temperature: f64,
-    /// Keep the `k` most probable; 0 keeps all.
-    pub top_k: usize,
-    /// Keep the smallest set of most probable tokens that holds this much probability; 1 keeps all.
-    pub top_p: f64,
-    /// Keep what is at least this share of the most probable token's probability; 0 keeps all.
-    pub min_p: f64,
-    /// Logits of tokens already in the sequence are divided by it (multiplied where negative); 1 leaves them.
-    pub repetition_penalty: f64,
-    /// Seed of the draws.
-    pub seed: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
-    }
-}
-
-impl Options {
-    /// Reads options from JSON and checks them.
-    pub fn from_json(json: &str) -> Result<Self> {
-        let options: Options = serde_json::from_str(json)
-            .map_err(|e| Error::config("generation", json, format!("cannot be read: {e}"), "see GenerationConfig"))?;
-        options.validate()?;
-        Ok(options)
-    }
-
-    /// Every value is in its range.
-    pub fn validate(&self) -> Result<()> {
-        let refuse =
-            |field: &str, value: f64, remedy: &str| Err(Error::config(field, value, "is out of range", remedy));
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return refuse("temperature", self.temperature, "use 0 for greedy, or a positive number");
-        }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse("top_p", self.top_p, "use a number in (0, 1]; 1 keeps all tokens");
-        }
-        if !(0.0..=1.0).contains(&self.min_p) {
-            return refuse("min_p", self.min_p, "use a number in [0, 1]; 0 keeps all tokens");
-        }
-        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
-            return refuse("repetition_penalty", self.repetition_penalty, "use a positive number; 1 leaves the logits");
-        }
-        Ok(())
-    }
+/// What was before the next token.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct History<'a> {
+    /// The tokens so far.
+    pub ids: &'a [u32],
+    /// How many of them were drawn.
+    pub drawn: usize,
 }
 
 /// The distribution (vocab_size,) from which the next token is drawn, after all rules.
 ///
-/// `context` are the tokens so far. Rules run in Hugging Face's order: repetition penalty, temperature, top-k, top-p,
-/// min-p. Temperature 0 puts all probability on the largest logit (the first of equals).
-pub fn probabilities(logits: &[f32], context: &[u32], options: &Options) -> Result<Vec<f64>> {
+/// Rules run in Hugging Face's order, which vLLM shares: logit_bias on what the model gave; frequency and presence
+/// penalty, repetition penalty; then what rules tokens out and so does not mind the order among itself, no-repeat n-gram,
+/// bad words, min_new_tokens; then temperature, top-k, top-p, min-p, typical-p. Temperature 0 puts all probability on the
+/// largest logit (the first of equals).
+///
+/// An error if the logits are damaged, or the rules together leave no token.
+pub fn probabilities(logits: &[f32], history: History<'_>, options: &Options) -> Result<Vec<f64>> {
+    let candidates = candidates(logits, history, options, None)?;
+    let mut dense = vec![0.0; logits.len()];
+    for (one, prob) in candidates.iter().zip(softmax(&candidates)) {
+        dense[one.id as usize] = prob;
+    }
+    Ok(dense)
+}
+
+/// Draws the next token at `u` in `[0, 1)`, by all rules and, if there is one, among those that a `mask` of bits lets.
+pub fn sample(logits: &[f32], history: History<'_>, options: &Options, mask: Option<&[u8]>, u: f64) -> Result<u32> {
+    let candidates = candidates(logits, history, options, mask)?;
+    Ok(candidates[draw(&softmax(&candidates), u)].id)
+}
+
+/// The `n` tokens with the largest log probabilities after the rules for single tokens, the best first: how a beam goes on.
+/// None where the rules leave none: other beams may go on.
+pub fn best(logits: &[f32], history: History<'_>, options: &Options, n: usize) -> Result<Vec<(u32, f64)>> {
+    check(logits)?;
+    let mut scores = logprobs::log_softmax(logits)?;
+    rewrite(&mut scores, history, options)?;
+    Ok(select::top(&scores, n))
+}
+
+/// The tokens that are possible after all rules.
+fn candidates(logits: &[f32], history: History<'_>, options: &Options, mask: Option<&[u8]>) -> Result<Vec<Candidate>> {
+    check(logits)?;
+    if !options.rewrite() && mask.is_none() {
+        return Ok(narrow(logits, options));
+    }
     let mut scores: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
-    if scores.iter().any(|x| x.is_nan() || *x == f64::INFINITY) {
+    rewrite(&mut scores, history, options)?;
+    if let Some(mask) = mask {
+        processors::mask(&mut scores, mask);
+    }
+    if scores.iter().all(|&x| x == f64::NEG_INFINITY) {
+        let mut rules = options.ruling_out();
+        rules.extend(mask.map(|_| "what the grammar lets"));
+        let remedy = format!("loosen {}, so that at least one token stays possible", rules.join(" or "));
+        return Err(Error::value("sampling", "the vocabulary", "ruled out as a whole", remedy));
+    }
+    Ok(narrow(&scores, options))
+}
+
+/// Refuses logits of which nothing can be drawn.
+fn check(logits: &[f32]) -> Result<()> {
+    // Without an early end, so that many are compared at once.
+    if logits.iter().fold(false, |bad, &x| bad | x.is_nan() | (x == f32::INFINITY)) {
         return Err(Error::value("sampling", "logits", "NaN or infinite", "the model's weights are damaged"));
     }
-    if scores.iter().all(|x| *x == f64::NEG_INFINITY) {
+    if logits.iter().all(|&x| x == f32::NEG_INFINITY) {
         return Err(Error::value("sampling", "logits", "-inf everywhere", "at least one token must be possible"));
     }
-    processors::repetition_penalty(&mut scores, context, options.repetition_penalty);
+    Ok(())
+}
+
+/// The rules for single tokens.
+fn rewrite(scores: &mut [f64], history: History<'_>, options: &Options) -> Result<()> {
+    if let Some(id) = options.logit_bias.keys().find(|&&id| id as usize >= scores.len()) {
+        let expected = format!("the vocabulary has ids 0 to {}", scores.len() - 1);
+        return Err(Error::value("sampling", "logit_bias", format!("for id {id}"), expected));
+    }
+    processors::logit_bias(scores, &options.logit_bias);
+    processors::frequency_and_presence(scores, history.ids, options.frequency_penalty, options.presence_penalty);
+    processors::repetition_penalty(scores, history.ids, options.repetition_penalty);
+    processors::no_repeat_ngram(scores, history.ids, options.no_repeat_ngram_size);
+    processors::bad_words(scores, history.ids, &options.bad_words_ids);
+    if history.drawn < options.min_new_tokens {
+        processors::no_end(scores, &options.eos_token_id);
+    }
+    Ok(())
+}
+
+/// The rules for the distribution as a whole.
+fn narrow<T: Copy + PartialOrd + Into<f64>>(scores: &[T], options: &Options) -> Vec<Candidate> {
     if options.temperature == 0.0 {
-        return Ok(one_hot(&scores));
+        let id = select::largest(scores);
+        return vec![Candidate { id: id as u32, score: scores[id].into() }];
     }
-    processors::temperature(&mut scores, options.temperature);
-    processors::top_k(&mut scores, options.top_k);
-    processors::top_p(&mut scores, options.top_p);
-    processors::min_p(&mut scores, options.min_p);
-    Ok(processors::softmax(&scores))
+    // A temperature keeps the order of tokens, so what top-k drops need not be divided by it.
+    let mut candidates = warpers::top_k(scores, options.top_k);
+    warpers::temperature(&mut candidates, options.temperature);
+    warpers::top_p(&mut candidates, options.top_p);
+    warpers::min_p(&mut candidates, options.min_p);
+    warpers::typical_p(&mut candidates, options.typical_p);
+    candidates
 }
 
-/// All probability on the largest score, the first of equals.
-fn one_hot(scores: &[f64]) -> Vec<f64> {
-    let mut best = 0;
-    for (i, x) in scores.iter().enumerate() {
-        if *x > scores[best] {
-            best = i;
-        }
-    }
-    let mut probs = vec![0.0; scores.len()];
-    probs[best] = 1.0;
-    probs
-}
-
-/// The token at `u` in `[0, 1)` along the cumulative distribution, in the order of ids.
-pub fn draw(probs: &[f64], u: f64) -> u32 {
+/// The place at `u` in `[0, 1)` along the cumulative distribution.
+fn draw(probs: &[f64], u: f64) -> usize {
     let mut left = u * probs.iter().sum::<f64>();
     let mut last = 0;
-    for (id, &p) in probs.iter().enumerate() {
+    for (place, &p) in probs.iter().enumerate() {
         if p > 0.0 {
-            last = id;
+            last = place;
             if left < p {
                 break;
             }
             left -= p;
         }
     }
-    last as u32
+    last
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{Philox, Stream};
+
+    const NOTHING: History<'_> = History { ids: &[], drawn: 0 };
+
+    #[test]
+    fn a_draw_goes_along_the_distribution() {
+        let probs = [0.2, 0.0, 0.5, 0.3];
+        let picks = [(0.0, 0), (0.199, 0), (0.2, 2), (0.699, 2), (0.701, 3), (0.999_999, 3)];
+        assert!(picks.iter().all(|&(u, place)| draw(&probs, u) == place));
+    }
 
     #[test]
     fn draws_follow_the_distribution() {
-        let probs = [0.2, 0.0, 0.5, 0.3];
-        let picks = [(0.0, 0), (0.199, 0), (0.2, 2), (0.699, 2), (0.701, 3), (0.999_999, 3)];
-        assert!(picks.iter().all(|&(u, id)| draw(&probs, u) == id));
+        let logits: Vec<f32> = (0..40u8).map(|i| f32::from(i * 37 % 23) / 4.0).collect();
+        let ids = [3, 3, 9, 21];
+        let history = History { ids: &ids, drawn: 4 };
+        let shaped = Options {
+            temperature: 1.3,
+            top_p: 0.97,
+            frequency_penalty: 0.4,
+            repetition_penalty: 1.2,
+            ..Options::default()
+        };
+        for options in [Options::default(), Options { top_k: 12, typical_p: 0.9, ..Options::default() }, shaped] {
+            let probs = probabilities(&logits, history, &options).unwrap();
+            let (draws, philox) = (20_000, Philox::new(7, Stream::Test, 0));
+            let mut seen = [0.0; 40];
+            for i in 0..draws {
+                seen[sample(&logits, history, &options, None, philox.uniform(i)).unwrap() as usize] += 1.0;
+            }
+            assert!(seen.iter().zip(&probs).all(|(n, p)| *p > 0.0 || *n == 0.0));
+            let cells = seen.iter().zip(&probs).filter(|(_, p)| **p > 0.0);
+            let parts: Vec<f64> = cells.map(|(n, p)| (n - p * draws as f64).powi(2) / (p * draws as f64)).collect();
+            // Chi-square with f degrees of freedom has mean f and variance 2f: five deviations above are no accident.
+            let free = (parts.len() - 1) as f64;
+            assert!(parts.iter().sum::<f64>() < free + 5.0 * (2.0 * free).sqrt(), "{options:?}: {parts:?}");
+        }
     }
 
     #[test]
     fn temperature_zero_is_greedy_and_takes_the_first_of_equals() {
         let options = Options { temperature: 0.0, ..Options::default() };
-        assert_eq!(probabilities(&[1.0, 3.0, 3.0], &[], &options).unwrap(), [0.0, 1.0, 0.0]);
+        assert_eq!(probabilities(&[1.0, 3.0, 3.0], NOTHING, &options).unwrap(), [0.0, 1.0, 0.0]);
+        assert_eq!(sample(&[1.0, 3.0, 3.0], NOTHING, &options, Some(&[0b101]), 0.9).unwrap(), 2);
     }
 
     #[test]
-    fn impossible_logits_and_options_are_errors() {
+    fn a_text_cannot_end_before_it_has_its_least_length() {
+        let options = Options { min_new_tokens: 2, eos_token_id: vec![1], ..Options::default() };
+        let probs = |drawn| probabilities(&[0.0, 50.0, 0.0], History { ids: &[0], drawn }, &options).unwrap();
+        assert_eq!([probs(0)[1], probs(1)[1]], [0.0; 2]);
+        assert!(probs(2)[1] > 0.99);
+    }
+
+    #[test]
+    fn impossible_logits_are_errors() {
         for logits in [[f32::NAN, 0.0], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
-            assert!(probabilities(&logits, &[], &Options::default()).is_err());
+            assert!(probabilities(&logits, NOTHING, &Options::default()).is_err());
         }
-        for json in [r#"{"temperature": -1}"#, r#"{"top_p": 0}"#, r#"{"min_p": 2}"#, r#"{"tmperature": 1}"#] {
-            assert!(Options::from_json(json).is_err(), "{json}");
-        }
+    }
+
+    #[test]
+    fn rules_that_leave_nothing_are_named() {
+        let options = Options { no_repeat_ngram_size: 1, bad_words_ids: vec![vec![1]], ..Options::default() };
+        let history = History { ids: &[0], drawn: 0 };
+        let said = probabilities(&[0.0, 1.0], history, &options).unwrap_err().to_string();
+        assert!(said.contains("no_repeat_ngram_size or bad_words"), "{said}");
+        let said = sample(&[0.0, 1.0], NOTHING, &Options::default(), Some(&[0]), 0.5).unwrap_err().to_string();
+        assert!(said.contains("grammar"), "{said}");
+        let biased = Options { logit_bias: [(2, 1.0)].into(), ..Options::default() };
+        assert!(probabilities(&[0.0, 1.0], NOTHING, &biased).unwrap_err().to_string().contains("id 2"));
+    }
+
+    #[test]
+    fn a_beam_goes_on_with_the_best_that_are_possible() {
+        let options = Options { bad_words_ids: vec![vec![2]], ..Options::default() };
+        let found = best(&[1.0, 0.0, 9.0, 1.0], NOTHING, &options, 3).unwrap();
+        assert_eq!(found.iter().map(|one| one.0).collect::<Vec<_>>(), [0, 3, 1]);
+        assert!((found[0].1 + 8.0).abs() < 0.01, "log probabilities are those before the rules");
+        let options = Options { bad_words_ids: vec![vec![0], vec![1]], ..Options::default() };
+        assert_eq!(best(&[1.0, 0.0], NOTHING, &options, 3).unwrap(), []);
     }
 }

@@ -1,118 +1,111 @@
-//! One pure function for each sampling rule, on scores in f64. A token is ruled out by a score of -inf.
+//! Rules that change the scores of single tokens: one pure function each, on scores in f64.
 //!
-//! The rules are those of Hugging Face's logits processors; at least one token always stays.
+//! They are Hugging Face's logits processors, and OpenAI's penalties and bias. A token is ruled out by a score of -inf.
+//! Each touches only the tokens that it speaks of, so that a large vocabulary costs no more than a small one.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// Adds to the scores of single tokens (OpenAI's `logit_bias`, Hugging Face's `sequence_bias` for one token).
+pub fn logit_bias(scores: &mut [f64], bias: &BTreeMap<u32, f64>) {
+    for (&id, bias) in bias {
+        change(scores, id, |score| score + bias);
+    }
+}
+
+/// Takes `frequency` for each time that a token is in `context`, and `presence` once if it is (OpenAI's formula).
+pub fn frequency_and_presence(scores: &mut [f64], context: &[u32], frequency: f64, presence: f64) {
+    if frequency == 0.0 && presence == 0.0 {
+        return;
+    }
+    let mut counts: HashMap<u32, u32> = HashMap::new();
+    for &id in context {
+        *counts.entry(id).or_default() += 1;
+    }
+    for (id, count) in counts {
+        change(scores, id, |score| score - (frequency * f64::from(count) + presence));
+    }
+}
 
 /// Divides the positive scores of tokens in `context` by `penalty`, multiplies the negative ones (Keskar et al. 2019).
 pub fn repetition_penalty(scores: &mut [f64], context: &[u32], penalty: f64) {
     if penalty == 1.0 {
         return;
     }
-    let mut seen = vec![false; scores.len()];
-    for &id in context {
-        let id = id as usize;
-        if id < scores.len() && !std::mem::replace(&mut seen[id], true) {
-            let score = if scores[id] < 0.0 { scores[id] * penalty } else { scores[id] / penalty };
-            // An extreme penalty must not make infinities: the rules that follow take differences.
-            scores[id] = if scores[id].is_finite() { score.clamp(f64::MIN, f64::MAX) } else { score };
+    let mut seen = context.to_vec();
+    seen.sort_unstable();
+    seen.dedup();
+    for id in seen {
+        change(scores, id, |score| if score < 0.0 { score * penalty } else { score / penalty });
+    }
+}
+
+/// Rules out what would make a run of `n` tokens come a second time in `context` (Paulus et al. 2017); 0 lets all.
+pub fn no_repeat_ngram(scores: &mut [f64], context: &[u32], n: usize) {
+    if n == 0 || context.len() < n {
+        return;
+    }
+    let last = &context[context.len() - (n - 1)..];
+    for run in context.windows(n).filter(|run| &run[..n - 1] == last) {
+        rule_out(scores, run[n - 1]);
+    }
+}
+
+/// Rules out the last token of every sequence of `words` whose other tokens `context` ends with.
+pub fn bad_words(scores: &mut [f64], context: &[u32], words: &[Vec<u32>]) {
+    for word in words {
+        if let Some((&last, before)) = word.split_last()
+            && context.ends_with(before)
+        {
+            rule_out(scores, last);
         }
     }
 }
 
-/// Divides by the temperature: below 1 the distribution sharpens, above 1 it flattens.
-///
-/// The largest score is moved to 0 first, so that a tiny temperature cannot overflow.
-pub fn temperature(scores: &mut [f64], temperature: f64) {
-    let top = largest(scores);
-    scores.iter_mut().for_each(|x| *x = (*x - top) / temperature);
+/// Rules out the ids that end a text.
+pub fn no_end(scores: &mut [f64], ends: &[u32]) {
+    ends.iter().for_each(|&id| rule_out(scores, id));
 }
 
-/// Keeps the `k` largest scores, and those equal to the smallest of them; `k` = 0 keeps all (Fan et al. 2018).
-pub fn top_k(scores: &mut [f64], k: usize) {
-    if k == 0 || k >= scores.len() {
-        return;
-    }
-    let mut sorted = scores.to_vec();
-    let (_, kth, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    let kth = *kth;
-    rule_out(scores, |x| x < kth);
-}
-
-/// Keeps the smallest set of most probable tokens whose probability reaches `p` (nucleus sampling, Holtzman et al.
-/// 2020). Among equals the smaller id stays.
-pub fn top_p(scores: &mut [f64], p: f64) {
-    if p >= 1.0 {
-        return;
-    }
-    let probs = softmax(scores);
-    let mut order: Vec<usize> = (0..scores.len()).filter(|&i| probs[i] > 0.0).collect();
-    order.sort_by(|&a, &b| probs[b].total_cmp(&probs[a]));
-    let mut reached = 0.0;
-    for id in order {
-        if reached >= p {
-            scores[id] = f64::NEG_INFINITY;
+/// Rules out every token whose bit is not set: bit `id % 8` of byte `id / 8`. Tokens beyond the mask are ruled out too.
+pub fn mask(scores: &mut [f64], mask: &[u8]) {
+    for (id, score) in scores.iter_mut().enumerate() {
+        if mask.get(id / 8).is_none_or(|byte| byte >> (id % 8) & 1 == 0) {
+            *score = f64::NEG_INFINITY;
         }
-        reached += probs[id];
     }
 }
 
-/// Keeps tokens with at least `p` times the probability of the most probable one (Nguyen et al. 2024).
-pub fn min_p(scores: &mut [f64], p: f64) {
-    if p > 0.0 {
-        let least = largest(scores) + p.ln();
-        rule_out(scores, |x| x < least);
+/// Changes a score that is not ruled out. Extreme options must not make infinities: the rules that follow take differences.
+fn change(scores: &mut [f64], id: u32, rule: impl FnOnce(f64) -> f64) {
+    if let Some(score) = scores.get_mut(id as usize).filter(|score| score.is_finite()) {
+        *score = rule(*score).clamp(f64::MIN, f64::MAX);
     }
 }
 
-/// The probabilities of the scores; they add up to 1.
-pub fn softmax(scores: &[f64]) -> Vec<f64> {
-    let top = largest(scores);
-    let mut probs: Vec<f64> = scores.iter().map(|x| (x - top).exp()).collect();
-    let sum: f64 = probs.iter().sum();
-    probs.iter_mut().for_each(|x| *x /= sum);
-    probs
-}
-
-fn largest(scores: &[f64]) -> f64 {
-    scores.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-}
-
-fn rule_out(scores: &mut [f64], out: impl Fn(f64) -> bool) {
-    scores.iter_mut().filter(|x| out(**x)).for_each(|x| *x = f64::NEG_INFINITY);
+fn rule_out(scores: &mut [f64], id: u32) {
+    if let Some(score) = scores.get_mut(id as usize) {
+        *score = f64::NEG_INFINITY;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn kept(scores: &[f64]) -> Vec<usize> {
-        (0..scores.len()).filter(|&i| scores[i] > f64::NEG_INFINITY).collect()
-    }
+    const OUT: f64 = f64::NEG_INFINITY;
 
-    fn logs(probs: &[f64]) -> Vec<f64> {
-        probs.iter().map(|p| p.ln()).collect()
+    #[test]
+    fn a_bias_is_added_and_revives_nothing() {
+        let mut scores = vec![1.0, OUT, 3.0];
+        logit_bias(&mut scores, &BTreeMap::from([(0, 2.5), (1, 9.0), (7, 1.0)]));
+        assert_eq!(scores, [3.5, OUT, 3.0]);
     }
 
     #[test]
-    fn top_k_keeps_the_largest_and_its_equals() {
-        let mut scores = vec![1.0, 5.0, 3.0, 3.0, 0.0];
-        top_k(&mut scores, 2);
-        assert_eq!(kept(&scores), [1, 2, 3]);
-    }
-
-    #[test]
-    fn top_p_keeps_the_smallest_set_that_reaches_p() {
-        for (p, expected) in [(0.4, vec![1]), (0.5, vec![1]), (0.6, vec![1, 2]), (0.95, vec![0, 1, 2])] {
-            let mut scores = logs(&[0.2, 0.5, 0.3]);
-            top_p(&mut scores, p);
-            assert_eq!(kept(&scores), expected, "p = {p}");
-        }
-    }
-
-    #[test]
-    fn min_p_is_relative_to_the_most_probable() {
-        let mut scores = logs(&[0.6, 0.25, 0.1, 0.05]);
-        min_p(&mut scores, 0.2);
-        assert_eq!(kept(&scores), [0, 1]);
+    fn frequency_counts_and_presence_does_not() {
+        let mut scores = vec![0.0; 4];
+        frequency_and_presence(&mut scores, &[1, 1, 1, 2, 99], 0.5, 0.25);
+        assert_eq!(scores, [0.0, -1.75, -0.75, 0.0]);
     }
 
     #[test]
@@ -123,20 +116,43 @@ mod tests {
     }
 
     #[test]
-    fn an_extreme_penalty_leaves_a_distribution() {
+    fn extreme_penalties_make_no_infinities() {
         for penalty in [1e-320, 1e308] {
-            let mut scores = vec![3.0, -20.0, f64::NEG_INFINITY, 0.0];
+            let mut scores = vec![3.0, -20.0, OUT, 0.0];
             repetition_penalty(&mut scores, &[0, 1, 2, 3], penalty);
-            temperature(&mut scores, 0.5);
-            let probs = softmax(&scores);
-            assert!(probs.iter().all(|p| (0.0..=1.0).contains(p)) && probs[2] == 0.0, "{penalty}: {probs:?}");
+            frequency_and_presence(&mut scores, &[0, 0, 0, 1, 2], penalty, penalty);
+            assert!(scores.iter().enumerate().all(|(id, x)| x.is_finite() == (id != 2)), "{penalty}: {scores:?}");
         }
     }
 
     #[test]
-    fn a_tiny_temperature_does_not_overflow() {
-        let mut scores = vec![300.0, 299.0, f64::NEG_INFINITY];
-        temperature(&mut scores, 1e-38);
-        assert_eq!(softmax(&scores), [1.0, 0.0, 0.0]);
+    fn no_run_comes_twice() {
+        let ruled_out = |n, context: &[u32]| {
+            let mut scores = vec![0.0; 5];
+            no_repeat_ngram(&mut scores, context, n);
+            (0..5).filter(|&id| scores[id] == OUT).collect::<Vec<_>>()
+        };
+        assert_eq!(ruled_out(3, &[1, 2, 3, 1, 2, 4, 1, 2]), [3, 4]);
+        assert_eq!(ruled_out(2, &[1, 2, 1, 1]), [1, 2]);
+        assert_eq!(ruled_out(1, &[4, 0]), [0, 4]);
+        assert_eq!(ruled_out(0, &[1, 1]), [0; 0]);
+        assert_eq!(ruled_out(3, &[1, 2]), [0; 0]);
+    }
+
+    #[test]
+    fn a_bad_word_is_not_completed() {
+        let words = [vec![4], vec![1, 2, 3], vec![2, 2], vec![]];
+        for (context, expected) in [(&[1, 2][..], vec![2, 3, 4]), (&[2, 1], vec![4]), (&[], vec![4])] {
+            let mut scores = vec![0.0; 5];
+            bad_words(&mut scores, context, &words);
+            assert_eq!((0..5).filter(|&id| scores[id] == OUT).collect::<Vec<_>>(), expected, "{context:?}");
+        }
+    }
+
+    #[test]
+    fn a_mask_lets_what_it_names() {
+        let mut scores = vec![0.0; 18];
+        mask(&mut scores, &[0b1000_0001, 0b10]);
+        assert_eq!((0..18).filter(|&id| scores[id] == 0.0).collect::<Vec<_>>(), [0, 7, 9]);
     }
 }

@@ -51,6 +51,25 @@ impl Tokenizer {
         }
     }
 
+    /// The bytes that each id adds to a text that has begun: some tokenizers begin a text otherwise than they go on. Empty
+    /// in a gap of the vocabulary.
+    pub fn token_bytes(&self) -> Result<Vec<Vec<u8>>> {
+        const BEFORE: &[u8] = b"x";
+        let ids = 0..self.vocab.size() as u32;
+        ids.map(|id| match (self.vocab.bytes(id), self.decoder()) {
+            (None, _) => Ok(Vec::new()),
+            (Some(bytes), None) => Ok(bytes.to_vec()),
+            (Some(_), Some(decoder)) => {
+                let (mut state, mut text) = (decoder.begin(true), Vec::new());
+                decoder.push(&mut state, BEFORE, &mut text)?;
+                decoder.push(&mut state, self.token_to_decode(id, 0)?, &mut text)?;
+                decoder.end(&mut state, &mut text)?;
+                Ok(text.strip_prefix(BEFORE).map(<[u8]>::to_vec).unwrap_or_default())
+            }
+        })
+        .collect()
+    }
+
     /// How tokens become text where they are not joined as bytes.
     fn decoder(&self) -> Option<&Decoder> {
         self.pipeline.as_ref()?.decoder.as_ref()

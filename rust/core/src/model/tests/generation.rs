@@ -60,7 +60,7 @@ fn a_sliding_window_equals_the_forward_of_the_last_tokens() {
 fn a_refused_token_leaves_the_session_as_it_was() {
     let model = lively(tiny());
     let mut session = Session::new(&model).unwrap();
-    assert!(session.sample(&Options::default()).is_err());
+    assert!(session.sample(&Options::default(), None).is_err());
     session.append(&model, &[1, 2]).unwrap();
     let before = session.logits().to_vec();
     assert!(session.append(&model, &[3, 11]).is_err());
@@ -95,4 +95,50 @@ fn a_listener_can_end_a_run() {
     let ended = session.run(&model, 30, &Options::default(), &[], &mut stop);
     assert!(matches!(ended, Err(crate::Error::Interrupted)));
     assert_eq!(session.ids().len(), 4);
+}
+
+#[test]
+fn a_fork_goes_on_as_its_origin_would_have() {
+    for config in [tiny(), modern(), gemma()] {
+        let model = lively(Config { block_size: 24, ..config });
+        let options = Options { seed: 3, ..Options::default() };
+        let mut origin = Session::new(&model).unwrap();
+        origin.append(&model, &[4, 2, 9]).unwrap();
+        let mut forks = [origin.fork().unwrap(), origin.fork().unwrap()];
+        forks[1].append(&model, &[7]).unwrap(); // the others do not hear of it
+        let expected = origin.run(&model, 30, &options, &[], &mut progress::ignore).unwrap();
+        assert_eq!(forks[0].run(&model, 30, &options, &[], &mut progress::ignore).unwrap(), expected);
+        assert_eq!(forks[1].ids(), [4, 2, 9, 7]);
+    }
+}
+
+#[test]
+fn log_probabilities_of_a_text_are_those_met_on_the_way() {
+    let model = lively(Config { block_size: 24, ..modern() });
+    let ids = some_ids(20, 11);
+    let scored = model.token_logprobs(&mut Arena::new(), &ids, 3).unwrap();
+    let losses = model.token_losses(
+        &mut Arena::new(),
+        &ids[..19],
+        &ids[1..].iter().map(|&id| i64::from(id)).collect::<Vec<_>>(),
+        1,
+        19,
+        None,
+        -1,
+    );
+    let mut session = Session::new(&model).unwrap();
+    assert!(session.logprobs(1, 0).is_err());
+    assert_eq!(scored.len(), 19);
+    for ((at, found), loss) in scored.iter().enumerate().zip(losses.unwrap()) {
+        session.append(&model, &ids[at..=at]).unwrap();
+        let met = session.logprobs(ids[at + 1], 3).unwrap();
+        assert!((met.logprob - found.logprob).abs() < 1e-5 && (found.logprob + f64::from(loss)).abs() < 1e-5);
+        assert_eq!(
+            met.top.iter().map(|one| one.0).collect::<Vec<_>>(),
+            found.top.iter().map(|one| one.0).collect::<Vec<_>>()
+        );
+        assert!(found.top.windows(2).all(|two| two[0].1 >= two[1].1));
+    }
+    assert!(session.logprobs(11, 0).is_err());
+    assert!(model.token_logprobs(&mut Arena::new(), &ids[..1], 3).unwrap().is_empty());
 }

@@ -1,0 +1,29 @@
+//! What a model thinks of every token of a text, in one pass over it.
+
+use super::Gpt;
+use super::arena::{Arena, LOSS_ROWS};
+use super::head;
+use crate::error::Result;
+use crate::sampling::logprobs::{Logprobs, logprobs};
+
+impl Gpt {
+    /// The log probability of each of `ids` but the first, which nothing is before, and of the `n` most probable tokens in
+    /// its place. Logits are there for a chunk of rows at a time.
+    pub fn token_logprobs(&self, arena: &mut Arena, ids: &[u32], n: usize) -> Result<Vec<Logprobs>> {
+        self.check_ids("token_logprobs", ids, 1, ids.len())?;
+        let (c, v, rows) = (self.config.n_embd, self.config.vocab_size, ids.len().saturating_sub(1));
+        self.infer::<f32, _>(arena, ids, 1, ids.len(), None, |pass, mut acts| {
+            pass.last_norm(&mut acts)?;
+            let mut found = Vec::with_capacity(rows);
+            for first in (0..rows).step_by(LOSS_ROWS) {
+                let chunk = LOSS_ROWS.min(rows - first);
+                let scratch = &mut acts.scratch;
+                head::logits(self, pass.weights, chunk, &scratch.normed[first * c..], scratch.logits)?;
+                for (row, &id) in scratch.logits.chunks(v).zip(&ids[first + 1..][..chunk]) {
+                    found.push(logprobs(row, id, n)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+}

@@ -122,8 +122,11 @@ pub fn run(tasks: usize, task: impl Fn(usize) + Sync) {
     }
     match num_threads() {
         1 => (0..tasks).for_each(task),
+        // Without a team where the pool was made one thread in between.
         _ => install(|| {
-            team::run(tasks, &task);
+            if !team::run(tasks, &task) {
+                (0..tasks).for_each(&task);
+            }
         }),
     }
 }

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn draws_follow_the_distribution() {
-        let logits: Vec<f32> = (0..40u8).map(|i| f32::from(i * 37 % 23) / 4.0).collect();
+        let logits: Vec<f32> = (0..40u16).map(|i| f32::from(i * 37 % 23) / 4.0).collect();
         let ids = [3, 3, 9, 21];
         let history = History { ids: &ids, drawn: 4 };
         let shaped = Options {

@@ -134,9 +134,7 @@ fn a_whole_model_in_few_bits_computes_near_its_numbers() {
     for config in [tiny(), modern(), gemma(), Config { tie_embeddings: false, ..modern() }] {
         for (kind, within) in [(Kind::Bfloat16, 1e-5), (Kind::Int8, 3e-2), (Kind::Int4, 3e-2)] {
             let (mut model, mut twin) = (lively(config.clone()), lively(config.clone()));
-            let before = model.memory(1, 4, false).parameters;
             model.quantize(kind, true).unwrap();
-            assert!(model.memory(1, 4, false).parameters < before);
             let mut head = false;
             for tensor in model.layout.tensors.clone() {
                 let numbers = model.tensor(&tensor.name).unwrap().1.to_vec();

@@ -166,9 +166,9 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
         for (kb, ks) in depth.iter().enumerate() {
             let (mut sums, own) = ([[0.0f32; CHUNK]; M], self.operands.own(&ks));
             let Operands { a_t, b, extension } = self.operands;
-            Rows { a_t, b, columns: self.columns.clone(), sums: &mut sums }.add(s, own.clone());
+            add(s, &a_t, &b, &self.columns, own.clone(), &mut sums);
             if let Some((a_t, b)) = extension.filter(|_| ks.end > own.end) {
-                Rows { a_t, b, columns: self.columns.clone(), sums: &mut sums }.add(s, 0..b.rows());
+                add(s, &a_t, &b, &self.columns, 0..b.rows(), &mut sums);
             }
             let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
             for i in 0..M {
@@ -180,6 +180,7 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
 }
 
 /// Sums of `M` rows of `a` and at most `N` columns of `b`, which runs along its rows.
+#[cfg(target_arch = "x86_64")]
 struct Rows<'a, const M: usize, const N: usize> {
     a_t: Operand<'a, f32>,
     b: Operand<'a, f32>,
@@ -193,51 +194,63 @@ impl<const M: usize, const N: usize> Kernel for Rows<'_, M, N> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        self.add(s, 0..self.b.rows());
+    fn run<S: Simd>(self, s: S) {
+        add(s, &self.a_t, &self.b, &self.columns, 0..self.b.rows(), self.sums);
     }
 }
 
-impl<const M: usize, const N: usize> Rows<'_, M, N> {
-    /// Adds `a[.., ks] b[ks, ..]` to the sums.
-    #[inline(always)]
-    fn add<S: Simd>(&mut self, s: S, ks: Range<usize>) {
-        let whole = ks.start + ks.len() / DEEP * DEEP;
-        for k in (ks.start..whole).step_by(DEEP) {
-            self.add_rows::<S, DEEP>(s, k);
-        }
-        for k in whole..ks.end {
-            self.add_rows::<S, 1>(s, k);
+/// Adds `a[.., ks] b[ks, columns]` to the sums. (They must be an argument: as a field they might be what is read.)
+#[inline(always)]
+fn add<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    a_t: &Operand<'_, f32>,
+    b: &Operand<'_, f32>,
+    columns: &Range<usize>,
+    ks: Range<usize>,
+    sums: &mut [[f32; N]; M],
+) {
+    let whole = ks.start + ks.len() / DEEP * DEEP;
+    for k in (ks.start..whole).step_by(DEEP) {
+        add_rows::<S, DEEP, M, N>(s, a_t, b, columns, k, sums);
+    }
+    for k in whole..ks.end {
+        add_rows::<S, 1, M, N>(s, a_t, b, columns, k, sums);
+    }
+}
+
+/// Adds `a[.., k..k + D] b[k..k + D, columns]` to the sums.
+#[inline(always)]
+fn add_rows<S: Simd, const D: usize, const M: usize, const N: usize>(
+    s: S,
+    a_t: &Operand<'_, f32>,
+    b: &Operand<'_, f32>,
+    columns: &Range<usize>,
+    k: usize,
+    sums: &mut [[f32; N]; M],
+) {
+    let n = columns.len();
+    let rows: [&[f32]; D] = std::array::from_fn(|d| b.run(k + d, columns.clone()));
+    let (whole, tails): ([&[[f32; LANES]]; D], [&[f32]; D]) =
+        (rows.map(|row| row.as_chunks().0), rows.map(|row| row.as_chunks::<LANES>().1));
+    let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| a_t.at(k + d, i)));
+    let vectors = n / LANES;
+    for j in 0..vectors {
+        let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));
+        for i in 0..M {
+            let sum = &mut sums[i].as_chunks_mut().0[j];
+            let mut x = s.load(sum);
+            for d in 0..D {
+                x = s.fma(s.splat(a[i][d]), b[d], x);
+            }
+            s.store(sum, x);
         }
     }
-
-    /// Adds `a[.., k..k + D] b[k..k + D, ..]` to the sums.
-    #[inline(always)]
-    fn add_rows<S: Simd, const D: usize>(&mut self, s: S, k: usize) {
-        let n = self.columns.len();
-        let rows: [&[f32]; D] = std::array::from_fn(|d| self.b.run(k + d, self.columns.clone()));
-        let (whole, tails): ([&[[f32; LANES]]; D], [&[f32]; D]) =
-            (rows.map(|row| row.as_chunks().0), rows.map(|row| row.as_chunks::<LANES>().1));
-        let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| self.a_t.at(k + d, i)));
-        let vectors = n / LANES;
-        for j in 0..vectors {
-            let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));
-            for i in 0..M {
-                let sum = &mut self.sums[i].as_chunks_mut().0[j];
-                let mut x = s.load(sum);
-                for d in 0..D {
-                    x = s.fma(s.splat(a[i][d]), b[d], x);
-                }
-                s.store(sum, x);
-            }
+    for i in 0..M {
+        let sum = &mut sums[i][vectors * LANES..n];
+        let mut x = s.load_tail(sum, 0.0);
+        for d in 0..D {
+            x = s.fma(s.splat(a[i][d]), s.load_tail(tails[d], 0.0), x);
         }
-        for i in 0..M {
-            let sum = &mut self.sums[i][vectors * LANES..n];
-            let mut x = s.load_tail(sum, 0.0);
-            for d in 0..D {
-                x = s.fma(s.splat(a[i][d]), s.load_tail(tails[d], 0.0), x);
-            }
-            s.store_tail(sum, x);
-        }
+        s.store_tail(sum, x);
     }
 }

@@ -123,7 +123,7 @@ fn generation_reads_it() {
         session.append(&model, &[4]).unwrap();
         // It rounds activations to 8 bits, a pass over the whole does not.
         let whole = model.last_logits(&mut Arena::new(), &[1, 2, 3, 4]).unwrap();
-        assert_near("session", session.logits(), &whole, 0.1);
+        assert_near("session", session.logits(), &whole, 3e-2);
         assert!(bits(session.logits()) != bits(&whole));
         assert_near("twin", &whole, &twin.last_logits(&mut Arena::new(), &[1, 2, 3, 4]).unwrap(), 1e-6);
     }

@@ -79,8 +79,8 @@ impl Linear {
         extension: Option<Extension<'_>>,
         output: Output<'_>,
     ) -> Result<()> {
-        let width = self.n_in + extension.as_ref().map_or(0, |more| more.left.dim().1);
-        let work = profile::Work::Product { flop: 2.0 * (left.dim().0 * width * self.n_out) as f64 };
+        let more = extension.as_ref().map_or(0, |more| more.left.dim().1 * more.right.dim().1);
+        let work = profile::Work::Product { flop: 2.0 * (left.dim().0 * (self.n_in * self.n_out + more)) as f64 };
         if let (Some(packs), None) = (weights.packs, &extension) {
             let right: Right<'_> = packs.get(self.index, direction).into();
             return profile::measure(name, work, || product(precision, left, right, output));

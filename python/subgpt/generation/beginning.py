@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.generation.config import GenerationConfig
-from subgpt.generation.healing import heal
+from subgpt.generation.healing import Healing
 from subgpt.generation.prompt import prompt_ids
 from subgpt.generation.structured import anchor
 from subgpt.model.fit import check_fit
@@ -36,25 +36,61 @@ class Beginning(NamedTuple):
     written: int = 0
 
 
-def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Beginning:
-    """Start a text with `prompt`, after looking whether tokenizer and model belong together."""
+class Opening:
+    """What a text is to begin with: read `ids`, then `finish`.
+
+    Attributes:
+        ids: What is to be read first (n,), uint32: the prompt, without what its healing decides on.
+
+    """
+
+    def __init__(
+        self,
+        model: "GPT",
+        ids: npt.NDArray[np.uint32],
+        decoder: "DecodeStream",
+        healing: tuple["Tokenizer", GenerationConfig] | None = None,
+    ) -> None:
+        self._model, self._prompt, self._decoder, self._healing = model, ids, decoder, None
+        self.ids = ids
+        if healing is not None:
+            self._tokenizer, self._settings = healing
+            self._healing = Healing(self._tokenizer, ids)
+            self.ids = self._healing.before
+
+    def finish(self, session: _core.Session) -> Beginning:
+        """Go on from a session that has read `ids`."""
+        if self._healing is None:
+            return Beginning(session, self._decoder)
+        session, healed = self._healing.finish(self._model, session, self._settings)
+        if np.array_equal(healed, self._prompt):
+            return Beginning(session, self._decoder)
+        decoder, start = self._tokenizer.decode_stream(), len(self._tokenizer.template[0])
+        prompt_text = self._tokenizer.decode_stream().push_all(self._prompt[start:])
+        text = decoder.push_all(healed[start:])
+        if not text.startswith(prompt_text):  # a decoder that changes what it has joined
+            return Beginning(read(self._model, self._prompt), self._decoder)
+        return Beginning(session, decoder, text[len(prompt_text) :], 1)
+
+
+def open_text(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Opening:
+    """Prepare a text that begins with `prompt`, after looking whether tokenizer and model belong together."""
     check_fit(model, tokenizer, "generate")
     ids = prompt_ids(tokenizer, prompt, settings.errors)
-    as_it_is = decoder_after(tokenizer, prompt, settings)
-    if not prompt or not settings.heals or settings.max_new_tokens == 0:
-        return Beginning(_read(model, ids), as_it_is)
-    session, healed = heal(model, tokenizer, ids, settings)
-    if np.array_equal(healed, ids):
-        return Beginning(session, as_it_is)
-    decoder, start = tokenizer.decode_stream(), len(tokenizer.template[0])
-    prompt_text = tokenizer.decode_stream().push_all(ids[start:])
-    text = decoder.push_all(healed[start:])
-    if not text.startswith(prompt_text):  # a decoder that changes what it has joined
-        return Beginning(_read(model, ids), as_it_is)
-    return Beginning(session, decoder, text[len(prompt_text) :], 1)
+    heals = prompt and settings.heals and settings.max_new_tokens > 0
+    return Opening(
+        model, ids, decoder_after(tokenizer, prompt, settings), (tokenizer, settings) if heals else None
+    )
 
 
-def _read(model: "GPT", ids: npt.NDArray[np.uint32]) -> _core.Session:
+def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Beginning:
+    """Start a text with `prompt`, after looking whether tokenizer and model belong together."""
+    opening = open_text(model, tokenizer, prompt, settings)
+    return opening.finish(read(model, opening.ids))
+
+
+def read(model: "GPT", ids: npt.NDArray[np.uint32]) -> _core.Session:
+    """Make a session that has read `ids`."""
     session = model.native.session()
     session.append(ids)
     return session

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.data.chat import choose_template
 from subgpt.data.messages import Message, parse_messages
 from subgpt.data.prompting import AnswerPrompt, answer_prompt
-from subgpt.generation.beginning import Beginning
+from subgpt.generation.beginning import Opening
 from subgpt.generation.stream import refuse_beams
 from subgpt.generation.writing import Writing
 from subgpt.model.fit import check_fit
@@ -50,11 +51,12 @@ class Conversation:
         self.template = choose_template(chat_template, tokenizer, model.chat_template)
         self.prompt_tokens = self.cached_tokens = 0
         self._session: _core.Session | None = None
+        self._writing: Writing | None = None
 
     @property
     def answer_tokens(self) -> int:
         """How many tokens the last answer has."""
-        return 0 if self._session is None else len(self._session.ids) - self.prompt_tokens
+        return 0 if self._writing is None else len(self._writing.ids)
 
     def answer(self, messages: "Messages", settings: "GenerationConfig") -> Iterator[str]:
         """Yield the answer to the last of `messages` in pieces, without white space around it.
@@ -65,19 +67,11 @@ class Conversation:
         Raises DataError for what cannot be asked, and TokenizerError for unknown characters if settings.errors is
         "strict", with the call.
         """
-        refuse_beams(settings, "chat", "it is for subgpt.generate")
-        prompt = self._prompt(messages)
-        if settings.errors == "strict":
-            for message in parse_messages(messages, "chat"):
-                self.tokenizer.encode(message.content, disallowed_special=(), errors="strict")
-        if not settings.ignore_eos:
-            settings = settings.replace(
-                eos_token_id=[*settings.eos_ids, *prompt.end_ids], stop=[*settings.stop, *prompt.stop]
-            )
-        decoder = self.tokenizer.decode_stream()
-        decoder.push_all(prompt.ids)
-        start = Beginning(self._read(prompt), decoder)
-        return trimmed(Writing(start, self.tokenizer, settings))
+        opening, settings = open_answer(self.model, self.tokenizer, self.template, messages, settings)
+        self._writing = None
+        writing = Writing(opening.finish(self._read(opening.ids)), self.tokenizer, settings)
+        self._writing = writing
+        return trimmed(writing)
 
     def fit(self, messages: "Messages", max_new_tokens: int) -> tuple[Message, ...]:
         """Leave out the oldest turns, until the model sees all of the others and has room for an answer.
@@ -97,34 +91,63 @@ class Conversation:
     def _prompt(self, messages: "Messages") -> AnswerPrompt:
         return answer_prompt(parse_messages(messages, "chat"), self.tokenizer, self.template, "chat")
 
-    def _read(self, prompt: AnswerPrompt) -> _core.Session:
-        """Give a session that has read the prompt: the last one, if what it has read begins it."""
+    def _read(self, ids: npt.NDArray[np.uint32]) -> _core.Session:
+        """Give a session that has read `ids`: the last one, if what it has read begins them."""
         session = self._session
         known = 0 if session is None else len(session.ids)
-        if (
-            session is None
-            or not known < len(prompt.ids)
-            or not np.array_equal(session.ids, prompt.ids[:known])
-        ):
+        if session is None or not known < len(ids) or not np.array_equal(session.ids, ids[:known]):
             session, known = self.model.native.session(), 0
         self._session = None  # an interruption may leave it anywhere
-        session.append(prompt.ids[known:])
+        session.append(ids[known:])
         self._session = session
-        self.prompt_tokens, self.cached_tokens = len(prompt.ids), known
+        self.prompt_tokens, self.cached_tokens = len(ids), known
         return session
 
 
-def trimmed(pieces: Iterable[str]) -> Iterator[str]:
-    """Leave out the white space that a text in pieces begins and ends with.
+def open_answer(
+    model: "GPT",
+    tokenizer: "Tokenizer",
+    template: "ChatTemplate | None",
+    messages: "Messages",
+    settings: "GenerationConfig",
+) -> tuple[Opening, "GenerationConfig"]:
+    """Prepare the answer to the last of `messages`; give the settings with what ends it."""
+    refuse_beams(settings, "chat", "it is for subgpt.generate")
+    parsed = parse_messages(messages, "chat")
+    prompt = answer_prompt(parsed, tokenizer, template, "chat")
+    if settings.errors == "strict":
+        for message in parsed:
+            tokenizer.encode(message.content, disallowed_special=(), errors="strict")
+    if not settings.ignore_eos:
+        settings = settings.replace(
+            eos_token_id=[*settings.eos_ids, *prompt.end_ids], stop=[*settings.stop, *prompt.stop]
+        )
+    decoder = tokenizer.decode_stream()
+    decoder.push_all(prompt.ids)
+    return Opening(model, prompt.ids, decoder), settings
 
-    >>> list(trimmed([" ", " one", " ", "two ", " "]))
-    ['one', ' two']
+
+class Trim:
+    """Leaves out the white space that a text in pieces begins and ends with.
+
+    >>> trim = Trim()
+    >>> [trim.push(piece) for piece in (" ", " one", " ", "two ", " ")]
+    ['', 'one', '', ' two', '']
     """
-    begun, held = False, ""
-    for piece in pieces:
-        text = held + piece if begun else piece.lstrip()
+
+    def __init__(self) -> None:
+        self._begun, self._held = False, ""
+
+    def push(self, piece: str) -> str:
+        """Give the text that is certain after `piece`."""
+        text = self._held + piece if self._begun else piece.lstrip()
         body = text.rstrip()
-        held = text[len(body) :]
-        if body:
-            begun = True
-            yield body
+        self._begun = self._begun or bool(body)
+        self._held = text[len(body) :]
+        return body
+
+
+def trimmed(pieces: Iterable[str]) -> Iterator[str]:
+    """Leave out the white space that a text in pieces begins and ends with."""
+    trim = Trim()
+    yield from filter(None, map(trim.push, pieces))

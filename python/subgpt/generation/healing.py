@@ -28,33 +28,43 @@ if TYPE_CHECKING:
 Ids: TypeAlias = npt.NDArray[np.uint32]
 
 
-def heal(
-    model: "GPT", tokenizer: "Tokenizer", ids: Ids, settings: GenerationConfig
-) -> tuple[_core.Session, Ids]:
-    """Start a text with a prompt of `ids` (n,), uint32, whose last tokens may be replaced by one that covers them.
+class Healing:
+    """A prompt of `ids` (n,), uint32, whose last tokens may be replaced by one that covers them.
 
-    Gives the session, and the ids that it has read. Special tokens are never taken back. Nothing changes at levels of
-    characters and words, and where no entry begins with the bytes of the last tokens and goes on.
+    Special tokens are never taken back. Nothing changes at levels of characters and words, and where no entry begins
+    with the bytes of the last tokens and goes on.
+
+    Attributes:
+        before: The ids (m,) to read before `finish` chooses; the whole prompt where there is nothing to choose.
+
     """
-    session = model.native.session()
-    # A document begins after the end of text, so that the first token can be healed where there is one.
-    fixed = 1 if tokenizer.eot_id is None else 0
-    prefixes = entry_prefixes(tokenizer) if tokenizer.level == "subword" else None
-    tails = [] if prefixes is None else covered_tails(prefixes, ids[fixed:])
-    if prefixes is None or not tails:
-        session.append(ids)
-        return session, ids
-    before = ids[: len(ids) - len(tails)]
-    session.append(before if len(before) else [tokenizer.eot_id or 0])
-    ways = _weigh(session, prefixes, ids[len(before) :], tails)
-    back, token = ways[_draw(np.array([weight for *_, weight in ways]), settings)][:2]
-    healed = np.append(ids[: len(ids) - back], np.uint32(token))
-    if np.array_equal(session.ids, healed[:-1]):
-        session.append(healed[-1:])
+
+    def __init__(self, tokenizer: "Tokenizer", ids: Ids) -> None:
+        # A document begins after the end of text, so that the first token can be healed where there is one.
+        fixed = 1 if tokenizer.eot_id is None else 0
+        self._ids = ids
+        self._prefixes = entry_prefixes(tokenizer) if tokenizer.level == "subword" else None
+        self._tails = [] if self._prefixes is None else covered_tails(self._prefixes, ids[fixed:])
+        stays = len(ids) - len(self._tails)
+        self.before = ids[:stays] if stays else np.array([tokenizer.eot_id or 0], dtype=np.uint32)
+
+    def finish(
+        self, model: "GPT", session: _core.Session, settings: GenerationConfig
+    ) -> tuple[_core.Session, Ids]:
+        """Choose the end of a prompt of which `session` has read `before`; give a session that has read it, and it."""
+        ids = self._ids
+        if self._prefixes is None or not self._tails:
+            return session, ids
+        last = ids[len(ids) - len(self._tails) :]
+        ways = _weigh(session, self._prefixes, last, self._tails)
+        back, token = ways[_draw(np.array([weight for *_, weight in ways]), settings)][:2]
+        healed = np.append(ids[: len(ids) - back], np.uint32(token))
+        if np.array_equal(session.ids, healed[:-1]):
+            session.append(healed[-1:])
+            return session, healed
+        session = model.native.session()  # the other has read on, or stands behind an end of text
+        session.append(healed)
         return session, healed
-    session = model.native.session()  # the other has read on, or stands behind an end of text
-    session.append(healed)
-    return session, healed
 
 
 def covered_tails(prefixes: EntryPrefixes, ids: Ids) -> list[bytes]:

@@ -19,13 +19,19 @@ Found: TypeAlias = tuple[float, list[tuple[int, float]]]
 class Writing:
     """What a model writes after a prompt: iterate over its pieces, then ask what they were made of.
 
+    Who draws the tokens elsewhere, as an engine does for many texts at once, calls `begin` once and then, until the
+    text is `done`, draws a token by `native` and `mask()`, gives it to `push` and feeds it back to the session.
+
     The errors of its options come when it is made, not with the first piece.
 
     Attributes:
+        session: What the model has read.
+        native: The sampler's options, as JSON.
         ids: The tokens that the text is made of, without a healed one and one that ended it. Those that come
             after a stop text began are not among them.
         found: For each of `ids` its log probability and the `top` most probable ids with theirs; empty if
             `top` is None.
+        done: Whether the text has ended.
         finish_reason: "stop" at an end of text, a stop text or the end of what a grammar lets; "length" at
             max_new_tokens.
 
@@ -38,47 +44,66 @@ class Writing:
         settings: GenerationConfig,
         top: int | None = None,
     ) -> None:
+        self.session = start.session
+        self.native = settings.to_native(tokenizer)
         self.ids: list[int] = []
         self.found: list[Found] = []
+        self.done = False
         self.finish_reason: FinishReason = "length"
-        self._start, self._top = start, top
+        self._text, self._top = start.text, top
+        self._left = settings.max_new_tokens - start.written
         self._reading = Reading(start.decoder, settings.stop, tokenizer.vocab_size)
-        self._settings, self._native = settings, settings.to_native(tokenizer)
         self._ends = frozenset(end_ids(tokenizer, settings))
         self._matcher = None if settings.structure is None else Matcher(tokenizer, settings)
 
     def __iter__(self) -> Iterator[str]:
         """Write the text, once."""
-        if piece := self._reading.begin(self._start.text):
+        if piece := self.begin():
             yield piece
-        for token in () if self._reading.done else self._tokens():
-            if piece := self._reading.push(token):
+        while not self.done:
+            token = self.session.sample(self.native, self.mask())
+            piece = self.push(token)
+            if not self.done:
+                self.session.append([token])
+            if piece:
                 yield piece
-            if self._reading.done:
-                break
-        else:
-            if piece := self._reading.finish():
-                yield piece
-        if self._reading.done:
-            self.finish_reason = "stop"
-            del self.ids[self._reading.kept :], self.found[self._reading.kept :]
 
-    def _tokens(self) -> Iterator[int]:
-        """Draw tokens and feed them back, up to one that ends the text."""
-        session, matcher = self._start.session, self._matcher
-        for _ in range(self._settings.max_new_tokens - self._start.written):
-            if matcher is not None and matcher.is_done:
-                break
-            token = session.sample(self._native, None if matcher is None else matcher.mask())
-            if token in self._ends:
-                self.finish_reason = "stop"
-                return
-            if matcher is not None:
-                matcher.push(token)
-            if self._top is not None:
-                self.found.append(session.logprobs(token, self._top))
-            session.append([token])
-            self.ids.append(token)
-            yield token
-        if matcher is not None and matcher.is_done:
-            self.finish_reason = "stop"
+    def begin(self) -> str:
+        """Give what comes before the first token."""
+        piece = self._reading.begin(self._text)
+        return piece if self._reading_ended() else piece + self._end_where_due()
+
+    def mask(self) -> bytes | None:
+        """Give a bit for every id, set where it may come next; None: any may."""
+        return None if self._matcher is None else self._matcher.mask()
+
+    def push(self, token: int) -> str:
+        """Go on with a token that the session has not read yet; give the text that is now certain."""
+        if token in self._ends:
+            return self._end("stop")
+        if self._matcher is not None:
+            self._matcher.push(token)
+        if self._top is not None:
+            self.found.append(self.session.logprobs(token, self._top))
+        self.ids.append(token)
+        self._left -= 1
+        piece = self._reading.push(token)
+        return piece if self._reading_ended() else piece + self._end_where_due()
+
+    def _end_where_due(self) -> str:
+        if self._matcher is not None and self._matcher.is_done:
+            return self._end("stop")
+        return "" if self._left > 0 else self._end("length")
+
+    def _end(self, reason: FinishReason) -> str:
+        self.done, self.finish_reason = True, reason
+        piece = self._reading.finish()
+        self._reading_ended()  # a stop text may be what was held back
+        return piece
+
+    def _reading_ended(self) -> bool:
+        """Whether a stop text came; leaves out the tokens behind it."""
+        if self._reading.done:
+            self.done, self.finish_reason = True, "stop"
+            del self.ids[self._reading.kept :], self.found[self._reading.kept :]
+        return self._reading.done

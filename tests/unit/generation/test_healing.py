@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import subgpt
 from subgpt import generate, stream
-from subgpt.generation.healing import covered_tails, heal
+from subgpt.generation.healing import Healing, covered_tails
 from subgpt.tokenizer.prefixes import entry_prefixes
 
 TEXT = (
@@ -55,6 +55,12 @@ def test_a_text_cut_anywhere_goes_on_as_it_was_learnt(poet, subwords):
     plain = [TEXT.startswith(greedy(poet, subwords, TEXT[:cut], token_healing=False)) for cut in cuts]
     assert np.mean(healed) > 0.95
     assert np.mean(plain) < 0.7
+
+
+def heal(model, tokenizer, ids, settings):
+    healing, session = Healing(tokenizer, ids), model.native.session()
+    session.append(healing.before)
+    return healing.finish(model, session, settings)
 
 
 def test_a_cut_word_gives_the_text_of_the_whole_word(poet, subwords):

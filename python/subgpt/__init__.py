@@ -20,6 +20,7 @@ from subgpt._core import (
     set_num_threads,
 )
 from subgpt.errors import (
+    BusyError,
     CheckpointError,
     ConfigError,
     DataError,
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
     from subgpt.generation.chat import chat, stream_chat
     from subgpt.generation.complete import Completion, TokenLogprob, complete
     from subgpt.generation.config import GenerationConfig
+    from subgpt.generation.engine import Engine, EngineStats
     from subgpt.generation.generate import generate, sampling_probs
+    from subgpt.generation.job import Job, Piece
     from subgpt.generation.stream import stream
     from subgpt.inside.attention import save_attention_plot
     from subgpt.inside.lens import lens_on
@@ -76,13 +79,17 @@ _HOMES = {
     "Callback": "subgpt.training.callbacks",
     "Completion": "subgpt.generation.complete",
     "Distribution": "subgpt.evaluation.next_tokens",
+    "Engine": "subgpt.generation.engine",
+    "EngineStats": "subgpt.generation.engine",
     "Estimate": "subgpt.performance.estimate",
     "Evaluation": "subgpt.evaluation.measure",
     "GPT": "subgpt.model.gpt",
     "GPTConfig": "subgpt.model.config",
     "GenerationConfig": "subgpt.generation.config",
+    "Job": "subgpt.generation.job",
     "Lion": "subgpt.training.optimizers",
     "Muon": "subgpt.training.optimizers",
+    "Piece": "subgpt.generation.job",
     "ProbeChange": "subgpt.evaluation.results",
     "ProbeResult": "subgpt.evaluation.results",
     "Recipe": "subgpt.finetuning.recipes",
@@ -123,6 +130,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "Bench",
+    "BusyError",
     "Callback",
     "CheckpointError",
     "Completion",
@@ -130,12 +138,15 @@ __all__ = [
     "DataError",
     "Distribution",
     "DtypeError",
+    "Engine",
+    "EngineStats",
     "Estimate",
     "Evaluation",
     "GPTConfig",
     "GenerationConfig",
     "InternalError",
     "InvalidValueError",
+    "Job",
     "Lion",
     "LossError",
     "MissingExtraError",
@@ -143,6 +154,7 @@ __all__ = [
     "Muon",
     "OutOfMemoryError",
     "OutputError",
+    "Piece",
     "ProbeChange",
     "ProbeResult",
     "Recipe",

@@ -57,5 +57,9 @@ class MissingExtraError(SubgptError, ImportError):
     """A feature needs an optional dependency; the message has the ``pip install`` line."""
 
 
+class BusyError(SubgptError, RuntimeError):
+    """More texts are asked for than may wait: try again later."""
+
+
 class InternalError(SubgptError, RuntimeError):
     """A defect of subgpt itself, caught before it could do harm. Please report it."""

@@ -51,8 +51,8 @@ class Opening:
         decoder: "DecodeStream",
         healing: tuple["Tokenizer", GenerationConfig] | None = None,
     ) -> None:
-        self._model, self._prompt, self._decoder, self._healing = model, ids, decoder, None
-        self.ids = ids
+        self._model, self._decoder, self._healing = model, decoder, None
+        self.prompt = self.ids = ids
         if healing is not None:
             self._tokenizer, self._settings = healing
             self._healing = Healing(self._tokenizer, ids)
@@ -63,13 +63,13 @@ class Opening:
         if self._healing is None:
             return Beginning(session, self._decoder)
         session, healed = self._healing.finish(self._model, session, self._settings)
-        if np.array_equal(healed, self._prompt):
+        if np.array_equal(healed, self.prompt):
             return Beginning(session, self._decoder)
         decoder, start = self._tokenizer.decode_stream(), len(self._tokenizer.template[0])
-        prompt_text = self._tokenizer.decode_stream().push_all(self._prompt[start:])
+        prompt_text = self._tokenizer.decode_stream().push_all(self.prompt[start:])
         text = decoder.push_all(healed[start:])
         if not text.startswith(prompt_text):  # a decoder that changes what it has joined
-            return Beginning(read(self._model, self._prompt), self._decoder)
+            return Beginning(read(self._model, self.prompt), self._decoder)
         return Beginning(session, decoder, text[len(prompt_text) :], 1)
 
 

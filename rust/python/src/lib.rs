@@ -12,6 +12,7 @@ mod model;
 mod ops;
 mod optim;
 mod runtime;
+mod session;
 mod tokenizer;
 
 use pyo3::prelude::*;
@@ -23,6 +24,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::init(m)?;
     ops::init(m)?;
     model::init(m)?;
+    session::init(m)?;
     inside::init(m)?;
     adapters::init(m)?;
     optim::init(m)?;

@@ -1,25 +1,24 @@
-//! `Model` and `Session`: newtypes around the core objects, a short wrapper for each call.
+//! `Model`: a newtype around the core object, a short wrapper for each call.
 
 use crate::arrays::{self, Floats};
 use crate::door;
 use crate::errors::{InvalidValueError, ShapeError, to_python};
+use crate::session::{Session, TokenLogprob, plain};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use subgpt_core::Error;
 use subgpt_core::kernels::matmul::Precision;
 use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
 use subgpt_core::model::documents::Documents;
 use subgpt_core::model::quantized::Kind;
-use subgpt_core::model::session::Session as CoreSession;
 use subgpt_core::optim::clip;
-use subgpt_core::sampling::logprobs::Logprobs;
 use subgpt_core::sampling::{History, Options, probabilities};
-use subgpt_core::{Error, Result};
 
 /// A model that several Python threads may hold: calls that change it take turns.
 ///
@@ -387,86 +386,7 @@ impl Model {
     }
 
     fn session(&self, py: Python<'_>) -> PyResult<Session> {
-        let session = door::enter(py, || CoreSession::new(&self.shared.read()))?;
-        Ok(Session { shared: self.shared.clone(), session: Mutex::new(session) })
-    }
-}
-
-/// A log probability, and the most probable ids with theirs.
-type TokenLogprob = (f64, Vec<(u32, f64)>);
-
-fn plain(found: Logprobs) -> TokenLogprob {
-    (found.logprob, found.top)
-}
-
-/// One sequence being generated.
-#[pyclass(frozen)]
-pub struct Session {
-    shared: Arc<Shared>,
-    session: Mutex<CoreSession>,
-}
-
-impl Session {
-    fn lock(&self) -> MutexGuard<'_, CoreSession> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[pymethods]
-impl Session {
-    fn append(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<()> {
-        let ids = arrays::ids_1d(ids, "ids")?;
-        door::enter(py, || self.lock().append(&self.shared.read(), &ids))
-    }
-
-    fn logits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let logits = door::enter(py, || Ok(self.lock().logits().to_vec()))?;
-        let len = logits.len();
-        arrays::to_numpy(py, logits, &[len])
-    }
-
-    fn fork(&self, py: Python<'_>) -> PyResult<Session> {
-        let session = door::enter(py, || self.lock().fork())?;
-        Ok(Session { shared: self.shared.clone(), session: Mutex::new(session) })
-    }
-
-    #[pyo3(signature = (options, mask=None))]
-    fn sample(&self, py: Python<'_>, options: &str, mask: Option<&[u8]>) -> PyResult<u32> {
-        door::enter(py, || self.lock().sample(&Options::from_json(options)?, mask))
-    }
-
-    fn best(&self, py: Python<'_>, options: &str, n: usize) -> PyResult<Vec<(u32, f64)>> {
-        door::enter(py, || self.lock().best(&Options::from_json(options)?, n))
-    }
-
-    fn logprobs(&self, py: Python<'_>, id: u32, n: usize) -> PyResult<TokenLogprob> {
-        door::enter(py, || self.lock().logprobs(id, n)).map(plain)
-    }
-
-    /// Samples and appends. `progress` is called while the session is locked: it must not use the session or train
-    /// the model, for it would wait for itself.
-    #[pyo3(signature = (max_new_tokens, options, stop_ids, progress=None))]
-    fn run<'py>(
-        &self,
-        py: Python<'py>,
-        max_new_tokens: usize,
-        options: &str,
-        stop_ids: Vec<u32>,
-        progress: Option<Py<PyAny>>,
-    ) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
-        let new = door::enter_long(py, progress, |listener| {
-            let options = Options::from_json(options)?;
-            self.lock().run(&self.shared.read(), max_new_tokens, &options, &stop_ids, listener)
-        })?;
-        let len = new.len();
-        arrays::to_numpy(py, new, &[len])
-    }
-
-    #[getter]
-    fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
-        let ids = door::enter(py, || Ok(self.lock().ids().to_vec()))?;
-        let len = ids.len();
-        arrays::to_numpy(py, ids, &[len])
+        Session::new(py, self.shared.clone())
     }
 }
 
@@ -476,34 +396,8 @@ fn check_config(py: Python<'_>, config: &str) -> PyResult<()> {
     door::enter(py, || Config::from_json(config).map(drop))
 }
 
-/// The distribution from which the next token is drawn.
-#[pyfunction]
-#[pyo3(signature = (logits, context, drawn, options))]
-fn sampling_probs<'py>(
-    py: Python<'py>,
-    logits: &Bound<'py, PyAny>,
-    context: Option<&Bound<'py, PyAny>>,
-    drawn: usize,
-    options: &str,
-) -> PyResult<Bound<'py, PyArrayDyn<f64>>> {
-    let logits = Floats::new(logits, "logits")?;
-    if logits.shape().len() != 1 || logits.shape()[0] == 0 {
-        let shape = logits.shape();
-        return Err(ShapeError::new_err(format!("logits has shape {shape:?}, expected (vocab_size,)")));
-    }
-    let context = context.map_or_else(|| Ok(Vec::new()), |ids| arrays::ids_1d(ids, "context"))?;
-    let data = logits.slice()?;
-    let history = History { ids: &context, drawn };
-    let probs: Vec<f64> =
-        door::enter(py, || -> Result<_> { probabilities(data, history, &Options::from_json(options)?) })?;
-    let len = probs.len();
-    arrays::to_numpy(py, probs, &[len])
-}
-
 /// Adds this file's names to the module.
 pub fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Model>()?;
-    m.add_class::<Session>()?;
-    m.add_function(wrap_pyfunction!(check_config, m)?)?;
-    m.add_function(wrap_pyfunction!(sampling_probs, m)?)
+    m.add_function(wrap_pyfunction!(check_config, m)?)
 }

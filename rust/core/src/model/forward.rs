@@ -5,7 +5,7 @@ use super::arena::{Activations, Saved, Shape};
 use super::block::{Context, Masks, Place, attn, mlp, norm_forward};
 use super::config::Config;
 use super::documents::Documents;
-use super::kv_cache::{KvCache, LayerCache};
+use super::kv_cache::{Growing, LayerCache};
 use super::linear::{Weights, view, view_mut};
 use crate::error::Result;
 use crate::kernels::dropout::dropout;
@@ -36,8 +36,8 @@ pub struct Pass<'a> {
     pub weights: Weights<'a>,
     /// Sizes of the batch.
     pub shape: Shape,
-    /// Position of each sequence's first token.
-    pub first: usize,
+    /// Positions of the tokens, where they are not `0..t` in each sequence or those of its documents.
+    pub positions: Option<&'a [u32]>,
     /// The documents in the sequences, where they hold several; positions are theirs then.
     pub documents: Option<&'a Documents>,
     /// Angles of the positions of a sequence.
@@ -52,18 +52,23 @@ pub struct Ropes {
 }
 
 impl Ropes {
-    /// The angles of `t` positions from `first` on.
-    pub fn new(config: &Config, first: usize, t: usize) -> Result<Self> {
+    /// The angles of the positions `0..t`.
+    pub fn new(config: &Config, t: usize) -> Result<Self> {
+        Self::of_all(config, |waves| Rope::shared(Pairing::Half, waves, t))
+    }
+
+    /// The angles of `positions`.
+    pub fn at(config: &Config, positions: &[u32]) -> Result<Self> {
+        let positions: Vec<usize> = positions.iter().map(|&position| position as usize).collect();
+        Self::of_all(config, |waves| Ok(Arc::new(Rope::new(Pairing::Half, waves, &positions)?)))
+    }
+
+    fn of_all(config: &Config, table: impl Fn(Waves) -> Result<Arc<Rope>>) -> Result<Self> {
         let mut tables: Vec<(Waves, Arc<Rope>)> = Vec::new();
         for waves in (0..config.n_layer).filter_map(|layer| config.waves(layer)) {
-            if tables.iter().any(|(known, _)| *known == waves) {
-                continue;
+            if tables.iter().all(|(known, _)| *known != waves) {
+                tables.push((waves, table(waves)?));
             }
-            let rope = match first {
-                0 => Rope::shared(Pairing::Half, waves, t)?,
-                _ => Arc::new(Rope::new(Pairing::Half, waves, &(first..first + t).collect::<Vec<_>>())?),
-            };
-            tables.push((waves, rope));
         }
         Ok(Ropes { tables })
     }
@@ -115,9 +120,9 @@ impl<'a> Pass<'a> {
             }
             if let Some(wpe) = layout.wpe.clone() {
                 let (table, x) = (view(&params[wpe], config.block_size, c), view_mut(x, n, c));
-                match self.documents {
-                    None => add_positions(table, self.first, self.shape.t, x)?,
-                    Some(documents) => add_embedding(table, documents.positions(), x)?,
+                match self.positions.or(self.documents.map(Documents::positions)) {
+                    None => add_positions(table, 0, self.shape.t, x)?,
+                    Some(positions) => add_embedding(table, positions, x)?,
                 }
             }
             match self.masks {
@@ -127,21 +132,20 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Embeddings and blocks. With a `cache` the tokens are the newest of the one sequence that it holds.
+    /// Embeddings and blocks. Where sequences are `growing`, the tokens are the newest of each of them, one after the
+    /// other: rows of one sequence for all that looks at rows alone, with positions of their own.
     pub fn blocks<E: Scalar>(
         &self,
         ids: &[u32],
-        mut cache: Option<&mut KvCache<E>>,
+        growing: &mut [Growing<'_, E>],
         acts: &mut Activations<'_, E>,
     ) -> Result<()> {
         self.embed(ids, acts)?;
         for layer in 0..self.model.config.n_layer {
-            let kept = cache.as_deref_mut().map(|cache| cache.layer(layer, self.shape.t));
+            let kept = growing.iter_mut().map(|one| one.layer(layer)).collect();
             self.block(layer, kept, acts)?;
         }
-        if let Some(cache) = cache {
-            cache.advance(self.shape.t);
-        }
+        growing.iter_mut().for_each(Growing::advance);
         Ok(())
     }
 
@@ -149,13 +153,13 @@ impl<'a> Pass<'a> {
     pub fn block<E: Scalar>(
         &self,
         layer: usize,
-        cache: Option<LayerCache<'_, E>>,
+        caches: Vec<LayerCache<'_, E>>,
         acts: &mut Activations<'_, E>,
     ) -> Result<()> {
         let (cx, shape) = (self.context(layer), self.shape);
         let saved = &mut acts.saved[shape.slot(layer)];
         let (x, middle) = pair(&mut acts.stream, shape.input(layer), shape.middle(layer));
-        attn::forward(cx, x, saved, &mut acts.scratch, cache, middle)?;
+        attn::forward(cx, x, saved, &mut acts.scratch, caches, middle)?;
         let (middle, out) = pair(&mut acts.stream, shape.middle(layer), shape.input(layer + 1));
         mlp::up(cx, middle, saved, &mut acts.scratch)?;
         mlp::down(cx, middle, saved, &mut acts.scratch, out)
@@ -168,12 +172,15 @@ impl<'a> Pass<'a> {
         norm_forward(&layout.last_norm, config, params, self.shape.n(), x, &mut acts.last_norm, acts.scratch.normed)
     }
 
-    /// The last norm over the last row alone, into the first row of `scratch.normed`.
-    pub fn last_row_norm<E: Scalar>(&self, acts: &mut Activations<'_, E>) -> Result<()> {
+    /// The last norm over some `rows` alone, into the first rows of `scratch.normed`.
+    pub fn last_norm_of<E: Scalar>(&self, rows: &[usize], acts: &mut Activations<'_, E>) -> Result<()> {
         let Gpt { config, layout, params, .. } = self.model;
         let c = config.n_embd;
-        let x = &acts.stream[self.last_state()][(self.shape.n() - 1) * c..];
-        norm_forward(&layout.last_norm, config, params, 1, x, &mut acts.last_norm, acts.scratch.normed)
+        for (&row, y) in rows.iter().zip(acts.scratch.normed.chunks_exact_mut(c)) {
+            let x = &acts.stream[self.last_state()][row * c..];
+            norm_forward(&layout.last_norm, config, params, 1, x, &mut acts.last_norm, y)?;
+        }
+        Ok(())
     }
 
     /// Block `layer` once more from its input: what gradient checkpointing did not keep. It ends with the activated rows,
@@ -182,7 +189,7 @@ impl<'a> Pass<'a> {
         let (cx, shape) = (self.context(layer), self.shape);
         let saved: &mut Saved<'_, E> = &mut acts.saved[shape.slot(layer)];
         let (x, middle) = pair(&mut acts.stream, shape.input(layer), shape.middle(layer));
-        attn::forward(cx, x, saved, &mut acts.scratch, None, middle)?;
+        attn::forward(cx, x, saved, &mut acts.scratch, Vec::new(), middle)?;
         mlp::up(cx, middle, saved, &mut acts.scratch)?;
         if cx.block.post_2.is_none() && !cx.block.down.is_adapted(cx.weights) {
             return Ok(());

@@ -108,7 +108,7 @@ impl Gpt {
             pass.embed(ids, &mut acts)?;
             watcher.see(&pass, 0, &mut acts)?;
             for layer in 0..self.config.n_layer {
-                pass.block(layer, None, &mut acts)?;
+                pass.block(layer, Vec::new(), &mut acts)?;
                 watcher.see(&pass, layer + 1, &mut acts)?;
             }
             Ok(())

@@ -1,4 +1,4 @@
-//! Keys and values of one sequence, so that a new token costs one row and not the whole window again.
+//! Keys and values of a sequence, so that a new token costs one row and not the whole window again.
 
 use super::config::Config;
 use crate::buffer::Buffer;
@@ -28,28 +28,36 @@ impl<E: Element> KvCache<E> {
         Ok(KvCache { buffer: room::<E>(blocks, shape)?, blocks, shape, most, len: 0, element: PhantomData })
     }
 
-    /// A copy that grows on its own.
-    pub fn fork(&self) -> Result<Self> {
-        let mut buffer = room::<E>(self.blocks, self.shape)?;
-        buffer.copy_from_slice(&self.buffer);
-        Ok(KvCache { buffer, ..*self })
+    /// A copy of the first `len` positions that grows on its own.
+    pub fn prefix(&self, len: usize) -> Result<Self> {
+        let (len, old) = (len.min(self.len), self.shape[2]);
+        self.with_room(len, if len == self.len { old } else { len.next_multiple_of(FIRST).min(old) })
     }
 
     /// Makes room for `len` positions, at least doubling it, so that a position is moved twice at most on the average.
     pub fn reserve(&mut self, len: usize) -> Result<()> {
-        let [_, heads, old, d] = self.shape;
-        if len <= old {
-            return Ok(());
+        let old = self.shape[2];
+        if len > old {
+            *self = self.with_room(self.len, (2 * old).max(len).max(FIRST).min(self.most.max(len)))?;
         }
-        let shape = [1, heads, (2 * old).max(len).max(FIRST).min(self.most.max(len)), d];
-        let mut larger = room::<E>(self.blocks, shape)?;
-        let (from, to): (&[E], &mut [E]) = (bytemuck::cast_slice(&self.buffer), bytemuck::cast_slice_mut(&mut larger));
-        let kept = self.len * d;
-        for head in 0..2 * self.blocks * heads {
-            to[head * shape[2] * d..][..kept].copy_from_slice(&from[head * old * d..][..kept]);
-        }
-        (self.buffer, self.shape) = (larger, shape);
         Ok(())
+    }
+
+    /// A copy of the first `len` positions in room for `positions`.
+    fn with_room(&self, len: usize, positions: usize) -> Result<Self> {
+        let [_, heads, old, d] = self.shape;
+        let shape = [1, heads, positions, d];
+        let mut buffer = room::<E>(self.blocks, shape)?;
+        let (from, to): (&[E], &mut [E]) = (bytemuck::cast_slice(&self.buffer), bytemuck::cast_slice_mut(&mut buffer));
+        for head in 0..2 * self.blocks * heads {
+            to[head * positions * d..][..len * d].copy_from_slice(&from[head * old * d..][..len * d]);
+        }
+        Ok(KvCache { buffer, shape, len, ..*self })
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len() * size_of::<f32>()
     }
 
     /// Positions held.
@@ -81,6 +89,26 @@ impl<E: Element> KvCache<E> {
     }
 }
 
+/// A sequence that a pass goes on with.
+pub struct Growing<'a, E> {
+    /// What it has read.
+    pub cache: &'a mut KvCache<E>,
+    /// How many tokens it reads now; there is room for them.
+    pub t: usize,
+}
+
+impl<E: Element> Growing<'_, E> {
+    /// The part of one block.
+    pub fn layer(&mut self, layer: usize) -> LayerCache<'_, E> {
+        self.cache.layer(layer, self.t)
+    }
+
+    /// Counts what every block has appended.
+    pub fn advance(&mut self) {
+        self.cache.advance(self.t);
+    }
+}
+
 /// Zeros for the keys and values of all blocks.
 fn room<E>(blocks: usize, shape: [usize; 4]) -> Result<Buffer> {
     let numbers = 2 * blocks * shape.iter().product::<usize>();
@@ -97,6 +125,16 @@ pub struct LayerCache<'a, E> {
 }
 
 impl<E: Element> LayerCache<'_, E> {
+    /// New positions.
+    pub fn t(&self) -> usize {
+        self.t
+    }
+
+    /// Positions with the new ones.
+    pub fn len(&self) -> usize {
+        self.at + self.t
+    }
+
     /// Keeps the keys and values (1, KVH, t, D) of the new positions behind those that are there.
     pub fn append(&mut self, k: ArrayView4<'_, E>, v: ArrayView4<'_, E>) {
         for (store, new) in [(&mut *self.keys, k), (&mut *self.values, v)] {

@@ -236,8 +236,8 @@ impl Gpt {
     ) -> Result<R> {
         parallel::install(|| {
             let (shape, prepared) = (self.shape(b, t, Keep::Nothing), self.prepared()?);
-            let (weights, ropes) = (self.weights::<E>(prepared.as_deref()), &Ropes::new(&self.config, 0, t)?);
-            let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: None };
+            let (weights, ropes) = (self.weights::<E>(prepared.as_deref()), &Ropes::new(&self.config, t)?);
+            let pass = Pass { model: self, weights, shape, positions: None, documents, ropes, masks: None };
             run(pass, arena.plan(&self.config, shape)?)
         })
     }
@@ -253,7 +253,7 @@ impl Gpt {
         finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
         self.pass(arena, b, t, documents, |pass, mut acts| {
-            pass.blocks(ids, None, &mut acts)?;
+            pass.blocks(ids, &mut [], &mut acts)?;
             finish(pass, acts)
         })
     }
@@ -299,7 +299,7 @@ impl Gpt {
         let ids = &ids[ids.len().saturating_sub(self.config.block_size)..];
         self.check_ids("last_logits", ids, 1, ids.len())?;
         self.infer::<f32, _>(arena, ids, 1, ids.len(), None, |pass, mut acts| {
-            pass.last_row_norm(&mut acts)?;
+            pass.last_norm_of(&[ids.len() - 1], &mut acts)?;
             let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
             head::logits(self, pass.weights, 1, acts.scratch.normed, &mut logits)?;
             Ok(logits)
@@ -414,10 +414,10 @@ impl Gpt {
             let adapted = self.adapted(prepared.as_deref(), self.adapter_masks());
             let weights = Weights { packs: packs.as_ref(), adapted, direct: false, ..self.bare() };
             let shape = self.shape(b, t, self.keep());
-            let ropes = &Ropes::new(&self.config, 0, t)?;
-            let pass = Pass { model: self, weights, shape, first: 0, documents, ropes, masks: self.masks() };
+            let ropes = &Ropes::new(&self.config, t)?;
+            let pass = Pass { model: self, weights, shape, positions: None, documents, ropes, masks: self.masks() };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
-            pass.blocks(ids, None, &mut acts)?;
+            pass.blocks(ids, &mut [], &mut acts)?;
             let (data, fresh) = grads.begin();
             let beta = if fresh { Beta::Overwrite } else { Beta::Accumulate };
             let mut added = Gradients { data, trained: &self.trained, beta };

@@ -1,4 +1,4 @@
-//! One sequence being generated: its ids, its cache and its random numbers.
+//! Sequences being generated, alone or many in one pass: ids, cache and random numbers of each.
 //!
 //! Pick a token, append it, feed it back. While the sequence fits `block_size`, a new token costs one row of the network.
 //! Past that the window slides: every kept token moves by one position and the window is computed anew,
@@ -8,7 +8,7 @@ use super::Gpt;
 use super::arena::{Arena, Keep};
 use super::forward::{Pass, Ropes};
 use super::head;
-use super::kv_cache::KvCache;
+use super::kv_cache::{Growing, KvCache};
 use super::linear::Weights;
 use crate::buffer;
 use crate::error::{Error, Result};
@@ -18,6 +18,7 @@ use crate::progress::{Listener, report};
 use crate::rng::{Philox, Stream};
 use crate::sampling::logprobs::{Logprobs, logprobs};
 use crate::sampling::{self, History, Options};
+use std::sync::OnceLock;
 
 /// The state of one generation.
 pub struct Session {
@@ -37,8 +38,23 @@ impl Session {
 
     /// A session that goes on from where this one is, on its own: the same tokens, cache and draws to come.
     pub fn fork(&self) -> Result<Self> {
-        let (ids, logits, cache) = (self.ids.clone(), self.logits.clone(), self.cache.fork()?);
+        let (ids, logits, cache) = (self.ids.clone(), self.logits.clone(), self.cache.prefix(self.cache.len())?);
         Ok(Session { ids, cache, arena: Arena::new(), logits, drawn: self.drawn })
+    }
+
+    /// A session that has read the first `len` tokens of this one and has no logits yet: what it computes next has the bits
+    /// that it has in a session of its own. Nothing where the window has slid away from them.
+    pub fn prefix(&self, len: usize) -> Result<Option<Self>> {
+        if len > self.ids.len() || self.cache.len() != self.ids.len() {
+            return Ok(None);
+        }
+        let (ids, cache) = (self.ids[..len].to_vec(), self.cache.prefix(len)?);
+        Ok(Some(Session { ids, cache, arena: Arena::new(), logits: Vec::new(), drawn: 0 }))
+    }
+
+    /// Bytes of the keys and values that it holds.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.bytes()
     }
 
     /// The sequence so far.
@@ -53,26 +69,10 @@ impl Session {
 
     /// Appends tokens and computes the logits after the last of them. After an error the sequence is what it was.
     pub fn append(&mut self, model: &Gpt, new: &[u32]) -> Result<()> {
-        check::ids("generate", new, model.config.vocab_size)?;
-        if new.is_empty() {
-            return Ok(());
-        }
-        let block_size = model.config.block_size;
-        let before = self.ids.len();
-        self.ids.extend_from_slice(new);
-        let mut start = before;
-        if self.ids.len() > block_size || self.cache.len() != before {
-            self.cache.clear();
-            start = self.ids.len().saturating_sub(block_size);
-        }
-        match compute(model, &mut self.arena, &mut self.cache, &self.ids[start..]) {
-            Ok(logits) => self.logits = logits,
-            Err(error) => {
-                self.ids.truncate(before);
-                return Err(error);
-            }
-        }
-        Ok(())
+        let mut arena = std::mem::take(&mut self.arena);
+        let outcome = append_all(model, &mut arena, &mut [Part { session: self, new }]);
+        self.arena = arena;
+        outcome
     }
 
     /// Draws the next token by `options`, of those alone whose bits are set in `mask`, without appending it.
@@ -120,33 +120,94 @@ impl Session {
         stop_ids: &[u32],
         listener: &mut Listener<'_>,
     ) -> Result<Vec<u32>> {
-        let start = self.ids.len();
-        for done in 0..max_new_tokens {
-            let id = self.sample(options, None)?;
-            if stop_ids.contains(&id) {
-                break;
+        parallel::install(|| {
+            let start = self.ids.len();
+            for done in 0..max_new_tokens {
+                let id = self.sample(options, None)?;
+                if stop_ids.contains(&id) {
+                    break;
+                }
+                self.append(model, &[id])?;
+                report(listener, done as u64 + 1, max_new_tokens as u64)?;
             }
-            self.append(model, &[id])?;
-            report(listener, done as u64 + 1, max_new_tokens as u64)?;
-        }
-        Ok(self.ids[start..].to_vec())
+            Ok(self.ids[start..].to_vec())
+        })
     }
 }
 
-/// Runs `new` tokens behind those in the cache; the logits after the last.
-fn compute(model: &Gpt, arena: &mut Arena, cache: &mut KvCache<f32>, new: &[u32]) -> Result<Vec<f32>> {
+/// A session and what it is to read.
+pub struct Part<'a> {
+    /// The session.
+    pub session: &'a mut Session,
+    /// Its new tokens.
+    pub new: &'a [u32],
+}
+
+/// Appends to each session its new tokens, all in one pass over the weights, and computes the logits after the last of
+/// each. What a session gets has the bits that it has alone. After an error all sequences are what they were.
+pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Result<()> {
+    for part in &*parts {
+        check::ids("generate", part.new, model.config.vocab_size)?;
+    }
+    let mut parts: Vec<&mut Part<'_>> = parts.iter_mut().filter(|part| !part.new.is_empty()).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let before: Vec<usize> = parts.iter().map(|part| part.session.ids.len()).collect();
+    let mut fresh = Vec::new(); // ids to compute, of all sessions
+    let mut counts = Vec::with_capacity(parts.len());
+    for (part, &before) in parts.iter_mut().zip(&before) {
+        let Session { ids, cache, .. } = &mut *part.session;
+        ids.extend_from_slice(part.new);
+        let mut start = before;
+        if ids.len() > model.config.block_size || cache.len() != before {
+            cache.clear();
+            start = ids.len().saturating_sub(model.config.block_size);
+        }
+        fresh.extend_from_slice(&ids[start..]);
+        counts.push(ids.len() - start);
+    }
+    let growing = parts.iter_mut().zip(&counts).map(|(part, &t)| Growing { cache: &mut part.session.cache, t });
+    match compute(model, arena, growing.collect(), &fresh) {
+        Ok(logits) => {
+            let rows = logits.chunks_exact(model.config.vocab_size);
+            parts.iter_mut().zip(rows).for_each(|(part, logits)| part.session.logits = logits.to_vec());
+            Ok(())
+        }
+        Err(error) => {
+            parts.iter_mut().zip(before).for_each(|(part, before)| part.session.ids.truncate(before));
+            Err(error)
+        }
+    }
+}
+
+/// Runs `new` tokens, those of all sequences one after the other, behind those in the caches; the logits after the last of
+/// each sequence, row by row.
+fn compute(model: &Gpt, arena: &mut Arena, mut growing: Vec<Growing<'_, f32>>, new: &[u32]) -> Result<Vec<f32>> {
     parallel::install(|| {
         let (shape, prepared) = (model.shape(1, new.len(), Keep::Nothing), model.prepared()?);
-        let ropes = &Ropes::new(&model.config, cache.len(), new.len())?;
+        let (mut positions, mut last) = (Vec::with_capacity(new.len()), Vec::with_capacity(growing.len()));
+        for Growing { cache, t } in &mut growing {
+            cache.reserve(cache.len() + *t)?;
+            positions.extend((cache.len()..cache.len() + *t).map(|position| position as u32));
+            last.push(positions.len() - 1);
+        }
+        let ropes = &Ropes::at(&model.config, &positions)?;
         let adapted = model.adapted(prepared.as_deref(), None);
         let weights = Weights { adapted, direct: true, ..model.bare() };
-        let pass = Pass { model, weights, shape, first: cache.len(), documents: None, ropes, masks: None };
-        cache.reserve(cache.len() + new.len())?;
+        let pass = Pass { model, weights, shape, positions: Some(&positions), documents: None, ropes, masks: None };
         let mut acts = arena.plan(&model.config, shape)?;
-        pass.blocks(new, Some(cache), &mut acts)?;
-        pass.last_row_norm(&mut acts)?;
-        let mut logits = buffer::zeros(model.config.vocab_size, "logits")?;
-        head::logits(model, pass.weights, 1, acts.scratch.normed, &mut logits)?;
+        pass.blocks(new, &mut growing, &mut acts)?;
+        pass.last_norm_of(&last, &mut acts)?;
+        let mut logits = buffer::zeros(last.len() * model.config.vocab_size, "logits")?;
+        head::logits(model, pass.weights, last.len(), acts.scratch.normed, &mut logits)?;
         Ok(logits)
     })
+}
+
+/// Draws the next token of each session by its options and mask, as [`Session::sample`] does, on all threads.
+pub fn sample_all(draws: Vec<(&mut Session, &Options, Option<&[u8]>)>) -> Vec<Result<u32>> {
+    let results: Vec<_> = draws.iter().map(|_| OnceLock::new()).collect();
+    parallel::for_each(draws, |i, (session, options, mask)| _ = results[i].set(session.sample(options, mask)));
+    results.into_iter().filter_map(OnceLock::into_inner).collect()
 }

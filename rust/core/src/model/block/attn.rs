@@ -1,5 +1,5 @@
-//! The first half of a block: `middle = x + post_1(out(attention(qkv(norm_1(x)))))`, forward beside backward, and with a
-//! cache.
+//! The first half of a block: `middle = x + post_1(out(attention(qkv(norm_1(x)))))`, forward beside backward, and with
+//! caches.
 
 use super::{Context, Place, add_branch, branch_backward, norm_backward, norm_forward, turn};
 use crate::error::Result;
@@ -12,8 +12,11 @@ use crate::model::documents::Documents;
 use crate::model::gradients::Gradients;
 use crate::model::kv_cache::LayerCache;
 use crate::model::linear::{sums, view};
+use crate::parallel;
 use crate::profile::{Work, measure};
-use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape};
+use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape, s};
+use std::ops::Range;
+use std::sync::OnceLock;
 
 /// The shape (B, H, T, D) of `heads` heads that lie side by side in rows of `width` columns.
 fn head_shape(cx: &Context<'_>, width: usize, heads: usize) -> StrideShape<Ix4> {
@@ -54,24 +57,66 @@ pub fn options<'a>(cx: &Context<'a>) -> Options<'a> {
     }
 }
 
-/// Operations of one product of attention over the causal half of the scores.
-fn work(cx: &Context<'_>, keys: usize, products: usize) -> Work {
-    let (n, width) = (cx.n() as f64, cx.config.q_width() as f64);
-    let seen = cx.documents.map_or_else(|| keys as f64 - (cx.t as f64 - 1.0) / 2.0, Documents::seen);
+/// Operations of some products of attention for the last `t` positions of each of the sequences.
+fn flop(cx: &Context<'_>, t: usize, keys: usize, products: usize) -> f64 {
+    let (rows, width) = ((cx.b * t) as f64, cx.config.q_width() as f64);
+    let seen = cx.documents.map_or_else(|| keys as f64 - (t as f64 - 1.0) / 2.0, Documents::seen);
     let seen = cx.config.window(cx.layer).map_or(seen, |window| seen.min(window as f64));
-    Work::Product { flop: products as f64 * 2.0 * n * width * seen }
+    products as f64 * 2.0 * rows * width * seen
+}
+
+fn work(cx: &Context<'_>, t: usize, keys: usize, products: usize) -> Work {
+    Work::Product { flop: flop(cx, t, keys, products) }
+}
+
+/// New positions of a sequence from which its heads are worth sharing among the threads.
+const MANY: usize = 16;
+
+/// Attention of sequences whose newest positions lie one after the other in `q`, `k`, `v` (1, H, N, D). Where they have
+/// few, as while decoding, each sequence is a task; their bits are those that they have alone.
+fn attend<E: Scalar>(
+    cx: &Context<'_>,
+    caches: Vec<LayerCache<'_, E>>,
+    [q, k, v]: [ArrayView4<'_, E>; 3],
+    att: ArrayViewMut4<'_, E>,
+    lse: ArrayViewMut3<'_, f32>,
+) -> Result<()> {
+    let (mut first, mut att, mut lse, mut small) = (0, att, lse, Vec::new());
+    let one = |(mut cache, rows, att, lse): (LayerCache<'_, E>, Range<usize>, _, _)| {
+        let [q, k, v] = [&q, &k, &v].map(|x| x.slice(s![.., .., rows.clone(), ..]));
+        cache.append(k, v);
+        attention(q, cache.keys(), cache.values(), &options(cx), att, lse)
+    };
+    let alone = caches.len() == 1;
+    for cache in caches {
+        let t = cache.t();
+        let (our_att, rest_att) = att.split_at(Axis(2), t);
+        let (our_lse, rest_lse) = lse.split_at(Axis(2), t);
+        let (keys, task) = (cache.len(), (cache, first..first + t, our_att, our_lse));
+        match alone || t >= MANY {
+            true => measure("attention", work(cx, t, keys, 2), || one(task))?,
+            false => small.push((keys, task)),
+        }
+        (first, att, lse) = (first + t, rest_att, rest_lse);
+    }
+    let flop = small.iter().map(|(keys, (_, rows, ..))| flop(cx, rows.len(), *keys, 2)).sum();
+    measure("attention", Work::Product { flop }, || {
+        let results: Vec<_> = small.iter().map(|_| OnceLock::new()).collect();
+        parallel::for_each(small, |i, (_, task)| _ = results[i].set(one(task)));
+        results.into_iter().filter_map(OnceLock::into_inner).collect()
+    })
 }
 
 /// From the block's input `x` (N, C) to the stream after attention `middle` (N, C).
 ///
-/// With a `cache` the rows are the newest of one sequence: their keys and values are kept there, and the queries see
-/// all that it holds.
+/// With `caches` the rows are the newest of a sequence each: their keys and values are kept there, and the queries see all
+/// that it holds.
 pub fn forward<E: Scalar>(
     cx: Context<'_>,
     x: &[f32],
     saved: &mut Saved<'_, E>,
     scratch: &mut Scratch<'_, E>,
-    cache: Option<LayerCache<'_, E>>,
+    caches: Vec<LayerCache<'_, E>>,
     middle: &mut [f32],
 ) -> Result<()> {
     let (n, block, config, params) = (cx.n(), cx.block, cx.config, cx.weights.params);
@@ -83,13 +128,9 @@ pub fn forward<E: Scalar>(
     let lse = ArrayViewMut3::from_shape((cx.b, config.n_head, cx.t), &mut *saved.lse).expect("(B, H, T) floats");
     let [q, k, v] = inputs(&cx, saved.qkv, scratch.qk); // (B, H, T, D)
     let att = heads_mut(&cx, saved.att, config.q_width(), config.n_head);
-    match cache {
-        None => measure("attention", work(&cx, cx.t, 2), || attention(q, k, v, &options(&cx), att, lse))?,
-        Some(mut cache) => {
-            cache.append(k, v);
-            let (k, v) = (cache.keys(), cache.values());
-            measure("attention", work(&cx, k.len_of(Axis(2)), 2), || attention(q, k, v, &options(&cx), att, lse))?;
-        }
+    match caches.is_empty() {
+        true => measure("attention", work(&cx, cx.t, cx.t, 2), || attention(q, k, v, &options(&cx), att, lse))?,
+        false => attend(&cx, caches, [q, k, v], att, lse)?,
     }
     let room = Room { u: low_out, dropped: scratch.dropped };
     let (branch, stats) = (&mut *saved.branch_1, &mut saved.post_1);
@@ -139,7 +180,7 @@ pub fn backward<E: Scalar>(
     let all = heads_mut(&cx, scratch.d_qkv, width, h + 2 * hkv);
     let (dq, rest) = all.split_at(Axis(1), h);
     let (dk, dv) = rest.split_at(Axis(1), hkv);
-    measure("attention, backward", work(&cx, cx.t, 5), || {
+    measure("attention, backward", work(&cx, cx.t, cx.t, 5), || {
         attention_backward(q, k, v, att, lse, d_att, &options(&cx), dq, dk, dv)
     })?;
     turn::backward(&cx, grads, saved.qkv, &saved.qk_rstd, scratch.d_qkv)?;

@@ -1,14 +1,19 @@
 //! A few queries against a long cache: the decoding step, bound by the reading of keys and values.
 //!
-//! Vectors run along the head dimension. A block of 16 keys is read once for all queries of its head (the query heads
-//! of a key/value head share it, as do the queries of a short chunk), then the values likewise. Parallel over the
-//! key/value heads.
+//! Scores run along the keys, 16 of them turned to the lanes of a vector; the weighted sum runs along the head dimension.
+//! Keys and values are read once for all queries of their head (the query heads of a key/value head share them, as do the
+//! queries of a short chunk). Parallel over the key/value heads.
+//!
+//! Every sum is the chain that the tiled path makes of it ([`super::tile`], [`super::forward`]), so a query has the same
+//! bits in both: a text does not depend on the chunks in which it was read.
 
-use super::tile::Lanes;
+use super::operand::Operand;
+use super::tile::{KEYS, Lanes, Words};
 use super::{Plan, Scratch, for_each, head_of, math, pack, split};
 use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// The most queries of a head that come here; more are worth the packing of the tiled path.
@@ -36,7 +41,7 @@ fn parts<'a, E>(plan: &Plan, out: ArrayViewMut4<'a, E>, lse: ArrayViewMut3<'a, f
 }
 
 /// Computes `out` and `lse`; shapes are checked.
-pub(super) fn run<E: Element>(
+pub(super) fn run<E: Element, P: Operand>(
     plan: &Plan,
     q: ArrayView4<E>,
     k: ArrayView4<E>,
@@ -54,103 +59,128 @@ pub(super) fn run<E: Element>(
         let q = q.slice_axis(Axis(0), heads.into());
         let k = head_of(&k, part.batch, part.kv_head);
         let v = head_of(&v, part.batch, part.kv_head);
-        simd::dispatch(isa, Decode { plan, q, k, v, part, scratch });
+        simd::dispatch(isa, Decode { plan, q, k, v, part, scratch, precision: PhantomData::<P> });
     });
 }
 
 /// One key/value head.
-struct Decode<'p, 'i, 'o, E> {
+struct Decode<'p, 'i, 'o, E, P> {
     plan: &'p Plan<'p>,
     q: ArrayView3<'i, E>,
     k: ArrayView2<'i, E>,
     v: ArrayView2<'i, E>,
     part: Part<'o, E>,
     scratch: &'p mut Scratch,
+    precision: PhantomData<P>,
 }
 
-impl<E: Element> Kernel for Decode<'_, '_, '_, E> {
+impl<E: Element, P: Operand> Kernel for Decode<'_, '_, '_, E, P> {
     type Output = ();
     const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Decode { plan, q, k, v, mut part, scratch } = self;
-        let (width, count) = (pack::vectors(plan.dim), plan.sharing() * plan.queries);
+        let Decode { plan, q, k, v, mut part, scratch, .. } = self;
+        let (width, blocks) = (pack::vectors(plan.dim), pack::word_vectors::<P>(plan.dim));
+        let count = plan.sharing() * plan.queries;
         let keys = plan.group(part.batch, 0, plan.queries).keys();
+        let keys = keys.start / KEYS * KEYS..keys.end; // whole tiles, as the sum of the weights is made of them
         let length = keys.len().div_ceil(LANES);
-        let queries = pack::reserve(&mut scratch.decode_queries, count * width, Lanes::ZERO);
+        let (factor, cap) = plan.factors();
+        let queries = pack::reserve(&mut scratch.decode_queries, count * blocks, Words::ZERO);
         let strip = pack::reserve(&mut scratch.decode_strip, count * length, Lanes::ZERO);
-        let block = pack::reserve(&mut scratch.decode_block, LANES * width, Lanes::ZERO);
+        let sums = pack::reserve(&mut scratch.decode_sums, count, 0.0);
         let acc = pack::reserve(&mut scratch.out, count * width, Lanes::ZERO);
-        for (shared, out) in queries.chunks_exact_mut(plan.queries * width).enumerate() {
-            pack::floats(s, q.index_axis(Axis(0), shared), 0..plan.queries, width, out);
+        for (shared, out) in queries.chunks_exact_mut(plan.queries * blocks).enumerate() {
+            pack::words(q.index_axis(Axis(0), shared), 0..plan.queries, blocks, out);
         }
-        dots(s, k, keys.clone(), plan.factors(), queries, width, block, strip);
+        for word in queries.iter_mut().flat_map(|words| &mut words.0) {
+            *word = P::scale_query(*word, factor);
+        }
+        let rows = pack::reserve(&mut scratch.words, TURNED * LANES * blocks, Words::ZERO);
+        let turned = pack::reserve(&mut scratch.decode_keys, TURNED * LANES * blocks, Words::ZERO);
+        scores::<S, E, P>(s, k, keys.clone(), (factor, cap), queries, blocks, rows, turned, strip);
         for row in 0..count {
             let (shared, query) = (row / plan.queries, row % plan.queries);
             let strip = &mut strip[row * length..(row + 1) * length];
             let seen = plan.group(part.batch, query, 1).keys();
             let seen = seen.start - keys.start..seen.end - keys.start;
-            let (max, sum) = softmax(s, strip, seen);
-            part.lse[[shared, query]] = max * LN_2 + sum.ln();
-            for lanes in strip.iter_mut() {
-                let p = s.div(s.load(&lanes.0), s.splat(sum));
-                s.store(&mut lanes.0, p);
-            }
+            let max = exponentials::<S, P>(s, strip, seen);
+            sums[row] = sum_by_tile(strip);
+            part.lse[[shared, query]] = max * LN_2 + sums[row].ln();
             if let Some(drop) = &plan.dropout {
                 let head = part.batch * plan.heads + part.kv_head * plan.sharing() + shared;
-                let start = keys.start / 4 * 4;
-                let factors = pack::reserve(&mut scratch.factors, keys.end - start, 0.0);
-                drop.fill_factors(plan.dropout_row(head, query) + start as u64, factors);
+                let factors = pack::reserve(&mut scratch.factors, keys.len(), 0.0);
+                drop.fill_factors(plan.dropout_row(head, query) + keys.start as u64, factors);
                 let weights = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
-                weights.zip(&factors[keys.start - start..]).for_each(|(w, f)| *w *= f);
+                weights.zip(factors).for_each(|(w, f)| *w *= *f);
+            }
+            if P::PER == 2 {
+                // Rounded numbers side by side are words along the keys.
+                for lanes in strip {
+                    let x = s.load(&lanes.0);
+                    s.store_half(&mut bytemuck::must_cast_mut::<_, [[_; LANES]; 2]>(&mut lanes.0)[0], x);
+                }
             }
         }
-        combine(s, v, keys, strip, length, width, block, acc);
+        let values = pack::reserve(&mut scratch.decode_values, LANES / P::PER * width, Words::ZERO);
+        weighted_sum::<S, E, P>(s, v, keys, strip, length, width, values, acc);
         for (shared, out) in part.out.outer_iter_mut().enumerate() {
-            pack::unpack(s, &acc[shared * plan.queries * width..], width, |_| 1.0, out);
+            let first = shared * plan.queries;
+            pack::unpack(s, &acc[first * width..], width, |i| 1.0 / sums[first + i], out);
         }
     }
 }
 
+/// Vectors of keys whose scores are summed side by side: a chain of multiply-adds waits for itself.
+const TURNED: usize = 4;
+
 /// The scores in bits of all queries with the keys `keys`, 16 keys a vector of the strip.
 #[inline(always)]
-fn dots<S: Simd, E: Element>(
+fn scores<S: Simd, E: Element, P: Operand>(
     s: S,
     k: ArrayView2<E>,
     keys: Range<usize>,
     (factor, cap): (f32, Option<f32>),
-    queries: &[Lanes],
-    width: usize,
-    block: &mut [Lanes],
+    queries: &[Words],
+    blocks: usize,
+    rows: &mut [Words],
+    turned: &mut [Words],
     strip: &mut [Lanes],
 ) {
     let length = keys.len().div_ceil(LANES);
-    let mut partial = [Lanes::ZERO; LANES];
-    for at in 0..length {
+    let words = blocks * LANES;
+    for at in (0..length).step_by(TURNED) {
         let first = keys.start + at * LANES;
-        pack::floats(s, k, first..keys.end.min(first + LANES), width, block);
-        for (row, query) in queries.chunks_exact(width).enumerate() {
-            let out = &mut strip[row * length + at].0;
-            for (partial, key) in partial.iter_mut().zip(block.chunks_exact(width)) {
-                let mut sum = s.splat(0.0);
-                for (a, b) in key.iter().zip(query) {
-                    sum = s.fma(s.load(&a.0), s.load(&b.0), sum);
+        let live = TURNED.min(length - at);
+        pack::words(k, first..keys.end.min(first + TURNED * LANES), blocks, &mut rows[..live * words]);
+        for (rows, turned) in rows.chunks_exact(words).zip(turned.chunks_exact_mut(words)).take(live) {
+            pack::turn(rows, blocks, turned);
+        }
+        let (sides, _) = turned.split_at(TURNED * words);
+        let sides: [&[Words]; TURNED] = std::array::from_fn(|side| &sides[side * words..(side + 1) * words]);
+        for (row, query) in queries.chunks_exact(blocks).enumerate() {
+            let mut sums = [s.splat(0.0); TURNED];
+            for (word, &q) in query.iter().flat_map(|words| &words.0).enumerate() {
+                let q = P::splat(s, q);
+                for side in 0..TURNED {
+                    sums[side] = P::fma(s, P::load(s, &sides[side][word].0), q, sums[side]);
                 }
-                s.store(&mut partial.0, sum);
             }
-            let mut y = s.mul(pack::sums(s, &partial), s.splat(factor));
-            if let Some(cap) = cap {
-                y = s.mul(math::tanh(s, y), s.splat(cap));
+            for (sum, out) in sums.into_iter().zip(&mut strip[row * length + at..][..live]) {
+                let mut y = P::scale_score(s, sum, s.splat(factor));
+                if let Some(cap) = cap {
+                    y = s.mul(math::tanh(s, y), s.splat(cap));
+                }
+                s.store(&mut out.0, y);
             }
-            s.store(out, y);
         }
     }
 }
 
-/// Turns one query's scores into `2^(score - max)`, 0 where it does not see, and gives maximum and sum.
+/// Turns one query's scores into `2^(score - max)`, 0 where it does not see, and gives the maximum.
 #[inline(always)]
-fn softmax<S: Simd>(s: S, strip: &mut [Lanes], seen: Range<usize>) -> (f32, f32) {
+fn exponentials<S: Simd, P: Operand>(s: S, strip: &mut [Lanes], seen: Range<usize>) -> f32 {
     let end = strip.len() * LANES;
     for hidden in (0..seen.start).chain(seen.end..end) {
         strip[hidden / LANES].0[hidden % LANES] = f32::NEG_INFINITY;
@@ -160,40 +190,72 @@ fn softmax<S: Simd>(s: S, strip: &mut [Lanes], seen: Range<usize>) -> (f32, f32)
         max = s.max(s.load(&lanes.0), max);
     }
     let max = s.reduce_max(max);
-    let mut sum = s.splat(0.0);
     for lanes in strip.iter_mut() {
-        let p = math::exp2(s, s.sub(s.load(&lanes.0), s.splat(max)));
-        sum = s.add(sum, p);
+        let p = P::exp2(s, s.sub(s.load(&lanes.0), s.splat(max)));
         s.store(&mut lanes.0, p);
     }
-    (max, s.reduce_add(sum))
+    max
 }
 
-/// The weighted sums of the values, a block of 16 at a time.
+/// The sum of the weights: that of each tile of keys, key by key, and these tile by tile.
 #[inline(always)]
-fn combine<S: Simd, E: Element>(
+fn sum_by_tile(strip: &[Lanes]) -> f32 {
+    let tiles = strip.iter().flat_map(|lanes| lanes.0.as_chunks::<KEYS>().0);
+    tiles.fold(0.0, |sum, tile| sum + tile.iter().fold(0.0, |partial, weight| partial + weight))
+}
+
+/// The weighted sums of the values, a block of 16 keys at a time. The strip holds the weights as words along the keys, in
+/// the first part of each vector.
+#[inline(always)]
+fn weighted_sum<S: Simd, E: Element, P: Operand>(
     s: S,
     v: ArrayView2<E>,
     keys: Range<usize>,
     strip: &[Lanes],
     length: usize,
     width: usize,
-    block: &mut [Lanes],
+    values: &mut [Words],
     acc: &mut [Lanes],
 ) {
     acc.fill(Lanes::ZERO);
     for at in 0..length {
         let first = keys.start + at * LANES;
-        pack::floats(s, v, first..keys.end.min(first + LANES), width, block);
+        pack::rows::<E, P>(v, first..keys.end.min(first + LANES), width, values);
         for (row, acc) in acc.chunks_exact_mut(width).enumerate() {
-            let weights = &strip[row * length + at].0;
-            for (column, acc) in acc.iter_mut().enumerate() {
-                let mut sum = s.load(&acc.0);
-                for (value, &weight) in block.chunks_exact(width).zip(weights) {
-                    sum = s.fma(s.splat(weight), s.load(&value[column].0), sum);
-                }
-                s.store(&mut acc.0, sum);
+            let weights: &Words = bytemuck::must_cast_ref(&strip[row * length + at]);
+            let weights = &weights.0[..LANES / P::PER];
+            let (fours, rest) = acc.as_chunks_mut::<4>();
+            for (column, acc) in fours.iter_mut().enumerate() {
+                add_weighted::<S, P, 4>(s, weights, &values[4 * column..], width, acc);
+            }
+            let done = width - rest.len();
+            for (column, acc) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+                add_weighted::<S, P, 1>(s, weights, &values[done + column..], width, acc);
             }
         }
+    }
+}
+
+/// Adds the words `values` of some columns, each times its weight, to `N` vectors.
+#[inline(always)]
+fn add_weighted<S: Simd, P: Operand, const N: usize>(
+    s: S,
+    weights: &[u32],
+    values: &[Words],
+    width: usize,
+    acc: &mut [Lanes; N],
+) {
+    let mut sums = [s.splat(0.0); N];
+    for n in 0..N {
+        sums[n] = s.load(&acc[n].0);
+    }
+    for (&weight, values) in weights.iter().zip(values.chunks(width)) {
+        let weight = P::splat(s, weight);
+        for n in 0..N {
+            sums[n] = P::fma(s, weight, P::load(s, &values[n].0), sums[n]);
+        }
+    }
+    for n in 0..N {
+        s.store(&mut acc[n].0, sums[n]);
     }
 }

@@ -97,13 +97,11 @@ pub fn attention<E: Element>(
     let plan = Plan::new(OP, q.view(), k.view(), v.view(), options)?;
     check_view(OP, "out", out.view(), &plan.query_shape())?;
     check::shape(OP, "lse", lse.shape(), &plan.query_shape()[..3])?;
-    if plan.queries <= decode::MAX_QUERIES {
-        decode::run(&plan, q, k, v, out, lse);
-    } else {
-        match E::HALF {
-            false => forward::run::<E, Single>(&plan, q, k, v, out, lse),
-            true => forward::run::<E, Pair>(&plan, q, k, v, out, lse),
-        }
+    match (plan.queries <= decode::MAX_QUERIES, E::HALF) {
+        (true, false) => decode::run::<E, Single>(&plan, q, k, v, out, lse),
+        (true, true) => decode::run::<E, Pair>(&plan, q, k, v, out, lse),
+        (false, false) => forward::run::<E, Single>(&plan, q, k, v, out, lse),
+        (false, true) => forward::run::<E, Pair>(&plan, q, k, v, out, lse),
     }
     Ok(())
 }
@@ -292,9 +290,11 @@ struct Scratch {
     out: Vec<Lanes>,
     dk: Vec<Lanes>,
     dv: Vec<Lanes>,
-    decode_queries: Vec<Lanes>,
+    decode_queries: Vec<Words>,
+    decode_keys: Vec<Words>,
     decode_strip: Vec<Lanes>,
-    decode_block: Vec<Lanes>,
+    decode_sums: Vec<f32>,
+    decode_values: Vec<Words>,
 }
 
 thread_local! {

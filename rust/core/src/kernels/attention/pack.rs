@@ -83,25 +83,6 @@ pub(super) fn word_vectors<P: Operand>(dim: usize) -> usize {
     dim.div_ceil(LANES * P::PER)
 }
 
-/// The rows `range` as float32, each padded to `width` vectors.
-#[inline(always)]
-pub(super) fn floats<S: Simd, E: Element>(
-    s: S,
-    view: ArrayView2<E>,
-    range: Range<usize>,
-    width: usize,
-    out: &mut [Lanes],
-) {
-    let live = range.len() * width;
-    for (i, out) in range.zip(out[..live].chunks_exact_mut(width)) {
-        let row = row(view, i);
-        for (column, out) in out.iter_mut().enumerate() {
-            s.store(&mut out.0, E::load_at(s, row, column * LANES, 0.0));
-        }
-    }
-    out[live..].fill(Lanes::ZERO);
-}
-
 /// The rows `range` as tiles of [`KEYS`] rows, a tile as `blocks` blocks of 16 words along the row; missing rows are zero.
 #[inline(always)]
 pub(super) fn blocks<E: Element>(view: ArrayView2<E>, range: Range<usize>, blocks: usize, out: &mut [[Words; KEYS]]) {
@@ -153,25 +134,20 @@ pub(super) fn transpose<P: Operand>(rows: &[Words], blocks: usize, factor: f32, 
     }
 }
 
-/// The sum of each of 16 vectors, one a lane: transposed, then added up in a fixed order.
+/// Sixteen rows of `blocks` vectors of words (as packed by [`words`]) turned: a vector of `out` is one word of each row.
 #[inline(always)]
-pub(super) fn sums<S: Simd>(s: S, rows: &[Lanes; LANES]) -> S::V {
-    let rows: &[Words; LANES] = bytemuck::must_cast_ref(rows);
-    let mut columns = [Words::ZERO; LANES];
-    for first in (0..LANES).step_by(4) {
-        let from: [&[[u32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[first + i].0.as_chunks::<4>().0);
-        for d in 0..LANES / 4 {
-            let block = transpose::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
-            for i in 0..4 {
-                columns[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
+pub(super) fn turn(rows: &[Words], blocks: usize, out: &mut [Words]) {
+    for (column, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        for first in (0..LANES).step_by(4) {
+            let from: [&[[u32; 4]]; 4] = [0, 1, 2, 3].map(|i| rows[(first + i) * blocks + column].0.as_chunks::<4>().0);
+            for d in 0..LANES / 4 {
+                let block = transpose::transposed([from[0][d], from[1][d], from[2][d], from[3][d]]);
+                for i in 0..4 {
+                    out[d * 4 + i].0.as_chunks_mut::<4>().0[first / 4] = block[i];
+                }
             }
         }
     }
-    let mut quarters = [s.splat(0.0); 4];
-    for (i, column) in columns.iter().enumerate() {
-        quarters[i % 4] = s.add(quarters[i % 4], s.load(bytemuck::must_cast_ref(&column.0)));
-    }
-    s.add(s.add(quarters[0], quarters[1]), s.add(quarters[2], quarters[3]))
 }
 
 /// The rows of the next group that are asked for with tile `step` of this one's `steps`, so that memory is not waited for.

@@ -1,6 +1,7 @@
 //! The whole network, without Python: against its f64 twin, with a cache, at the edges, and in files.
 
 mod adapters;
+mod batches;
 mod documents;
 mod edges;
 mod files;

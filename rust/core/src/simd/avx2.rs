@@ -103,6 +103,17 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn halves(self, p: Self::P) -> [Pair; 2] {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let high = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+            [
+                p.map(|p| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(p))),
+                p.map(|p| _mm256_castsi256_ps(_mm256_and_si256(p, high))),
+            ]
+        }
+    }
+    #[inline(always)]
     fn dot(self, a: Self::P, b: Self::P, acc: Pair) -> Pair {
         let mut out = acc;
         for i in 0..2 {

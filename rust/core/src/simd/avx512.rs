@@ -146,6 +146,14 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    fn halves(self, p: __m512i) -> [__m512; 2] {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let second = _mm512_and_si512(p, _mm512_set1_epi32(0xFFFF_0000_u32 as i32));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(p)), _mm512_castsi512_ps(second)]
+        }
+    }
+    #[inline(always)]
     fn dot(self, a: __m512i, b: __m512i, acc: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512, and AVX512-BF16 where it is used.
         unsafe {

@@ -15,11 +15,13 @@ pub enum Isa {
     Avx512 = 3,
     /// The same with the bfloat16 dot product (AVX512-BF16: Zen 4, Cooper Lake, Sapphire Rapids).
     Avx512Bf16 = 4,
+    /// The same with tiles of bfloat16 numbers and bytes (AMX: Sapphire Rapids and later).
+    Amx = 5,
 }
 
 impl Isa {
     /// Every instruction set, the widest last.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx];
 
     /// The name used by `SUBGPT_ISA`, `subgpt info` and the tests.
     pub fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Bf16 => "avx512bf16",
+            Isa::Amx => "amx",
         }
     }
 
@@ -38,17 +41,18 @@ impl Isa {
 
     /// Whether products of bfloat16 numbers are instructions; elsewhere they are computed from float32 ones.
     pub fn has_bf16(self) -> bool {
-        self == Isa::Avx512Bf16
+        self >= Isa::Avx512Bf16
     }
 
-    /// Whether products of bfloat16 numbers are faster than those of float32 ones: twice as fast on AMD's processors. On
-    /// Intel's one unit does them where two multiply float32 numbers, and they take longer.
+    /// Whether products of bfloat16 numbers are faster than those of float32 ones: twice as fast on AMD's processors, and
+    /// many times with tiles. Without these, on Intel's one unit does them where two multiply float32 numbers, and they take
+    /// longer.
     pub fn prefers_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         let is_amds = is_x86_feature_detected!("sse4a"); // which nobody else has
         #[cfg(not(target_arch = "x86_64"))]
         let is_amds = false;
-        self.has_bf16() && is_amds
+        self == Isa::Amx || self.has_bf16() && is_amds
     }
 
     /// Whether this processor has it.
@@ -67,6 +71,10 @@ impl Isa {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Bf16 => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => {
+                Isa::Avx512Bf16.is_available() && is_x86_feature_detected!("avx512vnni") && super::amx::is_available()
+            }
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -94,6 +102,7 @@ pub fn current() -> Isa {
         2 => Isa::Avx2,
         3 => Isa::Avx512,
         4 => Isa::Avx512Bf16,
+        5 => Isa::Amx,
         _ => {
             let wanted = std::env::var("SUBGPT_ISA").ok().and_then(|v| Isa::from_name(v.trim()));
             let best = available().into_iter().next_back().unwrap_or(Isa::Portable);

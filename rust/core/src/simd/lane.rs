@@ -41,6 +41,8 @@ pub trait Simd: Copy + Send + Sync {
     fn splat_pair(self, x: u32) -> Self::P;
     /// Lane by lane the pair of `first` and `second`, rounded as [`Simd::store_half`] does.
     fn round_pairs(self, first: Self::V, second: Self::V) -> Self::P;
+    /// Lane by lane the first and the second number of a pair.
+    fn halves(self, p: Self::P) -> [Self::V; 2];
     /// `acc + a.first * b.first + a.second * b.second`, lane by lane, in an order and with roundings that depend on the
     /// instruction set; subnormal numbers may count as zero.
     fn dot(self, a: Self::P, b: Self::P, acc: Self::V) -> Self::V;

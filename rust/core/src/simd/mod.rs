@@ -35,6 +35,8 @@
 //! [`dispatch`], where the instruction set was found to be there, so its methods are safe.
 
 #[cfg(target_arch = "x86_64")]
+pub mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -82,9 +84,9 @@ pub fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         if isa.is_available() {
             match isa {
                 // SAFETY: the processor was just asked for these features.
-                Isa::Avx512Bf16 if K::BF16 => return unsafe { on_avx512bf16(kernel) },
+                Isa::Avx512Bf16 | Isa::Amx if K::BF16 => return unsafe { on_avx512bf16(kernel) },
                 // SAFETY: the processor was just asked for these features.
-                Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { on_avx512(kernel) },
+                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { on_avx512(kernel) },
                 // SAFETY: the processor was just asked for these features.
                 Isa::Avx2 => return unsafe { on_avx2(kernel) },
                 Isa::Portable => {}

@@ -67,6 +67,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| pair_of(round_to_bf16(first[i]), round_to_bf16(second[i])))
     }
     #[inline(always)]
+    fn halves(self, p: Self::P) -> [Self::V; 2] {
+        [p.map(|p| f32::from_bits(p << 16)), p.map(|p| f32::from_bits(p & HIGH))]
+    }
+    #[inline(always)]
     fn dot(self, a: Self::P, b: Self::P, acc: Self::V) -> Self::V {
         let second = self.fma(a.map(|p| f32::from_bits(p & HIGH)), b.map(|p| f32::from_bits(p & HIGH)), acc);
         self.fma(a.map(|p| f32::from_bits(p << 16)), b.map(|p| f32::from_bits(p << 16)), second)

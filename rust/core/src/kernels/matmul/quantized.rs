@@ -3,10 +3,12 @@
 //! With one row memory is read once, in one stream a panel, and nothing else costs anything to speak of. With many, a panel
 //! stays in L1 or L2 while they pass.
 //!
-//! Integers meet rows that are rounded to 8 bits, all of them before the tasks. Numbers of bfloat16 are widened; their
-//! sums are those of a product in float32, block by block of its depth, so the bits are those of the widened matrix.
+//! Integers meet rows that are rounded to 8 bits, all of them before the tasks; numbers of bfloat16 meet rows that are
+//! rounded to bfloat16. Their sums are those that tile registers make ([`crate::simd::amx`]): for every 32 columns a chain
+//! of the even and one of the odd ones, whose sum is added. So the bits are the same for every instruction set (but the
+//! portable one) and any number of rows, as long as no sum is subnormal.
 
-use super::blocking::{Cuts, Depth, STRIPE};
+use super::blocking::{Cuts, STRIPE};
 use super::buffers::{self, Buffer};
 use super::matrix::Matrix;
 use super::operand::{Operand, Source};
@@ -17,7 +19,7 @@ use crate::kernels::quantized::layout::{BLOCK, PANEL};
 use crate::kernels::quantized::micro::{self, Micro, Tile};
 use crate::kernels::quantized::{Format, QuantizedMatrix};
 use crate::parallel;
-use crate::simd::{Isa, Kernel, LANES, Simd, bf16, dispatch, isa};
+use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch, isa, round_to_bf16};
 use std::ops::Range;
 
 /// Rows of `a` of a task: its strip of sums is 32 KiB.
@@ -37,12 +39,7 @@ pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Ma
     let shared = Shared { isa: isa::current(), product, matrix, extension };
     let (m, k) = (product.m, product.k);
     if matrix.format() == Format::BF16 {
-        // The rows as floats, one after the other.
-        return buffers::with(Buffer::Left, m * k, |x| {
-            let x: &mut [f32] = bytemuck::must_cast_slice_mut(x);
-            each_row(parallel, x.chunks_mut(k.max(1)), |i, x| copy_row(&product.left.own, i, x));
-            shared.run(parallel, |rows, panels, strip| shared.floats(x, rows, panels, strip));
-        });
+        return shared.run_floats(parallel);
     }
     let blocks = k.div_ceil(BLOCK);
     let (numbers, all) = (m * blocks * BLOCK / size_of::<u32>(), m * blocks);
@@ -121,6 +118,11 @@ impl Shared<'_> {
         let (micro, format) = (Micro::of(self.isa), self.matrix.format());
         for (p, panel) in panels.clone().enumerate() {
             let (bytes, scales) = self.matrix.panel(panel);
+            #[cfg(target_arch = "x86_64")]
+            if self.isa == Isa::Amx && rows.len() >= micro::amx::LEAST {
+                micro::amx::integers(format, bytes, scales, x, rows.clone(), &mut strip[p * PANEL..], STRIPE);
+                continue;
+            }
             for first in (0..rows.len()).step_by(micro::ROWS) {
                 let mut out = [[0.0; PANEL]; micro::ROWS];
                 let count = micro::ROWS.min(rows.len() - first);
@@ -153,12 +155,64 @@ impl Shared<'_> {
         }
     }
 
-    fn floats(&self, x: &[f32], rows: Range<usize>, panels: Range<usize>, strip: &mut [f32]) {
-        let k = self.product.k;
-        let x = &x[rows.start * k..rows.end * k];
-        let numbers = |p| bytemuck::cast_slice(self.matrix.panel(p).0).as_chunks().0;
-        let panels: Vec<&[[bf16; PANEL]]> = panels.map(numbers).collect();
-        dispatch(self.isa, Floats { x, k, panels: &panels, depth: Depth::new(k, 0), strip });
+    /// Rounds the rows to bfloat16 and runs the tasks.
+    fn run_floats(&self, parallel: bool) {
+        let (m, k) = (self.product.m, self.product.k);
+        let depth = k.next_multiple_of(BLOCK);
+        let numbers = |p| self.matrix.panel(p).0;
+        #[cfg(target_arch = "x86_64")]
+        if self.isa == Isa::Amx && m >= micro::amx::LEAST {
+            return buffers::with(Buffer::Left, m * depth / 2, |x| {
+                let x: &mut [bf16] = bytemuck::must_cast_slice_mut(x);
+                each_row(parallel, x.chunks_mut(depth.max(1)), |i, x| self.round_row(i, x));
+                self.run(parallel, |rows, panels, strip| {
+                    let panels: Vec<&[u8]> = panels.map(numbers).collect();
+                    micro::amx::floats(&x[rows.start * depth..rows.end * depth], depth, &panels, strip, STRIPE);
+                });
+            });
+        }
+        buffers::with(Buffer::Left, m * depth, |x| {
+            let x: &mut [f32] = bytemuck::must_cast_slice_mut(x);
+            each_row(parallel, x.chunks_mut(depth.max(1)), |i, x| self.round_row(i, x));
+            self.run(parallel, |rows, panels, strip| {
+                let panels: Vec<&[[u32; PANEL]]> =
+                    panels.map(|p| bytemuck::cast_slice(numbers(p)).as_chunks().0).collect();
+                let x = &x[rows.start * depth..rows.end * depth];
+                dispatch(self.isa, Floats { x, depth, panels: &panels, strip });
+            });
+        });
+    }
+
+    /// Row `i`, rounded to bfloat16 and filled up with zeros.
+    fn round_row<E: Element>(&self, i: usize, x: &mut [E]) {
+        with_row(&self.product.left.own, i, self.product.k, |row| dispatch(self.isa, Round { row, x }));
+    }
+}
+
+/// A row rounded to bfloat16, filled up with zeros.
+struct Round<'a, E> {
+    row: &'a [f32],
+    x: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Round<'_, E> {
+    type Output = ();
+    const BF16: bool = true;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (whole, tail) = self.row.as_chunks::<LANES>();
+        let (x, rest) = self.x.split_at_mut(self.row.len());
+        let (out, out_tail) = x.as_chunks_mut::<LANES>();
+        let mut half = [bf16::ZERO; LANES];
+        for (from, out) in whole.iter().zip(out) {
+            s.store_half(&mut half, s.load(from));
+            E::store(s, out, s.load_half(&half));
+        }
+        for (from, out) in tail.iter().zip(out_tail) {
+            *out = E::from_f32(round_to_bf16(*from).to_f32());
+        }
+        rest.fill(E::zeroed());
     }
 }
 
@@ -194,13 +248,14 @@ impl Kernel for Extend<'_> {
     }
 }
 
-/// Rows of floats against panels of bfloat16 numbers.
+/// Rows that were rounded to bfloat16 against panels of such numbers.
 struct Floats<'a> {
-    /// `(M, K)`
+    /// `(M, depth)`
     x: &'a [f32],
-    k: usize,
-    panels: &'a [&'a [[bf16; PANEL]]],
-    depth: Depth,
+    /// Columns, a multiple of 32.
+    depth: usize,
+    /// Of each panel for every two columns the numbers of its rows.
+    panels: &'a [&'a [[u32; PANEL]]],
     strip: &'a mut [f32],
 }
 
@@ -212,15 +267,15 @@ impl Kernel for Floats<'_> {
     fn run<S: Simd>(mut self, s: S) {
         let (rows, mut i) = (self.strip.len() / STRIPE, 0);
         if S::WIDE {
-            while rows - i >= 12 {
-                i += self.tiles::<S, 12, 2>(s, i);
+            while rows - i >= 6 {
+                i += self.tiles::<S, 6, 2>(s, i);
             }
         }
-        while rows - i >= 4 {
-            i += if S::WIDE { self.tiles::<S, 4, 4>(s, i) } else { self.tiles::<S, 4, 1>(s, i) };
+        while rows - i >= 2 {
+            i += if S::WIDE { self.tiles::<S, 2, 4>(s, i) } else { self.tiles::<S, 2, 1>(s, i) };
         }
         while i < rows {
-            i += self.tiles::<S, 1, 4>(s, i);
+            i += if S::WIDE { self.tiles::<S, 1, 4>(s, i) } else { self.tiles::<S, 1, 1>(s, i) };
         }
     }
 }
@@ -237,26 +292,35 @@ impl Floats<'_> {
 
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize, p: usize) {
-        for (block, ks) in self.depth.iter().enumerate() {
-            let x: [&[f32]; M] = std::array::from_fn(|m| &self.x[(i + m) * self.k..][ks.clone()]);
-            let w: [&[[bf16; PANEL]]; P] = std::array::from_fn(|j| &self.panels[p + j][ks.clone()]);
-            let mut sums = [[s.splat(0.0); P]; M];
-            for k in 0..ks.len() {
-                let w: [S::V; P] = std::array::from_fn(|j| s.load_half(&w[j][k]));
+        let x: [&[[[f32; 2]; BLOCK / 2]]; M] =
+            std::array::from_fn(|m| bytemuck::cast_slice(&self.x[(i + m) * self.depth..][..self.depth]));
+        let w: [&[[[u32; PANEL]; BLOCK / 2]]; P] = std::array::from_fn(|j| self.panels[p + j].as_chunks().0);
+        let mut sums = [[s.splat(0.0); P]; M];
+        for block in 0..self.depth / BLOCK {
+            let x: [&[[f32; 2]; BLOCK / 2]; M] = std::array::from_fn(|m| &x[m][block]);
+            let w: [&[[u32; PANEL]; BLOCK / 2]; P] = std::array::from_fn(|j| &w[j][block]);
+            let mut chains = [[[s.splat(0.0); 2]; P]; M];
+            for unit in 0..BLOCK / 2 {
+                let w: [[S::V; 2]; P] = std::array::from_fn(|j| s.halves(s.load_pairs(&w[j][unit])));
                 for m in 0..M {
-                    let x = s.splat(x[m][k]);
-                    for j in 0..P {
-                        sums[m][j] = s.fma(x, w[j], sums[m][j]);
+                    for half in 0..2 {
+                        let x = s.splat(x[m][unit][half]);
+                        for j in 0..P {
+                            chains[m][j][half] = s.fma(x, w[j][half], chains[m][j][half]);
+                        }
                     }
                 }
             }
             for m in 0..M {
                 for j in 0..P {
-                    let out = &mut self.strip[(i + m) * STRIPE + (p + j) * PANEL..];
-                    let out = out.first_chunk_mut::<LANES>().expect("a panel of the strip");
-                    let sum = if block == 0 { sums[m][j] } else { s.add(s.load(out), sums[m][j]) };
-                    s.store(out, sum);
+                    sums[m][j] = s.add(sums[m][j], s.add(chains[m][j][0], chains[m][j][1]));
                 }
+            }
+        }
+        for m in 0..M {
+            for j in 0..P {
+                let out = &mut self.strip[(i + m) * STRIPE + (p + j) * PANEL..];
+                s.store(out.first_chunk_mut::<LANES>().expect("a panel of the strip"), sums[m][j]);
             }
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! | format | a panel, along its columns | beside it |
 //! |---|---|---|
-//! | BF16 | for every column the numbers of 16 rows: 32 bytes | |
+//! | BF16 | for every two columns those of 16 rows, one row after the other: 64 bytes; filled up to 32 columns | |
 //! | Q8_0 | for every four columns those of 16 rows, one row after the other: 64 bytes; 128 more than `q` | a scale for each row and 32 columns |
 //! | Q4_0 | for every four columns of the first half of a block of 32, with those 16 behind them in the upper bits: 64 bytes | the same |
 //!
-//! A vector of 64 bytes therefore meets four numbers of the other side that are the same for all rows, and its products
-//! add up to one sum a row without any move between lanes (as in ik_llama.cpp's interleaved rows). Scales have a stream
+//! A vector of 64 bytes therefore meets four numbers (or two) of the other side that are the same for all rows, and its
+//! products add up to one sum a row without any move between lanes (as in ik_llama.cpp's interleaved rows). Sixteen
+//! vectors of BF16, or eight of Q8_0, are a tile as the processor's tile registers take it. Scales have a stream
 //! of their own, so that vectors lie on cache lines. Rows beyond the last, and columns beyond it, are zeros.
 
 use super::{Format, encode_blocks};
@@ -16,7 +17,7 @@ use std::ops::Range;
 /// Rows of a panel.
 pub const PANEL: usize = 16;
 
-/// Columns of a block of integers.
+/// Columns of a block of integers, and those that BF16 is filled up to.
 pub const BLOCK: usize = 32;
 
 /// What integers of 8 bits are stored with, so that they have no sign.
@@ -56,7 +57,10 @@ impl Layout {
 
     /// Bytes of a panel without its scales.
     pub fn panel_bytes(self) -> usize {
-        PANEL * self.blocks() * self.block_bytes()
+        match self.has_scales() {
+            true => PANEL * self.blocks() * self.block_bytes(),
+            false => PANEL * self.columns.next_multiple_of(BLOCK) * self.block_bytes(),
+        }
     }
 
     /// Scales of a panel.
@@ -76,9 +80,12 @@ impl Layout {
                 scales[b * PANEL + lane] = u16::from_le_bytes([block[0], block[1]]);
                 numbers = &block[2..];
             }
-            let unit = size.min(4);
-            for (g, numbers) in numbers.chunks_exact(unit).enumerate() {
-                let to = &mut panel[b * PANEL * size + (g * PANEL + lane) * unit..][..unit];
+            if !self.has_scales() {
+                panel[(b / 2 * PANEL + lane) * 4 + b % 2 * 2..][..2].copy_from_slice(numbers);
+                continue;
+            }
+            for (g, numbers) in numbers.chunks_exact(4).enumerate() {
+                let to = &mut panel[b * PANEL * size + (g * PANEL + lane) * 4..][..4];
                 to.iter_mut().zip(numbers).for_each(|(to, &from)| *to = from ^ self.flip());
             }
         }
@@ -95,9 +102,12 @@ impl Layout {
                 scale.copy_from_slice(&scales[b * PANEL + lane].to_le_bytes());
                 numbers = rest;
             }
-            let unit = size.min(4);
-            for (g, numbers) in numbers.chunks_exact_mut(unit).enumerate() {
-                let from = &panel[b * PANEL * size + (g * PANEL + lane) * unit..][..unit];
+            if !self.has_scales() {
+                numbers.copy_from_slice(&panel[(b / 2 * PANEL + lane) * 4 + b % 2 * 2..][..2]);
+                continue;
+            }
+            for (g, numbers) in numbers.chunks_exact_mut(4).enumerate() {
+                let from = &panel[b * PANEL * size + (g * PANEL + lane) * 4..][..4];
                 numbers.iter_mut().zip(from).for_each(|(to, &from)| *to = from ^ self.flip());
             }
         }

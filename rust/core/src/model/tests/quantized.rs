@@ -132,8 +132,8 @@ fn generation_reads_it() {
 #[test]
 fn a_whole_model_in_few_bits_computes_near_its_numbers() {
     for config in [tiny(), modern(), gemma(), Config { tie_embeddings: false, ..modern() }] {
-        // Integers round the activations of every layer to 8 bits, of numbers that are large here.
-        for (kind, within) in [(Kind::Bfloat16, 1e-5), (Kind::Int8, 0.1), (Kind::Int4, 0.1)] {
+        // The activations of every layer are rounded, to 8 bits beside integers, and are large here.
+        for (kind, within) in [(Kind::Bfloat16, 0.02), (Kind::Int8, 0.1), (Kind::Int4, 0.1)] {
             let (mut model, mut twin) = (lively(config.clone()), lively(config.clone()));
             model.quantize(kind, true).unwrap();
             let mut head = false;
@@ -152,7 +152,7 @@ fn a_whole_model_in_few_bits_computes_near_its_numbers() {
             let whole = model.last_logits(&mut Arena::new(), ids).unwrap();
             let mut session = Session::new(&model).unwrap();
             ids.iter().for_each(|&id| session.append(&model, &[id]).unwrap());
-            assert_near("session", session.logits(), &whole, 1e-5);
+            assert_eq!(bits(session.logits()), bits(&whole));
         }
     }
 }

@@ -51,9 +51,9 @@ impl Micro {
         #[cfg(target_arch = "x86_64")]
         if isa.is_available() {
             match (isa, precision) {
-                (Isa::Avx512 | Isa::Avx512Bf16, Precision::Float32) => return &avx512::FLOATS,
+                (Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx, Precision::Float32) => return &avx512::FLOATS,
                 (Isa::Avx512, Precision::Bfloat16) => return &avx512::PAIRS,
-                (Isa::Avx512Bf16, Precision::Bfloat16) => return &avx512bf16::PAIRS,
+                (Isa::Avx512Bf16 | Isa::Amx, Precision::Bfloat16) => return &avx512bf16::PAIRS,
                 (Isa::Avx2, Precision::Float32) => return &avx2::FLOATS,
                 (Isa::Avx2, Precision::Bfloat16) => return &avx2::PAIRS,
                 (Isa::Portable, _) => {}

@@ -8,6 +8,8 @@
 //! (but for the portable path, which has no fused multiply-add).
 
 #[cfg(target_arch = "x86_64")]
+pub mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;

@@ -99,7 +99,7 @@ impl Scanner {
             }
             match self.isa {
                 // SAFETY: `Scanner::on` has asked the processor for these features.
-                Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { on_avx512(job, at) },
+                Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx => return unsafe { on_avx512(job, at) },
                 // SAFETY: `Scanner::on` has asked the processor for these features.
                 Isa::Avx2 => return unsafe { on_avx2(job, at) },
                 Isa::Portable => {}

@@ -1,0 +1,229 @@
+//! The loops in tiles: many rows of activations at once, with the bits that few have.
+//!
+//! Integers: a tile of up to 16 rows by the 32 columns of a block meets the block's eight vectors, 8,192 products in an
+//! instruction; its exact sums pass through memory to be scaled, as the sums of any other instruction set are.
+//!
+//! BF16: two tiles of rows and two panels at a time; sums stay in registers over the whole depth. A tile adds up to two
+//! chains for every 32 columns ([`crate::simd::amx`]): that is how sums of BF16 are defined on every instruction set.
+
+use crate::kernels::quantized::Format;
+use crate::kernels::quantized::activations::Activations;
+use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
+use crate::simd::amx::{self, ROW_BYTES, ROWS, Tiles, dot_bytes, dot_pairs, load, store, zero};
+use crate::simd::bf16;
+use core::arch::x86_64::*;
+use std::ops::Range;
+
+/// Rows from which tiles are worth their shaping.
+pub const LEAST: usize = 5;
+
+/// Blocks whose sums pass through memory together, so that tiles and vectors work side by side.
+const TOGETHER: usize = 4;
+
+/// Bytes of a block of a panel: eight rows of a tile.
+const BLOCK_BYTES: usize = BLOCK * PANEL;
+
+/// The sums of one tile.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Sums([[i32; PANEL]; ROWS]);
+
+/// A block of four bits as one of eight.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Unpacked([u8; BLOCK_BYTES]);
+
+/// Writes the sums of a panel of `format` with the `rows` of `x` to `out`, `pitch` floats from one row to the next.
+///
+/// # Panics
+/// Where lengths do not fit each other, or this processor has no tiles.
+pub fn integers(
+    format: Format,
+    panel: &[u8],
+    scales: &[u16],
+    x: Activations<'_>,
+    rows: Range<usize>,
+    out: &mut [f32],
+    pitch: usize,
+) {
+    let bytes = if format == Format::Q8_0 { BLOCK } else { BLOCK / 2 };
+    assert!(amx::is_available() && pitch >= PANEL && out.len() + pitch >= rows.len() * pitch + PANEL);
+    assert!(panel.len() == PANEL * bytes * x.blocks && scales.len() == PANEL * x.blocks);
+    assert!(x.numbers.len() >= rows.end * x.blocks * BLOCK);
+    assert!(x.scales.len() >= rows.end * x.blocks && x.sums.len() >= rows.end * x.blocks);
+    for first in (0..rows.len()).step_by(ROWS) {
+        let count = ROWS.min(rows.len() - first);
+        let out = &mut out[first * pitch..];
+        // SAFETY: lengths were just checked; a processor with tiles has AVX-512.
+        unsafe {
+            match (format, count) {
+                (Format::Q8_0, ROWS) => tile::<8, ROWS>(panel, scales, x, rows.start + first, count, out, pitch),
+                (Format::Q8_0, _) => tile::<8, 0>(panel, scales, x, rows.start + first, count, out, pitch),
+                (_, ROWS) => tile::<4, ROWS>(panel, scales, x, rows.start + first, count, out, pitch),
+                _ => tile::<4, 0>(panel, scales, x, rows.start + first, count, out, pitch),
+            }
+        }
+    }
+}
+
+/// `count` rows of `x` from `first` on against a panel of integers of `BITS` bits. `WHOLE` is `count` where that is known to
+/// the compiler, so that sums stay in registers.
+///
+/// # Safety
+/// [`integers`] must have checked lengths and processor; `count` is [`ROWS`] at most.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn tile<const BITS: usize, const WHOLE: usize>(
+    panel: &[u8],
+    scales: &[u16],
+    x: Activations<'_>,
+    first: usize,
+    count: usize,
+    out: &mut [f32],
+    pitch: usize,
+) {
+    let bias = if BITS == 8 { i32::from(BIAS_8) } else { 8 };
+    let rows = if WHOLE > 0 { WHOLE } else { count };
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    let mut dots = [Sums([[0; PANEL]; ROWS]); TOGETHER];
+    let mut unpacked = [Unpacked([0; BLOCK_BYTES]); TOGETHER];
+    let x_pitch = x.blocks * BLOCK;
+    // SAFETY: as passed on from the caller. Tiles of activations are `count` rows of 32 bytes, those of weights eight of 64.
+    unsafe {
+        let (a, b, c) = ((count, BLOCK), (BLOCK / 4, ROW_BYTES), (count, ROW_BYTES));
+        let _tiles = Tiles::new([c, c, c, c, a, b, a, b]);
+        for start in (0..x.blocks).step_by(TOGETHER) {
+            let together = TOGETHER.min(x.blocks - start);
+            let numbers = |i: usize| x.numbers.as_ptr().wrapping_add(first * x_pitch + (start + i) * BLOCK);
+            if BITS == 4 {
+                for i in 0..together {
+                    unpack(&panel[(start + i) * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2], &mut unpacked[i]);
+                }
+            }
+            let weights = |i: usize| match BITS {
+                8 => panel.as_ptr().wrapping_add((start + i) * BLOCK_BYTES),
+                _ => unpacked[i].0.as_ptr(),
+            };
+            macro_rules! product {
+                ($i:literal, $c:literal, $a:literal, $b:literal) => {
+                    if $i < together {
+                        zero!($c);
+                        load!($a, numbers($i), x_pitch);
+                        load!($b, weights($i), ROW_BYTES);
+                        dot_bytes!($c, $a, $b);
+                        store!($c, dots[$i].0.as_mut_ptr(), ROW_BYTES);
+                    }
+                };
+            }
+            product!(0, 0, 4, 5);
+            product!(1, 1, 6, 7);
+            product!(2, 2, 4, 5);
+            product!(3, 3, 6, 7);
+            for i in 0..together {
+                let b = start + i;
+                let scales = _mm512_cvtph_ps(_mm256_loadu_si256(scales.as_ptr().add(b * PANEL).cast()));
+                for m in 0..rows {
+                    let at = (first + m) * x.blocks + b;
+                    let shift = _mm512_set1_epi32(-bias * *x.sums.get_unchecked(at));
+                    let dots = _mm512_add_epi32(_mm512_load_si512(dots[i].0[m].as_ptr().cast()), shift);
+                    let scales = _mm512_mul_ps(scales, _mm512_set1_ps(*x.scales.get_unchecked(at)));
+                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sums[m]);
+                }
+            }
+        }
+        for m in 0..rows {
+            _mm512_storeu_ps(out[m * pitch..][..PANEL].as_mut_ptr(), sums[m]);
+        }
+    }
+}
+
+/// The upper four bits of a block's vectors behind the lower ones.
+///
+/// # Safety
+/// The processor must have AVX-512; `packed` has half as many bytes as `out`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unpack(packed: &[u8], out: &mut Unpacked) {
+    let nibble = _mm512_set1_epi8(15);
+    let (low, high) = out.0.split_at_mut(BLOCK_BYTES / 2);
+    for at in (0..BLOCK_BYTES / 2).step_by(64) {
+        // SAFETY: 64 bytes from `at` on lie within each of the three.
+        unsafe {
+            let both = _mm512_loadu_si512(packed[at..].as_ptr().cast());
+            _mm512_store_si512(low[at..].as_mut_ptr().cast(), _mm512_and_si512(both, nibble));
+            let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
+            _mm512_store_si512(high[at..].as_mut_ptr().cast(), upper);
+        }
+    }
+}
+
+/// Writes the sums of `panels` of BF16 with rows of `x`, `depth` columns each (a multiple of 32), to `out`: those of a panel
+/// side by side, `pitch` floats from one row to the next.
+///
+/// # Panics
+/// Where lengths do not fit each other, or this processor has no tiles.
+pub fn floats(x: &[bf16], depth: usize, panels: &[&[u8]], out: &mut [f32], pitch: usize) {
+    assert!(amx::is_available() && depth.is_multiple_of(BLOCK) && pitch >= panels.len() * PANEL);
+    let rows = if depth == 0 { 0 } else { x.len() / depth };
+    assert!(out.len() >= rows * pitch && panels.iter().all(|panel| panel.len() == 2 * PANEL * depth));
+    if depth == 0 {
+        return out.fill(0.0);
+    }
+    for first in (0..rows).step_by(2 * ROWS) {
+        let count = (2 * ROWS).min(rows - first);
+        let (x, out) = (&x[first * depth..], &mut out[first * pitch..]);
+        for (i, two) in panels.chunks(2).enumerate() {
+            // SAFETY: lengths were just checked.
+            unsafe { square(x, depth, count, two, &mut out[2 * i * PANEL..], pitch) };
+        }
+    }
+}
+
+/// `count` rows (at most 32) against one or two panels.
+///
+/// # Safety
+/// [`floats`] must have checked lengths and processor.
+unsafe fn square(x: &[bf16], depth: usize, count: usize, panels: &[&[u8]], out: &mut [f32], pitch: usize) {
+    let (upper, lower) = (count.min(ROWS), count.saturating_sub(ROWS));
+    let (a, x_pitch, pitch) = (x.as_ptr().cast::<u8>(), 2 * depth, 4 * pitch);
+    let panel = |i: usize| panels[i].as_ptr();
+    let below = |i: usize| a.wrapping_add(ROWS * x_pitch + i * ROW_BYTES);
+    let out = out.as_mut_ptr().cast::<u8>();
+    const TILE: usize = ROWS * ROW_BYTES;
+    // SAFETY: as passed on from the caller: rows of `x` are as long as the panels are deep, and 16 sums of each row of each
+    // panel lie within `out`.
+    unsafe {
+        let [first, second] = [(upper, ROW_BYTES), (lower, ROW_BYTES)];
+        let weights = (ROWS, ROW_BYTES);
+        let _tiles = Tiles::new([first, first, second, second, first, second, weights, weights]);
+        zero!(0, 1);
+        if lower > 0 {
+            zero!(2, 3);
+        }
+        for i in 0..depth / BLOCK {
+            load!(4, a.wrapping_add(i * ROW_BYTES), x_pitch);
+            load!(6, panel(0).wrapping_add(i * TILE), ROW_BYTES);
+            dot_pairs!(0, 4, 6);
+            if panels.len() > 1 {
+                load!(7, panel(1).wrapping_add(i * TILE), ROW_BYTES);
+                dot_pairs!(1, 4, 7);
+            }
+            if lower > 0 {
+                load!(5, below(i), x_pitch);
+                dot_pairs!(2, 5, 6);
+                if panels.len() > 1 {
+                    dot_pairs!(3, 5, 7);
+                }
+            }
+        }
+        store!(0, out, pitch);
+        if panels.len() > 1 {
+            store!(1, out.wrapping_add(ROW_BYTES), pitch);
+        }
+        if lower > 0 {
+            store!(2, out.wrapping_add(ROWS * pitch), pitch);
+            if panels.len() > 1 {
+                store!(3, out.wrapping_add(ROWS * pitch + ROW_BYTES), pitch);
+            }
+        }
+    }
+}

@@ -73,6 +73,25 @@ def test_evaluate_takes_any_text_field_and_damaged_text_if_told_so(shop: Path, t
     assert invoke(*given, "--text-field", "body", "--errors", "replace").code == 0
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "int8", "int4"])
+def test_weights_in_fewer_bits_are_used_where_they_are_asked_for(shop: Path, kind: str) -> None:
+    def loss(*options: str) -> float:
+        given = ("evaluate", shop / "run", "--data", shop / "corpus", "--json", *options)
+        return float(json.loads(invoke(*given).out)["loss"])
+
+    exact, rounded = loss(), loss("--quantize", kind)
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.1)
+    model, tokenizer = subgpt.load(shop / "run", quantize=kind)
+    options = ("--max-new-tokens", 6, "--temperature", 0)
+    text = invoke("generate", shop / "run", "The cat", "--quantize", kind, *options).out
+    assert text == subgpt.generate(model, tokenizer, "The cat", max_new_tokens=6, temperature=0)
+    shown = json.loads(invoke("probs", shop / "run", "The cat", "--quantize", kind, "--json").out)
+    assert shown != json.loads(invoke("probs", shop / "run", "The cat", "--json").out)
+    refused = invoke("chat", shop / "run", "--quantize", kind + "0", stdin="")
+    assert f"did you mean '{kind}'" in refused.line()
+
+
 def test_text_that_the_terminal_cannot_show_is_escaped(shop: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     for prompt in ("漢字", os.fsdecode(b"\xff") if os.name == "posix" else "🙂"):

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 
-def load_with_tokenizer(run: Path, dtype: str = "float32") -> "tuple[GPT, Tokenizer]":
-    """Load the model in `run`, to compute in `dtype`, and its tokenizer, which must be there too."""
+def load_with_tokenizer(
+    run: Path, dtype: str = "float32", quantize: str | None = None
+) -> "tuple[GPT, Tokenizer]":
+    """Load the model in `run`, to compute in `dtype` or quantized, and its tokenizer, which must be there too."""
     from subgpt.checkpoint.load import load
 
-    model, tokenizer = load(run, dtype=dtype)
+    model, tokenizer = load(run, dtype=dtype, quantize=quantize)
     if tokenizer is None:
         raise MissingFileError(
             f"{run / 'tokenizer.json'}: no such file; copy the model's tokenizer.json beside it"

@@ -76,6 +76,15 @@ ChatTemplateOption = Annotated[
         "tokens, else plain.",
     ),
 ]
+QuantizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        metavar="bfloat16|int8|int4",
+        help="Keep the weights in fewer bits: less memory, faster, less exact.",
+        show_default=False,
+    ),
+]
 LossOnOption = Annotated[
     str,
     typer.Option(metavar="answers|all|last", help="What is learnt: answers, all text, or the last answer."),

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import ChatTemplateOption, RunDir, examples, new_app
+from subgpt.cli.options import ChatTemplateOption, QuantizeOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.generation.config import GenerationConfig
 
@@ -34,6 +34,7 @@ def chat(
         ),
     ] = "",
     chat_template: ChatTemplateOption = "auto",
+    quantize: QuantizeOption = None,
     stop: Annotated[
         list[str] | None,
         typer.Option(help="A text that ends an answer; may be repeated.", rich_help_panel="Sampling"),
@@ -55,7 +56,7 @@ def chat(
 
     options = {name: value for name, value in settings.items() if value is not None}
     config = GenerationConfig(**options, stop=tuple(stop or ()))
-    model, tokenizer = load_with_tokenizer(run)
+    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
     conversation = Conversation(model, tokenizer, chat_template=chat_template)
     talk = Talk(conversation, merge_options(model, config, {}), system=system, verbose=verbose)
     typed = in_terminal()

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import ChatTemplateOption, Json, OnInvalid, RunDir, TextField, examples, new_app
+from subgpt.cli.options import (
+    ChatTemplateOption,
+    Json,
+    OnInvalid,
+    QuantizeOption,
+    RunDir,
+    TextField,
+    examples,
+    new_app,
+)
 from subgpt.cli.probing import Probes
 
 app = new_app()
@@ -15,6 +24,7 @@ app = new_app()
     epilog=examples(
         "subgpt evaluate runs/base --data held-out.txt",
         "subgpt evaluate runs/qa --data qa.jsonl --json",
+        "subgpt evaluate runs/base --data held-out.txt --quantize int8",
         "subgpt evaluate runs/facts --probe seen=facts.jsonl --probe paraphrased=others.jsonl",
     )
 )
@@ -37,6 +47,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
     text_field: TextField = "text",
     chat_template: ChatTemplateOption = "auto",
+    quantize: QuantizeOption = None,
     errors: OnInvalid = "strict",
     json: Json = False,
 ) -> None:
@@ -52,7 +63,7 @@ def evaluate(
     if not data and not probe:
         raise ConfigError("nothing to measure: give --data, a text or examples, or --probe, questions")
     questions = named_files(probe)
-    model, tokenizer = load_with_tokenizer(run)
+    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
     how: dict[str, Any] = {
         "errors": errors,
         "chat_template": choose_template(chat_template, tokenizer, model.chat_template) or "plain",

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import ChatTemplateOption, RunDir, examples, new_app
+from subgpt.cli.options import ChatTemplateOption, QuantizeOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.errors import ConfigError
 from subgpt.generation.config import GenerationConfig
@@ -36,6 +36,7 @@ def generate(
         bool, typer.Option("--ask", help="Put the prompt as a question, written as fine-tuning writes it.")
     ] = False,
     chat_template: ChatTemplateOption = "auto",
+    quantize: QuantizeOption = None,
     echo: Annotated[bool, typer.Option(help="Print the prompt before the text.")] = True,
     stop: Annotated[
         list[str] | None,
@@ -72,7 +73,7 @@ def generate(
         "logit_bias": dict(map(_bias, logit_bias or ())),
     }
     config = GenerationConfig(**options, **{name: value for name, value in lists.items() if value})
-    model, tokenizer = load_with_tokenizer(run)
+    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
     text = read_argument(prompt)
     if ask:
         question = [{"role": "user", "content": text}]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Json, RunDir, examples, new_app
+from subgpt.cli.options import Json, QuantizeOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.generation.config import SAMPLING, GenerationConfig
 
@@ -54,6 +54,7 @@ def probs(
         bool,
         typer.Option("--lens", help="For every position, what each layer would predict (the logit lens)."),
     ] = False,
+    quantize: QuantizeOption = None,
     json: Json = False,
     **settings: Any,
 ) -> None:
@@ -73,7 +74,7 @@ def probs(
         raise ConfigError(
             f"probs: --lens shows what the layers predict before any sampling; leave {named} out"
         )
-    model, tokenizer = load_with_tokenizer(run)
+    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
     text = read_argument(prompt)
     if lens:
         _lens(model, tokenizer, text, 1 if count is None else count, json)

@@ -1,11 +1,13 @@
 """`begin`: from a prompt to a text that has it and nothing else yet."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
+from subgpt.errors import InvalidValueError
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.healing import Healing
 from subgpt.generation.prompt import prompt_ids
@@ -73,14 +75,30 @@ class Opening:
         return Beginning(session, decoder, text[len(prompt_text) :], 1)
 
 
-def open_text(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Opening:
-    """Prepare a text that begins with `prompt`, after looking whether tokenizer and model belong together."""
+def open_text(
+    model: "GPT", tokenizer: "Tokenizer", prompt: str | Sequence[int], settings: GenerationConfig
+) -> Opening:
+    """Prepare a text that begins with `prompt`, after looking whether tokenizer and model belong together.
+
+    Ids are read as they are: nothing is put before them, and they are never healed.
+    """
     check_fit(model, tokenizer, "generate")
+    if not isinstance(prompt, str):
+        return _open_ids(model, tokenizer, prompt)
     ids = prompt_ids(tokenizer, prompt, settings.errors)
     heals = prompt and settings.heals and settings.max_new_tokens > 0
     return Opening(
         model, ids, decoder_after(tokenizer, prompt, settings), (tokenizer, settings) if heals else None
     )
+
+
+def _open_ids(model: "GPT", tokenizer: "Tokenizer", ids: Sequence[int]) -> Opening:
+    size = model.config.vocab_size
+    if not len(ids) or not all(0 <= id < size for id in ids):
+        raise InvalidValueError(f"prompt: give one token id at least, each from 0 to {size - 1}")
+    array, decoder = np.array(ids, dtype=np.uint32), tokenizer.decode_stream()
+    decoder.push_all(array[array < tokenizer.vocab_size])
+    return Opening(model, array, decoder)
 
 
 def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Beginning:

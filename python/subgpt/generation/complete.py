@@ -107,7 +107,9 @@ def complete(
     if not echo:
         return written
     ids = prompt_ids(tokenizer, prompt, settings.errors)
-    tokens = None if logprobs is None else _tokens(tokenizer, ids.tolist(), _of_prompt(model, ids, logprobs))
+    tokens = (
+        None if logprobs is None else _tokens(tokenizer, ids.tolist(), prompt_found(model, ids, logprobs))
+    )
     return [
         Completion(
             prompt + one.text,
@@ -180,8 +182,11 @@ def _found_after(origin: _core.Session, ids: Sequence[int], top: int) -> list[Fo
     return found
 
 
-def _of_prompt(model: "GPT", ids: "np.ndarray[Any, np.dtype[np.uint32]]", top: int) -> list[Found]:
-    """Look up what the model thought of the tokens of a prompt but the first: one pass, then its window slides."""
+def prompt_found(model: "GPT", ids: "np.ndarray[Any, np.dtype[np.uint32]]", top: int) -> list[Found]:
+    """Look up what the model thought of the tokens of a prompt but the first: one pass, then its window slides.
+
+    ids: (n,), uint32. top: how many of the most probable ids to list for each.
+    """
     block = model.config.block_size
     found = model.native.token_logprobs(ids[:block], top)
     if len(ids) > block:

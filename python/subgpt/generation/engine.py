@@ -27,6 +27,7 @@ from subgpt.generation.structured import Matcher
 from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from subgpt.data.chat import ChatTemplate
@@ -135,13 +136,13 @@ class Engine:
 
     def submit(
         self,
-        prompt: str,
+        prompt: "str | Sequence[int]",
         *,
         config: "GenerationConfig | None" = None,
         logprobs: int | None = None,
         **options: Any,
     ) -> Job:
-        """Ask for what the model writes after `prompt`.
+        """Ask for what the model writes after `prompt`, a text or token ids, which are read as they are.
 
         logprobs: how many of the most probable tokens to list for each token, beside its own log probability.
         options: those of `GenerationConfig`, over `config`; the text is that of `generate` with the same. Errors of

@@ -1,0 +1,176 @@
+"""`/v1/completions`: texts after prompts."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from subgpt.serving.context import Context, context_of
+from subgpt.serving.errors import ApiError
+from subgpt.serving.models import Served
+from subgpt.serving.schemas import CompletionRequest
+from subgpt.serving.scoring import hidden_tokens, prompt_tokens, score_prompt
+from subgpt.serving.streaming import respond
+from subgpt.serving.texts import Answer, Emit, usage
+from subgpt.serving.tokens import Known, Places, completion_logprobs
+
+if TYPE_CHECKING:
+    from subgpt.generation.job import Piece
+
+_DEFAULT_TOKENS = 16  # OpenAI's
+
+
+async def completions(request: Request) -> Response:
+    """Answer `/v1/completions`."""
+    context = context_of(request)
+    asked = await context.read(request, CompletionRequest)
+    answer = Completions(context, context.find(asked.model), asked)
+    return await respond(request, answer, stream=asked.stream)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt.
+
+    Attributes:
+        ids: Its tokens.
+        hidden: How many of the first stand before every text, and are no part of this one.
+        echo: What of it the texts begin with: all or nothing.
+        known: Its tokens and what the model thought of them, if they are echoed with log probabilities.
+
+    """
+
+    ids: list[int]
+    hidden: int
+    echo: str
+    known: tuple[Known, ...]
+
+
+class Completions(Answer):
+    """`n` texts for each prompt; with max_tokens = 0 none, but for the prompts themselves with `echo`."""
+
+    def __init__(self, context: Context, served: Served, asked: CompletionRequest) -> None:
+        super().__init__(context, served)
+        _check(asked, context)
+        self._asked = asked
+        self._max_tokens = context.max_tokens(asked.max_tokens, _DEFAULT_TOKENS)
+        self._prompts: list[_Prompt] = []
+        self._spelling = context.spelling(served)
+        self._head = {
+            "id": f"cmpl-{secrets.token_hex(12)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": served.name,
+        }
+
+    def begin(self) -> None:
+        """Read the prompts and ask for their texts."""
+        asked, options = self._asked, self._asked.options(self._max_tokens)
+        for given in asked.prompts:
+            ids = prompt_tokens(self.served, given, self.context.settings.max_prompt_tokens)
+            self._prompts.append(self._prompt(given, ids))
+            for number in range(asked.n if self._max_tokens else 0):
+                job = self.served.engine.submit(
+                    given,
+                    logprobs=asked.logprobs,
+                    seed=asked.seed_of(number),
+                    token_healing=asked.token_healing,
+                    **options,
+                )
+                self.jobs.append(job)
+
+    def whole(self, texts: list[str]) -> dict[str, Any]:
+        """Lay out all texts, those of the first prompt first."""
+        choices = []
+        for number in range(len(self._prompts) * self._asked.n):
+            job = self.jobs[number] if self.jobs else None
+            prompt, new = (
+                self._prompts[number // self._asked.n],
+                [] if job is None else _known(job.ids, job.found),
+            )
+            tokens = [*prompt.known, *new]
+            text = prompt.echo + (texts[number] if job else "")
+            reason = job.finish_reason if job else "length"
+            choices.append(self._choice(number, text, self._logprobs(self._places(number), tokens), reason))
+        return {**self._head, "choices": choices, "usage": self._usage()}
+
+    async def stream(self, emit: Emit) -> None:
+        """Send the prompts where they are echoed, then the texts as they come."""
+        numbers = range(len(self._prompts) * self._asked.n)
+        places = [self._places(number) for number in numbers]
+
+        async def send(number: int, text: str, tokens: Sequence[Known], reason: str | None = None) -> None:
+            logprobs = self._logprobs(places[number], tokens) if tokens else None
+            if text or logprobs is not None or reason is not None:
+                choice = self._choice(number, text, logprobs, reason)
+                await emit({**self._head, "choices": [choice], **self._no_usage})
+
+        async def on_piece(number: int, piece: "Piece") -> None:
+            await send(number, piece.text, _known(piece.ids, piece.found))
+
+        async def on_end(number: int) -> None:
+            await send(number, "", (), self.jobs[number].finish_reason)
+
+        for number in numbers:
+            prompt = self._prompts[number // self._asked.n]
+            await send(number, prompt.echo, prompt.known)
+        await self.follow(on_piece, on_end)
+        for number in () if self.jobs else numbers:
+            await send(number, "", (), "length")
+        if self._asked.wants_usage:
+            await emit({**self._head, "choices": [], "usage": self._usage()})
+
+    def _prompt(self, given: str | list[int], ids: list[int]) -> _Prompt:
+        hidden = hidden_tokens(self.served, given)
+        if not self._asked.echo:
+            return _Prompt(ids, hidden, "", ())
+        text = given if isinstance(given, str) else self.served.tokenizer.decode(ids)
+        top = self._asked.logprobs
+        return _Prompt(ids, hidden, text, () if top is None else score_prompt(self.served, ids, top))
+
+    def _places(self, number: int) -> Places:
+        """Count places in the text that is given back: from the prompt's beginning or from its end."""
+        prompt = self._prompts[number // self._asked.n]
+        return self._spelling.places(() if self._asked.echo else prompt.ids, hidden=prompt.hidden)
+
+    def _logprobs(self, places: Places, tokens: Sequence[Known]) -> dict[str, Any] | None:
+        return None if self._asked.logprobs is None else completion_logprobs(self._spelling, places, tokens)
+
+    def _choice(
+        self, number: int, text: str, logprobs: dict[str, Any] | None, reason: str | None
+    ) -> dict[str, Any]:
+        return {"text": text, "index": number, "logprobs": logprobs, "finish_reason": reason}
+
+    @property
+    def _no_usage(self) -> dict[str, Any]:
+        """What events before the last have where the last has the usage."""
+        return {"usage": None} if self._asked.wants_usage else {}
+
+    def _usage(self) -> dict[str, Any]:
+        return usage(sum(len(prompt.ids) for prompt in self._prompts), self.jobs, self._asked.n)
+
+
+def _known(ids: Sequence[int], found: Sequence[Any]) -> list[Known]:
+    return list(zip(ids, found, strict=True)) if found else []
+
+
+def _check(asked: CompletionRequest, context: Context) -> None:
+    context.check_counts(asked.n, len(asked.prompts))
+    context.check_logprobs(asked.logprobs, "logprobs")
+    if asked.best_of is not None and asked.best_of != asked.n:
+        raise ApiError(
+            400,
+            f"best_of: this server writes the texts that it gives back and no others; leave it out (n = {asked.n})",
+            param="best_of",
+            code="unsupported",
+        )
+    if asked.token_healing and (asked.echo or asked.logprobs is not None):
+        raise ApiError(
+            400,
+            "token_healing: a healed token is of the prompt and of the text; leave echo and logprobs out beside it",
+            param="token_healing",
+        )

@@ -1,0 +1,126 @@
+"""The routes that write no text: models, tokens, embeddings, health, metrics."""
+
+import base64
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from anyio.to_thread import run_sync
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from subgpt.generation.prompt import prompt_ids
+from subgpt.serving.context import context_of
+from subgpt.serving.models import Served
+from subgpt.serving.schemas import DetokenizeRequest, EmbeddingRequest, TokenizeRequest, as_prompts
+from subgpt.serving.scoring import check_ids, prompt_tokens
+from subgpt.serving.streaming import Json
+
+
+async def models(request: Request) -> Response:
+    """Answer `/v1/models`: what there is."""
+    return Json({"object": "list", "data": [_card(one) for one in context_of(request).served]})
+
+
+async def model(request: Request) -> Response:
+    """Answer `/v1/models/NAME`."""
+    return Json(_card(context_of(request).find(request.path_params["model"])))
+
+
+def _card(served: Served) -> dict[str, Any]:
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created,
+        "owned_by": "subgpt",
+        "max_model_len": served.model.config.block_size,
+    }
+
+
+async def tokenize(request: Request) -> Response:
+    """Answer `/tokenize`: the ids of a text; without special tokens it is text alone, and nothing is put before it."""
+    context = context_of(request)
+    asked = await context.read(request, TokenizeRequest)
+    served = context.find(asked.model)
+    encode = (
+        partial(prompt_ids, served.tokenizer)
+        if asked.add_special_tokens
+        else served.tokenizer.encode_ordinary
+    )
+    ids = (await run_sync(encode, asked.prompt)).tolist()
+    spelling = context.spelling(served)
+    return Json(
+        {
+            "count": len(ids),
+            "max_model_len": served.model.config.block_size,
+            "tokens": ids,
+            "token_strs": [spelling.text_of(id) for id in ids],
+        }
+    )
+
+
+async def detokenize(request: Request) -> Response:
+    """Answer `/detokenize`: the text of ids."""
+    context = context_of(request)
+    asked = await context.read(request, DetokenizeRequest)
+    served = context.find(asked.model)
+    check_ids(served, asked.tokens, "tokens")
+    return Json({"prompt": await run_sync(served.tokenizer.decode, asked.tokens)})
+
+
+async def embeddings(request: Request) -> Response:
+    """Answer `/v1/embeddings`: the mean of what the last block gives for each token of a text, of length 1.
+
+    These models are trained to write and not to compare; take it for a measure of likeness, not for a search engine.
+    """
+    context = context_of(request)
+    asked = await context.read(request, EmbeddingRequest)
+    served = context.find(asked.model)
+    texts = as_prompts(asked.input)
+    context.check_counts(1, len(texts), "input")
+    most = min(context.settings.max_prompt_tokens, served.model.config.block_size)
+
+    def embed() -> list[tuple[int, npt.NDArray[np.float32]]]:
+        ids = [prompt_tokens(served, text, most, "input") for text in texts]
+        return [(len(one), _embed(served, one)) for one in ids]
+
+    found = await run_sync(embed)
+    tokens = sum(count for count, _ in found)
+    as_base64 = asked.encoding_format == "base64"
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode()
+            if as_base64
+            else vector.tolist(),
+        }
+        for index, (_, vector) in enumerate(found)
+    ]
+    return Json(
+        {
+            "object": "list",
+            "data": data,
+            "model": served.name,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+def _embed(served: Served, ids: list[int]) -> npt.NDArray[np.float32]:
+    mean = served.model.hidden_states(ids)[-1].mean(0, dtype=np.float64)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+
+
+async def health(request: Request) -> Response:
+    """Answer `/health`: 200 while the server takes requests, 503 once it ends."""
+    ending = context_of(request).work.ending
+    return Json({"status": "ending" if ending else "ok"}, 503 if ending else 200)
+
+
+async def metrics(request: Request) -> Response:
+    """Answer `/metrics`, for Prometheus."""
+    text = await run_sync(generate_latest, context_of(request).metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

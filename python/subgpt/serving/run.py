@@ -1,0 +1,127 @@
+"""`run_server`: listens, serves, and ends as it should: texts get some time to end, and streams their end."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable, Generator, Sequence
+from types import FrameType
+
+import uvicorn
+
+from subgpt.errors import ConfigError
+from subgpt.serving.app import create_app
+from subgpt.serving.models import Served
+from subgpt.serving.protocol import timed_protocol
+from subgpt.serving.settings import ServerSettings
+from subgpt.serving.work import Work
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_KEEP_ALIVE = 30
+_LAST_WORDS = 5  # seconds beyond the grace for streams to send their ends
+_HEAD_BYTES = 64 << 10
+_SWITCH = 0.0002
+"""Seconds after which the engine's thread gets Python back from that of the requests, or this from it. Each token of
+each text is a turn of both; with Python's own 5 ms they would mostly wait for each other."""
+
+
+class Server(uvicorn.Server):
+    """Ends on SIGINT or SIGTERM: takes no more, lets texts go on for `grace` seconds, then cancels them.
+
+    A second signal cancels them at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, work: Work, grace: float) -> None:
+        super().__init__(config)
+        self.on_start: Callable[[], None] = lambda: None
+        self._work, self._grace = work, grace
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell who waits for it."""
+        await super().startup(sockets)
+        self.on_start()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handle signals while serving; unlike uvicorn's own, do not die of them afterwards: the end is a success."""
+        try:
+            before = [signal.signal(number, self.handle_exit) for number in _SIGNALS]
+        except ValueError:  # in another thread than the main one: whoever started it says when it ends
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in zip(_SIGNALS, before, strict=True):
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end, or end at once the second time."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let texts end, then end them, and close."""
+        self._work.ending = True
+        ended = asyncio.create_task(self._end_texts())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ended.cancel()
+
+    async def _end_texts(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._grace
+        while loop.time() < until and not self.force_exit:
+            await asyncio.sleep(0.05)
+        self._work.end_texts()
+
+
+def make_server(served: Sequence[Served], settings: ServerSettings) -> Server:
+    """Make the server of these models; `serve` of it starts it in an event loop."""
+    app = create_app(served, settings)
+    config = uvicorn.Config(
+        app,
+        http=timed_protocol(settings.header_seconds),
+        h11_max_incomplete_event_size=_HEAD_BYTES,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=int(settings.grace_seconds + _LAST_WORDS),
+        ws_max_size=settings.max_body_bytes,
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_level="warning",
+    )
+    return Server(config, app.state.serving.work, settings.grace_seconds)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket; ConfigError if the address cannot be used, with the reason."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        remedy = "give another --port (0: a free one)" if port else "give another --host"
+        raise ConfigError(
+            f"serve: cannot listen at {host}, port {port}: {error.strerror or error}; {remedy}"
+        ) from None
+
+
+def run_server(served: Sequence[Served], settings: ServerSettings, started: Callable[[str], None]) -> None:
+    """Serve until a signal ends it; `started` is called with the address once requests are taken."""
+    with contextlib.closing(listen(settings.host, settings.port)) as listening:
+        server = make_server(served, settings)
+        host, port = listening.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        server.on_start = lambda: started(address)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
+        try:
+            server.run([listening])
+        finally:
+            sys.setswitchinterval(before)

@@ -19,6 +19,7 @@ VERBS = {
     "dpo": "Train a model on preferences: of two answers, the one that people like better.",
     "generate": "Write text after a prompt.",
     "chat": "Talk with a model.",
+    "serve": "Serve models over HTTP, as OpenAI's API, with a page to try them.",
     "probs": "Show what a model expects next, how sure it is, and what its layers would say.",
     "attention": "Draw where a model looks, as a picture of each head.",
     "explain-step": "Show one step of gradient descent with real numbers, on one sentence.",

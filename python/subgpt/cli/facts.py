@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_EXTRAS = {"plot": "matplotlib", "data": "pyarrow", "hub": "huggingface_hub", "chat": "prompt_toolkit"}
+_EXTRAS = {
+    "plot": "matplotlib",
+    "data": "pyarrow",
+    "hub": "huggingface_hub",
+    "chat": "prompt_toolkit",
+    "serve": "uvicorn",
+}
 _PACKAGES = ("numpy", "pydantic", "typer", "rich", "jinja2", "PyYAML", "tqdm")
 
 
@@ -33,7 +39,9 @@ def environment() -> dict[str, Any]:
         "memory": _memory(),
     }
     facts |= {f"build {name}": value for name, value in _core.build_info().items() if name != "version"}
-    facts |= {name: value for name, value in sorted(os.environ.items()) if name.startswith("SUBGPT_")}
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("SUBGPT_"):
+            facts[name] = "set, and not shown" if name.endswith("_KEY") else value
     facts["packages"] = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     for extra, module in _EXTRAS.items():
         found = importlib.util.find_spec(module) is not None

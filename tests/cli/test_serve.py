@@ -1,0 +1,164 @@
+"""`subgpt serve`: what it refuses before it starts, and a real start and end."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import invoke
+
+for needed in ("fastapi", "uvicorn", "prometheus_client", "itsdangerous"):
+    pytest.importorskip(needed, reason=f"{needed}, of the extra `serve`, is not installed")
+
+KEY = "correct-horse-battery"
+
+
+@contextmanager
+def started(*arguments: object, **environment: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+    """Start the command at a free port; gives its address and what it says, once it has said all of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "subgpt.cli",
+        "serve",
+        *map(str, arguments),
+        "--port",
+        "0",
+        "--no-playground",
+    ]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
+    try:
+        said = ""
+        while "Ctrl-C" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        yield re.search(r"http://\S+:\d+(?=/v1)", said).group(), said, process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def ask(address: str, body: dict[str, object], **headers: str) -> dict[str, object]:
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"{address}/v1/completions", data, {"Content-Type": "application/json", **headers}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def refused(address: str) -> int:
+    try:
+        ask(address, {"prompt": "a"})
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_until_a_signal_ends_it(shop: Path, number: signal.Signals) -> None:
+    with started(shop / "run") as (address, _, process):
+        answer = ask(address, {"prompt": "The cat", "max_tokens": 4})
+        assert answer["model"] == "run"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_the_key_comes_from_the_environment_or_a_file(shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY + "\n")
+    for arguments, environment in ((("--api-key-file", file), {}), ((), {"SUBGPT_API_KEY": KEY})):
+        with started(shop / "run", *arguments, **environment) as (address, said, process):
+            assert refused(address) == 401
+            assert (
+                ask(address, {"prompt": "a", "max_tokens": 1}, Authorization=f"Bearer {KEY}")["model"]
+                == "run"
+            )
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=60)
+            assert KEY not in said + out + err
+
+
+def test_models_are_told_by_name_with_their_settings(shop: Path) -> None:
+    options = ("--name", "cats", "--quantize", "int8", "--threads", 1)
+    with started(shop / "run", *options) as (address, said, _):
+        assert ask(address, {"prompt": "a", "model": "cats", "max_tokens": 1})["model"] == "cats"
+    assert "int8" in said
+    assert re.search(r"threads +1", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "SUBGPT_API_KEY"),
+        (["--host", "0.0.0.0", "--api-key", "short"], "16 or more"),
+        (["--api-key-file", "no/such/file"], "no/such/file"),
+        (["--allow-origin", "*"], "no origin"),
+        (["--max-body-bytes", "3"], "max_body_bytes = 3"),
+        (["--quantize", "int3"], "int3"),
+        (["--name", " "], "--name is empty"),
+        (["--host", "192.0.2.1", "--api-key", KEY], "cannot listen at 192.0.2.1"),
+    ],
+)
+def test_it_does_not_start_where_that_would_not_be_right(
+    shop: Path, arguments: list[str], words: str
+) -> None:
+    result = invoke("serve", shop / "run", "--no-playground", *arguments)
+    assert result.code == 1
+    assert words in result.line()
+    assert "short" not in result.err
+
+
+def test_it_says_that_a_port_is_taken(shop: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = invoke("serve", shop / "run", "--no-playground", "--port", taken.getsockname()[1])
+    assert result.code == 1
+    assert "--port" in result.line()
+
+
+def test_models_need_names_of_their_own_and_have_to_be_there(shop: Path) -> None:
+    assert "two models" in invoke("serve", shop / "run", shop / "run", "--no-playground").line()
+    assert "no such" in invoke("serve", shop / "nothing", "--no-playground").line()
+    assert invoke("serve").code == 2
+
+
+def test_help_needs_no_extra() -> None:
+    result = invoke("serve", "--help")
+    assert result.code == 0
+    assert "--api-key-file" in result.out
+
+
+def test_without_the_extra_it_names_it(shop: Path) -> None:
+    program = (
+        "import sys; sys.modules['uvicorn'] = None; from subgpt.cli import main; "
+        f"sys.exit(main(['serve', {str(shop / 'run')!r}]))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "pip install 'subgpt[serve]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_info_does_not_show_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBGPT_API_KEY", KEY)
+    result = invoke("info")
+    assert "SUBGPT_API_KEY" in result.out
+    assert KEY not in result.out

@@ -31,6 +31,7 @@ class Writing:
             after a stop text began are not among them.
         found: For each of `ids` its log probability and the `top` most probable ids with theirs; empty if
             `top` is None.
+        ended_by: The id that ended the text, with what is found of it (None if `top` is None); None if none did.
         done: Whether the text has ended.
         finish_reason: "stop" at an end of text, a stop text or the end of what a grammar lets; "length" at
             max_new_tokens.
@@ -48,6 +49,7 @@ class Writing:
         self.native = settings.to_native(tokenizer)
         self.ids: list[int] = []
         self.found: list[Found] = []
+        self.ended_by: tuple[int, Found | None] | None = None
         self.done = False
         self.finish_reason: FinishReason = "length"
         self._text, self._top = start.text, top
@@ -79,12 +81,14 @@ class Writing:
 
     def push(self, token: int) -> str:
         """Go on with a token that the session has not read yet; give the text that is now certain."""
+        found = None if self._top is None else self.session.logprobs(token, self._top)
         if token in self._ends:
+            self.ended_by = token, found
             return self._end("stop")
         if self._matcher is not None:
             self._matcher.push(token)
-        if self._top is not None:
-            self.found.append(self.session.logprobs(token, self._top))
+        if found is not None:
+            self.found.append(found)
         self.ids.append(token)
         self._left -= 1
         piece = self._reading.push(token)

@@ -17,7 +17,16 @@ from subgpt.serving.errors import ApiError, as_api_error
 from subgpt.serving.limits import Limits
 from subgpt.serving.login import Cookies, Login
 from subgpt.serving.models import Served
-from subgpt.serving.plain_routes import detokenize, embeddings, health, metrics, model, models, tokenize
+from subgpt.serving.plain_routes import (
+    detokenize,
+    embeddings,
+    health,
+    metrics,
+    model,
+    models,
+    tokenize,
+    tokenizer_info,
+)
 from subgpt.serving.routes import HEALTH, LOGIN, METRICS
 from subgpt.serving.settings import ServerSettings
 from subgpt.serving.watch import Watch
@@ -32,6 +41,7 @@ _ROUTES: list[tuple[str, str, Endpoint]] = [
     ("GET", "/v1/models/{model:path}", model),
     ("POST", "/tokenize", tokenize),
     ("POST", "/detokenize", detokenize),
+    ("GET", "/tokenizer_info", tokenizer_info),
     ("GET", HEALTH, health),
     ("GET", METRICS, metrics),
 ]

@@ -19,7 +19,7 @@ from subgpt.serving.texts import Answer, Emit, usage
 from subgpt.serving.tokens import Known, Places, completion_logprobs
 
 if TYPE_CHECKING:
-    from subgpt.generation.job import Piece
+    from subgpt.generation.job import Job, Piece
 
 _DEFAULT_TOKENS = 16  # OpenAI's
 
@@ -88,11 +88,8 @@ class Completions(Answer):
         choices = []
         for number in range(len(self._prompts) * self._asked.n):
             job = self.jobs[number] if self.jobs else None
-            prompt, new = (
-                self._prompts[number // self._asked.n],
-                [] if job is None else _known(job.ids, job.found),
-            )
-            tokens = [*prompt.known, *new]
+            prompt = self._prompts[number // self._asked.n]
+            tokens = [*prompt.known, *([] if job is None else [*_known(job.ids, job.found), *_end(job)])]
             text = prompt.echo + (texts[number] if job else "")
             reason = job.finish_reason if job else "length"
             choices.append(self._choice(number, text, self._logprobs(self._places(number), tokens), reason))
@@ -113,7 +110,7 @@ class Completions(Answer):
             await send(number, piece.text, _known(piece.ids, piece.found))
 
         async def on_end(number: int) -> None:
-            await send(number, "", (), self.jobs[number].finish_reason)
+            await send(number, "", _end(self.jobs[number]), self.jobs[number].finish_reason)
 
         for number in numbers:
             prompt = self._prompts[number // self._asked.n]
@@ -156,6 +153,12 @@ class Completions(Answer):
 
 def _known(ids: Sequence[int], found: Sequence[Any]) -> list[Known]:
     return list(zip(ids, found, strict=True)) if found else []
+
+
+def _end(job: "Job") -> list[Known]:
+    """Give the token that ended a text, which is among the tokens of OpenAI's API and no part of the text."""
+    ended_by = None if job.writing is None else job.writing.ended_by
+    return [] if ended_by is None or ended_by[1] is None else [ended_by]
 
 
 def _check(asked: CompletionRequest, context: Context) -> None:

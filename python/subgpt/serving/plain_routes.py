@@ -40,15 +40,15 @@ def _card(served: Served) -> dict[str, Any]:
 
 
 async def tokenize(request: Request) -> Response:
-    """Answer `/tokenize`: the ids of a text; without special tokens it is text alone, and nothing is put before it."""
+    """Answer `/tokenize`: the ids of a text, behind those that stand before every text unless these are not wanted.
+
+    Names of special tokens in it are these tokens, as in a prompt.
+    """
     context = context_of(request)
     asked = await context.read(request, TokenizeRequest)
     served = context.find(asked.model)
-    encode = (
-        partial(prompt_ids, served.tokenizer)
-        if asked.add_special_tokens
-        else served.tokenizer.encode_ordinary
-    )
+    plain = partial(served.tokenizer.encode, allowed_special="all")
+    encode = partial(prompt_ids, served.tokenizer) if asked.add_special_tokens else plain
     ids = (await run_sync(encode, asked.prompt)).tolist()
     spelling = context.spelling(served)
     return Json(
@@ -68,6 +68,22 @@ async def detokenize(request: Request) -> Response:
     served = context.find(asked.model)
     check_ids(served, asked.tokens, "tokens")
     return Json({"prompt": await run_sync(served.tokenizer.decode, asked.tokens)})
+
+
+async def tokenizer_info(request: Request) -> Response:
+    """Answer `/tokenizer_info?model=NAME`: the special tokens and the chat template, as vLLM has them."""
+    served = context_of(request).find(request.query_params.get("model"))
+    names = {id: name for name, id in served.tokenizer.special_tokens.items()}
+    before, _ = served.tokenizer.template
+    template = served.model.chat_template
+    return Json(
+        {
+            "tokenizer_class": "subgpt",
+            "eos_token": names.get(-1 if served.tokenizer.eot_id is None else served.tokenizer.eot_id),
+            "bos_token": names.get(before[0]) if before else None,
+            "chat_template": None if template is None else template.source,
+        }
+    )
 
 
 async def embeddings(request: Request) -> Response:

@@ -4,7 +4,7 @@ LOGIN = "/login"
 HEALTH = "/health"
 METRICS = "/metrics"
 OPEN = (LOGIN, HEALTH)
-_API = ("/tokenize", "/detokenize", HEALTH, METRICS)
+_API = ("/tokenize", "/detokenize", "/tokenizer_info", HEALTH, METRICS)
 _V1 = ("/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/embeddings")
 
 

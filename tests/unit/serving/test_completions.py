@@ -219,6 +219,25 @@ def test_the_end_of_text_ends_a_text(client, served):
     assert choice["text"] == expected.text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_token_that_ends_a_text_is_among_the_tokens(client, served, stream):
+    options = {"prompt": "the", "seed": 1, "max_tokens": 2000, "logprobs": 1}
+    (expected,) = reference(served, "the", seed=1, max_tokens=2000, logprobs=1, ignore_eos=False)
+    if stream:
+        found = [
+            event["choices"][0]
+            for event in events(client.post("/v1/completions", json={**options, "stream": True}))
+        ]
+        logprobs = {
+            name: [value for one in found for value in one["logprobs"][name]] for name in found[0]["logprobs"]
+        }
+    else:
+        logprobs = ask(client, **options, ignore_eos=False)["choices"][0]["logprobs"]
+    assert logprobs["tokens"] == [*(token.text for token in expected.tokens), "<|endoftext|>"]
+    assert len(logprobs["token_logprobs"]) == len(logprobs["top_logprobs"]) == len(expected.tokens) + 1
+    assert logprobs["text_offset"][-1] == len(expected.text)
+
+
 def test_ends_of_the_models_own_files_can_be_ignored_too(client, served, monkeypatch):
     every = list(range(served.tokenizer.vocab_size))
     monkeypatch.setattr(served.model, "generation_config", {"eos_token_id": every})

@@ -33,10 +33,30 @@ def test_text_becomes_ids_and_text_again(client, served):
     assert client.post("/detokenize", json={"tokens": [9999]}).status_code == 400
 
 
-def test_special_tokens_are_text_where_they_are_not_wanted(client):
-    body = {"prompt": "<|endoftext|>"}
-    assert client.post("/tokenize", json=body).json()["count"] == 1
-    assert client.post("/tokenize", json={**body, "add_special_tokens": False}).json()["count"] == 13
+def test_special_tokens_have_their_ids_and_a_place_to_be_looked_up(client, served):
+    body = {"prompt": "<|endoftext|>", "add_special_tokens": False}
+    assert client.post("/tokenize", json=body).json()["tokens"] == [served.tokenizer.eot_id]
+    info = client.get("/tokenizer_info?model=poems").json()
+    assert (info["eos_token"], info["bos_token"], info["chat_template"]) == ("<|endoftext|>", None, None)
+    assert client.get("/tokenizer_info?model=none").status_code == 404
+
+
+def test_what_stands_before_every_text_is_left_out_if_not_wanted(make_client, small, shared):
+    model, tokenizer = subgpt.load(shared / "data/model/stories260K.bin")
+    with subgpt.Engine(model, tokenizer) as engine:
+        stories = Served("stories", Path("stories"), model, tokenizer, engine)
+        client = make_client(stories)
+        body = {"prompt": "Once upon", "model": "stories"}
+        whole = client.post("/tokenize", json=body).json()["tokens"]
+        assert (
+            client.post("/tokenize", json={**body, "add_special_tokens": False}).json()["tokens"] == whole[1:]
+        )
+        assert client.get("/tokenizer_info?model=stories").json()["bos_token"] == "<s>"
+        echo = {**body, "echo": True, "max_tokens": 0, "logprobs": 0}
+        (choice,) = client.post("/v1/completions", json=echo).json()["choices"]
+        assert choice["text"] == "Once upon"
+        assert choice["logprobs"]["tokens"] == ["<s>", " Once", " upon"]
+        assert choice["logprobs"]["text_offset"] == [0, 0, 4], "<s> is no part of the text"
 
 
 def test_embeddings_are_means_of_the_last_states(client, served):

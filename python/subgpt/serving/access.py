@@ -24,7 +24,7 @@ from subgpt.serving.settings import ServerSettings
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without any, browsers hide the origin of the login form
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"

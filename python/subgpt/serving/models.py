@@ -39,7 +39,7 @@ class Served:
 
 @contextlib.contextmanager
 def load_served(
-    runs: Sequence[Path],
+    runs: Sequence[str | Path],
     *,
     name: str | None = None,
     dtype: str = "float32",
@@ -58,10 +58,11 @@ def load_served(
     from subgpt.checkpoint.load import load
     from subgpt.generation.engine import Engine
 
-    names = served_names(runs, name)
+    paths = [Path(run) for run in runs]
+    names = served_names(paths, name)
     with contextlib.ExitStack() as engines:
         served = []
-        for called, run in zip(names, runs, strict=True):
+        for called, run in zip(names, paths, strict=True):
             model, tokenizer = load(run, dtype=dtype, quantize=quantize)
             if tokenizer is None:
                 raise MissingFileError(

@@ -149,6 +149,17 @@ def test_a_server_that_ends_ends_long_texts_and_says_so(slow):
     assert answer.headers["retry-after"]
 
 
+def test_a_second_signal_ends_texts_at_once(slow):
+    with serving(slow, grace_seconds=300) as (address, server), ThreadPoolExecutor() as pool:
+        streamed = pool.submit(httpx.post, f"{address}/v1/completions", json=LONG, timeout=60)
+        assert waited_for(lambda: slow.engine.stats.running == 1)
+        for _ in range(2):
+            server.handle_exit(15, None)
+        lines = streamed.result().text.split("\n\n")
+    assert lines[-2] == "data: [DONE]"
+    assert pieces(lines)[-1]["error"]["code"] == "shutting_down"
+
+
 def test_a_client_that_reads_nothing_holds_nobody_up(served, address):
     import socket
 

@@ -1,60 +1,13 @@
 """What requests may ask for. Options that would change nothing here are let be; others that are unknown are refused."""
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from subgpt.serving.errors import ApiError
+from subgpt.serving.fields import LONGEST_FORM, Biases, Ids, Items, Prompt, Schema, StopText
 from subgpt.spelling import did_you_mean
-
-Item = TypeVar("Item")
-
-_MOST_BIASES, _MOST_PROMPTS = 4096, 2048
-
-
-def _is_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(type(id) is int and 0 <= id < 1 << 32 for id in value)
-
-
-def _ids(value: Any) -> Any:
-    if not _is_ids(value):
-        raise ValueError("give a list of token ids")
-    return value
-
-
-def _prompt(value: Any) -> Any:
-    """Take a text, ids, or a list of either; by hand, since a list of a million ids is to be read at once."""
-    of_one = isinstance(value, str) or _is_ids(value)
-    if isinstance(value, list) and not of_one and len(value) > _MOST_PROMPTS:
-        raise ValueError(f"give {_MOST_PROMPTS} prompts at most")
-    of_many = isinstance(value, list) and all(isinstance(one, str) or _is_ids(one) for one in value)
-    if not of_one and not of_many:
-        raise ValueError("give a text, a list of texts, a list of token ids, or a list of such lists")
-    return value
-
-
-def _few_biases(value: Any) -> Any:
-    if isinstance(value, dict) and len(value) > _MOST_BIASES:
-        raise ValueError(f"give {_MOST_BIASES} biases at most")
-    return value
-
-
-# A body of some MiB can be wrong in a million places; the first is enough to know.
-Items: TypeAlias = Annotated[list[Item], Field(fail_fast=True)]
-Ids: TypeAlias = Annotated[list[int], PlainValidator(_ids)]
-Prompt: TypeAlias = Annotated[str | list[Any], PlainValidator(_prompt)]
-Biases: TypeAlias = Annotated[
-    dict[str, Annotated[float, Field(ge=-100, le=100)]], BeforeValidator(_few_biases)
-]
-StopText: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class Part(BaseModel):
@@ -118,9 +71,9 @@ class WritingRequest(ModelRequest):
     stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
     ignore_eos: bool | None = None
     seed: int | None = Field(default=None, ge=-(1 << 63), lt=1 << 64)
-    regex: str | None = Field(default=None, max_length=65536)
-    json_schema: dict[str, Any] | None = None
-    grammar: str | None = Field(default=None, max_length=65536)
+    regex: str | None = Field(default=None, max_length=LONGEST_FORM)
+    json_schema: Schema | None = None
+    grammar: str | None = Field(default=None, max_length=LONGEST_FORM)
 
     def options(self, max_new_tokens: int) -> dict[str, Any]:
         """Give what was asked for as options of `GenerationConfig`, without a seed: texts have one each."""
@@ -188,7 +141,7 @@ class NamedSchema(Part):
     name: str = ""
     description: str = ""
     strict: bool = False
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: Schema = Field(alias="schema")
 
 
 class ResponseFormat(Part):

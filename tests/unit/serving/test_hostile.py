@@ -102,6 +102,21 @@ def test_a_million_mistakes_are_one(client, body):
     assert len(error_of(response, 400)["message"]) < 500
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"regex": "a" * 40_000},
+        {"grammar": "a" * 40_000},
+        {"json_schema": {"enum": ["a" * 40_000]}},
+        {"json_schema": {str(at): {} for at in range(10_000)}},
+    ],
+    ids=lambda form: next(iter(form)),
+)
+def test_a_form_may_be_too_large(client, form):
+    response = client.post("/v1/completions", json={"prompt": "a", **form})
+    assert "32768" in error_of(response, 400)["message"]
+
+
 def test_a_body_may_be_too_large(make_client):
     client = make_client(max_body_bytes=2000)
     assert error_of(post(client, "/v1/completions", b" " * 2001), 413)["code"] == "request_too_large"

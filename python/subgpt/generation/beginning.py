@@ -92,13 +92,19 @@ def open_text(
     )
 
 
-def _open_ids(model: "GPT", tokenizer: "Tokenizer", ids: Sequence[int]) -> Opening:
+def _open_ids(model: "GPT", tokenizer: "Tokenizer", given: Sequence[int]) -> Opening:
     size = model.config.vocab_size
-    if not len(ids) or not all(0 <= id < size for id in ids):
+    try:
+        ids = np.asarray(given)
+    except ValueError:  # lists of several lengths
+        ids = np.array([])
+    if ids.ndim == 0:
+        raise InvalidValueError(f"prompt is {type(given).__name__}; give a str or a list of token ids")
+    if ids.ndim != 1 or not len(ids) or ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= size:
         raise InvalidValueError(f"prompt: give one token id at least, each from 0 to {size - 1}")
-    array, decoder = np.array(ids, dtype=np.uint32), tokenizer.decode_stream()
-    decoder.push_all(array[array < tokenizer.vocab_size])
-    return Opening(model, array, decoder)
+    ids, decoder = ids.astype(np.uint32), tokenizer.decode_stream()
+    decoder.push_all(ids[ids < tokenizer.vocab_size])
+    return Opening(model, ids, decoder)
 
 
 def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Beginning:

@@ -61,6 +61,29 @@ def test_prompts_of_subwords_are_healed_as_alone(tiny):
             assert job.text() == alone(model, subwords, prompt, **option)
 
 
+def test_a_prompt_may_be_ids_which_are_read_as_they_are(long, tokenizer):
+    with Engine(long, tokenizer) as engine:
+        ids = tokenizer.encode("the fog")
+        for given in (ids, ids.tolist(), ids.astype(np.int64)):
+            job = engine.submit(given, seed=3, max_new_tokens=20)
+            assert job.prompt_ids == tuple(ids.tolist())
+            assert job.text() == alone(long, tokenizer, "the fog", seed=3, max_new_tokens=20)
+        for wrong in ([], [-1], [tokenizer.vocab_size], [0.5], [[1], [1, 2]], [[1]], ["a"], [1 << 70]):
+            with pytest.raises(InvalidValueError, match="one token id at least"):
+                engine.submit(wrong)
+
+
+def test_the_token_that_ended_a_text_is_kept(long, tokenizer):
+    with Engine(long, tokenizer) as engine:
+        ended = engine.submit("the", seed=1, max_new_tokens=1000, logprobs=1)
+        ended.text()
+        assert ended.writing.ended_by[0] == tokenizer.eot_id
+        assert ended.writing.ended_by[1][0] < 0
+        cut = engine.submit("the", max_new_tokens=2, ignore_eos=True)
+        cut.text()
+        assert cut.writing.ended_by is None
+
+
 def test_a_conversation_is_answered_as_alone(long, tokenizer):
     talk = [{"role": "user", "content": "who has eaten the plums?"}]
     with Engine(long, tokenizer) as engine:

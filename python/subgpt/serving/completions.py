@@ -59,6 +59,7 @@ class Completions(Answer):
         self._asked = asked
         self._max_tokens = context.max_tokens(asked.max_tokens, _DEFAULT_TOKENS)
         self._prompts: list[_Prompt] = []
+        self._places: dict[int, Places] = {}
         self._spelling = context.spelling(served)
         self._head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
@@ -92,18 +93,16 @@ class Completions(Answer):
             tokens = [*prompt.known, *([] if job is None else [*_known(job.ids, job.found), *_end(job)])]
             text = prompt.echo + (texts[number] if job else "")
             reason = job.finish_reason if job else "length"
-            choices.append(self._choice(number, text, self._logprobs(self._places(number), tokens), reason))
+            choices.append(self._choice(number, text, tokens, reason))
         return {**self._head, "choices": choices, "usage": self._usage()}
 
     async def stream(self, emit: Emit) -> None:
         """Send the prompts where they are echoed, then the texts as they come."""
         numbers = range(len(self._prompts) * self._asked.n)
-        places = [self._places(number) for number in numbers]
 
         async def send(number: int, text: str, tokens: Sequence[Known], reason: str | None = None) -> None:
-            logprobs = self._logprobs(places[number], tokens) if tokens else None
-            if text or logprobs is not None or reason is not None:
-                choice = self._choice(number, text, logprobs, reason)
+            if text or tokens or reason is not None:
+                choice = self._choice(number, text, tokens, reason)
                 await emit({**self._head, "choices": [choice], **self._no_usage})
 
         async def on_piece(number: int, piece: "Piece") -> None:
@@ -129,18 +128,20 @@ class Completions(Answer):
         top = self._asked.logprobs
         return _Prompt(ids, hidden, text, () if top is None else score_prompt(self.served, ids, top))
 
-    def _places(self, number: int) -> Places:
-        """Count places in the text that is given back: from the prompt's beginning or from its end."""
-        prompt = self._prompts[number // self._asked.n]
-        return self._spelling.places(() if self._asked.echo else prompt.ids, hidden=prompt.hidden)
-
-    def _logprobs(self, places: Places, tokens: Sequence[Known]) -> dict[str, Any] | None:
-        return None if self._asked.logprobs is None else completion_logprobs(self._spelling, places, tokens)
-
-    def _choice(
-        self, number: int, text: str, logprobs: dict[str, Any] | None, reason: str | None
-    ) -> dict[str, Any]:
+    def _choice(self, number: int, text: str, tokens: Sequence[Known], reason: str | None) -> dict[str, Any]:
+        """Lay out a text or the next piece of it, with its tokens."""
+        logprobs = None
+        if self._asked.logprobs is not None and (tokens or not self._asked.stream):
+            logprobs = completion_logprobs(self._spelling, self._places_of(number), tokens)
         return {"text": text, "index": number, "logprobs": logprobs, "finish_reason": reason}
+
+    def _places_of(self, number: int) -> Places:
+        """Count places in the text that is given back: from the prompt's beginning or from its end."""
+        if number not in self._places:
+            prompt = self._prompts[number // self._asked.n]
+            before = () if self._asked.echo else prompt.ids
+            self._places[number] = self._spelling.places(before, hidden=prompt.hidden)
+        return self._places[number]
 
     @property
     def _no_usage(self) -> dict[str, Any]:

@@ -29,10 +29,17 @@ def prompt_tokens(served: Served, prompt: str | Sequence[int], most: int, param:
 
 
 def hidden_tokens(served: Served, prompt: str | Sequence[int]) -> int:
-    """Count the tokens that the tokenizer puts before a text, such as <s>, if the text does not have them itself."""
+    """Count the first tokens of a prompt that are no part of its text.
+
+    They are those that the tokenizer puts before every text, such as <s>, if the text does not have them itself, or the
+    one that stands for no text at all.
+    """
     before, _ = served.tokenizer.template
-    given = not isinstance(prompt, str) or prompt.startswith(served.tokenizer.decode(before))
-    return 0 if given else len(before)
+    if not isinstance(prompt, str):
+        return 0
+    if not prompt:
+        return max(1, len(before))
+    return 0 if prompt.startswith(served.tokenizer.decode(before)) else len(before)
 
 
 def check_ids(served: Served, ids: Sequence[int], param: str) -> None:

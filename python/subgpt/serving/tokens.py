@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 if TYPE_CHECKING:
     from subgpt.generation.writing import Found
     from subgpt.tokenizer import Tokenizer
@@ -39,11 +41,10 @@ class Places:
     """Where each token begins, in characters: one in the middle of a character, where that character begins."""
 
     def __init__(self, tokenizer: "Tokenizer", before: Sequence[int], hidden: int) -> None:
-        self._decoder, self._size = tokenizer.decode_stream(), tokenizer.vocab_size
-        self._hidden, self._at = hidden, 0
-        for id in before:
-            self.next(id)
-        self._at = 0
+        self._decoder, self._size, self._at = tokenizer.decode_stream(), tokenizer.vocab_size, 0
+        self._hidden = max(0, hidden - len(before))
+        known = np.array([id for id in before[hidden:] if id < self._size], dtype=np.uint32)
+        self._decoder.push_all(known)
 
     def next(self, id: int) -> int:
         """Give where the next token begins."""

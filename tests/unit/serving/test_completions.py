@@ -125,6 +125,14 @@ def test_echo_with_new_tokens_has_both(client, served):
     assert found["text_offset"] == [sum(lengths[:at]) for at in range(7 + 12)]
 
 
+def test_an_empty_prompt_has_a_token_and_no_text(client):
+    (choice,) = ask(client, prompt="", echo=True, logprobs=0, seed=1, max_tokens=3)["choices"]
+    found = choice["logprobs"]
+    assert found["tokens"][0] == "<|endoftext|>"
+    assert found["text_offset"][:2] == [0, 0]
+    assert choice["text"] == "".join(found["tokens"][1:])
+
+
 def test_a_stream_joined_is_the_text(client):
     body = {
         "prompt": ["the fog", "a red"],

@@ -151,6 +151,30 @@ def test_the_prefix_cache_keeps_what_was_of_use_last(long):
     assert len(session.ids) == 40
 
 
+@pytest.mark.parametrize("room", [3, 1000])
+def test_the_prefix_cache_finds_the_longest_beginning(long, room):
+    def read(ids):
+        session = long.native.session()
+        session.append(ids)
+        return Read(session, session.ids)
+
+    draw = np.random.default_rng(1)
+    cache = PrefixCache(room * read(np.zeros(12, dtype=np.uint32)).session.cache_bytes)
+    for _ in range(60):
+        ids = draw.integers(0, 2, draw.integers(2, 12)).astype(np.uint32)
+        kept = [one.ids.tolist() for one in cache._kept.values()]
+        asked = ids.tolist()[:-1]
+        longest = max(
+            (sum(asked[:n] == one[:n] for n in range(1, len(asked) + 1) if n <= len(one)) for one in kept),
+            default=0,
+        )
+        session = cache.take(ids)
+        assert (0 if session is None else len(session.ids)) == longest
+        cache.put(read(ids))
+        assert cache.bytes == sum(one.session.cache_bytes for one in cache._kept.values()) <= cache.capacity
+        assert set(map(id, cache._beginning.values())) == set(map(id, cache._kept.values()))
+
+
 def test_pieces_come_while_the_text_is_written(long, tokenizer):
     with Engine(long, tokenizer) as engine:
         job = engine.submit("so", max_new_tokens=200, temperature=0, ignore_eos=True)

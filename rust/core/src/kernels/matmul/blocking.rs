@@ -22,6 +22,10 @@ use std::ops::Range;
 /// The deepest block. A chain of additions is at most this long; the chains of the blocks are added in order.
 pub const KC: usize = 384;
 
+/// The deepest block in tile registers: a stripe of `b` of 256 KiB and the rows of a task, 512 KiB, stay in L2.
+#[cfg(target_arch = "x86_64")]
+const KC_TILED: usize = 1024;
+
 /// Columns of a task's block of `b`.
 pub const NC: usize = 8 * STRIPE;
 
@@ -102,6 +106,12 @@ impl Depth {
     /// The blocks of `units`, extended.
     pub fn new(units: usize, extension: usize) -> Depth {
         Depth { cuts: Cuts::even(units, KC, 8), extension }
+    }
+
+    /// The same for tile registers, whose sums wait in them for a whole block.
+    #[cfg(target_arch = "x86_64")]
+    pub fn tiled(units: usize, extension: usize) -> Depth {
+        Depth { cuts: Cuts::even(units, KC_TILED, super::tiled::UNIT), extension }
     }
 
     /// The number of blocks, at least one.

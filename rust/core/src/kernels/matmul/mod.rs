@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | float32, matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
 //! | `b` in few bits | any | a panel of `b` meets eight rows at a time, in integers but for bfloat16 | [`quantized`] |
+//! | bfloat16 with tile registers | any | a stripe of `b`, packed, meets rows of `a` where they lie | [`tiled`] |
 //! | few rows | up to 48 | every task packs the panels of `b` it needs | [`skinny`] |
 //! | any other | | `b` is packed once for all tasks, or was ([`Packed`]), `a` panel by panel | [`schedule`] |
 //!
@@ -35,6 +36,8 @@ mod skinny;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 
 pub use matrix::{Matrix, MatrixMut, Precision, Scalar};
 pub use output::Output;
@@ -44,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::kernels::quantized::QuantizedMatrix;
 use crate::kernels::{Beta, check};
 use crate::parallel;
-use crate::simd::isa;
+use crate::simd::{Isa, isa};
 use blocking::Depth;
 use buffers::Buffer;
 use grid::Grid;
@@ -192,10 +195,19 @@ fn run(
         return Ok(());
     }
     let target = Target::new(out);
-    let units = precision.units(k);
-    let depth = Depth::new(units, extension.as_ref().map_or(0, |more| precision.units(more.left.dim().1)));
+    let (units, isa) = (precision.units(k), isa::current());
+    let more = extension.as_ref().map_or(0, |more| precision.units(more.left.dim().1));
+    let tiled = match b {
+        Right::Matrix(_) => packed::serves_tiles(isa, precision),
+        Right::Packed(b) => b.tiled,
+        Right::Quantized(_) => false,
+    };
+    #[cfg(target_arch = "x86_64")]
+    let depth = if tiled { Depth::tiled(units, more) } else { Depth::new(units, more) };
+    #[cfg(not(target_arch = "x86_64"))]
+    let depth = Depth::new(units, more);
     let left = Deep { own: a.t().into(), units, extension: extension.as_ref().map(|more| more.left.t().into()) };
-    let product = Product { precision, left, target, m, n, k, depth };
+    let product = Product { precision, tiled, isa, left, target, m, n, k, depth };
     let right = extension.map(|more| more.right);
     if product.target.lacks_sums() && depth.count() > 1 && !matches!(b, Right::Quantized(_)) {
         // An output of bfloat16 numbers: sums of several blocks of depth wait elsewhere.
@@ -212,6 +224,9 @@ fn run(
 /// A product to be computed, its shapes checked.
 struct Product<'a> {
     precision: Precision,
+    isa: Isa,
+    /// Whether it goes through tile registers.
+    tiled: bool,
     /// `a`, transposed: `(K, M)`.
     left: Deep<'a>,
     target: Target<'a>,
@@ -228,16 +243,21 @@ impl Product<'_> {
     fn run(&self, b: Right<'_>, extension: Option<Matrix<'_>>) {
         let parallel = self.is_worth_threads();
         let own = match b {
+            #[cfg(target_arch = "x86_64")]
+            Right::Packed(b) if self.tiled => return tiled::run_packed(self, b, parallel),
             Right::Packed(b) => return schedule::run_packed(self, b, parallel),
             Right::Quantized(b) => return quantized::run(self, b, extension, parallel),
             Right::Matrix(b) => b.into(),
         };
         let b = Deep { own, units: self.left.units, extension: extension.map(Source::from) };
-        let isa = isa::current();
-        if gemv::run(isa, self, &b, parallel) {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiled {
+            return tiled::run(self, &b, parallel);
+        }
+        if gemv::run(self.isa, self, &b, parallel) {
             return;
         }
-        let micro = Micro::of(isa, self.precision);
+        let micro = Micro::of(self.isa, self.precision);
         if self.m <= blocking::SKINNY_ROWS {
             skinny::run(micro, self, &b, parallel);
         } else {

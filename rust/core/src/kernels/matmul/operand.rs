@@ -70,6 +70,14 @@ impl<'a, E: Copy> Operand<'a, E> {
         unsafe { *self.start.offset(i as isize * self.row_stride + j as isize * self.column_stride) }
     }
 
+    /// Where the runs of all rows begin from column `j` on, and how far one is from the next; nothing where rows are no runs,
+    /// or lie backwards.
+    pub fn start_of_runs(&self, j: usize) -> Option<(*const E, usize)> {
+        let fits = self.has_runs() && j <= self.columns && self.rows > 0;
+        let pitch = usize::try_from(self.row_stride).ok().filter(|_| fits)?;
+        Some((self.start.wrapping_add(j), pitch))
+    }
+
     /// The elements of row `i` in `columns`.
     ///
     /// # Panics

@@ -93,8 +93,13 @@ impl Panels {
 
     /// Packs units `us` of depth and columns `js` of `src` into `out`, which holds [`Panels::len`] units.
     pub fn pack(self, src: &Deep<'_>, us: Range<usize>, js: Range<usize>, out: &mut [u32]) {
+        self.pack_deeper(src, us.clone(), js, us.len(), out);
+    }
+
+    /// The same in panels that are `units` deep; what is behind `us` is left as it is.
+    pub fn pack_deeper(self, src: &Deep<'_>, us: Range<usize>, js: Range<usize>, units: usize, out: &mut [u32]) {
         let own = us.start..us.end.min(src.units);
-        let place = Place { units: us.len(), first: 0 };
+        let place = Place { units, first: 0 };
         self.pack_source(&src.own, own.clone(), js.clone(), place, out);
         if let Some(extension) = src.extension.filter(|_| us.end > src.units) {
             let place = Place { first: own.len(), ..place };
@@ -102,7 +107,8 @@ impl Panels {
         }
     }
 
-    fn pack_source(self, src: &Source<'_>, us: Range<usize>, js: Range<usize>, place: Place, out: &mut [u32]) {
+    /// Packs units and columns of one source into their `place`.
+    pub fn pack_source(self, src: &Source<'_>, us: Range<usize>, js: Range<usize>, place: Place, out: &mut [u32]) {
         match src {
             Source::Float(src) => self.pack_from(src, us, js, place, out),
             Source::Half(src) => self.pack_from(src, us, js, place, out),

@@ -5,15 +5,20 @@ use super::matrix::{Matrix, Precision};
 use super::micro::Micro;
 use super::operand::Deep;
 use super::pack::Panels;
+#[cfg(target_arch = "x86_64")]
+use super::tiled;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
 use crate::kernels::check;
-use crate::{parallel, simd::isa};
+use crate::parallel;
+use crate::simd::{Isa, isa};
 use std::ops::Range;
 
 /// Some columns and blocks of depth of `b`, packed: a cell of panels for each stripe of columns of each block of depth.
 pub struct Layout {
     panels: Panels,
+    /// The depth of a cell is filled up with zeros to a multiple.
+    unit: usize,
     /// The depth of the whole product, in units.
     pub depth: Depth,
     /// The blocks of it that are packed.
@@ -28,12 +33,20 @@ impl Layout {
     /// The layout of some `columns` and `depth_blocks` for a microkernel.
     pub fn new(micro: &Micro, depth: Depth, depth_blocks: Range<usize>, columns: Range<usize>) -> Layout {
         let stripes = Cuts::every(columns.len(), STRIPE);
-        Layout { panels: Panels::of_b(micro), depth, depth_blocks, column: columns.start, stripes }
+        Layout { panels: Panels::of_b(micro), unit: 1, depth, depth_blocks, column: columns.start, stripes }
+    }
+
+    /// The same for tile registers.
+    #[cfg(target_arch = "x86_64")]
+    pub fn tiled(depth: Depth, depth_blocks: Range<usize>, columns: Range<usize>) -> Layout {
+        let stripes = Cuts::every(columns.len(), STRIPE);
+        let (panels, unit) = (tiled::panels(), tiled::UNIT);
+        Layout { panels, unit, depth, depth_blocks, column: columns.start, stripes }
     }
 
     /// Units of a cell, whatever the last of a row of cells needs of them.
     fn cell_len(&self) -> usize {
-        self.panels.len(self.depth.step(), STRIPE)
+        self.panels.len(self.depth.step().next_multiple_of(self.unit), STRIPE)
     }
 
     /// Units of all cells.
@@ -52,8 +65,15 @@ impl Layout {
         let pack = |i: usize, cell: &mut [u32]| {
             let us = self.depth.range(self.depth_blocks.start + i / self.stripes.count());
             let js = self.stripes.range(i % self.stripes.count());
-            let cell = &mut cell[..self.panels.len(us.len(), js.len())];
-            self.panels.pack(b, us, self.column + js.start..self.column + js.end, cell);
+            let (live, units) = (us.len(), us.len().next_multiple_of(self.unit));
+            let cell = &mut cell[..self.panels.len(units, js.len())];
+            let columns = self.column + js.start..self.column + js.end;
+            self.panels.pack_deeper(b, us, columns, units, cell);
+            if live < units {
+                for (j, _, width) in self.panels.iter(js.len()) {
+                    cell[j * units..][live * width..units * width].fill(0);
+                }
+            }
         };
         let (units, len) = (&mut units[..self.len()], self.cell_len().max(1));
         if parallel {
@@ -69,6 +89,8 @@ impl Layout {
 /// It serves the instruction set that was chosen when it was made.
 pub struct Packed {
     pub(super) micro: &'static Micro,
+    /// Whether it is for tile registers.
+    pub(super) tiled: bool,
     pub(super) layout: Layout,
     pub(super) k: usize,
     pub(super) n: usize,
@@ -78,11 +100,21 @@ pub struct Packed {
 impl Packed {
     /// Room for matrices of `k` rows and `n` columns, for products of one precision; of zeros until [`Packed::pack`].
     pub fn new(precision: Precision, k: usize, n: usize) -> Result<Packed> {
-        let micro = Micro::of(isa::current(), precision);
-        let depth = Depth::new(precision.units(k), 0);
-        let layout = Layout::new(micro, depth, 0..depth.count(), 0..n);
+        let isa = isa::current();
+        let layout = Self::layout(isa, precision, k, n);
         let buffer = Buffer::zeros(layout.len(), "packed weights")?;
-        Ok(Packed { micro, layout, k, n, buffer })
+        Ok(Packed { micro: Micro::of(isa, precision), tiled: serves_tiles(isa, precision), layout, k, n, buffer })
+    }
+
+    fn layout(isa: Isa, precision: Precision, k: usize, n: usize) -> Layout {
+        let units = precision.units(k);
+        #[cfg(target_arch = "x86_64")]
+        if serves_tiles(isa, precision) {
+            let depth = Depth::tiled(units, 0);
+            return Layout::tiled(depth, 0..depth.count(), 0..n);
+        }
+        let depth = Depth::new(units, 0);
+        Layout::new(Micro::of(isa, precision), depth, 0..depth.count(), 0..n)
     }
 
     /// Packs `b`; it must have the shape that this was made for, and, for products in float32, be float32.
@@ -97,13 +129,22 @@ impl Packed {
 
     /// Bytes that the copy of such matrices takes.
     pub fn bytes(precision: Precision, k: usize, n: usize) -> usize {
-        let micro = Micro::of(isa::current(), precision);
-        let depth = Depth::new(precision.units(k), 0);
-        size_of::<f32>() * Layout::new(micro, depth, 0..depth.count(), 0..n).len()
+        size_of::<f32>() * Self::layout(isa::current(), precision, k, n).len()
     }
 
     pub(super) fn units(&self) -> &[u32] {
         bytemuck::must_cast_slice(&self.buffer)
+    }
+}
+
+/// Whether products in `precision` go through tile registers.
+pub fn serves_tiles(isa: Isa, precision: Precision) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return tiled::serves(isa, precision);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (isa, precision);
+        false
     }
 }
 

@@ -19,7 +19,7 @@ use crate::kernels::quantized::layout::{BLOCK, PANEL};
 use crate::kernels::quantized::micro::{self, Micro, Tile};
 use crate::kernels::quantized::{Format, QuantizedMatrix};
 use crate::parallel;
-use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch, isa, round_to_bf16};
+use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch, round_to_bf16};
 use std::ops::Range;
 
 /// Rows of `a` of a task: its strip of sums is 32 KiB.
@@ -36,7 +36,7 @@ struct Shared<'a> {
 /// Computes the product, in parallel if `parallel`.
 pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Matrix<'_>>, parallel: bool) {
     let extension = product.left.extension.zip(extension.map(Source::from));
-    let shared = Shared { isa: isa::current(), product, matrix, extension };
+    let shared = Shared { isa: product.isa, product, matrix, extension };
     let (m, k) = (product.m, product.k);
     if matrix.format() == Format::BF16 {
         return shared.run_floats(parallel);
@@ -190,12 +190,12 @@ impl Shared<'_> {
 }
 
 /// A row rounded to bfloat16, filled up with zeros.
-struct Round<'a, E> {
-    row: &'a [f32],
-    x: &'a mut [E],
+pub(super) struct Round<'a, F, E> {
+    pub row: &'a [F],
+    pub x: &'a mut [E],
 }
 
-impl<E: Element> Kernel for Round<'_, E> {
+impl<F: Element, E: Element> Kernel for Round<'_, F, E> {
     type Output = ();
     const BF16: bool = true;
 
@@ -206,11 +206,11 @@ impl<E: Element> Kernel for Round<'_, E> {
         let (out, out_tail) = x.as_chunks_mut::<LANES>();
         let mut half = [bf16::ZERO; LANES];
         for (from, out) in whole.iter().zip(out) {
-            s.store_half(&mut half, s.load(from));
+            s.store_half(&mut half, F::load(s, from));
             E::store(s, out, s.load_half(&half));
         }
         for (from, out) in tail.iter().zip(out_tail) {
-            *out = E::from_f32(round_to_bf16(*from).to_f32());
+            *out = E::from_f32(round_to_bf16(from.to_f32()).to_f32());
         }
         rest.fill(E::zeroed());
     }

@@ -329,8 +329,9 @@ fn bits_depend_neither_on_threads_nor_on_the_width_of_vectors_nor_on_other_rows(
     }
     parallel::set_num_threads(before);
     assert!(runs.windows(2).all(|w| w[0] == w[1]), "the number of threads changes bits");
-    // The portable path comes first and rounds otherwise.
-    assert!(runs[0][1..].windows(2).all(|w| w[0] == w[1]), "instruction sets differ");
+    // The portable path comes first and rounds otherwise; tiles come last and add up otherwise.
+    let vectors = isa::available().iter().filter(|isa| **isa != Isa::Portable && **isa != Isa::Amx).count();
+    assert!(runs[0][1..][..vectors].windows(2).all(|w| w[0] == w[1]), "instruction sets differ");
 }
 
 #[test]

@@ -162,18 +162,38 @@ unsafe fn unpack(packed: &[u8], out: &mut Unpacked) {
 /// # Panics
 /// Where lengths do not fit each other, or this processor has no tiles.
 pub fn floats(x: &[bf16], depth: usize, panels: &[&[u8]], out: &mut [f32], pitch: usize) {
-    assert!(amx::is_available() && depth.is_multiple_of(BLOCK) && pitch >= panels.len() * PANEL);
     let rows = if depth == 0 { 0 } else { x.len() / depth };
-    assert!(out.len() >= rows * pitch && panels.iter().all(|panel| panel.len() == 2 * PANEL * depth));
     if depth == 0 {
         return out.fill(0.0);
     }
+    // SAFETY: `x` has as many rows.
+    unsafe { floats_at(x.as_ptr(), depth, rows, depth, panels, out, pitch) }
+}
+
+/// The same for `rows` rows from `x` on, `x_pitch` numbers from one to the next.
+///
+/// # Safety
+/// `x` must be valid for reads of `depth` numbers of each row.
+///
+/// # Panics
+/// As [`floats`].
+pub unsafe fn floats_at(
+    x: *const bf16,
+    x_pitch: usize,
+    rows: usize,
+    depth: usize,
+    panels: &[&[u8]],
+    out: &mut [f32],
+    pitch: usize,
+) {
+    assert!(amx::is_available() && depth.is_multiple_of(BLOCK) && pitch >= panels.len() * PANEL);
+    assert!(out.len() >= rows * pitch && panels.iter().all(|panel| panel.len() == 2 * PANEL * depth));
     for first in (0..rows).step_by(2 * ROWS) {
         let count = (2 * ROWS).min(rows - first);
-        let (x, out) = (&x[first * depth..], &mut out[first * pitch..]);
+        let (x, out) = (x.wrapping_add(first * x_pitch), &mut out[first * pitch..]);
         for (i, two) in panels.chunks(2).enumerate() {
-            // SAFETY: lengths were just checked.
-            unsafe { square(x, depth, count, two, &mut out[2 * i * PANEL..], pitch) };
+            // SAFETY: lengths were just checked, and the caller says so of `x`.
+            unsafe { square(x, x_pitch, depth, count, two, &mut out[2 * i * PANEL..], pitch) };
         }
     }
 }
@@ -181,10 +201,18 @@ pub fn floats(x: &[bf16], depth: usize, panels: &[&[u8]], out: &mut [f32], pitch
 /// `count` rows (at most 32) against one or two panels.
 ///
 /// # Safety
-/// [`floats`] must have checked lengths and processor.
-unsafe fn square(x: &[bf16], depth: usize, count: usize, panels: &[&[u8]], out: &mut [f32], pitch: usize) {
+/// [`floats_at`] must have checked lengths and processor.
+unsafe fn square(
+    x: *const bf16,
+    x_pitch: usize,
+    depth: usize,
+    count: usize,
+    panels: &[&[u8]],
+    out: &mut [f32],
+    pitch: usize,
+) {
     let (upper, lower) = (count.min(ROWS), count.saturating_sub(ROWS));
-    let (a, x_pitch, pitch) = (x.as_ptr().cast::<u8>(), 2 * depth, 4 * pitch);
+    let (a, x_pitch, pitch) = (x.cast::<u8>(), 2 * x_pitch, 4 * pitch);
     let panel = |i: usize| panels[i].as_ptr();
     let below = |i: usize| a.wrapping_add(ROWS * x_pitch + i * ROW_BYTES);
     let out = out.as_mut_ptr().cast::<u8>();

@@ -133,6 +133,18 @@ class GenerationConfig(Settings):
     token_healing: bool = Field(
         default=True, description="let the prompt's last token be a longer one that begins with it"
     )
+    prompt_lookup_num_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="guess so many tokens by what the text has written before; 0: none",
+    )
+    max_matching_ngram_size: int = Field(
+        default=2, ge=1, lt=1 << 16, description="tokens that are looked up together at most"
+    )
+    num_assistant_tokens: int = Field(
+        default=5, ge=1, le=64, description="tokens that an assistant model guesses at a time"
+    )
     seed: int | None = Field(default=None, ge=0, lt=1 << 64, description="same seed, same text")
 
     @model_validator(mode="after")

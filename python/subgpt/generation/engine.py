@@ -19,9 +19,11 @@ from subgpt import _core
 from subgpt.data.chat import choose_template
 from subgpt.errors import BusyError, ConfigError, InvalidValueError
 from subgpt.generation.beginning import Opening, open_text
+from subgpt.generation.config import GenerationConfig
 from subgpt.generation.conversation import open_answer
 from subgpt.generation.job import Job
 from subgpt.generation.prefix_cache import PrefixCache, Read, common_length
+from subgpt.generation.speculation import check_assistant
 from subgpt.generation.stream import merge_options, refuse_beams
 from subgpt.generation.structured import Matcher
 from subgpt.model.fit import check_fit
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from subgpt.data.chat import ChatTemplate
-    from subgpt.generation.config import GenerationConfig
     from subgpt.generation.conversation import Messages
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
@@ -93,6 +94,7 @@ class Engine:
         max_batch: Texts that go on at once; others wait.
         max_waiting: Texts that may wait; more raise BusyError.
         prefix_cache_mib: Memory in MiB for what was read for earlier texts; 0: nothing is kept.
+        assistant_model: A smaller model with the same tokenizer that guesses what comes, as in `generate`.
 
     >>> import subgpt
     >>> tok = subgpt.Tokenizer.train(iter(["to be or not to be"]), level="char", special_tokens=())
@@ -113,6 +115,7 @@ class Engine:
         max_batch: int = 32,
         max_waiting: int = 256,
         prefix_cache_mib: int = 256,
+        assistant_model: "GPT | None" = None,
     ) -> None:
         for name, value, least in (
             ("max_batch", max_batch, 1),
@@ -122,6 +125,8 @@ class Engine:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ConfigError(f"Engine: {name} = {value!r}; give a whole number from {least} on")
         check_fit(model, tokenizer, "Engine")
+        check_assistant(model, assistant_model, GenerationConfig(), "Engine")
+        self.assistant_model = assistant_model
         self.model, self.tokenizer = model, tokenizer
         self.max_batch, self.max_waiting = max_batch, max_waiting
         self._batch = _core.Batch(model.native)
@@ -138,7 +143,7 @@ class Engine:
         self,
         prompt: "str | Sequence[int]",
         *,
-        config: "GenerationConfig | None" = None,
+        config: GenerationConfig | None = None,
         logprobs: int | None = None,
         **options: Any,
     ) -> Job:
@@ -156,7 +161,7 @@ class Engine:
         self,
         messages: "Messages",
         *,
-        config: "GenerationConfig | None" = None,
+        config: GenerationConfig | None = None,
         logprobs: int | None = None,
         chat_template: "ChatTemplate | str" = "auto",
         **options: Any,
@@ -201,7 +206,7 @@ class Engine:
         self.close()
 
     def _add(
-        self, opening: Opening, settings: "GenerationConfig", logprobs: int | None, *, trims: bool = False
+        self, opening: Opening, settings: GenerationConfig, logprobs: int | None, *, trims: bool = False
     ) -> Job:
         if logprobs is not None and (isinstance(logprobs, bool) or logprobs < 0):
             raise ConfigError(
@@ -209,7 +214,8 @@ class Engine:
             )
         if settings.structure is not None:
             Matcher(self.tokenizer, settings)  # its errors belong to who asks, not to the engine's thread
-        job = Job(opening, self.tokenizer, settings, logprobs, trims=trims)
+        check_assistant(self.model, self.assistant_model, settings, "Engine")
+        job = Job(opening, self.tokenizer, settings, logprobs, trims=trims, assistant=self.assistant_model)
         with self._changed:
             if self._closed:
                 raise InvalidValueError("Engine: it is closed; make another")

@@ -11,6 +11,7 @@ from subgpt.generation.beginning import begin
 from subgpt.generation.complete import complete
 from subgpt.generation.config import SAMPLING, GenerationConfig
 from subgpt.generation.prompt import end_ids
+from subgpt.generation.speculation import check_assistant, speculate
 from subgpt.generation.stream import merge_options, refuse_several, stream
 from subgpt.spelling import did_you_mean
 
@@ -26,30 +27,37 @@ def generate(
     *,
     config: GenerationConfig | None = None,
     return_prompt: bool = True,
+    assistant_model: "GPT | None" = None,
     **options: Any,
 ) -> str:
     """Give the prompt and what the model writes after it, or with `return_prompt=False` the latter alone.
 
     options: those of `GenerationConfig`, over `config`: max_new_tokens, temperature (0: greedy), top_k,
-    top_p, repetition_penalty, stop, seed, json_schema, num_beams and so on. The text ends at the tokenizer's
+    top_p, repetition_penalty, stop, seed, json_schema, num_beams and so on. assistant_model: a smaller model with the
+    same tokenizer that guesses what comes; guesses, also those of prompt_lookup_num_tokens, make the text no other, but
+    several tokens cost one pass where they are right. The text ends at the tokenizer's
     end of text, a stop text or max_new_tokens. A text longer than the model's block goes on with a sliding
     window. A prompt that ends inside of a token goes on as if it did not, unless token_healing=False: see
     `subgpt.generation.healing`.
     """
     settings = merge_options(model, config, options)
     refuse_several(settings, "generate")
+    check_assistant(model, assistant_model, settings, "generate")
     if settings.num_beams > 1:
         text = complete(model, tokenizer, prompt, config=settings)[0].text
     elif settings.stop or settings.structure is not None:
-        text = "".join(stream(model, tokenizer, prompt, config=settings))
+        text = "".join(stream(model, tokenizer, prompt, config=settings, assistant_model=assistant_model))
     else:
-        text = _generate_at_once(model, tokenizer, prompt, settings)
+        text = _generate_at_once(model, tokenizer, prompt, settings, assistant_model)
     return prompt + text if return_prompt else text
 
 
-def _generate_at_once(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> str:
+def _generate_at_once(
+    model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig, assistant: "GPT | None"
+) -> str:
     """Make the whole text in one native call."""
     start = begin(model, tokenizer, prompt, settings)
+    speculate(start.session, settings, assistant)
     left, ends = settings.max_new_tokens - start.written, end_ids(tokenizer, settings)
     new = start.session.run(left, settings.to_native(tokenizer), ends)
     return start.text + start.decoder.push_all(new[new < tokenizer.vocab_size]) + start.decoder.flush()

@@ -12,6 +12,7 @@ from subgpt.generation.writing import Found, Writing
 if TYPE_CHECKING:
     from subgpt.generation.beginning import Beginning, Opening
     from subgpt.generation.config import GenerationConfig
+    from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
 Ended: TypeAlias = Literal["stop", "length", "cancelled"]
@@ -53,6 +54,7 @@ class Job:
         logprobs: int | None,
         *,
         trims: bool = False,
+        assistant: "GPT | None" = None,
     ) -> None:
         self.opening = opening
         self.prompt_ids: tuple[int, ...] = tuple(opening.prompt.tolist())
@@ -61,6 +63,7 @@ class Job:
         self.found: list[Found] = []
         self.finish_reason: Ended | None = None
         self._tokenizer, self._settings, self._logprobs = tokenizer, settings, logprobs
+        self._assistant = assistant
         self._trim = Trim() if trims else None
         self._changed = threading.Condition()
         self._pieces: list[Piece] = []
@@ -131,7 +134,7 @@ class Job:
 
     def begin(self, start: "Beginning") -> None:
         """Go on from what was read: the next token can be drawn, if the text is not `done`."""
-        self.writing = Writing(start, self._tokenizer, self._settings, self._logprobs)
+        self.writing = Writing(start, self._tokenizer, self._settings, self._logprobs, self._assistant)
         self._put(self.writing.begin())
 
     def push(self, token: int) -> None:

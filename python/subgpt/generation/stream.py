@@ -7,6 +7,7 @@ from subgpt.errors import ConfigError
 from subgpt.generation.beams import check_beams
 from subgpt.generation.beginning import begin
 from subgpt.generation.config import DRAWING, GenerationConfig
+from subgpt.generation.speculation import check_assistant
 from subgpt.generation.writing import Writing
 
 if TYPE_CHECKING:
@@ -20,16 +21,20 @@ def stream(
     prompt: str,
     *,
     config: GenerationConfig | None = None,
+    assistant_model: "GPT | None" = None,
     **options: Any,
 ) -> Iterator[str]:
     """Yield what the model writes after `prompt`, in pieces: joined, `generate`'s text without the prompt.
 
-    options: those of `GenerationConfig`, over `config`. A prompt that ends inside of a token is healed, as by
-    `generate`. The first error of an option or the prompt comes at once, not with the first piece.
+    options: those of `GenerationConfig`, over `config`. assistant_model: as in `generate`. A prompt that ends inside
+    of a token is healed, as by `generate`. The first error of an option or the prompt comes at once, not with the first
+    piece.
     """
     settings = merge_options(model, config, options)
     refuse_beams(settings, "stream", "call subgpt.generate")
-    return iter(Writing(begin(model, tokenizer, prompt, settings), tokenizer, settings))
+    check_assistant(model, assistant_model, settings, "stream")
+    start = begin(model, tokenizer, prompt, settings)
+    return iter(Writing(start, tokenizer, settings, assistant=assistant_model))
 
 
 def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[str, Any]) -> GenerationConfig:

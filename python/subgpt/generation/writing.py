@@ -7,9 +7,11 @@ from subgpt.generation.beginning import Beginning
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.prompt import end_ids
 from subgpt.generation.reading import Reading
+from subgpt.generation.speculation import speculate
 from subgpt.generation.structured import Matcher
 
 if TYPE_CHECKING:
+    from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
 FinishReason: TypeAlias = Literal["stop", "length"]
@@ -21,6 +23,8 @@ class Writing:
 
     Who draws the tokens elsewhere, as an engine does for many texts at once, calls `begin` once and then, until the
     text is `done`, draws a token by `native` and `mask()`, gives it to `push` and feeds it back to the session.
+
+    assistant: a model that guesses what comes, so that several tokens cost one pass.
 
     The errors of its options come when it is made, not with the first piece.
 
@@ -44,8 +48,10 @@ class Writing:
         tokenizer: "Tokenizer",
         settings: GenerationConfig,
         top: int | None = None,
+        assistant: "GPT | None" = None,
     ) -> None:
         self.session = start.session
+        speculate(self.session, settings, assistant)
         self.native = settings.to_native(tokenizer)
         self.ids: list[int] = []
         self.found: list[Found] = []

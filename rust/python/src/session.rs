@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subgpt_core::Result;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::session::{Part, Session as CoreSession, append_all, sample_all};
+use subgpt_core::model::speculation::{Guess, Lookup, Speculation, draft};
 use subgpt_core::sampling::logprobs::Logprobs;
 use subgpt_core::sampling::{History, Options, probabilities};
 
@@ -61,6 +62,38 @@ impl Session {
         Ok(session.map(|session| Session { shared: self.shared.clone(), session: Mutex::new(session) }))
     }
 
+    /// Guesses up to `tokens` tokens ahead: what followed the last `longest` ones, or fewer, before, or what `draft`
+    /// would write; none with 0.
+    #[pyo3(signature = (tokens, longest=2, draft=None))]
+    fn speculate(
+        &self,
+        py: Python<'_>,
+        tokens: usize,
+        longest: usize,
+        draft: Option<PyRef<'_, Model>>,
+    ) -> PyResult<()> {
+        let draft = draft.map(|model| model.shared.clone());
+        door::enter(py, || {
+            let guess: Box<dyn Guess> = match draft {
+                _ if tokens == 0 => {
+                    self.lock().speculate(None);
+                    return Ok(());
+                }
+                None => Box::new(Lookup { longest }),
+                Some(shared) => Box::new(Draft::new(shared)?),
+            };
+            self.lock().speculate(Some(Speculation::new(guess, tokens)?));
+            Ok(())
+        })
+    }
+
+    /// How many tokens were guessed, and how many of these were drawn.
+    #[getter]
+    fn guesses(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        let count = door::enter(py, || Ok(self.lock().guesses()))?;
+        Ok((count.made, count.right))
+    }
+
     #[getter]
     fn cache_bytes(&self, py: Python<'_>) -> PyResult<usize> {
         door::enter(py, || Ok(self.lock().cache_bytes()))
@@ -103,6 +136,29 @@ impl Session {
         let ids = door::enter(py, || Ok(self.lock().ids().to_vec()))?;
         let len = ids.len();
         arrays::to_numpy(py, ids, &[len])
+    }
+}
+
+/// A model that guesses what another will write.
+struct Draft {
+    shared: Arc<Shared>,
+    session: CoreSession,
+}
+
+impl Draft {
+    fn new(shared: Arc<Shared>) -> Result<Draft> {
+        let session = CoreSession::new(&shared.read())?;
+        Ok(Draft { shared, session })
+    }
+}
+
+impl Guess for Draft {
+    fn guess(&mut self, ids: &[u32], most: usize) -> Result<Vec<u32>> {
+        draft(&self.shared.read(), &mut self.session, ids, most)
+    }
+
+    fn fork(&self) -> Result<Box<dyn Guess>> {
+        Ok(Box::new(Draft { shared: self.shared.clone(), session: self.session.fork()? }))
     }
 }
 

@@ -1,5 +1,6 @@
 """`subgpt generate`: text after a prompt, shown as it is written."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +38,14 @@ def generate(
     ] = False,
     chat_template: ChatTemplateOption = "auto",
     quantize: QuantizeOption = None,
+    assistant: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="A smaller model with the same tokenizer, which guesses what comes: the same text, sooner.",
+            show_default=False,
+        ),
+    ] = None,
     echo: Annotated[bool, typer.Option(help="Print the prompt before the text.")] = True,
     stop: Annotated[
         list[str] | None,
@@ -74,14 +83,17 @@ def generate(
     }
     config = GenerationConfig(**options, **{name: value for name, value in lists.items() if value})
     model, tokenizer = load_with_tokenizer(run, quantize=quantize)
+    helper = None if assistant is None else load_with_tokenizer(assistant, quantize=quantize)[0]
     text = read_argument(prompt)
+    if ask and helper is not None:
+        raise ConfigError("generate: --assistant guesses for texts, not for --ask; leave one of them out")
     if ask:
         question = [{"role": "user", "content": text}]
         pieces = stream_chat(model, tokenizer, question, config=config, chat_template=chat_template)
     elif config.num_beams > 1:
         pieces = iter([generate(model, tokenizer, text, config=config, return_prompt=False)])
     else:
-        pieces = stream(model, tokenizer, text, config=config)
+        pieces = stream(model, tokenizer, text, config=config, assistant_model=helper)
     write_stream(text if echo and not ask else "", pieces)
 
 

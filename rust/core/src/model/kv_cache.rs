@@ -70,6 +70,11 @@ impl<E: Element> KvCache<E> {
         self.len == 0
     }
 
+    /// Forgets what is behind the first `len` positions.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Forgets everything; the room is kept.
     pub fn clear(&mut self) {
         self.len = 0;

@@ -25,6 +25,7 @@ pub mod params;
 pub mod quantized;
 pub mod scoring;
 pub mod session;
+pub mod speculation;
 #[cfg(test)]
 mod tests;
 pub mod trained;

@@ -10,6 +10,7 @@ use super::forward::{Pass, Ropes};
 use super::head;
 use super::kv_cache::{Growing, KvCache};
 use super::linear::Weights;
+use super::speculation::{Ahead, Count, Speculation};
 use crate::buffer;
 use crate::error::{Error, Result};
 use crate::kernels::check;
@@ -27,29 +28,92 @@ pub struct Session {
     arena: Arena,
     logits: Vec<f32>,
     drawn: u64,
+    speculation: Option<Speculation>,
+    /// What the cache holds beyond the sequence.
+    ahead: Ahead,
 }
 
 impl Session {
     /// An empty sequence for `model`.
     pub fn new(model: &Gpt) -> Result<Self> {
-        let cache = KvCache::new(&model.config)?;
-        Ok(Session { ids: Vec::new(), cache, arena: Arena::new(), logits: Vec::new(), drawn: 0 })
+        Ok(Self::at(Vec::new(), KvCache::new(&model.config)?))
+    }
+
+    /// A sequence whose keys and values are there.
+    fn at(ids: Vec<u32>, cache: KvCache<f32>) -> Self {
+        let (arena, ahead) = (Arena::new(), Ahead::new());
+        Session { ids, cache, arena, logits: Vec::new(), drawn: 0, speculation: None, ahead }
     }
 
     /// A session that goes on from where this one is, on its own: the same tokens, cache and draws to come.
     pub fn fork(&self) -> Result<Self> {
-        let (ids, logits, cache) = (self.ids.clone(), self.logits.clone(), self.cache.prefix(self.cache.len())?);
-        Ok(Session { ids, cache, arena: Arena::new(), logits, drawn: self.drawn })
+        let speculation = self.speculation.as_ref().map(Speculation::fork).transpose()?;
+        let cache = self.cache.prefix(self.cache.len() - self.ahead.len())?;
+        let (logits, drawn) = (self.logits.clone(), self.drawn);
+        Ok(Session { logits, drawn, speculation, ..Self::at(self.ids.clone(), cache) })
     }
 
     /// A session that has read the first `len` tokens of this one and has no logits yet: what it computes next has the bits
     /// that it has in a session of its own. Nothing where the window has slid away from them.
     pub fn prefix(&self, len: usize) -> Result<Option<Self>> {
-        if len > self.ids.len() || self.cache.len() != self.ids.len() {
+        if len > self.ids.len() || self.cache.len() - self.ahead.len() != self.ids.len() {
             return Ok(None);
         }
-        let (ids, cache) = (self.ids[..len].to_vec(), self.cache.prefix(len)?);
-        Ok(Some(Session { ids, cache, arena: Arena::new(), logits: Vec::new(), drawn: 0 }))
+        Ok(Some(Self::at(self.ids[..len].to_vec(), self.cache.prefix(len)?)))
+    }
+
+    /// Guesses ahead from here on, or no longer.
+    pub fn speculate(&mut self, speculation: Option<Speculation>) {
+        self.forget_ahead();
+        self.speculation = speculation;
+    }
+
+    /// What became of the guesses.
+    pub fn guesses(&self) -> Count {
+        self.speculation.as_ref().map_or(Count::default(), |speculation| speculation.count)
+    }
+
+    /// Becomes the sequence `ids`; what it has read of their beginning is kept.
+    pub fn follow(&mut self, model: &Gpt, ids: &[u32]) -> Result<()> {
+        self.forget_ahead();
+        let same = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
+        // The last one is read again, for its logits, unless it is the last of both.
+        let kept =
+            if same == ids.len() && same == self.ids.len() { same } else { same.min(ids.len().saturating_sub(1)) };
+        if kept < self.ids.len() {
+            if self.cache.len() == self.ids.len() {
+                self.cache.truncate(kept);
+            } else {
+                self.cache.clear();
+            }
+            self.ids.truncate(kept);
+        }
+        self.append(model, &ids[kept..])
+    }
+
+    fn forget_ahead(&mut self) {
+        self.cache.truncate(self.cache.len() - self.ahead.len());
+        self.ahead.clear();
+    }
+
+    /// Takes `id` as what was guessed, if it was: there is nothing to compute then.
+    fn take_guess(&mut self, id: u32) -> bool {
+        match self.ahead.pop_front() {
+            Some((guess, logits)) if guess == id => {
+                self.ids.push(id);
+                self.logits = logits;
+                if let Some(speculation) = &mut self.speculation {
+                    speculation.count.right += 1;
+                }
+                true
+            }
+            Some(_) => {
+                self.cache.truncate(self.cache.len() - self.ahead.len() - 1);
+                self.ahead.clear();
+                false
+            }
+            None => false,
+        }
     }
 
     /// Bytes of the keys and values that it holds.
@@ -150,28 +214,61 @@ pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Res
         check::ids("generate", part.new, model.config.vocab_size)?;
     }
     let mut parts: Vec<&mut Part<'_>> = parts.iter_mut().filter(|part| !part.new.is_empty()).collect();
+    parts.retain_mut(|part| match part.new {
+        [id] => !part.session.take_guess(*id),
+        _ => {
+            part.session.forget_ahead();
+            true
+        }
+    });
     if parts.is_empty() {
         return Ok(());
     }
     let before: Vec<usize> = parts.iter().map(|part| part.session.ids.len()).collect();
     let mut fresh = Vec::new(); // ids to compute, of all sessions
-    let mut counts = Vec::with_capacity(parts.len());
+    let mut rows = Vec::with_capacity(parts.len()); // how many of them, and how many of those are guesses
+    let mut outcome = Ok(());
     for (part, &before) in parts.iter_mut().zip(&before) {
-        let Session { ids, cache, .. } = &mut *part.session;
+        let block_size = model.config.block_size;
+        let Session { ids, cache, speculation, .. } = &mut *part.session;
         ids.extend_from_slice(part.new);
         let mut start = before;
-        if ids.len() > model.config.block_size || cache.len() != before {
+        if ids.len() > block_size || cache.len() != before {
             cache.clear();
-            start = ids.len().saturating_sub(model.config.block_size);
+            start = ids.len().saturating_sub(block_size);
         }
         fresh.extend_from_slice(&ids[start..]);
-        counts.push(ids.len() - start);
+        let mut guesses = Vec::new();
+        if let (Some(speculation), [_], true) = (speculation, part.new, outcome.is_ok()) {
+            let room = block_size.saturating_sub(ids.len());
+            outcome = speculation.guesses(ids, room).map(|found| guesses = found);
+            guesses.retain(|&id| (id as usize) < model.config.vocab_size);
+        }
+        rows.push((ids.len() - start, guesses.len()));
+        fresh.extend_from_slice(&guesses);
     }
-    let growing = parts.iter_mut().zip(&counts).map(|(part, &t)| Growing { cache: &mut part.session.cache, t });
-    match compute(model, arena, growing.collect(), &fresh) {
+    let growing = parts
+        .iter_mut()
+        .zip(&rows)
+        .map(|(part, (own, guesses))| Growing { cache: &mut part.session.cache, t: own + guesses });
+    // The rows whose logits are wanted: the last one of each session and its guesses.
+    let mut wanted = Vec::new();
+    let mut first = 0;
+    for (own, guesses) in &rows {
+        wanted.extend(first + own - 1..first + own + guesses);
+        first += own + guesses;
+    }
+    let computed = outcome.and_then(|()| compute(model, arena, growing.collect(), &fresh, &wanted));
+    match computed {
         Ok(logits) => {
-            let rows = logits.chunks_exact(model.config.vocab_size);
-            parts.iter_mut().zip(rows).for_each(|(part, logits)| part.session.logits = logits.to_vec());
+            let mut logits = logits.chunks_exact(model.config.vocab_size).map(<[f32]>::to_vec);
+            let mut fresh = fresh.as_slice();
+            for (part, (own, guesses)) in parts.iter_mut().zip(rows) {
+                part.session.logits = logits.next().expect("logits of each session");
+                let (ours, others) = fresh.split_at(own + guesses);
+                part.session.ahead = ours[own..].iter().copied().zip(logits.by_ref().take(guesses)).collect();
+                fresh = others;
+            }
             Ok(())
         }
         Err(error) => {
@@ -181,16 +278,21 @@ pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Res
     }
 }
 
-/// Runs `new` tokens, those of all sequences one after the other, behind those in the caches; the logits after the last of
-/// each sequence, row by row.
-fn compute(model: &Gpt, arena: &mut Arena, mut growing: Vec<Growing<'_, f32>>, new: &[u32]) -> Result<Vec<f32>> {
+/// Runs `new` tokens, those of all sequences one after the other, behind those in the caches; the logits after those in
+/// places `wanted`, row by row.
+fn compute(
+    model: &Gpt,
+    arena: &mut Arena,
+    mut growing: Vec<Growing<'_, f32>>,
+    new: &[u32],
+    wanted: &[usize],
+) -> Result<Vec<f32>> {
     parallel::install(|| {
         let (shape, prepared) = (model.shape(1, new.len(), Keep::Nothing), model.prepared()?);
-        let (mut positions, mut last) = (Vec::with_capacity(new.len()), Vec::with_capacity(growing.len()));
+        let mut positions = Vec::with_capacity(new.len());
         for Growing { cache, t } in &mut growing {
             cache.reserve(cache.len() + *t)?;
             positions.extend((cache.len()..cache.len() + *t).map(|position| position as u32));
-            last.push(positions.len() - 1);
         }
         let ropes = &Ropes::at(&model.config, &positions)?;
         let adapted = model.adapted(prepared.as_deref(), None);
@@ -198,9 +300,9 @@ fn compute(model: &Gpt, arena: &mut Arena, mut growing: Vec<Growing<'_, f32>>, n
         let pass = Pass { model, weights, shape, positions: Some(&positions), documents: None, ropes, masks: None };
         let mut acts = arena.plan(&model.config, shape)?;
         pass.blocks(new, &mut growing, &mut acts)?;
-        pass.last_norm_of(&last, &mut acts)?;
-        let mut logits = buffer::zeros(last.len() * model.config.vocab_size, "logits")?;
-        head::logits(model, pass.weights, last.len(), acts.scratch.normed, &mut logits)?;
+        pass.last_norm_of(wanted, &mut acts)?;
+        let mut logits = buffer::zeros(wanted.len() * model.config.vocab_size, "logits")?;
+        head::logits(model, pass.weights, wanted.len(), acts.scratch.normed, &mut logits)?;
         Ok(logits)
     })
 }

@@ -9,6 +9,7 @@ mod generation;
 mod gradients;
 mod inside;
 mod quantized;
+mod speculation;
 
 use super::Gpt;
 use super::arena::Arena;

@@ -1,23 +1,29 @@
-"""uvicorn's HTTP, with a time within which the head of a request must come."""
+"""uvicorn's HTTP, with a time within which the head of a request must come, and so many connections at a time."""
 
 import asyncio
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from subgpt.serving.errors import ApiError
 
-def timed_protocol(seconds: float) -> type[H11Protocol]:
+
+def limited_protocol(seconds: float, connections: int) -> type[H11Protocol]:
     """Make the protocol: connections whose next head does not arrive within `seconds` are closed.
 
-    A client that opens connections and says nothing, or a byte now and then, would hold them for ever.
+    A client that opens connections and says nothing, or a byte now and then, would hold them for ever. Requests of
+    connections beyond `connections` are answered with 503.
     """
 
-    class TimedProtocol(H11Protocol):
+    class LimitedProtocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._timer = self.loop.call_later(seconds, self._give_up)
+            if len(self.connections) > connections:
+                self.app, self.ws_protocol_class = _no_room, None
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -48,4 +54,9 @@ def timed_protocol(seconds: float) -> type[H11Protocol]:
             if not self.transport.is_closing():
                 self.transport.close()
 
-    return TimedProtocol
+    return LimitedProtocol
+
+
+async def _no_room(scope: Scope, receive: Receive, send: Send) -> None:
+    error = ApiError(503, "too many connections are open; try again later", retry_after=1)
+    await error.response({"Connection": "close"})(scope, receive, send)

@@ -13,7 +13,7 @@ import uvicorn
 from subgpt.errors import ConfigError
 from subgpt.serving.app import create_app
 from subgpt.serving.models import Served
-from subgpt.serving.protocol import timed_protocol
+from subgpt.serving.protocol import limited_protocol
 from subgpt.serving.settings import ServerSettings
 from subgpt.serving.work import Work
 
@@ -84,9 +84,8 @@ def make_server(served: Sequence[Served], settings: ServerSettings) -> Server:
     app = create_app(served, settings)
     config = uvicorn.Config(
         app,
-        http=timed_protocol(settings.header_seconds),
+        http=limited_protocol(settings.header_seconds, settings.max_connections),
         h11_max_incomplete_event_size=_HEAD_BYTES,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=int(settings.grace_seconds + _LAST_WORDS),
         ws_max_size=settings.max_body_bytes,

@@ -50,7 +50,7 @@ class ServerSettings(Settings):
     max_texts: int = Field(default=128, ge=1, description="texts for one request, over all its prompts")
     max_logprobs: int = Field(default=20, ge=0, description="probable tokens to list in the place of each")
     max_requests: int = Field(default=256, ge=1, description="requests that are worked on at a time")
-    max_connections: int = Field(default=1024, ge=2, description="connections that are open at a time")
+    max_connections: int = Field(default=1024, ge=1, description="connections that are open at a time")
     header_seconds: float = Field(default=10, gt=0, description="time for a request's head to arrive")
     body_seconds: float = Field(default=30, gt=0, description="time for a request's body to arrive")
     request_seconds: float = Field(default=600, gt=0, description="time for a request to be answered")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def serving(served: Served, **settings) -> Iterator[tuple[str, Server]]:
             server.should_exit = True
             thread.join(60)
             assert not thread.is_alive()
+
+
+def waited_for(condition, seconds=30.0):
+    """Wait until something holds, which it does not if it takes that long."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from subgpt.serving.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
 
-from .conftest import serving
+from .conftest import serving, waited_for
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -211,6 +211,21 @@ def test_nor_is_the_second_head_of_a_connection(impatient):
         assert raw.socket.recv(65536).startswith(b"HTTP/1.1 200 ")
         raw.send(b"GET /hea")
         assert not raw.answer().startswith(b"HTTP/1.1 200 ")
+
+
+def test_too_many_connections_are_503(served):
+    with serving(served, max_connections=2, grace_seconds=0) as (address, server):
+        for upgrade in (b"", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"):
+            with Raw(address) as first, Raw(address) as second, Raw(address) as third:
+                for raw in (first, second):
+                    raw.send(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                    assert raw.socket.recv(65536).startswith(b"HTTP/1.1 200 ")
+                third.send(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + upgrade + b"\r\n")
+                answer = third.answer()
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1" in answer
+            assert b'"code":"unavailable"' in answer
+            assert waited_for(lambda: not server.server_state.connections)
 
 
 def test_a_huge_body_without_length_is_413(impatient):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 
 import subgpt
 
-from .conftest import serving
+from .conftest import serving, waited_for
 
 LONG = {"prompt": "the", "max_tokens": 4000, "ignore_eos": True, "stream": True}
 PROMPTS = ["the fog", "a red wheel", "i have eaten", "petals on a wet"]
@@ -22,16 +21,6 @@ PROMPTS = ["the fog", "a red wheel", "i have eaten", "petals on a wet"]
 def pieces(lines):
     """The events of a stream."""
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
-
-
-def waited_for(condition, seconds=30.0):
-    """Wait until something holds, which it does not if it takes that long."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def test_clients_at_once_get_what_each_would_get_alone(served, address):

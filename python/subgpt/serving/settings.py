@@ -34,7 +34,10 @@ class ServerSettings(Settings):
         description="address to listen at; any but this machine needs a key",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen at; 0: a free one")
-    api_key: SecretStr | None = Field(default=None, description="what requests must bring as Bearer token")
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="what requests must bring as Bearer token; flags can be seen by others: better set SUBGPT_API_KEY",
+    )
     allow_hosts: Names = Field(default=(), description="further names by which this server may be called")
     allow_origins: Names = Field(
         default=(), description="other web pages that may ask, as https://example.org"

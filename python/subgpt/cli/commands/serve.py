@@ -35,7 +35,10 @@ def serve(
         ),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(metavar="float32|bfloat16|auto", help="How prompts are computed.")
+        str,
+        typer.Option(
+            metavar="float32|bfloat16|auto", help="How prompts are scored; texts are written in float32."
+        ),
     ] = "float32",
     quantize: QuantizeOption = None,
     threads: Annotated[

@@ -14,6 +14,8 @@ from subgpt.serving.tokens import Known
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+_BEYOND_BLOCK = 2048
+
 
 def prompt_tokens(served: Served, prompt: str | Sequence[int], most: int, param: str = "prompt") -> list[int]:
     """Give the ids of a prompt, which are those that the engine reads; ApiError for ones that cannot be."""
@@ -63,6 +65,10 @@ def check_length(tokens: int, most: int, param: str) -> None:
 
 
 def score_prompt(served: Served, ids: Sequence[int], top: int) -> tuple[Known, ...]:
-    """Look up what the model thought of each token of a prompt, but of the first."""
+    """Look up what the model thought of each token of a prompt, but of the first.
+
+    What is beyond the model's block takes a step for each token, which nobody can interrupt: ApiError for too many.
+    """
+    check_length(len(ids), served.model.config.block_size + _BEYOND_BLOCK, "prompt")
     array: npt.NDArray[np.uint32] = np.array(ids, dtype=np.uint32)
     return ((ids[0], None), *zip(ids[1:], prompt_found(served.model, array, top), strict=True))

@@ -318,6 +318,14 @@ def test_a_prompt_may_be_too_long(make_client):
     assert error["code"] == "context_length_exceeded"
 
 
+def test_a_prompt_that_is_scored_may_be_longer_than_the_block_but_not_much(client):
+    body = {"echo": True, "logprobs": 0, "max_tokens": 0}
+    (choice,) = ask(client, prompt="fog " * 40, **body)["choices"]
+    assert len(choice["logprobs"]["token_logprobs"]) == 160
+    assert refused(client, prompt="a" * (128 + 2049), **body)["code"] == "context_length_exceeded"
+    assert ask(client, prompt="a" * (128 + 2049), max_tokens=1)["usage"]["prompt_tokens"] == 2177
+
+
 def test_an_unknown_model_is_404(client):
     response = client.post("/v1/completions", json={"model": "poem", "prompt": "a"})
     assert response.status_code == 404

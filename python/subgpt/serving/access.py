@@ -9,7 +9,6 @@ page in a browser gets a signed cookie for it (`login`).
 import hmac
 import ipaddress
 import socket
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
@@ -26,6 +25,7 @@ _ALWAYS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",  # without any, browsers hide the origin of the login form
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 # The page is made of Vue templates, which are compiled in the browser; everything in it comes from here.
@@ -74,9 +74,9 @@ class Gate:
                 code="host_not_allowed",
             )
         for origin in origins:
-            parts = urlsplit(origin) if "://" in origin else None
-            same = parts is not None and parts.netloc.lower() == hosts[0].lower()
-            if not same and origin not in self._settings.allow_origins:
+            scheme, _, place = origin.partition("://")
+            own = scheme in ("http", "https") and place.lower() == hosts[0].lower()
+            if not own and origin not in self._settings.allow_origins:
                 return ApiError(
                     403,
                     "pages of this origin may not ask (header Origin); name it with --allow-origin",

@@ -72,7 +72,16 @@ def test_a_server_for_others_is_called_by_any_address(make_client):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:8001", "http://localhost:8000"]
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:8001",
+        "http://localhost:8000",
+        "http://[",
+        "//127.0.0.1:8000",
+        "",
+    ],
 )
 def test_pages_of_others_may_not_ask(client, origin):
     response = client.post("/v1/completions", json={"prompt": "a"}, headers={"Origin": origin})

@@ -82,6 +82,22 @@ def test_any_bytes_are_answered(client, body):
     assert post(client, "/v1/chat/completions", body).status_code == 400
 
 
+VALUES = st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=20).map(
+    lambda text: text.encode("latin-1")
+)
+
+
+@given(st.sampled_from(["Host", "Origin", "Authorization", "Cookie", "Accept", "Content-Length"]), VALUES)
+def test_any_header_is_answered(client, locked, name, value):
+    for one in (client, locked):
+        assert one.get("/v1/models", headers={name: value}).status_code in (200, 401, 403, 413)
+
+
+@pytest.fixture(scope="module")
+def locked(make_client):
+    return make_client(api_key="correct-horse-battery")
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,0 +1,45 @@
+// What the page does in the browser alone: the theme, the keys, and a greeting that says what the server cannot know.
+(() => {
+  const KEY = "subgpt-theme";
+  const THEMES = ["system", "dark", "light"];
+  let theme = "system";
+  try {
+    theme = THEMES.includes(localStorage.getItem(KEY)) ? localStorage.getItem(KEY) : "system";
+  } catch {} // storage may be forbidden: then the system's theme it is
+
+  const isDark = () => document.body.classList.contains("body--dark");
+  const apply = () => {
+    document.documentElement.dataset.theme = theme;
+    if (window.Quasar) Quasar.Dark.set(theme === "system" ? "auto" : theme === "dark");
+  };
+  const greet = (tab) => emitEvent("hello", { dark: isDark(), tab });
+
+  window.subgptNextTheme = () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    try {
+      localStorage.setItem(KEY, theme);
+    } catch {}
+    apply();
+  };
+
+  document.documentElement.dataset.theme = theme;
+  window.addEventListener("load", () => {
+    apply();
+    greet(location.hash.slice(1));
+    new MutationObserver(() => greet(null)).observe(document.body, { attributeFilter: ["class"] });
+    window.addEventListener("hashchange", () => greet(location.hash.slice(1)));
+  });
+
+  const press = (selector) => {
+    const found = [...document.querySelectorAll(selector)].find((b) => b.offsetParent !== null && !b.disabled);
+    found?.click();
+    return found !== undefined;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    const field = event.target instanceof Element ? event.target.closest("[data-enter]") : null;
+    const plain = field?.dataset.enter === "plain" && !event.shiftKey;
+    const enter = event.key === "Enter" && (event.ctrlKey || event.metaKey || plain);
+    if ((enter && press("[data-run]")) || (event.key === "Escape" && press("[data-stop]"))) event.preventDefault();
+  });
+})();

@@ -1,0 +1,129 @@
+"""The page: head, tabs, and what they share; one visitor each."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nicegui import ui
+
+from subgpt.playground.parts import ICONS, html, rendered
+from subgpt.playground.tabs.chat import chat_tab
+from subgpt.playground.tabs.inside import inside_tab
+from subgpt.playground.tabs.next_token import next_token_tab
+from subgpt.playground.tabs.tokens import tokens_tab
+from subgpt.playground.tabs.training import training_tab
+from subgpt.playground.tabs.write import write_tab
+from subgpt.playground.visit import Visit
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from subgpt.serving.models import Served
+
+TITLE = "subgpt playground"
+LOGO = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="28" height="28" aria-hidden="true">'
+    '<rect x="2" y="5" width="13" height="9" rx="2.5" fill="#2563c9"/>'
+    '<rect x="17" y="5" width="13" height="9" rx="2.5" fill="#7fb0ff"/>'
+    '<rect x="2" y="18" width="8" height="9" rx="2.5" fill="#7fb0ff"/>'
+    '<rect x="12" y="18" width="18" height="9" rx="2.5" fill="#2563c9"/></svg>'
+)
+"""Tokens of different lengths in two rows."""
+
+TABS: dict[str, tuple[str, str, Callable[[Visit], None]]] = {
+    "tokens": ("Token", "izer", tokens_tab),
+    "next": ("Next", " token", next_token_tab),
+    "write": ("Write", "", write_tab),
+    "chat": ("Chat", "", chat_tab),
+    "training": ("Training", "", training_tab),
+    "inside": ("Inside", "", inside_tab),
+}
+"""Name in the address, what of the label is always there, the rest where there is room, and what is in the tab."""
+
+_PATIENCE = 8.0
+"""Seconds in which a browser may come back to what it left; afterwards its work is stopped."""
+
+
+def put_page(app: "FastAPI", served: "list[Served]", runs: Path | None) -> None:
+    """Mount the page at `/` of `app`. Nothing is stored, on disk or in cookies: what a visitor typed is in his page."""
+
+    @ui.page("/", title=TITLE, favicon=LOGO, language="en-US")
+    def page() -> None:
+        build(Visit(served, runs, served[0]))
+
+    ui.run_with(
+        app,
+        title=TITLE,
+        favicon=LOGO,
+        dark=None,
+        language="en-US",
+        reconnect_timeout=_PATIENCE,
+        tailwind=False,
+        show_welcome_message=False,
+        binding_refresh_interval=None,
+    )
+
+
+def build(visit: Visit) -> None:
+    """Build the page of one visitor."""
+    ui.add_head_html(f"<style>{_file('look.css')}</style><script>{_file('look.js')}</script>")
+    ui.colors(primary="#2563c9", negative="#b42323")
+    ui.on("hello", lambda event: _greet(visit, tabs, event.args))
+    with ui.element("header").classes("top"):
+        html(f"{LOGO}<span>subgpt</span>", "h1").classes("brand")
+        if len(visit.served) > 1:
+            _choose_model(visit)
+        about = html().classes("about")
+        with ui.element("button").classes("btn btn-quiet theme") as theme:
+            for name in ("system", "dark", "light"):
+                html(ICONS[name], "span").classes(f"icon theme-{name}")
+        theme.props["type"] = "button"
+        theme.props["aria-label"] = theme.props["title"] = "Change theme: system, dark, light"
+        theme.on("click", js_handler="() => subgptNextTheme()")
+    with ui.tabs(value=None).props("dense no-caps align=left inline-label") as tabs:
+        tabs.classes("bar-of-tabs")
+        for name, (always, rest, _) in TABS.items():
+            with ui.tab(name, label=""):
+                html(rendered("tab.html.j2", always=always, rest=rest), "span")
+    with ui.tab_panels(tabs, value="tokens", animated=False).classes("panels").props("role=main"):
+        for name, (_, _, fill) in TABS.items():
+            with ui.tab_panel(name).classes("panel"):
+                fill(visit)
+
+    def describe() -> None:
+        about.set_content(rendered("about.html.j2", served=visit.chosen, config=visit.chosen.model.config))
+
+    visit.on_model(describe)
+    describe()
+    tabs.value = "tokens"
+    tabs.on_value_change(lambda event: _turn(visit, str(event.value)))
+
+
+def _choose_model(visit: Visit) -> None:
+    choice = ui.select(
+        [one.name for one in visit.served],
+        value=visit.chosen.name,
+        label="Model",
+        on_change=lambda event: visit.choose(str(event.value)),
+    )
+    choice.props("outlined dense options-dense").classes("model")
+
+
+def _turn(visit: Visit, tab: str) -> None:
+    if tab in TABS:
+        ui.run_javascript(f"history.replaceState(null, '', '#{tab}')")  # a name of ours, not of the visitor's
+        visit.turn_to(tab)
+
+
+def _greet(visit: Visit, tabs: ui.tabs, said: Any) -> None:
+    """Take what the browser says of itself: whether the page is dark, and the tab in its address."""
+    if isinstance(said, dict):
+        visit.look(bool(said.get("dark")))
+        tab = said.get("tab")
+        if isinstance(tab, str) and tab in TABS:
+            tabs.value = tab
+
+
+def _file(name: str) -> str:
+    return (files("subgpt.playground") / "looks" / name).read_text(encoding="utf-8")

@@ -1,0 +1,67 @@
+"""What a model does inside with a text: attention maps, and what its layers would predict."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from subgpt.generation.prompt import prompt_ids
+from subgpt.inside.lens import Lens, lens_of
+from subgpt.playground.limits import MAX_INSIDE
+
+if TYPE_CHECKING:
+    from subgpt.serving.models import Served
+
+
+class Glance(NamedTuple):
+    """One token that looks at an earlier one, and how much of its attention it gives."""
+
+    at: int
+    text: str
+    seen: int
+    seen_text: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Insides:
+    """What was found for one text by one model.
+
+    Attributes:
+        served: The model.
+        text: The text.
+        maps: Attention, (n_layer, n_head, T, T).
+        lens: What each layer would predict at each of the T positions.
+        about: Which part of the text that is.
+
+    """
+
+    served: "Served"
+    text: str
+    maps: npt.NDArray[np.float32]
+    lens: Lens
+    about: str
+
+    def strongest(self, layer: int, head: int, count: int = 5) -> list[Glance]:
+        """Find the tokens of one head that look hardest at an earlier token, not counting the first, which many rest on."""
+        weights = np.tril(self.maps[layer, head], -1)
+        weights[:, 0] = 0.0
+        best = np.argsort(-weights, axis=None, kind="stable")[:count]
+        found = zip(*np.unravel_index(best, weights.shape), strict=True)
+        names = self.lens.texts
+        return [
+            Glance(int(i), names[i], int(j), names[j], float(weights[i, j])) for i, j in found if weights[i, j] > 0
+        ]
+
+
+def insides_of(served: "Served", text: str) -> Insides:
+    """Look at the last tokens of `text`, MAX_INSIDE at most and no more than the model's block."""
+    model = served.model
+    ids = prompt_ids(served.tokenizer, text)
+    most = min(MAX_INSIDE, model.config.block_size)
+    last = ids[-most:]
+    lens = lens_of(model, served.tokenizer, last, first=len(ids) - len(last))
+    said = f"all {len(ids):,} tokens" if len(last) == len(ids) else f"the last {len(last)} of {len(ids):,} tokens"
+    return Insides(served, text, model.attention_maps(last), lens, said)
+

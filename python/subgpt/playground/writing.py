@@ -1,0 +1,111 @@
+"""A job of the engine, shown as it is written: text, speed, and a way to stop it."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nicegui import ui
+
+from subgpt.playground.parts import button
+from subgpt.playground.working import Notice
+
+if TYPE_CHECKING:
+    from subgpt.generation.engine import Job
+
+_EVERY = 0.05
+"""Seconds between two looks at what came: more often nobody sees."""
+
+
+def speed_line(tokens: int, first: float | None, seconds: float, reason: str | None, cached: int) -> str:
+    """Say how fast a text came. first: seconds to the first token; seconds: from the first token to the last.
+
+    >>> speed_line(21, 0.05, 0.5, "stop", 8)
+    '21 tokens · first after 50 ms · 40 tokens/s · 8 of the prompt in the cache · ended by itself'
+    >>> speed_line(0, None, 0.0, None, 0)
+    'waiting …'
+    """
+    if first is None:
+        return "waiting …" if reason is None else "nothing came: the text was at its end"
+    parts = [f"{tokens:,} token{'' if tokens == 1 else 's'}", f"first after {_milliseconds(first)}"]
+    if tokens > 1 and seconds > 0:
+        parts.append(f"{(tokens - 1) / seconds:,.0f} tokens/s")
+    if cached:
+        parts.append(f"{cached:,} of the prompt in the cache")
+    ends = {"stop": "ended by itself", "length": "ended by its length", "cancelled": "stopped"}
+    return " · ".join([*parts, *([ends[reason]] if reason in ends else [])])
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+class Writer:
+    """A pair of buttons, one to run and one to stop, at the same place, and the line with the speed.
+
+    One text at a time; a visitor who leaves stops it.
+    """
+
+    def __init__(self, label: str, start: Callable[[], object], notice: Notice) -> None:
+        self._notice = notice
+        self._client = ui.context.client
+        self._job: Job | None = None
+        self._run = button(label, start, kind="primary", icon="run")
+        self._run.props["data-run"] = ""
+        self._stop = button("Stop", self.stop, icon="stop", hint="Stop (Escape)").classes("hidden")
+        self._stop.props["data-stop"] = ""
+        self._client.on_delete(self.stop)
+
+    def add_meter(self) -> None:
+        """Put the line with the speed here."""
+        self._meter = ui.label().classes("meter").props("role=status")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a text is being written."""
+        return self._job is not None
+
+    def stop(self) -> None:
+        """Stop what is being written; what came so far stays."""
+        if self._job is not None:
+            self._job.cancel()
+
+    async def write(self, job: "Job", show: Callable[[str], None], note: str = "") -> str:
+        """Show the text of `job` while it comes, and give it. An error goes to the notice. note: ends the last line."""
+        self._job = job
+        self._turn(True)
+        begin = time.perf_counter()
+        first, last, shown, whole = None, begin, 0.0, ""
+        try:
+            async for piece in job:
+                last = time.perf_counter()
+                if piece.ids and first is None:
+                    first = last
+                whole += piece.text
+                if last - shown >= _EVERY and not self._client.is_deleted:
+                    shown = last
+                    show(whole)
+                    self._measure(job, begin, first, last)
+        except Exception as error:  # whatever it is, the visitor is told and the page lives on
+            if not self._client.is_deleted:
+                self._notice.show(error)
+        finally:
+            self._job = None
+        if not self._client.is_deleted:
+            show(whole)
+            self._measure(job, begin, first, last, note)
+            self._turn(False)
+        return whole
+
+    def clear(self) -> None:
+        """Forget the last speed."""
+        self._meter.text = ""
+
+    def _measure(self, job: "Job", begin: float, first: float | None, last: float, note: str = "") -> None:
+        wait = None if first is None else first - begin
+        took = 0.0 if first is None else last - first
+        line = speed_line(len(job.ids), wait, took, job.finish_reason, job.cached_tokens)
+        self._meter.text = f"{line} · {note}" if note else line
+
+    def _turn(self, running: bool) -> None:
+        self._run.set_visibility(not running)
+        self._stop.set_visibility(running)

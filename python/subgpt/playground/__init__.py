@@ -1,7 +1,7 @@
 """The playground: a page in the browser that shows what a model does, from text to tokens to probabilities to text.
 
-`page` is the page, `tabs` has one module a tab, `views` what they show as plain data, `parts` what they share. The page is
-made with NiceGUI, and needs the extra `serve`; nothing else of the package imports anything here.
+`page` is the page, `tabs` has one module a tab, `views` what they show as plain data, `parts` what they share. The page
+is made with NiceGUI, and needs the extra `serve`; nothing else of the package imports anything here.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ _mounted: list["FastAPI"] = []
 def mount(app: "FastAPI", served: "Sequence[Served]", runs: Path | None = None) -> None:
     """Put the page at `/` of `app`, behind all of its routes and within its middleware.
 
-    served: the models that the page shows, the first one at the beginning. runs: a folder whose runs and tokenizers the
-    page shows as well, two levels deep; the browser names none but these. Call it last: what is at `/` afterwards answers
-    all paths that no route before it has.
+    served: the models that the page shows, the first one at the beginning. runs: a folder whose runs and tokenizers
+    the page shows as well, two levels deep; the browser names none but these. Call it last: what is at `/` afterwards
+    answers all paths that no route before it has.
 
     Raises MissingExtraError where NiceGUI is not installed, InvalidValueError without a model and for a second app
     in the same process.

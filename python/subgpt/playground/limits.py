@@ -1,4 +1,4 @@
-"""How much the page takes and shows: enough to learn from, little enough for any browser and for the model's machine."""
+"""How much the page takes and shows: enough to learn from, little enough for any browser and for the machine."""
 
 MAX_TEXT = 8_000
 """Characters of a text that is typed."""

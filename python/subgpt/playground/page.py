@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
-from subgpt.playground.parts import ICONS, html, rendered
+from subgpt.playground.parts import ICONS, html, rendered, text
 from subgpt.playground.tabs.chat import chat_tab
 from subgpt.playground.tabs.inside import inside_tab
 from subgpt.playground.tabs.next_token import next_token_tab
@@ -32,14 +32,14 @@ LOGO = (
 """Tokens of different lengths in two rows."""
 
 TABS: dict[str, tuple[str, str, Callable[[Visit], None]]] = {
-    "tokens": ("Token", "izer", tokens_tab),
-    "next": ("Next", " token", next_token_tab),
-    "write": ("Write", "", write_tab),
-    "chat": ("Chat", "", chat_tab),
-    "training": ("Training", "", training_tab),
-    "inside": ("Inside", "", inside_tab),
+    "tokens": ("Tokenizer", "Tokens", tokens_tab),
+    "next": ("Next token", "Next", next_token_tab),
+    "write": ("Write", "Write", write_tab),
+    "chat": ("Chat", "Chat", chat_tab),
+    "training": ("Training", "Training", training_tab),
+    "inside": ("Inside", "Inside", inside_tab),
 }
-"""Name in the address, what of the label is always there, the rest where there is room, and what is in the tab."""
+"""Name in the address, label, the label where there is little room, and what is in the tab."""
 
 _PATIENCE = 8.0
 """Seconds in which a browser may come back to what it left; afterwards its work is stopped."""
@@ -69,7 +69,6 @@ def build(visit: Visit) -> None:
     """Build the page of one visitor."""
     ui.add_head_html(f"<style>{_file('look.css')}</style><script>{_file('look.js')}</script>")
     ui.colors(primary="#2563c9", negative="#b42323")
-    ui.on("hello", lambda event: _greet(visit, tabs, event.args))
     with ui.element("header").classes("top"):
         html(f"{LOGO}<span>subgpt</span>", "h1").classes("brand")
         if len(visit.served) > 1:
@@ -83,9 +82,10 @@ def build(visit: Visit) -> None:
         theme.on("click", js_handler="() => subgptNextTheme()")
     with ui.tabs(value=None).props("dense no-caps align=left inline-label") as tabs:
         tabs.classes("bar-of-tabs")
-        for name, (always, rest, _) in TABS.items():
+        for name, (label, short, _) in TABS.items():
             with ui.tab(name, label=""):
-                html(rendered("tab.html.j2", always=always, rest=rest), "span")
+                text(label, "span").classes("wide")
+                text(short, "span").classes("narrow")
     with ui.tab_panels(tabs, value="tokens", animated=False).classes("panels").props("role=main"):
         for name, (_, _, fill) in TABS.items():
             with ui.tab_panel(name).classes("panel"):
@@ -97,6 +97,7 @@ def build(visit: Visit) -> None:
     visit.on_model(describe)
     describe()
     tabs.value = "tokens"
+    ui.on("hello", lambda event: _greet(visit, tabs, event.args))
     tabs.on_value_change(lambda event: _turn(visit, str(event.value)))
 
 

@@ -29,7 +29,12 @@ def text(content: str, tag: str = "p") -> ui.html:
 
 
 def button(
-    label: str, on_click: Callable[..., Any] | None = None, *, kind: str = "plain", icon: str = "", hint: str = ""
+    label: str,
+    on_click: Callable[..., Any] | None = None,
+    *,
+    kind: str = "plain",
+    icon: str = "",
+    hint: str = "",
 ) -> ui.element:
     """Make a native button. kind: "primary", "plain" or "quiet". hint: what it does, where its label is too short."""
     with ui.element("button").classes(f"btn btn-{kind}") as made:
@@ -56,17 +61,15 @@ def text_area(
     on_change: Callable[..., Any] | None = None,
     *,
     rows: int = 4,
-    debounce: int = 0,
     most: int = MAX_TEXT,
 ) -> ui.textarea:
-    """Make a field of several lines. debounce: milliseconds of rest before it tells of a change."""
+    """Make a field of several lines."""
     made = ui.textarea(label, value=value, on_change=on_change).classes("area")
-    made.props(f"outlined maxlength={most} rows={rows} spellcheck=false autocapitalize=off")
-    return made.props(f"debounce={debounce}") if debounce else made
+    return made.props(f"outlined maxlength={most} rows={rows} spellcheck=false autocapitalize=off")
 
 
 def card(title: str = "", note: str = "") -> ui.element:
-    """Open a card with a heading and a line beneath it: `with card("Title"): …`."""
+    """Open a card with a heading and a line beneath it, for `with`."""
     made = ui.element("section").classes("card")
     with made:
         if title:
@@ -89,11 +92,16 @@ ICONS = {
     "copy": _icon('<rect x="9" y="9" width="11" height="11" rx="2"/><path d="M5 15V6a2 2 0 0 1 2-2h9"/>'),
     "undo": _icon('<path d="M9 14 4 9l5-5"/><path d="M4 9h10a6 6 0 0 1 0 12h-3"/>'),
     "reset": _icon('<path d="M4 12a8 8 0 1 1 2.6 5.9"/><path d="M4 20v-5h5"/>'),
-    "dice": _icon('<rect x="4" y="4" width="16" height="16" rx="3"/><path d="M9 9h.01M15 15h.01M15 9h.01M9 15h.01"/>'),
-    "system": _icon('<circle cx="12" cy="12" r="8"/><path d="M12 4v16" /><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/>'),
+    "dice": _icon(
+        '<rect x="4" y="4" width="16" height="16" rx="3"/><path d="M9 9h.01M15 15h.01M15 9h.01M9 15h.01"/>'
+    ),
+    "system": _icon(
+        '<circle cx="12" cy="12" r="8"/><path d="M12 4v16" /><path d="M12 4a8 8 0 0 1 0 16z" fill="currentColor"/>'
+    ),
     "dark": _icon('<path d="M20 14.5A8 8 0 1 1 9.5 4a6.5 6.5 0 0 0 10.5 10.5z"/>'),
     "light": _icon(
-        '<circle cx="12" cy="12" r="4"/><path d="M12 3v1M12 20v1M3 12h1M20 12h1M5.6 5.6l.7.7M17.7 17.7l.7.7M5.6 18.4l.7-.7M17.7 6.3l.7-.7"/>'
+        '<circle cx="12" cy="12" r="4"/><path d="M12 3v1M12 20v1M3 12h1M20 12h1"/>'
+        '<path d="M5.6 5.6l.7.7M17.7 17.7l.7.7M5.6 18.4l.7-.7M17.7 6.3l.7-.7"/>'
     ),
 }
 """Line drawings, on a grid of 24."""

@@ -53,7 +53,7 @@ class Latest:
     and a success clears it.
     """
 
-    def __init__(self, work: Callable[..., Any], show: Callable[[Any], None], notice: Notice) -> None:
+    def __init__(self, work: Callable[..., Any], show: Callable[[Any], object], notice: Notice) -> None:
         self._work, self._show, self._notice = work, show, notice
         self._client = ui.context.client
         self._next: tuple[Any, ...] | None = None

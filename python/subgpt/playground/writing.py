@@ -10,7 +10,7 @@ from subgpt.playground.parts import button
 from subgpt.playground.working import Notice
 
 if TYPE_CHECKING:
-    from subgpt.generation.engine import Job
+    from subgpt.generation.job import Job
 
 _EVERY = 0.05
 """Seconds between two looks at what came: more often nobody sees."""
@@ -69,7 +69,7 @@ class Writer:
         if self._job is not None:
             self._job.cancel()
 
-    async def write(self, job: "Job", show: Callable[[str], None], note: str = "") -> str:
+    async def write(self, job: "Job", show: Callable[[str], object], note: str = "") -> str:
         """Show the text of `job` while it comes, and give it. An error goes to the notice. note: ends the last line."""
         self._job = job
         self._turn(True)

@@ -36,13 +36,18 @@ class Chat:
                 self._field.props("autofocus data-enter=plain")
                 with ui.element("div").classes("row"):
                     self._writer = Writer("Send", self._send, self._notice)
-                    button("Undo", self._step_back, icon="undo", hint="Take the last question and answer back")
+                    button(
+                        "Undo", self._step_back, icon="undo", hint="Take the last question and answer back"
+                    )
                     button("Copy", self._copy, icon="copy", hint="Copy the talk")
                     button("Start anew", self._reset, icon="reset", hint="Forget what was said")
                     self._writer.add_meter()
             with ui.element("div").classes("stack"):
-                with card("Before everything else"):
-                    self._system = text_area("System message (may stay empty)", rows=2)
+                with card(
+                    "System message", "What the model is told before everything else; it may stay empty."
+                ):
+                    self._system = text_area("", rows=2)
+                    self._system.props["aria-label"] = "System message"
                 self._panel = option_cards(TEXTS)
         visit.on_model(self._changed_model)
         self._say_form()
@@ -71,9 +76,11 @@ class Chat:
         self._messages = asked
         self._bubble(asked[-1])
         answer = self._bubble(Message("assistant", ""))
-        written = await self._writer.write(job, answer.set_text, f"seed {seed}")
+        written = (await self._writer.write(job, answer.set_text, f"seed {seed}")).strip()
         if self._messages is asked:  # nobody started anew meanwhile
-            self._messages = [*asked, Message("assistant", written.strip())][-MAX_TURNS:]
+            self._messages = _with_answer(asked, written)
+            if not written:
+                answer.text = "(nothing)"
 
     def _system_messages(self) -> list[Message]:
         said = cut(self._system.value).strip()
@@ -121,6 +128,11 @@ class Chat:
 
     def _say_form(self) -> None:
         self._form.text = form_of(self._visit.chosen)
+
+
+def _with_answer(asked: list[Message], written: str) -> list[Message]:
+    """Add an answer; a question that got none is not asked again, since no template has a place for it."""
+    return [*asked, Message("assistant", written)][-MAX_TURNS:] if written else asked[:-1]
 
 
 def form_of(served: Any) -> str:

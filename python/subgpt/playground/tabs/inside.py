@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
-from subgpt.inside.lens import Lens
 from subgpt.playground.limits import cut
 from subgpt.playground.parts import card, html, rendered, text_area
+from subgpt.playground.views.bars import piece_of
 from subgpt.playground.views.curves import colours, map_options
 from subgpt.playground.views.insides import Insides, insides_of
 from subgpt.playground.visit import Visit
@@ -26,7 +26,7 @@ class Inside:
         self._text = EXAMPLE
         self._found: Insides | None = None
         with card("A text to look at", "Its last tokens, as many as can be drawn."):
-            field = text_area("Text", EXAMPLE, self._type, rows=2, debounce=150)
+            field = text_area("Text", EXAMPLE, self._type, rows=2)
             field.props("autofocus")
             self._notice = Notice()
             self._cut = ui.label().classes("note")
@@ -36,10 +36,12 @@ class Inside:
                 self._head = ui.select([0], value=0, label="Head", on_change=lambda _: self._draw())
                 for select in (self._layer, self._head):
                     select.props("outlined dense options-dense").classes("short")
-            self._map = ui.echart({}).classes("map")
-            self._strongest = html()
+            with ui.element("div").classes("map-and-list"):
+                self._map = ui.echart({}).classes("map")
+                self._strongest = html()
         with card(
-            "Layers", "What each layer would predict, if it were the last one: the logit lens. The darker, the surer."
+            "Layers",
+            "What each layer would predict if it were the last one (the logit lens). A strong colour is a sure guess.",
         ):
             self._lens = html().classes("sideways")
             self._lens.props('tabindex=0 role=region aria-label="What each layer would predict"')
@@ -69,7 +71,7 @@ class Inside:
             kept = select.value if select.value is not None and select.value < count else 0
             select.set_options(list(range(count)), value=kept)
         self._cut.text = found.about
-        self._lens.set_content(rendered("lens.html.j2", **_lens_rows(found.lens)))
+        self._lens.set_content(rendered("lens.html.j2", **_lens_rows(found)))
         self._draw()
 
     def _draw(self) -> None:
@@ -77,20 +79,27 @@ class Inside:
             return
         layer, head = self._layer.value or 0, self._head.value or 0
         weights = self._found.maps[layer, head]
-        self._map.options.update(map_options(weights, self._found.lens.texts, colours(self._visit.dark)))
+        self._map.options.update(map_options(weights, self._found.pieces, colours(self._visit.dark)))
         self._map.update()
         pairs = self._found.strongest(layer, head)
         self._strongest.set_content(rendered("strongest.html.j2", pairs=pairs))
 
 
-def _lens_rows(lens: Lens) -> dict[str, Any]:
+def _lens_rows(found: Insides) -> dict[str, Any]:
     """Lay the lens out for its table: the last layer above, since that is what the model says."""
+    lens = found.lens
     names = ["embeddings", *(f"block {i}" for i in range(len(lens.layers) - 1))]
     rows = [
-        (names[i], [(token, token.id == lens.layers[-1][at][0].id) for at, (token, *_) in enumerate(layer)])
+        (
+            names[i],
+            [
+                (piece_of(found.served.tokenizer, best.id), best.probability, best.id == last.id)
+                for (best, *_), (last, *_) in zip(layer, lens.layers[-1], strict=True)
+            ],
+        )
         for i, layer in enumerate(lens.layers)
     ]
-    return {"first": lens.first, "texts": lens.texts, "rows": rows[::-1]}
+    return {"first": lens.first, "texts": found.pieces, "rows": rows[::-1]}
 
 
 def inside_tab(visit: Visit) -> None:

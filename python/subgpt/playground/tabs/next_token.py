@@ -1,15 +1,16 @@
-"""The tab *Next token*: the distribution after a text, what the rules of sampling make of it, and the text token by token."""
+"""The tab *Next token*: what may follow a text, what the rules of sampling make of that, the text token by token."""
 
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nicegui import ui
+from nicegui import run, ui
 
+from subgpt.errors import SubgptError
 from subgpt.playground.limits import cut
 from subgpt.playground.options import DRAW, OptionPanel
 from subgpt.playground.parts import button, card, enable, html, rendered, text, text_area
-from subgpt.playground.views.bars import SHOWN, Bars, Place, ids_of, pieces_of, text_of
+from subgpt.playground.views.bars import SHOWN, Bars, Place, ids_of, piece_of, text_of
 from subgpt.playground.visit import Visit
 from subgpt.playground.working import Latest, Notice
 
@@ -33,13 +34,15 @@ class NextToken:
         self._typed: str | None = EXAMPLE  # None: the ids count
         self._ids: list[int] = []
         self._history: list[tuple[str | None, list[int]]] = []
-        self._place: tuple["Served", Place] | None = None
+        self._place: tuple[Served, Place] | None = None
         with ui.element("div").classes("columns"):
             with ui.element("div").classes("stack"):
                 self._build_text()
                 self._notice = Notice()
                 self._build_bars()
-            with card("Rules of sampling", "They reshape what is drawn from. The model itself stays as it is."):
+            with card(
+                "Rules of sampling", "They reshape what is drawn from. The model itself stays as it is."
+            ):
                 self._panel = OptionPanel(self._ask)
                 self._panel.add(*DRAW)
                 button("Reset", self._panel.reset, icon="reset")
@@ -48,11 +51,16 @@ class NextToken:
         self._ask()
 
     def _build_text(self) -> None:
-        with card("What comes next?", "A model gives every token of its vocabulary a probability. Click one to go on with it."):
-            self._field = text_area("Text so far", EXAMPLE, self._type, rows=3, debounce=80)
+        with card(
+            "What comes next?",
+            "A model gives every token it knows a probability. Click one to go on with it.",
+        ):
+            self._field = text_area("Text so far", EXAMPLE, self._type, rows=3)
             self._tail = html().classes("chips small").props("aria-hidden=true")
             with ui.element("div").classes("row"):
-                run = button("Sample one", self._draw, kind="primary", icon="dice", hint="Draw one token (Ctrl+Enter)")
+                run = button(
+                    "Sample one", self._draw, kind="primary", icon="dice", hint="Draw one token (Ctrl+Enter)"
+                )
                 run.props["data-run"] = ""
                 self._undo = button("Undo", self._step_back, icon="undo", hint="Take the last token back")
 
@@ -63,13 +71,15 @@ class NextToken:
             with ui.element("div").classes("bar-head").props("aria-hidden=true"):
                 html('<i class="key now"></i> drawn from <i class="key was"></i> the model\'s own', "span")
             self._rows: list[tuple[ui.element, ui.html]] = []
-            self._shown: list[int | None] = [None] * (SHOWN + 1)
-            for i in range(SHOWN + 1):
+            self._shown: list[int | None] = [None] * SHOWN
+            for i in range(SHOWN):
                 with ui.element("button").classes("bar") as row:
                     content = html("&nbsp;", "span").classes("bar-line")
                 row.props["type"] = "button"
                 row.on("click", lambda _, i=i: self._append(i), [])
                 self._rows.append((row, content))
+            with ui.element("div").classes("bar rest"):
+                self._rest = html("&nbsp;", "span").classes("bar-line")
 
     def _type(self, event: Any) -> None:
         typed = cut(event.value)
@@ -87,31 +97,41 @@ class NextToken:
         self._ask()
 
     def _ask(self) -> None:
-        self._latest.ask(self._visit.chosen, self._typed, list(self._ids), self._panel.options())
         enable(self._undo, bool(self._history))
+        try:
+            options = self._panel.options()
+        except SubgptError as error:
+            self._notice.show(error)
+            return
+        self._latest.ask(self._visit.chosen, self._typed, list(self._ids), options)
 
     def _work(
         self, served: "Served", typed: str | None, ids: list[int], options: dict[str, Any]
     ) -> tuple[Place, Bars, Sequence[tuple[str, int]]]:
-        if typed is not None:
-            ids = ids_of(served.tokenizer, typed)
+        place = self._place_of(served, typed, ids)
+        tail = [(piece_of(served.tokenizer, id), id) for id in place.ids[-_TAIL:].tolist()]
+        return place, place.bars(options), tail
+
+    def _place_of(self, served: "Served", typed: str | None, ids: list[int]) -> Place:
+        """Ask the model, unless it was asked for these ids last."""
+        ids = ids if typed is None else ids_of(served.tokenizer, typed)
         known = self._place
         if known is None or known[0] is not served or known[1].ids.tolist() != ids:
             known = self._place = (served, Place(served.model, served.tokenizer, ids))
-        place = known[1]
-        return place, place.bars(options), pieces_of(served.tokenizer, ids[-_TAIL:])
+        return known[1]
 
     def _show(self, found: tuple[Place, Bars, Sequence[tuple[str, int]]]) -> None:
         place, bars, tail = found
         self._ids = place.ids.tolist()
         self._summary.text = bars.summary
         self._tail.set_content(rendered("tail.html.j2", pieces=tail, more=len(place.ids) > len(tail)))
-        top = bars.top
+        *best, rest = bars.bars
         for i, (row, content) in enumerate(self._rows):
-            bar = bars.bars[i] if i < len(bars.bars) else None
+            bar = best[i] if i < len(best) else None
             self._shown[i] = None if bar is None else bar.id
-            content.set_content("&nbsp;" if bar is None else rendered("bar.html.j2", bar=bar, top=top))
-            enable(row, bar is not None and bar.id is not None)
+            content.set_content("&nbsp;" if bar is None else rendered("bar.html.j2", bar=bar, top=bars.top))
+            enable(row, bar is not None)
+        self._rest.set_content(rendered("bar.html.j2", bar=rest, top=bars.top))
 
     def _append(self, i: int) -> None:
         token = self._shown[i]
@@ -119,11 +139,16 @@ class NextToken:
             self._go_on_with(token)
 
     async def _draw(self) -> None:
-        """Draw from what is on show; a text typed a moment ago comes first."""
-        if self._place is not None:
-            try:
-                self._go_on_with(self._place[1].draw(self._panel.options(), secrets.randbits(32)))
-            except Exception as error:  # the rules may leave no token
+        """Draw a token after the text as it is now, which may not be on show yet."""
+        client = ui.context.client
+        try:
+            options = self._panel.options()
+            place = await run.io_bound(self._place_of, self._visit.chosen, self._typed, list(self._ids))
+            if place is not None and not client.is_deleted:
+                self._ids = place.ids.tolist()
+                self._go_on_with(place.draw(options, secrets.randbits(32)))
+        except Exception as error:  # the rules may leave no token
+            if not client.is_deleted:
                 self._notice.show(error)
 
     def _go_on_with(self, token: int) -> None:

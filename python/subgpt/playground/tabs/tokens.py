@@ -48,8 +48,11 @@ def tokens_tab(visit: Visit) -> None:
         state[name] = value
         ask()
 
-    with card("How a text becomes tokens", "A model reads numbers. A tokenizer cuts text into pieces that have one each."):
-        field = text_area("Text", EXAMPLE, lambda event: take("text", event.value or ""), debounce=80, rows=3)
+    with card(
+        "How a text becomes tokens",
+        "A model reads numbers. A tokenizer cuts text into pieces that have one each.",
+    ):
+        field = text_area("Text", EXAMPLE, lambda event: take("text", event.value or ""), rows=3)
         field.props("autofocus")
         with ui.element("div").classes("row"):
             for name, sample in SAMPLES.items():

@@ -7,6 +7,7 @@ from nicegui import run, ui
 
 from subgpt.checkpoint.load import load
 from subgpt.errors import MissingFileError
+from subgpt.generation.config import GenerationConfig
 from subgpt.generation.stream import stream
 from subgpt.playground.limits import MAX_TEXT, cut
 from subgpt.playground.parts import button, card, enable, html, rendered, text
@@ -37,7 +38,9 @@ class Training:
                 button("Look again", self._look_again, icon="reset", hint="Look for new runs")
             self._notice = Notice()
             if not self._runs:
-                text("There is no run to look at yet. Start the server with a run, or with the folder of your runs.")
+                text(
+                    "There is no run to look at yet. Start the server with a run, or with the folder of your runs."
+                )
             self._facts = html()
         with ui.element("div").classes("halves"):
             with card("Loss"):
@@ -93,7 +96,9 @@ class Training:
 
     def _show_samples(self) -> None:
         kept = [] if self._course is None else self._course.samples
-        self._samples.set_content(rendered("samples.html.j2", samples=_first_and_last(kept), asked=self._asked))
+        self._samples.set_content(
+            rendered("samples.html.j2", samples=_first_and_last(kept), asked=self._asked)
+        )
 
     async def _ask(self) -> None:
         """Write a text with the model as the run has saved it last."""
@@ -123,8 +128,8 @@ def _sample(path: Path, prompt: str) -> dict[str, Any]:
     model, tokenizer = load(where)
     if tokenizer is None:
         raise MissingFileError(f"{path.name}: has no tokenizer.json; copy the model's beside it")
-    options = {"max_new_tokens": _SAMPLE_TOKENS, "temperature": 0.8, "top_k": 50, "seed": 0}
-    return {"name": name, "prompt": prompt, "text": "".join(stream(model, tokenizer, prompt, **options))}
+    config = GenerationConfig(max_new_tokens=_SAMPLE_TOKENS, temperature=0.8, top_k=50, seed=0)
+    return {"name": name, "prompt": prompt, "text": "".join(stream(model, tokenizer, prompt, config=config))}
 
 
 def _first_and_last(samples: list[dict[str, Any]], most: int = 6) -> list[dict[str, Any]]:

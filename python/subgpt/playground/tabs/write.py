@@ -27,14 +27,22 @@ class Write:
                 self._notice = Notice()
                 with ui.element("div").classes("row"):
                     self._writer = Writer("Write", self._start, self._notice)
-                    self._more = button("Go on", self._go_on, hint="Take what was written into your text and go on")
-                    self._copy = button("Copy", self._take_along, icon="copy", hint="Copy text and continuation")
+                    self._more = button(
+                        "Go on", self._go_on, hint="Take what was written into your text and go on"
+                    )
+                    self._copy = button(
+                        "Copy", self._take_along, icon="copy", hint="Copy text and continuation"
+                    )
                     text("Ctrl+Enter", "kbd")
                     self._writer.add_meter()
-                with ui.element("div").classes("paper").props('tabindex=0 role=region aria-label="What was written"'):
-                    with ui.element("p").classes("written"):
-                        self._begun = ui.label().classes("begun")
-                        self._new = ui.label().classes("new")
+                with (
+                    ui.element("div")
+                    .classes("paper")
+                    .props('tabindex=0 role=region aria-label="What was written"'),
+                    ui.element("p").classes("written"),
+                ):
+                    self._begun = ui.label().classes("begun")
+                    self._new = ui.label().classes("new")
             self._panel = option_cards(TEXTS)
         self._enable()
 

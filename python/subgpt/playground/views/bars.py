@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from subgpt.evaluation.next_tokens import token_text
 from subgpt.evaluation.reshaped import Reshaped, reshape
+from subgpt.generation.generate import sampling_probs
 from subgpt.generation.prompt import prompt_ids
+from subgpt.tokenizer.prefixes import entry_prefixes
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -41,16 +43,20 @@ class Bars:
 
     @property
     def top(self) -> float:
-        """The largest probability: the length of a full bar."""
-        return max((max(bar.before, bar.after) for bar in self.bars), default=1.0) or 1.0
+        """The largest probability of a token: the length of a full bar."""
+        return max((max(bar.before, bar.after) for bar in self.bars if bar.id is not None), default=1.0)
 
     @property
     def summary(self) -> str:
         """How sure the model is, in one line."""
         return (
-            f"entropy {self.entropy:.2f} bits by the model, as unsure as among {2**self.entropy:,.1f} equally probable "
-            f"tokens; {self.entropy_after:.2f} bits after the rules, which leave {self.left:,} tokens"
+            f"The model is as unsure as among {2**self.entropy:,.1f} equally probable tokens (entropy "
+            f"{self.entropy:.2f} bits); the rules leave {_count(self.left)} ({self.entropy_after:.2f} bits)."
         )
+
+
+def _count(tokens: int) -> str:
+    return f"{tokens:,} token{'' if tokens == 1 else 's'}"
 
 
 class Place:
@@ -63,26 +69,26 @@ class Place:
 
     def bars(self, options: dict[str, Any]) -> Bars:
         """Give the bars under these rules."""
-        return bars_of(reshape(self._tokenizer, self.logits, self.ids, SHOWN, **options), self._left(options))
+        left = int(np.count_nonzero(self._probs(options)))
+        return bars_of(
+            self._tokenizer, reshape(self._tokenizer, self.logits, self.ids, SHOWN, **options), left
+        )
 
     def draw(self, options: dict[str, Any], seed: int) -> int:
         """Draw the next id under these rules."""
         probs = self._probs(options)
         return int(np.random.default_rng(seed).choice(len(probs), p=probs / probs.sum()))
 
-    def _left(self, options: dict[str, Any]) -> int:
-        return int(np.count_nonzero(self._probs(options)))
-
     def _probs(self, options: dict[str, Any]) -> npt.NDArray[np.float64]:
-        from subgpt.generation.generate import sampling_probs
-
         return sampling_probs(self.logits, context=self.ids, **options)
 
 
-def bars_of(reshaped: Reshaped, left: int) -> Bars:
-    """Make bars of the tokens that the model finds most probable, and one of all the rest."""
-    best = [Bar(token.text, token.id, token.before, token.after) for token in reshaped.tokens[:SHOWN]]
-    before, after = (1 - math.fsum(values) for values in zip(*((b.before, b.after) for b in best), strict=True))
+def bars_of(tokenizer: "Tokenizer", reshaped: Reshaped, left: int) -> Bars:
+    """Make bars of the tokens that the model finds most probable, and one of the rest. left: tokens after the rules."""
+    best = [Bar(piece_of(tokenizer, t.id), t.id, t.before, t.after) for t in reshaped.tokens[:SHOWN]]
+    before, after = (
+        1 - math.fsum(values) for values in zip(*((b.before, b.after) for b in best), strict=True)
+    )
     rest = Bar("all the rest", None, max(0.0, before), max(0.0, after))
     return Bars([*best, rest], reshaped.before.bits, reshaped.after.bits, left)
 
@@ -93,13 +99,21 @@ def ids_of(tokenizer: "Tokenizer", text: str) -> list[int]:
 
 
 def text_of(tokenizer: "Tokenizer", ids: Sequence[int]) -> str:
-    """Decode ids; those that stand for no text add none."""
-    return tokenizer.decode([id for id in ids if id < tokenizer.vocab_size])
+    """Decode ids, without those that the tokenizer puts before every text; those that stand for no text add none."""
+    before, _ = tokenizer.template
+    rest = ids[len(before) :] if list(ids[: len(before)]) == list(before) else ids
+    return tokenizer.decode([id for id in rest if id < tokenizer.vocab_size])
 
 
-def pieces_of(tokenizer: "Tokenizer", ids: Sequence[int]) -> list[tuple[str, int]]:
-    """Give each id with the text it stands for."""
-    return [(token_text(tokenizer, id), id) for id in ids]
+def piece_of(tokenizer: "Tokenizer", id: int) -> str:
+    r"""Give what an id stands for inside of a text.
+
+    There it has the space that some tokenizers leave out at the beginning of a text. Bytes that are no character are
+    written as \xe2; a special token is its name.
+    """
+    entries = entry_prefixes(tokenizer).entries
+    raw = entries[id] if id < len(entries) else b""
+    return raw.decode("utf-8", "backslashreplace") if raw else token_text(tokenizer, id)
 
 
 def percent(share: float) -> str:

@@ -42,7 +42,9 @@ def loss_options(run: Run, look: Colours) -> dict[str, Any]:
     mean = running_mean(train.losses)
     kept = thin(train.losses, MAX_POINTS)
     series = [
-        _line("training", [(train.steps[i], train.losses[i]) for i in kept], look.train, width=1, opacity=0.3),
+        _line(
+            "training", [(train.steps[i], train.losses[i]) for i in kept], look.train, width=1, opacity=0.3
+        ),
         _line("training, mean", [(train.steps[i], mean[i]) for i in kept], look.train),
         _line("held-out", list(zip(held_out.steps, held_out.losses, strict=True)), look.held_out, dots=True),
     ]
@@ -60,9 +62,7 @@ def rate_options(run: Run, look: Colours) -> dict[str, Any]:
 def map_options(weights: npt.NDArray[np.float32], names: Sequence[str], look: Colours) -> dict[str, Any]:
     """Draw where each position looks: weights (T, T), whose rows look at columns; nobody looks ahead."""
     shown = [show_text(name) for name in names]
-    cells = [
-        [j, i, round(float(weights[i, j]), 4)] for i in range(len(shown)) for j in range(i + 1)
-    ]
+    cells = [[j, i, round(float(weights[i, j]), 4)] for i in range(len(shown)) for j in range(i + 1)]
     axis = {
         "type": "category",
         "data": [f"{i} {name}" for i, name in enumerate(shown)],

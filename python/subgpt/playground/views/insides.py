@@ -1,5 +1,6 @@
 """What a model does inside with a text: attention maps, and what its layers would predict."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from subgpt.generation.prompt import prompt_ids
 from subgpt.inside.lens import Lens, lens_of
 from subgpt.playground.limits import MAX_INSIDE
+from subgpt.playground.views.bars import piece_of
 
 if TYPE_CHECKING:
     from subgpt.serving.models import Served
@@ -33,6 +35,7 @@ class Insides:
         text: The text.
         maps: Attention, (n_layer, n_head, T, T).
         lens: What each layer would predict at each of the T positions.
+        pieces: The T tokens as they stand in the text.
         about: Which part of the text that is.
 
     """
@@ -41,17 +44,20 @@ class Insides:
     text: str
     maps: npt.NDArray[np.float32]
     lens: Lens
+    pieces: Sequence[str]
     about: str
 
     def strongest(self, layer: int, head: int, count: int = 5) -> list[Glance]:
-        """Find the tokens of one head that look hardest at an earlier token, not counting the first, which many rest on."""
+        """Find the tokens of one head that look hardest at an earlier one, which is not the first: many rest there."""
         weights = np.tril(self.maps[layer, head], -1)
         weights[:, 0] = 0.0
         best = np.argsort(-weights, axis=None, kind="stable")[:count]
         found = zip(*np.unravel_index(best, weights.shape), strict=True)
-        names = self.lens.texts
+        names = self.pieces
         return [
-            Glance(int(i), names[i], int(j), names[j], float(weights[i, j])) for i, j in found if weights[i, j] > 0
+            Glance(int(i), names[i], int(j), names[j], float(weights[i, j]))
+            for i, j in found
+            if weights[i, j] > 0
         ]
 
 
@@ -62,6 +68,10 @@ def insides_of(served: "Served", text: str) -> Insides:
     most = min(MAX_INSIDE, model.config.block_size)
     last = ids[-most:]
     lens = lens_of(model, served.tokenizer, last, first=len(ids) - len(last))
-    said = f"all {len(ids):,} tokens" if len(last) == len(ids) else f"the last {len(last)} of {len(ids):,} tokens"
-    return Insides(served, text, model.attention_maps(last), lens, said)
-
+    said = (
+        f"all {len(ids):,} tokens"
+        if len(last) == len(ids)
+        else f"the last {len(last)} of {len(ids):,} tokens"
+    )
+    pieces = [piece_of(served.tokenizer, id) for id in last.tolist()]
+    return Insides(served, text, model.attention_maps(last), lens, pieces, said)

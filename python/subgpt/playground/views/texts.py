@@ -72,7 +72,9 @@ def folders_with(runs: Path | None, file: str) -> list[Path]:
     """Find the folders at most two levels below `runs` that have `file`, `runs` itself among them, by name."""
     if runs is None:
         return []
-    found = (path.parents[file.count("/")] for levels in ("", "*/", "*/*/") for path in runs.glob(levels + file))
+    found = (
+        path.parents[file.count("/")] for levels in ("", "*/", "*/*/") for path in runs.glob(levels + file)
+    )
     return sorted(set(found))[:MAX_RUNS]
 
 

@@ -8,7 +8,7 @@ from nicegui import ui
 from subgpt.errors import InvalidValueError
 from subgpt.generation.config import GenerationConfig
 from subgpt.playground.limits import MAX_FORM, MAX_TOKENS, cut
-from subgpt.playground.parts import text
+from subgpt.playground.parts import Slider, text
 
 
 class Option(NamedTuple):
@@ -85,7 +85,7 @@ class OptionPanel:
     def __init__(self, on_change: Callable[[], None] | None = None) -> None:
         self.values: dict[str, Any] = {}
         self._changed = on_change or (lambda: None)
-        self._controls: list[tuple[Option, Any]] = []
+        self._resets: list[Callable[[], object]] = []
 
     def add(self, *options: Option) -> None:
         """Put controls here: a slider for each option that has a range, else a field for a number."""
@@ -93,16 +93,16 @@ class OptionPanel:
             self.values[option.name] = option.start
             with ui.element("div").classes("option"):
                 text(option.label, "span").classes("option-name").props["title"] = option.about
-                control = self._slider(option) if option.step else self._field(option)
-            control.props["aria-label"] = option.label
-            self._controls.append((option, control))
+                made = self._slider(option) if option.step else self._field(option)
+            made.props["aria-label"] = option.label
 
     def add_texts(self, *names: str) -> None:
         """Put fields for options that are texts here."""
         for name in names:
             label, example = TEXTS[name]
-            field = ui.textarea(label, placeholder=example, on_change=self._take(name)).classes("area mono")
+            field = ui.textarea(label, placeholder=example).classes("area mono")
             field.props(f"outlined dense autogrow rows=1 maxlength={MAX_FORM} spellcheck=false stack-label")
+            field.on_value_change(lambda event, name=name: self._take(name, event.value))
             self.values[name] = ""
 
     def options(self) -> dict[str, Any]:
@@ -111,30 +111,27 @@ class OptionPanel:
 
     def reset(self) -> None:
         """Put all numbers back to what they were at first."""
-        for option, control in self._controls:
-            control.value = option.start
+        for reset in self._resets:
+            reset()
 
-    def _take(self, name: str) -> Callable[[Any], None]:
-        def take(event: Any) -> None:
-            self.values[name] = event.value
-            self._changed()
+    def _take(self, name: str, value: Any) -> None:
+        self.values[name] = value
+        self._changed()
 
-        return take
+    def _slider(self, option: Option) -> ui.element:
+        start = option.start or 0.0
+        shown = ui.label(f"{start:g}").classes("option-value").props("aria-hidden=true")
 
-    def _slider(self, option: Option) -> ui.slider:
-        shown = ui.label(f"{option.start:g}").classes("option-value")
-        slider = ui.slider(
-            min=option.least,
-            max=option.most,
-            step=option.step,
-            value=option.start,
-            on_change=self._take(option.name),
-        )
-        slider.on_value_change(lambda event: shown.set_text(f"{event.value:g}"))
-        return slider
+        def take(value: float) -> None:
+            shown.text = f"{value:g}"
+            self._take(option.name, value)
 
-    def _field(self, option: Option) -> ui.number:
-        field = ui.number(
-            value=option.start, min=0, step=1, placeholder="any", on_change=self._take(option.name)
-        )
+        slider = Slider(option.least, option.most, option.step, start, take)
+        self._resets.append(lambda: slider.set_value(start))
+        return slider.element
+
+    def _field(self, option: Option) -> ui.element:
+        field = ui.number(value=option.start, min=0, step=1, placeholder="any")
+        field.on_value_change(lambda event: self._take(option.name, event.value))
+        self._resets.append(lambda: field.set_value(option.start))
         return field.classes("number").props("borderless dense hide-bottom-space")

@@ -68,6 +68,39 @@ def text_area(
     return made.props(f"outlined maxlength={most} rows={rows} spellcheck=false autocapitalize=off")
 
 
+class Slider:
+    """A native slider, which every browser's keyboard and screen reader knows."""
+
+    def __init__(
+        self, least: float, most: float, step: float, value: float, on_change: Callable[[float], None]
+    ) -> None:
+        self._on_change = on_change
+        self.element = ui.element("input").classes("slider")
+        self.element.props.update(type="range", min=least, max=most, step=step, value=value)
+        # The page keeps the value as well: it would put the old one back whenever something else is drawn anew.
+        self.element.on(
+            "input",
+            self._take,
+            throttle=0.05,
+            js_handler=f"""(event) => {{
+                const value = Number(event.target.value);
+                mounted_app.elements[{self.element.id}].props.value = value;
+                emit(value);
+            }}""",
+        )
+
+    def set_value(self, value: float) -> None:
+        """Move it."""
+        self.element.props["value"] = value
+        self._on_change(value)
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event.args, int | float):
+            with self.element.props.suspend_updates():
+                self.element.props["value"] = event.args
+            self._on_change(float(event.args))
+
+
 def card(title: str = "", note: str = "") -> ui.element:
     """Open a card with a heading and a line beneath it, for `with`."""
     made = ui.element("section").classes("card")

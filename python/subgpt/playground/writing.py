@@ -35,6 +35,29 @@ def speed_line(tokens: int, first: float | None, seconds: float, reason: str | N
     return " · ".join([*parts, *([ends[reason]] if reason in ends else [])])
 
 
+class Pace:
+    """When the tokens of a text came, in seconds from its beginning."""
+
+    def __init__(self) -> None:
+        self._begin = self._last = time.perf_counter()
+        self._first: float | None = None
+        self._tokens = 0
+
+    def count(self, tokens: int) -> float:
+        """Note that so many tokens have come, and tell the time."""
+        self._last = time.perf_counter()
+        if tokens and self._first is None:
+            self._first = self._last
+        self._tokens += tokens
+        return self._last
+
+    def line(self, reason: str | None, cached: int) -> str:
+        """Say it in a line."""
+        if self._first is None:
+            return speed_line(0, None, 0.0, reason, cached)
+        return speed_line(self._tokens, self._first - self._begin, self._last - self._first, reason, cached)
+
+
 def _milliseconds(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
@@ -49,10 +72,12 @@ class Writer:
         self._notice = notice
         self._client = ui.context.client
         self._job: Job | None = None
+        self._is_stopped = False
         self._run = button(label, start, kind="primary", icon="run")
         self._run.props["data-run"] = ""
-        self._stop = button("Stop", self.stop, icon="stop", hint="Stop (Escape)").classes("hidden")
+        self._stop = button("Stop", self.stop, icon="stop", hint="Stop (Escape)")
         self._stop.props["data-stop"] = ""
+        self._stop.set_visibility(False)
         self._client.on_delete(self.stop)
 
     def add_meter(self) -> None:
@@ -66,25 +91,25 @@ class Writer:
 
     def stop(self) -> None:
         """Stop what is being written; what came so far stays."""
+        self._is_stopped = True
         if self._job is not None:
             self._job.cancel()
 
     async def write(self, job: "Job", show: Callable[[str], object], note: str = "") -> str:
         """Show the text of `job` while it comes, and give it. An error goes to the notice. note: ends the last line."""
-        self._job = job
+        self._job, self._is_stopped = job, False
         self._turn(True)
-        begin = time.perf_counter()
-        first, last, shown, whole = None, begin, 0.0, ""
+        pace, whole, shown = Pace(), "", 0.0
         try:
             async for piece in job:
-                last = time.perf_counter()
-                if piece.ids and first is None:
-                    first = last
+                if self._is_stopped:  # what is still on its way is not waited for
+                    break
+                now = pace.count(len(piece.ids))
                 whole += piece.text
-                if last - shown >= _EVERY and not self._client.is_deleted:
-                    shown = last
+                if now - shown >= _EVERY:
+                    shown = now
                     show(whole)
-                    self._measure(job, begin, first, last)
+                    self._meter.text = pace.line(None, job.cached_tokens)
         except Exception as error:  # whatever it is, the visitor is told and the page lives on
             if not self._client.is_deleted:
                 self._notice.show(error)
@@ -92,7 +117,9 @@ class Writer:
             self._job = None
         if not self._client.is_deleted:
             show(whole)
-            self._measure(job, begin, first, last, note)
+            reason = "cancelled" if self._is_stopped else job.finish_reason
+            line = pace.line(reason, job.cached_tokens)
+            self._meter.text = f"{line} · {note}" if note else line
             self._turn(False)
         return whole
 
@@ -100,12 +127,9 @@ class Writer:
         """Forget the last speed."""
         self._meter.text = ""
 
-    def _measure(self, job: "Job", begin: float, first: float | None, last: float, note: str = "") -> None:
-        wait = None if first is None else first - begin
-        took = 0.0 if first is None else last - first
-        line = speed_line(len(job.ids), wait, took, job.finish_reason, job.cached_tokens)
-        self._meter.text = f"{line} · {note}" if note else line
-
     def _turn(self, running: bool) -> None:
+        """Show one of the two buttons; a keyboard that was on the other one goes on there."""
         self._run.set_visibility(not running)
         self._stop.set_visibility(running)
+        there = self._stop if running else self._run
+        self._client.run_javascript(f"subgptKeepFocus('{there.html_id}')")

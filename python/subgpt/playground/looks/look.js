@@ -30,6 +30,12 @@
     window.addEventListener("hashchange", () => greet(location.hash.slice(1)));
   });
 
+  // A button that vanishes under the keyboard's focus leaves it to the one in its place.
+  window.subgptKeepFocus = (id) =>
+    setTimeout(() => {
+      if (document.activeElement === document.body) document.getElementById(id)?.focus({ preventScroll: true });
+    }, 50);
+
   const press = (selector) => {
     const found = [...document.querySelectorAll(selector)].find((b) => b.offsetParent !== null && !b.disabled);
     found?.click();

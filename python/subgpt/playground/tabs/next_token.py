@@ -25,8 +25,8 @@ _TAIL = 40
 class NextToken:
     """The text as ids, how it came there, and what may follow.
 
-    What was clicked or drawn stays the token that it was, until the text is typed in again: encoding the text anew could
-    cut it elsewhere.
+    What was clicked or drawn stays the token that it was until the text is typed in again: encoding the text anew
+    could cut it elsewhere.
     """
 
     def __init__(self, visit: Visit) -> None:
@@ -53,7 +53,7 @@ class NextToken:
     def _build_text(self) -> None:
         with card(
             "What comes next?",
-            "A model gives every token it knows a probability. Click one to go on with it.",
+            "The model gives every token a probability. Click one to go on with it.",
         ):
             self._field = text_area("Text so far", EXAMPLE, self._type, rows=3)
             self._tail = html().classes("chips small").props("aria-hidden=true")

@@ -115,7 +115,7 @@ def test_a_text_is_written_and_a_seed_repeats_it(open_page):
         press(page, "Write")
         page.locator(".meter:visible", has_text="seed 7").wait_for()
         texts.append(page.locator(".written .new").inner_text())
-        press(page, "Take what was written")
+        press(page, "Go on from what was written")
         page.locator(".begun", has_text=texts[0].strip()[:10]).wait_for()
         page.locator(".meter:visible", has_text="seed 7").wait_for()
         fill(page, "Your text", "i have")

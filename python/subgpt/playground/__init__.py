@@ -15,19 +15,16 @@ if TYPE_CHECKING:
 
     from subgpt.serving.models import Served
 
-_mounted: list["FastAPI"] = []
-"""NiceGUI is one application in a process; so this has one entry at most."""
-
 
 def mount(app: "FastAPI", served: "Sequence[Served]", runs: Path | None = None) -> None:
     """Put the page at `/` of `app`, behind all of its routes and within its middleware.
 
     served: the models that the page shows, the first one at the beginning. runs: a folder whose runs and tokenizers
     the page shows as well, two levels deep; the browser names none but these. Call it last: what is at `/` afterwards
-    answers all paths that no route before it has.
+    answers all paths that no route before it has. Several apps of a process may have the page, of which one runs at a
+    time: NiceGUI itself is there once.
 
-    Raises MissingExtraError where NiceGUI is not installed, InvalidValueError without a model and for a second app
-    in the same process.
+    Raises MissingExtraError where NiceGUI is not installed, InvalidValueError without a model.
     """
     try:
         import nicegui  # noqa: F401
@@ -35,11 +32,6 @@ def mount(app: "FastAPI", served: "Sequence[Served]", runs: Path | None = None) 
         raise MissingExtraError("the playground needs nicegui: pip install 'subgpt[serve]'") from None
     if not served:
         raise InvalidValueError("playground: there is no model to show; serve one at least")
-    if _mounted:
-        raise InvalidValueError(
-            "playground: one app in this process has the page already; leave it out of the others"
-        )
     from subgpt.playground.page import put_page
 
     put_page(app, list(served), runs)
-    _mounted.append(app)

@@ -12,6 +12,8 @@ MAX_TURNS = 200
 """Messages of a talk."""
 MAX_INSIDE = 48
 """Tokens of a text that attention and the layers are drawn for."""
+MAX_HEADS = 256
+"""Heads of a model that are drawn side by side."""
 MAX_POINTS = 400
 """Points of one curve."""
 MAX_RUNS = 200

@@ -5,7 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastapi import Request
+from nicegui import app as nicegui_app
 from nicegui import ui
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from subgpt.playground.parts import ICONS, html, rendered, text
 from subgpt.playground.tabs.chat import chat_tab
@@ -41,6 +44,8 @@ TABS: dict[str, tuple[str, str, Callable[[Visit], None]]] = {
 }
 """Name in the address, label, the label where there is little room, and what is in the tab."""
 
+_SHOWN = "subgpt.playground"
+"""Where a request has the models and the folder that its page shows."""
 _PATIENCE = 8.0
 """Seconds in which a browser may come back to what it left; afterwards its work is stopped."""
 
@@ -49,9 +54,14 @@ def put_page(app: "FastAPI", served: "list[Served]", runs: Path | None) -> None:
     """Mount the page at `/` of `app`. Nothing is stored, on disk or in cookies: what a visitor typed is in his page."""
 
     @ui.page("/", title=TITLE, favicon=LOGO, language="en-US")
-    def page() -> None:
-        build(Visit(served, runs, served[0]))
+    def page(request: Request) -> None:
+        shown, folder = request.scope[_SHOWN]
+        build(Visit(shown, folder, shown[0]))
 
+    # NiceGUI is one application, whose middleware cannot be added to once it has run: begin anew for another app.
+    nicegui_app.user_middleware.clear()
+    nicegui_app.middleware_stack = None
+    app.add_middleware(_Shows, served=served, runs=runs)
     ui.run_with(
         app,
         title=TITLE,
@@ -63,6 +73,17 @@ def put_page(app: "FastAPI", served: "list[Served]", runs: Path | None) -> None:
         show_welcome_message=False,
         binding_refresh_interval=None,
     )
+
+
+class _Shows:
+    """Says with every request what the page of this app shows."""
+
+    def __init__(self, app: ASGIApp, served: "list[Served]", runs: Path | None) -> None:
+        self.app, self.shown = app, (served, runs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[_SHOWN] = self.shown
+        await self.app(scope, receive, send)
 
 
 def build(visit: Visit) -> None:

@@ -1,10 +1,11 @@
 """Work off the event loop, one piece at a time for each view; and what a visitor is told when it fails."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from nicegui import background_tasks, run, ui
+from nicegui import background_tasks, ui
 
 from subgpt.errors import InternalError, SubgptError
 
@@ -71,13 +72,12 @@ class Latest:
             while self._next is not None and not self._client.is_deleted:
                 arguments, self._next = self._next, None
                 try:
-                    result = await run.io_bound(self._work, *arguments)
+                    result = await asyncio.to_thread(self._work, *arguments)
+                    if not self._client.is_deleted:
+                        self._notice.clear()
+                        self._show(result)
                 except Exception as error:  # whatever it is, the visitor is told and the page lives on
                     if not self._client.is_deleted:
                         self._notice.show(error)
-                    continue
-                if not self._client.is_deleted and result is not None:  # None: the server is about to stop
-                    self._notice.clear()
-                    self._show(result)
         finally:
             self._is_running = False

@@ -6,6 +6,7 @@ from nicegui import ui
 
 from subgpt.playground.limits import cut
 from subgpt.playground.parts import card, html, rendered, text_area
+from subgpt.playground.tabs.heads import HeadGrid
 from subgpt.playground.views.bars import piece_of
 from subgpt.playground.views.curves import colours, map_options
 from subgpt.playground.views.insides import Insides, insides_of
@@ -38,7 +39,9 @@ class Inside:
                     select.props("outlined dense options-dense").classes("short")
             with ui.element("div").classes("map-and-list"):
                 self._map = ui.echart({}).classes("map")
-                self._strongest = html()
+                with ui.element("div").classes("stack"):
+                    self._heads = HeadGrid(self._choose)
+                    self._strongest = html()
         with card(
             "Layers",
             "What each layer would predict if it were the last one (the logit lens). A strong colour is a sure guess.",
@@ -47,8 +50,8 @@ class Inside:
             self._lens.props('tabindex=0 role=region aria-label="What each layer would predict"')
         self._latest = Latest(self._work, self._show, self._notice)
         visit.on_model(self._ask)
-        visit.on_looks(self._draw)
-        visit.on_tab(lambda: self._ask() if visit.tab == "inside" else None)
+        visit.on_looks(self._draw_all)
+        visit.on_tab(self._ask)
 
     def _type(self, event: Any) -> None:
         self._text = cut(event.value)
@@ -72,13 +75,22 @@ class Inside:
             select.set_options(list(range(count)), value=kept)
         self._cut.text = found.about
         self._lens.set_content(rendered("lens.html.j2", **_lens_rows(found)))
-        self._draw()
+        self._draw_all()
+
+    def _choose(self, layer: int, head: int) -> None:
+        self._layer.value, self._head.value = layer, head
+
+    def _draw_all(self) -> None:
+        if self._found is not None:
+            self._heads.show(self._found.maps, colours(self._visit.dark))
+            self._draw()
 
     def _draw(self) -> None:
         if self._found is None:
             return
         layer, head = self._layer.value or 0, self._head.value or 0
         weights = self._found.maps[layer, head]
+        self._heads.mark(layer, head)
         self._map.options.update(map_options(weights, self._found.pieces, colours(self._visit.dark)))
         self._map.update()
         pairs = self._found.strongest(layer, head)

@@ -1,10 +1,11 @@
 """The tab *Next token*: what may follow a text, what the rules of sampling make of that, the text token by token."""
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nicegui import run, ui
+from nicegui import ui
 
 from subgpt.errors import SubgptError
 from subgpt.playground.limits import cut
@@ -48,7 +49,7 @@ class NextToken:
                 button("Reset", self._panel.reset, icon="reset")
         self._latest = Latest(self._work, self._show, self._notice)
         visit.on_model(self._changed_model)
-        self._ask()
+        visit.on_tab(self._ask)
 
     def _build_text(self) -> None:
         with card(
@@ -98,6 +99,8 @@ class NextToken:
 
     def _ask(self) -> None:
         enable(self._undo, bool(self._history))
+        if self._visit.tab != "next":
+            return
         try:
             options = self._panel.options()
         except SubgptError as error:
@@ -143,8 +146,8 @@ class NextToken:
         client = ui.context.client
         try:
             options = self._panel.options()
-            place = await run.io_bound(self._place_of, self._visit.chosen, self._typed, list(self._ids))
-            if place is not None and not client.is_deleted:
+            place = await asyncio.to_thread(self._place_of, self._visit.chosen, self._typed, list(self._ids))
+            if not client.is_deleted:
                 self._ids = place.ids.tolist()
                 self._go_on_with(place.draw(options, secrets.randbits(32)))
         except Exception as error:  # the rules may leave no token

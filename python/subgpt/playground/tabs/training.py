@@ -1,9 +1,10 @@
 """The tab *Training*: the runs of a folder, their curves while they grow, and what the models wrote on the way."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 
 from subgpt.checkpoint.load import load
 from subgpt.errors import MissingFileError
@@ -55,9 +56,9 @@ class Training:
                 self._ask_button = button("Write a sample now", self._ask, kind="primary", icon="run")
                 self._ask_button.props["data-run"] = ""
         self._latest = Latest(self._work, self._show, self._notice)
-        self._timer = ui.timer(_LOOK_EVERY, self._look, active=False)
+        self._timer = ui.timer(_LOOK_EVERY, self._look, active=False, immediate=False)
         visit.on_tab(self._turn)
-        visit.on_looks(lambda: self._show(self._course))
+        visit.on_looks(lambda: self._look(always=True))
         if self._runs:
             self._choice.value = next(iter(self._runs))
 
@@ -65,7 +66,7 @@ class Training:
         path = self._runs.get(name or "")
         if path is not None:
             self._course, self._asked = Course(path), []
-            self._look()
+            self._look(always=True)
 
     def _look_again(self) -> None:
         self._runs = find_runs(self._visit.served, self._visit.runs)
@@ -74,15 +75,15 @@ class Training:
 
     def _turn(self) -> None:
         self._timer.active = self._visit.tab == "training"
-        if self._timer.active:
-            self._look()
+        self._look(always=True)
 
-    def _look(self) -> None:
-        if self._course is not None:
-            self._latest.ask(self._course)
+    def _look(self, always: bool = False) -> None:
+        """Read what is new, and draw it; what is drawn stays if nothing is, unless `always`."""
+        if self._course is not None and self._visit.tab == "training":
+            self._latest.ask(self._course, always)
 
-    def _work(self, course: Course) -> Course | None:
-        return course if course.read() else None
+    def _work(self, course: Course, always: bool) -> Course | None:
+        return course if course.read() or always else None
 
     def _show(self, course: Course | None) -> None:
         if course is None or course is not self._course:
@@ -111,8 +112,8 @@ class Training:
         prompt = cut(self._prompt.value)
         client = ui.context.client
         try:
-            sample = await run.io_bound(_sample, course.path, prompt)
-            if sample is not None and not client.is_deleted and course is self._course:
+            sample = await asyncio.to_thread(_sample, course.path, prompt)
+            if not client.is_deleted and course is self._course:
                 self._asked.insert(0, sample)
                 self._show_samples()
         except Exception as error:

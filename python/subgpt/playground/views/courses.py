@@ -61,8 +61,9 @@ class Course:
         """Read the new lines; tell whether anything is different. A run that began anew is read from its beginning."""
         files = RunDirectory(self.path)
         size = files.metrics.stat().st_size if files.metrics.is_file() else 0
-        if size < self._offset:
-            self.run, self.last, self.settings, self._offset = Run(), {}, {}, 0
+        began_anew = size < self._offset
+        if began_anew:
+            self.run, self.last, self.settings, self.samples, self._offset = Run(), {}, {}, [], 0
         if not self.settings:
             self.settings = _yaml(files.settings)
         grown = self._read_on(files.metrics) if size > self._offset else False
@@ -70,7 +71,7 @@ class Course:
         state = (self.state, kept)
         if kept and kept != self._state[1]:
             self.samples = [record for record in read_metrics(files.samples) if "text" in record]
-        changed, self._state = grown or state != self._state, state
+        changed, self._state = began_anew or grown or state != self._state, state
         return changed
 
     def _read_on(self, path: Path) -> bool:
@@ -81,12 +82,9 @@ class Course:
         whole = raw[: raw.rfind(b"\n") + 1]
         self._offset += len(whole)
         for record in parse_metrics(whole.decode("utf-8", "replace")):
-            try:
+            if _is_whole(record):
                 self.run.add(record)
-            except (KeyError, TypeError):  # a line of somebody else's
-                continue
-            if "loss" in record:
-                self.last = record
+                self.last = record if "loss" in record else self.last
         return bool(whole)
 
     @property
@@ -137,6 +135,13 @@ def newest_model(path: Path) -> tuple[Path, str]:
             f"{path.name}: has saved no model yet; save_steps (--save-steps) saves one on the way"
         )
     return path, "the saved model"
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    """Tell whether a line has all that one of its kind has; somebody else may write to the file as well."""
+    wanted = ("loss", "learning_rate", "grad_norm") if "loss" in record else ("step",)
+    numbers = (record.get(name) for name in (*wanted, *record.keys() & {"val_loss", "seconds"}))
+    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _changed(path: Path) -> float:

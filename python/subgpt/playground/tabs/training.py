@@ -17,6 +17,9 @@ from subgpt.playground.views.curves import colours, loss_options, rate_options
 from subgpt.playground.visit import Visit
 from subgpt.playground.working import Latest, Notice
 
+_NONE = (
+    "There is no run to look at yet. Start the server with a run, or with --runs and the folder of your runs."
+)
 _SAMPLE_TOKENS = 60
 _LOOK_EVERY = 1.0
 """Seconds between two looks at a run while its tab is in front."""
@@ -27,22 +30,26 @@ class Training:
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
-        self._runs = find_runs(visit.served, visit.runs)
+        self._runs: dict[str, Path] = {}
         self._course: Course | None = None
         self._asked: list[dict[str, Any]] = []
         with card("Runs", "Curves grow while a run goes on."):
             with ui.element("div").classes("row"):
-                self._choice = ui.select(
-                    list(self._runs), label="Run", on_change=lambda event: self._choose(event.value)
-                ).classes("grow")
-                self._choice.props("outlined dense options-dense")
-                button("Look again", self._look_again, icon="reset", hint="Look for new runs")
+                self._choice = ui.select([], label="Run", on_change=lambda event: self._choose(event.value))
+                self._choice.classes("grow").props("outlined dense options-dense")
+                button("Look again", self._find, icon="reset", hint="Look for new runs")
             self._notice = Notice()
-            if not self._runs:
-                text(
-                    "There is no run to look at yet. Start the server with a run, or with the folder of your runs."
-                )
+            self._none = text(_NONE)
             self._facts = html()
+        with ui.element("div").classes("stack") as self._drawn:
+            self._build_drawings()
+        self._latest = Latest(self._work, self._show, self._notice)
+        self._timer = ui.timer(_LOOK_EVERY, self._look, active=False, immediate=False)
+        visit.on_tab(self._turn)
+        visit.on_looks(lambda: self._look(always=True))
+        self._find()
+
+    def _build_drawings(self) -> None:
         with ui.element("div").classes("halves"):
             with card("Loss"):
                 self._loss = ui.echart({}).classes("chart")
@@ -55,23 +62,20 @@ class Training:
                 self._prompt.props(f"outlined dense maxlength={MAX_TEXT} data-enter=plain spellcheck=false")
                 self._ask_button = button("Write a sample now", self._ask, kind="primary", icon="run")
                 self._ask_button.props["data-run"] = ""
-        self._latest = Latest(self._work, self._show, self._notice)
-        self._timer = ui.timer(_LOOK_EVERY, self._look, active=False, immediate=False)
-        visit.on_tab(self._turn)
-        visit.on_looks(lambda: self._look(always=True))
-        if self._runs:
-            self._choice.value = next(iter(self._runs))
+
+    def _find(self) -> None:
+        """Look for runs; the newest one is shown if none was chosen."""
+        self._runs = find_runs(self._visit.served, self._visit.runs)
+        for element, on in ((self._none, not self._runs), (self._drawn, bool(self._runs))):
+            element.set_visibility(on)
+        kept = self._choice.value if self._choice.value in self._runs else next(iter(self._runs), None)
+        self._choice.set_options(list(self._runs), value=kept)
 
     def _choose(self, name: str | None) -> None:
         path = self._runs.get(name or "")
         if path is not None:
             self._course, self._asked = Course(path), []
             self._look(always=True)
-
-    def _look_again(self) -> None:
-        self._runs = find_runs(self._visit.served, self._visit.runs)
-        self._choice.set_options(list(self._runs))
-        self._look()
 
     def _turn(self) -> None:
         self._timer.active = self._visit.tab == "training"

@@ -46,7 +46,12 @@ def loss_options(run: Run, look: Colours) -> dict[str, Any]:
             "training", [(train.steps[i], train.losses[i]) for i in kept], look.train, width=1, opacity=0.3
         ),
         _line("training, mean", [(train.steps[i], mean[i]) for i in kept], look.train),
-        _line("held-out", list(zip(held_out.steps, held_out.losses, strict=True)), look.held_out, dots=True),
+        _line(
+            "held-out",
+            list(zip(held_out.steps, held_out.losses, strict=True)),
+            look.held_out,
+            dots=len(held_out.steps) <= 30,
+        ),
     ]
     legend = {"data": ["training, mean", "held-out"]}
     return _frame(series, look, "nats per token") | {"legend": legend | _legend(look)}

@@ -34,7 +34,7 @@ class Chat:
                 self._notice = Notice()
                 self._field = text_area("Your message", rows=2)
                 self._field.props("autofocus data-enter=plain")
-                with ui.element("div").classes("row"):
+                with ui.element("div").classes("strip"):
                     self._writer = Writer("Send", self._send, self._notice)
                     button(
                         "Undo", self._step_back, icon="undo", hint="Take the last question and answer back"

@@ -32,7 +32,7 @@ class Inside:
             self._notice = Notice()
             self._cut = ui.label().classes("note")
         with card("Attention", "Each row is a token, each column a token it looks at; a row adds up to 1."):
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("strip"):
                 self._layer = ui.select([0], value=0, label="Layer", on_change=lambda _: self._draw())
                 self._head = ui.select([0], value=0, label="Head", on_change=lambda _: self._draw())
                 for select in (self._layer, self._head):

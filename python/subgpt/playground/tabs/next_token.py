@@ -58,7 +58,7 @@ class NextToken:
         ):
             self._field = text_area("Text so far", EXAMPLE, self._type, rows=3)
             self._tail = html().classes("chips small").props("aria-hidden=true")
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("strip"):
                 run = button(
                     "Sample one", self._draw, kind="primary", icon="dice", hint="Draw one token (Ctrl+Enter)"
                 )

@@ -54,13 +54,13 @@ def tokens_tab(visit: Visit) -> None:
     ):
         field = text_area("Text", EXAMPLE, lambda event: take("text", event.value or ""), rows=3)
         field.props("autofocus")
-        with ui.element("div").classes("row"):
+        with ui.element("div").classes("strip"):
             for name, sample in SAMPLES.items():
                 with ui.element("button").classes("btn btn-quiet") as pressed:
                     text(name, "span")
                 pressed.props["type"] = "button"
                 pressed.on("click", lambda _, sample=sample: field.set_value(sample), [])
-        with ui.element("div").classes("row spread"):
+        with ui.element("div").classes("strip spread"):
             chosen = ui.select(
                 names,
                 multiple=True,

@@ -34,7 +34,7 @@ class Training:
         self._course: Course | None = None
         self._asked: list[dict[str, Any]] = []
         with card("Runs", "Curves grow while a run goes on."):
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("strip"):
                 self._choice = ui.select([], label="Run", on_change=lambda event: self._choose(event.value))
                 self._choice.classes("grow").props("outlined dense options-dense")
                 button("Look again", self._find, icon="reset", hint="Look for new runs")
@@ -57,7 +57,7 @@ class Training:
                 self._rate = ui.echart({}).classes("chart")
         with card("What it wrote on the way"):
             self._samples = html().classes("samples")
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("strip"):
                 self._prompt = ui.input("Begin with", value="Once upon a time").classes("grow")
                 self._prompt.props(f"outlined dense maxlength={MAX_TEXT} data-enter=plain spellcheck=false")
                 self._ask_button = button("Write a sample now", self._ask, kind="primary", icon="run")

@@ -35,7 +35,7 @@ class Write:
                 self._prompt = text_area("Your text", EXAMPLE, rows=4)
                 self._prompt.props("autofocus data-enter=ctrl")
                 self._notice = Notice()
-                with ui.element("div").classes("row"):
+                with ui.element("div").classes("strip"):
                     self._writer = Writer("Write", self._start, self._notice)
                     self._more = button("Go on", self._go_on, hint="Go on from what was written")
                     self._copy = button("Copy", self._take_along, icon="copy", hint="Copy what was written")

@@ -6,6 +6,8 @@ MAX_FORM = 4_000
 """Characters of a schema, an expression or stop texts."""
 MAX_CHIPS = 500
 """Tokens of one tokenizer that are drawn."""
+MAX_STOPS = 16
+"""Texts that end a text."""
 MAX_TOKENS = 2_048
 """New tokens of one text."""
 MAX_TURNS = 200

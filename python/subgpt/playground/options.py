@@ -7,7 +7,7 @@ from nicegui import ui
 
 from subgpt.errors import InvalidValueError
 from subgpt.generation.config import GenerationConfig
-from subgpt.playground.limits import MAX_FORM, MAX_TOKENS, cut
+from subgpt.playground.limits import MAX_FORM, MAX_STOPS, MAX_TOKENS, cut
 from subgpt.playground.parts import Slider, text
 
 
@@ -66,6 +66,8 @@ def options_of(values: Mapping[str, Any]) -> dict[str, Any]:
                 continue
             if name == "stop":
                 lines = [line for line in value.split("\n") if line]
+                if len(lines) > MAX_STOPS:
+                    raise InvalidValueError(f"stop: there are {len(lines)} lines; give {MAX_STOPS} at most")
                 value = [line.replace("\\n", "\n").replace("\\t", "\t") for line in lines]
         elif isinstance(value, float) and value.is_integer():
             value = int(value)  # a browser knows no integers

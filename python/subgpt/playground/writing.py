@@ -1,5 +1,6 @@
 """A job of the engine, shown as it is written: text, speed, and a way to stop it."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -69,6 +70,7 @@ class Writer:
     """
 
     def __init__(self, label: str, start: Callable[[], object], notice: Notice) -> None:
+        self.is_running = False
         self._notice = notice
         self._client = ui.context.client
         self._job: Job | None = None
@@ -84,25 +86,44 @@ class Writer:
         """Put the line with the speed here."""
         self._meter = ui.label().classes("meter").props("role=status")
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a text is being written."""
-        return self._job is not None
-
     def stop(self) -> None:
         """Stop what is being written; what came so far stays."""
         self._is_stopped = True
         if self._job is not None:
             self._job.cancel()
 
-    async def write(self, job: "Job", show: Callable[[str], object], note: str = "") -> str:
-        """Show the text of `job` while it comes, and give it. An error goes to the notice. note: ends the last line."""
-        self._job, self._is_stopped = job, False
+    async def write(
+        self, ask: "Callable[[], Job]", show: Callable[[str], object], note: str = ""
+    ) -> "tuple[str, Job] | None":
+        """Show the text of the job that `ask` gives while it comes; give both, or None where there is no job.
+
+        `ask` runs in a thread: to look at a long prompt or a grammar takes a moment. An error goes to the notice. note:
+        ends the last line.
+        """
+        self.is_running, self._is_stopped = True, False
+        self._notice.clear()
         self._turn(True)
+        try:
+            self._job = await asyncio.to_thread(ask)
+            text = await self._follow(self._job, show, note)
+            return text, self._job
+        except Exception as error:  # whatever it is, the visitor is told and the page lives on
+            if not self._client.is_deleted:
+                self._notice.show(error)
+            return None
+        finally:
+            self.is_running, self._job = False, None
+            if not self._client.is_deleted:
+                self._turn(False)
+
+    async def _follow(self, job: "Job", show: Callable[[str], object], note: str) -> str:
+        """Show a text while it comes; what is still on its way when it is stopped is not waited for."""
+        if self._is_stopped or self._client.is_deleted:
+            job.cancel()
         pace, whole, shown = Pace(), "", 0.0
         try:
             async for piece in job:
-                if self._is_stopped:  # what is still on its way is not waited for
+                if self._is_stopped:
                     break
                 now = pace.count(len(piece.ids))
                 whole += piece.text
@@ -110,17 +131,12 @@ class Writer:
                     shown = now
                     show(whole)
                     self._meter.text = pace.line(None, job.cached_tokens)
-        except Exception as error:  # whatever it is, the visitor is told and the page lives on
+        finally:  # what came before an error stays on show
             if not self._client.is_deleted:
-                self._notice.show(error)
-        finally:
-            self._job = None
-        if not self._client.is_deleted:
-            show(whole)
-            reason = "cancelled" if self._is_stopped else job.finish_reason
-            line = pace.line(reason, job.cached_tokens)
-            self._meter.text = f"{line} · {note}" if note else line
-            self._turn(False)
+                show(whole)
+                reason = "cancelled" if self._is_stopped else job.finish_reason
+                line = pace.line(reason, job.cached_tokens)
+                self._meter.text = f"{line} · {note}" if note else line
         return whole
 
     def clear(self) -> None:

@@ -1,19 +1,24 @@
 """The tab *Chat*: a talk with the model; what was said stays in this page alone."""
 
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
 from subgpt.data.messages import Message
+from subgpt.errors import SubgptError
 from subgpt.generation.conversation import Conversation
-from subgpt.playground.limits import MAX_TURNS, cut
+from subgpt.playground.limits import MAX_TOKENS, MAX_TURNS, cut
 from subgpt.playground.options import TEXTS
 from subgpt.playground.parts import button, card, text_area
 from subgpt.playground.tabs.write import option_cards
 from subgpt.playground.visit import Visit
 from subgpt.playground.working import Notice
 from subgpt.playground.writing import Writer
+
+if TYPE_CHECKING:
+    from subgpt.generation.job import Job
+    from subgpt.serving.models import Served
 
 _EMPTY = "Nothing was said yet."
 
@@ -53,34 +58,31 @@ class Chat:
         self._say_form()
 
     async def _send(self) -> None:
-        if self._writer.is_running:
-            return
-        self._notice.clear()
         question = cut(self._field.value)
-        if not question.strip():
+        if self._writer.is_running or not question.strip():
             return
-        asked = [*self._messages, Message("user", question)]
-        served = self._visit.chosen
         try:
             options = self._panel.options()
-            seed = options.setdefault("seed", secrets.randbits(32))
-            fitting = Conversation(served.model, served.tokenizer).fit(
-                [*self._system_messages(), *asked], options.get("max_new_tokens", 200)
-            )
-            told = [{"role": message.role, "content": message.content} for message in fitting]
-            job = served.engine.chat(told, **options)
-        except Exception as error:
+        except SubgptError as error:
             self._notice.show(error)
             return
-        self._field.value = ""
-        self._messages = asked
+        seed = options.setdefault("seed", secrets.randbits(32))
+        served, asked = self._visit.chosen, [*self._messages, Message("user", question)]
+        told = [*self._system_messages(), *asked]
+        self._messages, self._field.value = asked, ""
         self._bubble(asked[-1])
         answer = self._bubble(Message("assistant", ""))
-        written = (await self._writer.write(job, answer.set_text, f"seed {seed}")).strip()
-        if self._messages is asked:  # nobody started anew meanwhile
-            self._messages = _with_answer(asked, written)
-            if not written:
-                answer.text = "(nothing)"
+        ended = await self._writer.write(lambda: _ask(served, told, options), answer.set_text, f"seed {seed}")
+        if self._messages is not asked or self._field.client.is_deleted:
+            return  # it was started anew meanwhile, or left
+        if ended is None:  # an error: the question can be asked again
+            self._messages, self._field.value = asked[:-1], question
+            self._draw()
+            return
+        written = ended[0].strip()
+        self._messages = _with_answer(asked, written)
+        if not written:
+            answer.text = "(nothing)"
 
     def _system_messages(self) -> list[Message]:
         said = cut(self._system.value).strip()
@@ -130,12 +132,19 @@ class Chat:
         self._form.text = form_of(self._visit.chosen)
 
 
+def _ask(served: "Served", messages: list[Message], options: dict[str, Any]) -> "Job":
+    """Ask with as many of the messages as the model sees at once."""
+    talk = Conversation(served.model, served.tokenizer)
+    fitting = talk.fit(messages, options.get("max_new_tokens", MAX_TOKENS))
+    return served.engine.chat([message.as_dict() for message in fitting], **options)
+
+
 def _with_answer(asked: list[Message], written: str) -> list[Message]:
     """Add an answer; a question that got none is not asked again, since no template has a place for it."""
     return [*asked, Message("assistant", written)][-MAX_TURNS:] if written else asked[:-1]
 
 
-def form_of(served: Any) -> str:
+def form_of(served: "Served") -> str:
     """Say how a model is asked, and whether it learned to be."""
     template = Conversation(served.model, served.tokenizer).template
     if served.model.chat_template is not None:

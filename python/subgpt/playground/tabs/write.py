@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
+from subgpt.errors import SubgptError
 from subgpt.playground.limits import cut
 from subgpt.playground.options import DRAW, LENGTH, MORE, TEXTS, OptionPanel
 from subgpt.playground.parts import button, card, enable, html, rendered, text, text_area
@@ -60,26 +61,27 @@ class Write:
     async def _start(self) -> None:
         if self._writer.is_running:
             return
-        self._notice.clear()
         prompt, served = cut(self._prompt.value), self._visit.chosen
         try:
             options = self._panel.options()
-            seed = options.setdefault("seed", secrets.randbits(32))
-            job = served.engine.submit(prompt, logprobs=_OTHERS, **options)
-        except Exception as error:
+        except SubgptError as error:
             self._notice.show(error)
             return
-        self._begun.text, self._written, self._ended = prompt, "", None
+        seed = options.setdefault("seed", secrets.randbits(32))
+        self._begun.text, self._ended = prompt, None
+        self._show("")
         self._show_sure()
-        self._enable()
-        await self._writer.write(job, self._show, f"seed {seed}")
+        ended = await self._writer.write(
+            lambda: served.engine.submit(prompt, logprobs=_OTHERS, **options), self._show, f"seed {seed}"
+        )
         if not self._prompt.client.is_deleted:
-            self._ended = (served, job)
+            self._ended = None if ended is None else (served, ended[1])
             self._show_sure()
             self._enable()
 
     def _show(self, written: str) -> None:
         self._written = self._new.text = written
+        self._enable()
 
     def _show_sure(self) -> None:
         """Colour a text that has ended by how sure the model was of it, if that is asked for."""

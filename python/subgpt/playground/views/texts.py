@@ -1,9 +1,12 @@
 """A text as tokenizers cut it: those of the models, those in a folder, and its characters and bytes."""
 
+import hashlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subgpt.errors import TokenizerError
 from subgpt.playground.limits import MAX_RUNS
 from subgpt.report.tokens import TokenView, view_tokens
 from subgpt.tokenizer import Segment, Token, Tokenizer
@@ -97,12 +100,11 @@ def _on_use(folder: Path) -> Opener:
     return opened
 
 
+@lru_cache(maxsize=64)
 def _fingerprint(tokenizer: Tokenizer) -> str:
     """Give something equal for equal tokenizers; of a kind that cannot be written, no two are equal."""
-    from subgpt.errors import TokenizerError
-
     try:
-        return tokenizer.to_json()
+        return hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
     except TokenizerError:
         return str(id(tokenizer))
 

@@ -111,15 +111,18 @@ def test_a_text_is_written_and_a_seed_repeats_it(open_page):
     fill(page, "Seed", "7")
     fill(page, "New tokens", "30")
     texts = []
-    for _ in range(2):
+    for prompt in ("i have", "so much", "i have"):
+        fill(page, "Your text", prompt)
         press(page, "Write")
+        page.locator(".begun", has_text=prompt).wait_for()
         page.locator(".meter:visible", has_text="seed 7").wait_for()
         texts.append(page.locator(".written .new").inner_text())
-        press(page, "Go on from what was written")
-        page.locator(".begun", has_text=texts[0].strip()[:10]).wait_for()
-        page.locator(".meter:visible", has_text="seed 7").wait_for()
-        fill(page, "Your text", "i have")
-    assert texts[0] == texts[1] != ""
+    assert texts[0] == texts[2] != texts[1]
+    page.get_by_text("mark what surprised the model").click()
+    page.locator(".sure").first.wait_for()
+    assert "".join(page.locator(".sure").all_inner_texts()).strip() == texts[2].strip()
+    press(page, "Go on from what was written")
+    wait_until(page, f"{FIELD.format('Your text')}.startsWith({json.dumps('i have' + texts[2][:5])})")
 
 
 def test_a_form_that_text_keeps_to(open_page):

@@ -90,6 +90,12 @@ def build(visit: Visit) -> None:
     """Build the page of one visitor."""
     ui.add_head_html(f"<style>{_file('look.css')}</style><script>{_file('look.js')}</script>")
     ui.colors(primary="#2563c9", negative="#b42323")
+    _build_head(visit)
+    tabs = _Tabs(visit)
+    ui.on("hello", lambda event: _greet(visit, tabs, event.args))
+
+
+def _build_head(visit: Visit) -> None:
     with ui.element("header").classes("top"):
         html(f"{LOGO}<span>subgpt</span>", "h1").classes("brand")
         if len(visit.served) > 1:
@@ -101,25 +107,12 @@ def build(visit: Visit) -> None:
         theme.props["type"] = "button"
         theme.props["aria-label"] = theme.props["title"] = "Change theme: system, dark, light"
         theme.on("click", js_handler="() => subgptNextTheme()")
-    with ui.tabs(value=None).props("dense no-caps align=left inline-label") as tabs:
-        tabs.classes("bar-of-tabs")
-        for name, (label, short, _) in TABS.items():
-            with ui.tab(name, label=""):
-                text(label, "span").classes("wide")
-                text(short, "span").classes("narrow")
-    with ui.tab_panels(tabs, value="tokens", animated=False).classes("panels").props("role=main"):
-        for name, (_, _, fill) in TABS.items():
-            with ui.tab_panel(name).classes("panel"):
-                fill(visit)
 
     def describe() -> None:
         about.set_content(rendered("about.html.j2", served=visit.chosen, config=visit.chosen.model.config))
 
     visit.on_model(describe)
     describe()
-    tabs.value = "tokens"
-    ui.on("hello", lambda event: _greet(visit, tabs, event.args))
-    tabs.on_value_change(lambda event: _turn(visit, str(event.value)))
 
 
 def _choose_model(visit: Visit) -> None:
@@ -132,19 +125,44 @@ def _choose_model(visit: Visit) -> None:
     choice.props("outlined dense options-dense").classes("model")
 
 
-def _turn(visit: Visit, tab: str) -> None:
-    if tab in TABS:
-        ui.run_javascript(f"history.replaceState(null, '', '#{tab}')")  # a name of ours, not of the visitor's
-        visit.turn_to(tab)
+class _Tabs:
+    """The tabs. What is in one is made when it first comes to the front, so that the page is there at once."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        with ui.tabs().props("dense no-caps align=left inline-label").classes("bar-of-tabs") as self._bar:
+            for name, (label, short, _) in TABS.items():
+                with ui.tab(name, label=""):
+                    text(label, "span").classes("wide")
+                    text(short, "span").classes("narrow")
+        with ui.tab_panels(self._bar, animated=False).classes("panels").props("role=main"):
+            self._empty = {name: ui.tab_panel(name).classes("panel") for name in TABS}
+        self._bar.on_value_change(lambda event: self._turn(str(event.value)))
+        self.turn_to(visit.tab)
+
+    def turn_to(self, tab: str) -> None:
+        """Bring a tab to the front; an unknown one is nobody's."""
+        if tab in TABS:
+            self._bar.value = tab
+
+    def _turn(self, tab: str) -> None:
+        if tab not in TABS:
+            return
+        if (panel := self._empty.pop(tab, None)) is not None:
+            with panel:
+                TABS[tab][2](self._visit)
+        if tab != self._visit.tab:
+            ui.run_javascript(
+                f"history.replaceState(null, '', '#{tab}')"
+            )  # a name of ours, not of the visitor's
+        self._visit.turn_to(tab)
 
 
-def _greet(visit: Visit, tabs: ui.tabs, said: Any) -> None:
+def _greet(visit: Visit, tabs: _Tabs, said: Any) -> None:
     """Take what the browser says of itself: whether the page is dark, and the tab in its address."""
     if isinstance(said, dict):
         visit.look(bool(said.get("dark")))
-        tab = said.get("tab")
-        if isinstance(tab, str) and tab in TABS:
-            tabs.value = tab
+        tabs.turn_to(str(said.get("tab")))
 
 
 def _file(name: str) -> str:

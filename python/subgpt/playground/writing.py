@@ -102,6 +102,7 @@ class Writer:
         """
         self.is_running, self._is_stopped = True, False
         self._notice.clear()
+        self._meter.text = speed_line(0, None, 0.0, None, 0)
         self._turn(True)
         try:
             self._job = await asyncio.to_thread(ask)

@@ -207,6 +207,12 @@ def test_a_talk(open_page):
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("another")
     assert message.input_value() == "one line\nanother"
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    press(page, "Copy the talk")
+    page.get_by_text("Copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()").startswith(
+        "You: who has eaten the plums?\n\nModel: "
+    )
     press(page, "Take the last question")
     page.locator(".bubble").nth(2).wait_for(state="detached")
     assert message.input_value() == "and why?"

@@ -1,5 +1,6 @@
 """Small parts that all tabs are made of."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,12 @@ def text_area(
     """Make a field of several lines."""
     made = ui.textarea(label, value=value, on_change=on_change).classes("area")
     return made.props(f"outlined maxlength={most} rows={rows} spellcheck=false autocapitalize=off")
+
+
+async def copy(content: str) -> None:
+    """Put a text into the visitor's clipboard, and say whether his browser let us."""
+    done = await ui.run_javascript(f"return subgptCopy({json.dumps(content)})", timeout=5.0)
+    ui.notify("Copied" if done else "The browser did not let the page copy", position="bottom")
 
 
 class Slider:

@@ -36,6 +36,20 @@
       if (document.activeElement === document.body) document.getElementById(id)?.focus({ preventScroll: true });
     }, 50);
 
+  // Browsers offer the clipboard to pages of https and localhost; elsewhere an old way may still do.
+  window.subgptCopy = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {}
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  };
+
   const press = (selector) => {
     const found = [...document.querySelectorAll(selector)].find((b) => b.offsetParent !== null && !b.disabled);
     found?.click();

@@ -10,7 +10,7 @@ from subgpt.errors import SubgptError
 from subgpt.generation.conversation import Conversation
 from subgpt.playground.limits import MAX_TOKENS, MAX_TURNS, cut
 from subgpt.playground.options import TEXTS
-from subgpt.playground.parts import button, card, text_area
+from subgpt.playground.parts import button, card, copy, text_area
 from subgpt.playground.tabs.write import option_cards
 from subgpt.playground.visit import Visit
 from subgpt.playground.working import Notice
@@ -119,10 +119,9 @@ class Chat:
         for message in self._messages:
             self._bubble(message)
 
-    def _copy(self) -> None:
+    async def _copy(self) -> None:
         lines = [f"{'You' if m.role == 'user' else 'Model'}: {m.content}" for m in self._messages]
-        ui.clipboard.write("\n\n".join(lines))
-        ui.notify("Copied", position="bottom")
+        await copy("\n\n".join(lines))
 
     def _changed_model(self) -> None:
         self._reset()

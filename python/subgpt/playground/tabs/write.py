@@ -9,7 +9,7 @@ from nicegui import ui
 from subgpt.errors import SubgptError
 from subgpt.playground.limits import cut
 from subgpt.playground.options import DRAW, LENGTH, MORE, TEXTS, OptionPanel
-from subgpt.playground.parts import button, card, enable, html, rendered, text, text_area
+from subgpt.playground.parts import button, card, copy, enable, html, rendered, text, text_area
 from subgpt.playground.views.surety import sure_pieces
 from subgpt.playground.visit import Visit
 from subgpt.playground.working import Notice
@@ -105,9 +105,8 @@ class Write:
         self._prompt.value = cut(self._begun.text + self._written)
         await self._start()
 
-    def _take_along(self) -> None:
-        ui.clipboard.write(self._begun.text + self._written)
-        ui.notify("Copied", position="bottom")
+    async def _take_along(self) -> None:
+        await copy(self._begun.text + self._written)
 
 
 def option_cards(texts: Iterable[str]) -> OptionPanel:

@@ -34,6 +34,8 @@ class NextToken:
         self._visit = visit
         self._typed: str | None = EXAMPLE  # None: the ids count
         self._ids: list[int] = []
+        self._shown_ids: list[int] = []
+        self._is_drawing = False
         self._history: list[tuple[str | None, list[int]]] = []
         self._place: tuple[Served, Place] | None = None
         with ui.element("div").classes("columns"):
@@ -125,7 +127,7 @@ class NextToken:
 
     def _show(self, found: tuple[Place, Bars, Sequence[tuple[str, int]]]) -> None:
         place, bars, tail = found
-        self._ids = place.ids.tolist()
+        self._shown_ids = place.ids.tolist()
         self._summary.text = bars.summary
         self._tail.set_content(rendered("tail.html.j2", pieces=tail, more=len(place.ids) > len(tail)))
         *best, rest = bars.bars
@@ -137,26 +139,31 @@ class NextToken:
         self._rest.set_content(rendered("bar.html.j2", bar=rest, top=bars.top))
 
     def _append(self, i: int) -> None:
+        """Go on with the token of a bar; until the next bars are there, a second click means nothing."""
         token = self._shown[i]
         if token is not None:
-            self._go_on_with(token)
+            self._shown = [None] * SHOWN
+            self._go_on(self._shown_ids, token)
 
     async def _draw(self) -> None:
         """Draw a token after the text as it is now, which may not be on show yet."""
-        client = ui.context.client
+        if self._is_drawing:
+            return
+        self._is_drawing, client = True, ui.context.client
         try:
             options = self._panel.options()
             place = await asyncio.to_thread(self._place_of, self._visit.chosen, self._typed, list(self._ids))
             if not client.is_deleted:
-                self._ids = place.ids.tolist()
-                self._go_on_with(place.draw(options, secrets.randbits(32)))
+                self._go_on(place.ids.tolist(), place.draw(options, secrets.randbits(32)))
         except Exception as error:  # the rules may leave no token
             if not client.is_deleted:
                 self._notice.show(error)
+        finally:
+            self._is_drawing = False
 
-    def _go_on_with(self, token: int) -> None:
+    def _go_on(self, ids: list[int], token: int) -> None:
         self._history.append((self._typed, self._ids))
-        self._typed, self._ids = None, [*self._ids, token]
+        self._typed, self._ids = None, [*ids, token]
         self._field.value = self._text()
         self._ask()
 

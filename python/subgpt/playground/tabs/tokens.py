@@ -1,11 +1,12 @@
-"""The tab *Tokens*: a text as tokenizers cut it, side by side, while it is typed."""
+"""The tab *Tokenizer*: a text as tokenizers cut it, side by side, while it is typed."""
 
+from functools import partial
 from typing import Any
 
 from nicegui import ui
 
 from subgpt.playground.limits import MAX_CHIPS, cut
-from subgpt.playground.parts import card, html, rendered, text, text_area
+from subgpt.playground.parts import button, card, html, rendered, text_area
 from subgpt.playground.views.texts import BYTES, CHARACTERS, openers_of, view_of
 from subgpt.playground.visit import Visit
 from subgpt.playground.working import Latest, Notice
@@ -56,10 +57,7 @@ def tokens_tab(visit: Visit) -> None:
         field.props("autofocus")
         with ui.element("div").classes("strip"):
             for name, sample in SAMPLES.items():
-                with ui.element("button").classes("btn btn-quiet") as pressed:
-                    text(name, "span")
-                pressed.props["type"] = "button"
-                pressed.on("click", lambda _, sample=sample: field.set_value(sample), [])
+                button(name, partial(field.set_value, sample), kind="quiet")
         with ui.element("div").classes("strip spread"):
             chosen = ui.select(
                 names,

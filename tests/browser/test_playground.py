@@ -250,6 +250,13 @@ def test_the_inside_of_a_model(open_page):
     assert rows == ["block 1", "block 0", "embeddings"]
     before = page.locator(".glances:visible").inner_text()
     choose(page, "Layer", "1")
+    pressed = page.locator(".head[aria-pressed=true]")
+    wait_until(page, "document.querySelector('.head[aria-pressed=true]').title === 'Layer 1, head 0'")
+    press(page, "Layer 0, head 1")
+    wait_until(page, "document.querySelector('.head[aria-pressed=true]').title === 'Layer 0, head 1'")
+    assert pressed.count() == 1
+    assert page.locator(".head").count() == 4
+    choose(page, "Layer", "1")
     wait_until(page, f"document.querySelector('.glances').innerText !== {json.dumps(before)}")
 
 

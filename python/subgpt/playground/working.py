@@ -60,6 +60,11 @@ class Latest:
         self._next: tuple[Any, ...] | None = None
         self._is_running = False
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether what is shown now is about to be replaced."""
+        return self._next is not None
+
     def ask(self, *arguments: Any) -> None:
         """Run the work with these arguments, now or as soon as what runs is done."""
         self._next = arguments

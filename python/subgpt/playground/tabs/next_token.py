@@ -133,7 +133,7 @@ class NextToken:
         *best, rest = bars.bars
         for i, (row, content) in enumerate(self._rows):
             bar = best[i] if i < len(best) else None
-            self._shown[i] = None if bar is None else bar.id
+            self._shown[i] = None if bar is None or self._latest.is_behind else bar.id
             content.set_content("&nbsp;" if bar is None else rendered("bar.html.j2", bar=bar, top=bars.top))
             enable(row, bar is not None)
         self._rest.set_content(rendered("bar.html.j2", bar=rest, top=bars.top))

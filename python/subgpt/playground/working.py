@@ -9,6 +9,8 @@ from nicegui import background_tasks, ui
 
 from subgpt.errors import InternalError, SubgptError
 
+_LONG = 0.3
+"""Seconds of work after which a visitor should see that there is some."""
 _LOG = logging.getLogger("subgpt.playground")
 
 
@@ -51,11 +53,17 @@ class Latest:
     """Runs `work` in a thread and gives its result to `show`; of calls that come meanwhile, only the last is run.
 
     A view that is redrawn with every key would fall behind by the sum of all its work otherwise. Errors go to `notice`,
-    and a success clears it.
+    and a success clears it. places: what is shown there is marked as about to change while work takes long.
     """
 
-    def __init__(self, work: Callable[..., Any], show: Callable[[Any], object], notice: Notice) -> None:
-        self._work, self._show, self._notice = work, show, notice
+    def __init__(
+        self,
+        work: Callable[..., Any],
+        show: Callable[[Any], object],
+        notice: Notice,
+        *places: ui.element,
+    ) -> None:
+        self._work, self._show, self._notice, self._places = work, show, notice, places
         self._client = ui.context.client
         self._next: tuple[Any, ...] | None = None
         self._is_running = False
@@ -77,7 +85,7 @@ class Latest:
             while self._next is not None and not self._client.is_deleted:
                 arguments, self._next = self._next, None
                 try:
-                    result = await asyncio.to_thread(self._work, *arguments)
+                    result = await self._result(arguments)
                     if not self._client.is_deleted:
                         self._notice.clear()
                         self._show(result)
@@ -86,3 +94,19 @@ class Latest:
                         self._notice.show(error)
         finally:
             self._is_running = False
+
+    async def _result(self, arguments: tuple[Any, ...]) -> Any:
+        task = asyncio.create_task(asyncio.to_thread(self._work, *arguments))
+        done, _ = await asyncio.wait({task}, timeout=_LONG)
+        if not done:
+            self._mark(True)
+        try:
+            return await task
+        finally:
+            if not done:
+                self._mark(False)
+
+    def _mark(self, busy: bool) -> None:
+        if not self._client.is_deleted:
+            for place in self._places:
+                place.props["aria-busy"] = "true" if busy else "false"

@@ -125,6 +125,11 @@ def test_a_map_shows_who_looks_where(served):
     cells = options["series"][0]["data"]
     assert len(cells) == block * (block + 1) // 2
     assert sum(weight for _, row, weight in cells if row == 5) == pytest.approx(1, abs=1e-3)
+    first = 20 - block
+    assert options["yAxis"]["data"][0] == f"0 {found.pieces[0]}"
+    assert map_options(found.maps[0, 0], found.pieces, LIGHT, first)["yAxis"]["data"][0].startswith(
+        f"{first} "
+    )
     glances = found.strongest(0, 1)
-    assert all(0 < glance.seen < glance.at for glance in glances)
+    assert all(first < glance.seen < glance.at < 20 for glance in glances)
     assert [glance.weight for glance in glances] == sorted((g.weight for g in glances), reverse=True)

@@ -37,7 +37,7 @@ class Inside:
                 self._head = ui.select([0], value=0, label="Head", on_change=lambda _: self._draw())
                 for select in (self._layer, self._head):
                     select.props("outlined dense options-dense").classes("short")
-            with ui.element("div").classes("map-and-list"):
+            with ui.element("div").classes("map-and-list") as self._drawn:
                 self._map = ui.echart({}).classes("map")
                 with ui.element("div").classes("stack"):
                     self._heads = HeadGrid(self._choose)
@@ -48,7 +48,7 @@ class Inside:
         ):
             self._lens = html().classes("sideways")
             self._lens.props('tabindex=0 role=region aria-label="What each layer would predict"')
-        self._latest = Latest(self._work, self._show, self._notice)
+        self._latest = Latest(self._work, self._show, self._notice, self._drawn, self._lens)
         visit.on_model(self._ask)
         visit.on_looks(self._draw_all)
         visit.on_tab(self._ask)
@@ -91,7 +91,8 @@ class Inside:
         layer, head = self._layer.value or 0, self._head.value or 0
         weights = self._found.maps[layer, head]
         self._heads.mark(layer, head)
-        self._map.options.update(map_options(weights, self._found.pieces, colours(self._visit.dark)))
+        look, found = colours(self._visit.dark), self._found
+        self._map.options.update(map_options(weights, found.pieces, look, found.lens.first))
         self._map.update()
         pairs = self._found.strongest(layer, head)
         self._strongest.set_content(rendered("strongest.html.j2", pairs=pairs))

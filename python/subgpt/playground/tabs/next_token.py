@@ -49,7 +49,7 @@ class NextToken:
                 self._panel = OptionPanel(self._ask)
                 self._panel.add(*DRAW)
                 button("Reset", self._panel.reset, icon="reset")
-        self._latest = Latest(self._work, self._show, self._notice)
+        self._latest = Latest(self._work, self._show, self._notice, self._bars)
         visit.on_model(self._changed_model)
         visit.on_tab(self._ask)
 
@@ -68,7 +68,7 @@ class NextToken:
                 self._undo = button("Undo", self._step_back, icon="undo", hint="Take the last token back")
 
     def _build_bars(self) -> None:
-        with ui.element("section").classes("card"):
+        with ui.element("section").classes("card") as self._bars:
             text("The most probable tokens", "h2")
             self._summary = ui.label().classes("note")
             with ui.element("div").classes("bar-head").props("aria-hidden=true"):

@@ -72,5 +72,5 @@ def tokens_tab(visit: Visit) -> None:
             ).props("dense")
     notice = Notice()
     views = html().classes("chip-views")
-    latest = Latest(work, views.set_content, notice)
+    latest = Latest(work, views.set_content, notice, views)
     ask()

@@ -64,23 +64,29 @@ def rate_options(run: Run, look: Colours) -> dict[str, Any]:
     return _frame([_line("learning rate", points, look.train)], look, "learning rate", from_zero=True)
 
 
-def map_options(weights: npt.NDArray[np.float32], names: Sequence[str], look: Colours) -> dict[str, Any]:
-    """Draw where each position looks: weights (T, T), whose rows look at columns; nobody looks ahead."""
+def map_options(
+    weights: npt.NDArray[np.float32], names: Sequence[str], look: Colours, first: int = 0
+) -> dict[str, Any]:
+    """Draw where each position looks: weights (T, T), whose rows look at columns; nobody looks ahead.
+
+    first: the number of the first position. The scale stands in the corner where nobody looks.
+    """
     shown = [show_text(name) for name in names]
     cells = [[j, i, round(float(weights[i, j]), 4)] for i in range(len(shown)) for j in range(i + 1)]
     axis = {
         "type": "category",
-        "data": [f"{i} {name}" for i, name in enumerate(shown)],
+        "data": [f"{i} {name}" for i, name in enumerate(shown, first)],
         "splitArea": {"show": False},
         "axisTick": {"show": False},
         "axisLine": {"show": False},
     }
-    label = {"color": look.ink, "interval": 0, "fontSize": 11, "fontFamily": "ui-monospace, monospace"}
+    label = {"color": look.ink, "interval": 0, "fontSize": 11, "width": 82, "overflow": "truncate"}
+    label["fontFamily"] = "ui-monospace, monospace"
     return {
         "animation": False,
         "aria": {"enabled": True},
         "tooltip": _tooltip(look),
-        "grid": {"left": 84, "right": 12, "top": 8, "bottom": 96},
+        "grid": {"left": 92, "right": 12, "top": 8, "bottom": 100},
         "xAxis": axis | {"axisLabel": label | {"rotate": 90}},
         "yAxis": axis | {"inverse": True, "axisLabel": label},
         "visualMap": {
@@ -88,9 +94,9 @@ def map_options(weights: npt.NDArray[np.float32], names: Sequence[str], look: Co
             "max": 1,
             "precision": 2,
             "calculable": True,
-            "orient": "horizontal",
-            "left": "center",
-            "bottom": 0,
+            "orient": "vertical",
+            "right": 12,
+            "top": 12,
             "itemHeight": 120,
             "itemWidth": 12,
             "textStyle": {"color": look.faint},

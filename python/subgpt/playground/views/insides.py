@@ -53,9 +53,9 @@ class Insides:
         weights[:, 0] = 0.0
         best = np.argsort(-weights, axis=None, kind="stable")[:count]
         found = zip(*np.unravel_index(best, weights.shape), strict=True)
-        names = self.pieces
+        names, first = self.pieces, self.lens.first
         return [
-            Glance(int(i), names[i], int(j), names[j], float(weights[i, j]))
+            Glance(first + int(i), names[i], first + int(j), names[j], float(weights[i, j]))
             for i, j in found
             if weights[i, j] > 0
         ]

@@ -13,6 +13,15 @@ import pytest
 
 import subgpt
 
+MARKS = {
+    "tokens": ".chip:visible",
+    "next": ".bar .percent:visible",
+    "write": ".paper:visible",
+    "chat": ".talk:visible",
+    "training": ".facts:visible",
+    "inside": ".lens:visible",
+}
+"""What is there when a tab has shown what it has to show."""
 LINES = [
     "so much depends upon a red wheel barrow glazed with rain water beside the white chickens",
     "i have eaten the plums that were in the icebox and which you were probably saving",
@@ -94,7 +103,7 @@ def open_page(site, chromium):
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
-        page.requested, page.problems = [], []
+        page.requested, page.problems, page.marks = [], [], MARKS
         page.on("request", lambda request: page.requested.append(request.url))
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
@@ -108,14 +117,3 @@ def open_page(site, chromium):
         for page in context.pages:
             assert page.problems == []
         context.close()
-
-
-MARKS = {
-    "tokens": ".chip:visible",
-    "next": ".bar .percent:visible",
-    "write": ".paper:visible",
-    "chat": ".talk:visible",
-    "training": ".facts:visible",
-    "inside": ".lens:visible",
-}
-"""What is there when a tab has shown what it has to show."""

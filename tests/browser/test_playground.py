@@ -7,9 +7,7 @@ import time
 import urllib.request
 
 import pytest
-from tests.browser.conftest import MARKS
 
-TABS = list(MARKS)
 ATTACK = '<img src=x onerror="window.hit=1"><script>window.hit=2</script>{{1+1}}'
 
 
@@ -51,8 +49,8 @@ def wait_until(page, condition):
 
 def turn_to(page, tab):
     """Click a tab, and wait until it shows what it has to show."""
-    page.get_by_role("tab").nth(TABS.index(tab)).click()
-    page.locator(MARKS[tab]).first.wait_for()
+    page.get_by_role("tab").nth(list(page.marks).index(tab)).click()
+    page.locator(page.marks[tab]).first.wait_for()
 
 
 def test_a_text_is_cut_while_it_is_typed(open_page):
@@ -299,7 +297,7 @@ def test_the_page_is_never_wider_than_the_window(open_page, width):
     page = open_page("tokens", width=width, height=844)
     fill(page, "Text", "an unbroken word: " + "x" * 300)
     page.locator(".chip:visible").nth(20).wait_for()
-    for tab in TABS:
+    for tab in page.marks:
         turn_to(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
 
@@ -312,7 +310,7 @@ def test_everything_can_be_read_in_the_dark_and_in_the_light(open_page, dark):
     page.locator(".meter:visible", has_text="seed").wait_for()
     brightness = page.evaluate("parseInt(getComputedStyle(document.body).backgroundColor.slice(4))")
     assert (brightness < 60) == dark
-    for tab in TABS:
+    for tab in page.marks:
         turn_to(page, tab)
         assert page.evaluate(CONTRAST) == [], tab
 
@@ -375,7 +373,7 @@ def test_drawings_follow_the_theme(open_page):
 
 def test_every_control_has_a_name(open_page):
     page = open_page()
-    for tab in TABS:
+    for tab in page.marks:
         turn_to(page, tab)
         assert page.evaluate(NAMELESS) == [], tab
 
@@ -394,7 +392,7 @@ def test_the_keyboard_is_enough(open_page):
     page.locator("[role=tab]").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    page.locator(MARKS["next"]).first.wait_for()
+    page.locator(page.marks["next"]).first.wait_for()
     assert page.evaluate("location.hash") == "#next"
     reached, styles = set(), []
     for _ in range(12):
@@ -412,9 +410,9 @@ def test_the_keyboard_is_enough(open_page):
 
 def test_nothing_is_fetched_from_elsewhere_and_nothing_is_stored(open_page, site):
     page = open_page("tokens")
-    for tab in TABS:
+    for tab in page.marks:
         page.goto(f"{site.url}#{tab}")
-        page.locator(MARKS[tab]).first.wait_for()
+        page.locator(page.marks[tab]).first.wait_for()
     assert len(page.requested) > 10
     ours = (site.url, "data:", "blob:")
     assert [url for url in page.requested if not url.startswith(ours)] == []
@@ -426,6 +424,6 @@ def test_an_address_names_a_tab_and_an_unknown_one_does_no_harm(open_page, site)
     page = open_page("tokens")
     page.goto(f"{site.url}#nowhere")
     page.reload()
-    page.locator(MARKS["tokens"]).first.wait_for()
+    page.locator(page.marks["tokens"]).first.wait_for()
     page.evaluate("location.hash = '#inside'")
-    page.locator(MARKS["inside"]).first.wait_for()
+    page.locator(page.marks["inside"]).first.wait_for()

@@ -71,9 +71,9 @@ def site(tmp_path_factory):
     assert "Traceback" not in log.read_text()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A browser."""
+    """A browser, for no longer than it is used: while playwright is there, its event loop is the thread's."""
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
     path = next(
         (

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from subgpt.evaluation.next_tokens import Distribution, check_count, distribution_of, token_text
 from subgpt.generation.generate import sampling_probs
@@ -11,7 +12,7 @@ from subgpt.generation.prompt import prompt_ids
 from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
-    from subgpt.model.gpt import GPT
+    from subgpt.model.gpt import GPT, Ids
     from subgpt.tokenizer import Tokenizer
 
 
@@ -46,7 +47,13 @@ def reshaped_distribution(
     check_count(k, "reshaped_distribution")
     check_fit(model, tokenizer, "reshaped_distribution")
     ids = prompt_ids(tokenizer, prompt)
-    logits = model.native.last_logits(ids)
+    return reshape(tokenizer, model.native.last_logits(ids), ids, k, **options)
+
+
+def reshape(
+    tokenizer: "Tokenizer", logits: npt.NDArray[np.float32], ids: "Ids", k: int, **options: Any
+) -> Reshaped:
+    """Compare what `logits` (vocab_size,) say of the token after `ids` before and after the rules in `options`."""
     before, after = sampling_probs(logits), sampling_probs(logits, context=ids, **options)
     best = {
         int(i) for probs in (before, after) for i in np.argsort(-probs, kind="stable")[:k] if probs[i] > 0

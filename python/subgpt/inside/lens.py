@@ -6,12 +6,14 @@ nostalgebraist, "interpreting GPT: the logit lens", LessWrong, 2020.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from subgpt.evaluation.next_tokens import NextToken, check_count, token_text
 from subgpt.generation.prompt import prompt_ids
 from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
-    from subgpt.model.gpt import GPT
+    from subgpt.model.gpt import GPT, Ids
     from subgpt.tokenizer import Tokenizer
 
 
@@ -38,7 +40,12 @@ def lens_on(model: "GPT", tokenizer: "Tokenizer", text: str, k: int = 1) -> Lens
     check_fit(model, tokenizer, "lens_on")
     ids = prompt_ids(tokenizer, text)
     first = max(0, len(ids) - model.config.block_size)
-    ids = ids[first:]
+    return lens_of(model, tokenizer, ids[first:], k, first=first)
+
+
+def lens_of(model: "GPT", tokenizer: "Tokenizer", ids: "Ids", k: int = 1, *, first: int = 0) -> Lens:
+    """Find the same for `ids` (T,), block_size at most; first: the number of the first of them in their text."""
+    ids = np.asarray(ids)
     best, probs = model.logit_lens(ids, k=min(k, model.config.vocab_size))
     texts = {i: token_text(tokenizer, i) for i in {*ids.tolist(), *best.ravel().tolist()}}
     layers = tuple(

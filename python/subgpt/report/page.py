@@ -22,12 +22,12 @@ def render_page(report: Report) -> str:
 
 
 @cache
-def environment() -> "Environment":
-    """Jinja with autoescape for every template of the package, and undefined names as errors."""
+def environment(package: str = "subgpt.report") -> "Environment":
+    """Jinja with autoescape for every template of a package, and undefined names as errors."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("subgpt.report", "templates"),
+        loader=PackageLoader(package, "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -72,6 +72,7 @@ class Keeper:
             directory.checkpoints.mkdir()
             for path in (
                 directory.metrics,
+                directory.samples,
                 directory.best,
                 directory.before,
                 directory.probes,

@@ -53,8 +53,13 @@ class MetricsFile:
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Read every whole line of a `metrics.jsonl`; a last line cut off by a crash is left out."""
+    return parse_metrics(Path(path).read_text(encoding="utf-8", errors="replace"))
+
+
+def parse_metrics(text: str) -> list[dict[str, Any]]:
+    """Read the lines of a `metrics.jsonl`, leaving out what is no record."""
     records = []
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         try:
             record = json.loads(line)
         except ValueError:

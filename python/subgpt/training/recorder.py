@@ -1,4 +1,4 @@
-"""Writes down what happens in a run and tells those who watch: the `Run`, `metrics.jsonl`, the callbacks."""
+"""Writes down what happens in a run and tells those who watch: the `Run`, `metrics.jsonl`, samples, the callbacks."""
 
 import time
 import warnings
@@ -20,13 +20,19 @@ from subgpt.training.run import Run
 
 
 class Recorder:
-    """`run` grows with every call; `metrics` is None for a run that writes nothing."""
+    """`run` grows with every call; `metrics` and `samples` are None for a run that writes nothing of the kind."""
 
     def __init__(
-        self, run: Run, metrics: MetricsFile | None, callbacks: Sequence[Callback], every: int
+        self,
+        run: Run,
+        metrics: MetricsFile | None,
+        callbacks: Sequence[Callback],
+        every: int,
+        samples: MetricsFile | None = None,
     ) -> None:
         self.run = run
         self.metrics = metrics
+        self._samples = samples
         self._callbacks = list(callbacks)
         self._every = every
         self._begin = time.monotonic() - run.seconds
@@ -64,6 +70,8 @@ class Recorder:
 
     def sample(self, step: int, prompt: str, text: str) -> None:
         """Record that the model wrote `text` after `prompt`."""
+        if self._samples is not None:
+            self._samples.write({"step": step, "prompt": prompt, "text": text})
         event = SampleEvent(step, prompt, text)
         self._tell(lambda callback: callback.on_sample(event))
 

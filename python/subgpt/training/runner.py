@@ -86,15 +86,18 @@ def _train(
 ) -> Run:
     config, state, data, directory = start.config, start.state, start.data, keeper.directory
     run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
-    metrics = None
+    metrics = samples = None
     if directory is not None:
         metrics = MetricsFile(directory.metrics, keep_to_step=state.step)
         keeper.stack.callback(metrics.close)
+        if config.sample_steps:
+            samples = MetricsFile(directory.samples, keep_to_step=state.step)
+            keeper.stack.callback(samples.close)
         for record in read_metrics(directory.metrics):
             run.add(record)
     run.step, run.seconds, run.tokens, run.checkpoint = state.step, state.seconds, state.tokens, start.path
     run.best, run.best_step = state.best_loss, state.best_step
-    recorder = Recorder(run, metrics, callbacks, config.logging_steps)
+    recorder = Recorder(run, metrics, callbacks, config.logging_steps, samples)
     keeper.recorder = recorder
     held_out = None if data.held_out is None else data.held_out.limited(config.eval_batches)
 

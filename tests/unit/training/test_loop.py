@@ -23,6 +23,7 @@ from subgpt import (
 from subgpt.training.callbacks import LogLines
 from subgpt.training.data import text_data
 from subgpt.training.loop import update
+from subgpt.training.metrics import read_metrics
 
 
 class Everything(Callback):
@@ -122,6 +123,14 @@ def test_the_course_of_a_run(model, tokenizer, poems, config):
     assert watcher.heard[:3] == steps
     assert [n for kind, n in watcher.heard if kind == "sample"] == [3, 6]
     assert "6 steps" in str(run)
+
+
+def test_samples_are_kept_beside_the_metrics(model, tokenizer, poems, config, tmp_path):
+    options = config.replace(sample_steps=3, sample_prompt="so", sample_tokens=4)
+    pretrain(model, tokenizer, poems, options, output_dir=tmp_path, callbacks=())
+    kept = read_metrics(tmp_path / "training" / "samples.jsonl")
+    assert [(record["step"], record["prompt"]) for record in kept] == [(3, "so"), (6, "so")]
+    assert all(len(record["text"]) == 4 for record in kept)
 
 
 def test_without_a_directory_nothing_is_written(model, tokenizer, poems, config, tmp_path, monkeypatch):

@@ -1,0 +1,1 @@
+"""One module a tab: it asks subgpt, and shows what comes back."""

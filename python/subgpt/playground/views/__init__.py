@@ -1,0 +1,1 @@
+"""What the tabs show, as plain data: nothing here knows of a browser."""

@@ -32,8 +32,8 @@ LINES = [
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """A running server: `url`, the folder of its runs, and where it runs."""
-    pytest.importorskip("nicegui", reason="the playground needs nicegui")
-    pytest.importorskip("uvicorn", reason="the server needs uvicorn")
+    for needed in ("nicegui", "fastapi", "uvicorn", "prometheus_client"):
+        pytest.importorskip(needed, reason=f"the server with its page needs {needed}")
     runs = tmp_path_factory.mktemp("runs")
     texts = [f"{line}, {number}.\n" for number in range(8) for line in LINES]
     tokenizer = subgpt.Tokenizer.train(iter(texts), vocab_size=320)

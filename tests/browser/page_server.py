@@ -1,6 +1,6 @@
-"""A server with the playground and two models, one of them slow on purpose: `python page_server.py FOLDER`.
+"""`subgpt serve` with two models, one of them slow on purpose: `python page_server.py FOLDER`.
 
-It prints its port, and tells at /running how many texts the slow model is writing.
+It prints its port, and tells at /running how many texts the slow model was asked for, and how many were given up.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
 import subgpt
-from subgpt import playground
 from subgpt.generation.job import Job
+from subgpt.serving.app import create_app
 from subgpt.serving.models import Served
+from subgpt.serving.settings import ServerSettings
 
 ENDLESS = {"ignore_eos": True, "eos_token_id": ()}
 
@@ -28,41 +28,31 @@ class SlowJob(Job):
             await asyncio.sleep(0.05)
 
 
-class SlowEngine:
-    """Writes as an engine does, but never comes to an end by itself, and hands every piece over late."""
+class SlowEngine(subgpt.Engine):
+    """Never comes to an end by itself, and hands every piece over late."""
 
-    def __init__(self, engine):
-        self.engine, self.jobs = engine, []
+    jobs: tuple[Job, ...] = ()
 
     def submit(self, prompt, **options):
-        job = self.engine.submit(prompt, **ENDLESS, **options)
+        job = super().submit(prompt, **ENDLESS, **options)
         job.__class__ = SlowJob
-        self.jobs.append(job)
-        return job
-
-    def chat(self, messages, **options):
-        job = self.engine.chat(messages, **ENDLESS, **options)
-        job.__class__ = SlowJob
-        self.jobs.append(job)
+        self.jobs = (*self.jobs, job)
         return job
 
 
 def main(folder: Path) -> None:
     served = []
-    for name in ("quick", "slow"):
+    for name, kind in (("quick", subgpt.Engine), ("slow", SlowEngine)):
         model, tokenizer = subgpt.load(folder / "plums")
-        engine = subgpt.Engine(model, tokenizer)
-        served.append(
-            Served(name, folder / "plums", model, tokenizer, SlowEngine(engine) if name == "slow" else engine)
-        )
+        served.append(Served(name, folder / "plums", model, tokenizer, kind(model, tokenizer)))
     slow = served[1].engine
-    app = FastAPI()
+    app = create_app(served, ServerSettings(runs=folder))
 
-    @app.get("/running")
     def running() -> dict[str, int]:
         return {"asked": len(slow.jobs), "cancelled": sum(job.is_cancelled for job in slow.jobs)}
 
-    playground.mount(app, served, folder)
+    app.add_api_route("/running", running)
+    app.router.routes.insert(0, app.router.routes.pop())  # before the page, which answers all other paths
     listening = socket.create_server(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])

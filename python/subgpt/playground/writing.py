@@ -18,10 +18,10 @@ _EVERY = 0.05
 
 
 def speed_line(tokens: int, first: float | None, seconds: float, reason: str | None, cached: int) -> str:
-    """Say how fast a text came. first: seconds to the first token; seconds: from the first token to the last.
+    """Say how fast a text came. first, seconds: from asking to the first token, and to the last.
 
-    >>> speed_line(21, 0.05, 0.5, "stop", 8)
-    '21 tokens · first after 50 ms · 40 tokens/s · 8 of the prompt in the cache · ended by itself'
+    >>> speed_line(20, 0.05, 0.5, "stop", 8)
+    '20 tokens · first after 50 ms · 40 tokens/s · 8 of the prompt in the cache · ended by itself'
     >>> speed_line(0, None, 0.0, None, 0)
     'waiting …'
     """
@@ -29,7 +29,7 @@ def speed_line(tokens: int, first: float | None, seconds: float, reason: str | N
         return "waiting …" if reason is None else "nothing came: the text was at its end"
     parts = [f"{tokens:,} token{'' if tokens == 1 else 's'}", f"first after {_milliseconds(first)}"]
     if tokens > 1 and seconds > 0:
-        parts.append(f"{(tokens - 1) / seconds:,.0f} tokens/s")
+        parts.append(f"{tokens / seconds:,.0f} tokens/s")
     if cached:
         parts.append(f"{cached:,} of the prompt in the cache")
     ends = {"stop": "ended by itself", "length": "ended by its length", "cancelled": "stopped"}
@@ -37,7 +37,7 @@ def speed_line(tokens: int, first: float | None, seconds: float, reason: str | N
 
 
 class Pace:
-    """When the tokens of a text came, in seconds from its beginning."""
+    """When the tokens of a text came, from when it was asked for."""
 
     def __init__(self) -> None:
         self._begin = self._last = time.perf_counter()
@@ -56,7 +56,8 @@ class Pace:
         """Say it in a line."""
         if self._first is None:
             return speed_line(0, None, 0.0, reason, cached)
-        return speed_line(self._tokens, self._first - self._begin, self._last - self._first, reason, cached)
+        first, last = self._first - self._begin, self._last - self._begin
+        return speed_line(self._tokens, first, last, reason, cached)
 
 
 def _milliseconds(seconds: float) -> str:
@@ -104,9 +105,10 @@ class Writer:
         self._notice.clear()
         self._meter.text = speed_line(0, None, 0.0, None, 0)
         self._turn(True)
+        pace = Pace()
         try:
             self._job = await asyncio.to_thread(ask)
-            text = await self._follow(self._job, show, note)
+            text = await self._follow(self._job, pace, show, note)
             return text, self._job
         except Exception as error:  # whatever it is, the visitor is told and the page lives on
             if not self._client.is_deleted:
@@ -117,11 +119,11 @@ class Writer:
             if not self._client.is_deleted:
                 self._turn(False)
 
-    async def _follow(self, job: "Job", show: Callable[[str], object], note: str) -> str:
+    async def _follow(self, job: "Job", pace: Pace, show: Callable[[str], object], note: str) -> str:
         """Show a text while it comes; what is still on its way when it is stopped is not waited for."""
         if self._is_stopped or self._client.is_deleted:
             job.cancel()
-        pace, whole, shown = Pace(), "", 0.0
+        whole, shown = "", 0.0
         try:
             async for piece in job:
                 if self._is_stopped:

@@ -11,7 +11,7 @@
 //! vectors of BF16, or eight of Q8_0, are a tile as the processor's tile registers take it. Scales have a stream
 //! of their own, so that vectors lie on cache lines. Rows beyond the last, and columns beyond it, are zeros.
 
-use super::{Format, encode_blocks};
+use super::{Format, blocks, encode_blocks, q4_0};
 use std::ops::Range;
 
 /// Rows of a panel.
@@ -69,12 +69,16 @@ impl Layout {
     }
 
     /// Puts `row` (filled up to whole blocks) into place `lane` of a panel.
+    #[inline(always)]
     pub fn put(self, row: &[f32], lane: usize, panel: &mut [u8], scales: &mut [u16]) {
         let (size, values) = (self.block_bytes(), self.format.values());
         let mut block = [0; 34];
         let block = &mut block[..self.format.bytes()];
         for (b, row) in row.chunks_exact(values).enumerate() {
-            encode_blocks(self.format, row, block);
+            match self.format {
+                Format::Q4_0 => blocks(row, block, q4_0::encode_closest),
+                format => encode_blocks(format, row, block),
+            }
             let mut numbers = &block[..];
             if self.has_scales() {
                 scales[b * PANEL + lane] = u16::from_le_bytes([block[0], block[1]]);

@@ -1,5 +1,7 @@
 """`subgpt serve`: what it refuses before it starts, and a real start and end."""
 
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -24,7 +26,9 @@ KEY = "correct-horse-battery"
 
 
 @contextmanager
-def started(*arguments: object, **environment: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
+def started(
+    *arguments: object, page: bool = False, **environment: str
+) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
     """Start the command at a free port; gives its address and what it says, once it has said all of it."""
     command = [
         sys.executable,
@@ -34,7 +38,7 @@ def started(*arguments: object, **environment: str) -> Iterator[tuple[str, str, 
         *map(str, arguments),
         "--port",
         "0",
-        "--no-playground",
+        *(() if page else ("--no-playground",)),
     ]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -162,3 +166,39 @@ def test_info_does_not_show_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke("info")
     assert "SUBGPT_API_KEY" in result.out
     assert KEY not in result.out
+
+
+def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, str]:
+    """Give the status, the content type and the text of an answer; redirects are not followed."""
+    host, _, path = url.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host, timeout=60)
+    with contextlib.closing(connection):
+        connection.request(method, f"/{path}", headers=headers)
+        response = connection.getresponse()
+        return response.status, response.headers["content-type"] or "", response.read().decode()
+
+
+def test_the_page_stands_beside_the_api_and_behind_the_same_checks(shop: Path) -> None:
+    pytest.importorskip("nicegui", reason="nicegui, of the extra `serve`, is not installed")
+    with started(shop / "run", page=True) as (address, said, process):
+        assert "page " in said
+        status, kind, text = get(f"{address}/", Accept="text/html")
+        assert (status, kind.partition(";")[0]) == (200, "text/html")
+        assert "subgpt" in text
+        assert get(f"{address}/", Host="evil.example")[0] == 403
+        assert get(f"{address}/v1/none")[:2] == (404, "application/json")
+        assert get(f"{address}/v1/completions")[:2] == (405, "application/json")
+        assert get(f"{address}/health", "DELETE")[:2] == (405, "application/json")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_the_page_needs_the_key_too(shop: Path) -> None:
+    pytest.importorskip("nicegui", reason="nicegui, of the extra `serve`, is not installed")
+    with started(shop / "run", page=True, SUBGPT_API_KEY=KEY) as (address, _, _):
+        assert get(f"{address}/", Accept="text/html")[0] == 303
+        assert "password" in get(f"{address}/login")[2]
+        socket_path = "_nicegui_ws/socket.io/?EIO=4&transport=polling"
+        assert get(f"{address}/{socket_path}")[0] == 401
+        assert get(f"{address}/", Authorization=f"Bearer {KEY}")[0] == 200

@@ -22,6 +22,9 @@ from subgpt.serving.models import Served  # noqa: E402
 from subgpt.serving.run import Server, listen, make_server  # noqa: E402
 from subgpt.serving.settings import ServerSettings  # noqa: E402
 
+ENDLESS = 10_000_000
+"""Tokens of a text that is cancelled long before it has them, however fast it is written."""
+
 
 @pytest.fixture(scope="session")
 def small(tiny):
@@ -55,7 +58,8 @@ def client(make_client) -> TestClient:
 def serving(served: Served, **settings) -> Iterator[tuple[str, Server]]:
     """Run a real server in a thread; gives its address."""
     with contextlib.closing(listen("127.0.0.1", 0)) as listening:
-        server = make_server([served], ServerSettings(**{"playground": False, **settings}))
+        endless = {"playground": False, "max_tokens": ENDLESS}
+        server = make_server([served], ServerSettings(**{**endless, **settings}))
         up = threading.Event()
         server.on_start = up.set
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

@@ -8,7 +8,7 @@ import pytest
 
 import subgpt
 
-from .conftest import serving
+from .conftest import ENDLESS, serving
 
 openai = pytest.importorskip("openai", reason="the client `openai` is not installed")
 
@@ -118,7 +118,7 @@ def test_a_full_queue_is_a_rate_limit(slow):
         options = {
             "model": "slow",
             "prompt": "the",
-            "max_tokens": 4000,
+            "max_tokens": ENDLESS,
             "extra_body": {"ignore_eos": True},
         }
         streams = [ai.completions.create(**options, stream=True) for _ in range(2)]

@@ -12,9 +12,9 @@ import pytest
 
 import subgpt
 
-from .conftest import serving, waited_for
+from .conftest import ENDLESS, serving, waited_for
 
-LONG = {"prompt": "the", "max_tokens": 4000, "ignore_eos": True, "stream": True}
+LONG = {"prompt": "the", "max_tokens": ENDLESS, "ignore_eos": True, "stream": True}
 PROMPTS = ["the fog", "a red wheel", "i have eaten", "petals on a wet"]
 
 
@@ -55,7 +55,8 @@ def test_a_client_that_leaves_frees_its_place(slow, stream):
     with serving(slow) as (address, _), httpx.Client(timeout=60) as client:
         if stream:
             with client.stream("POST", f"{address}/v1/completions", json=LONG) as response:
-                next(response.iter_lines())
+                lines = response.iter_lines()  # kept: it closes the response when it goes
+                next(lines)
                 assert slow.engine.stats.running == 1
         else:
             with pytest.raises(httpx.ReadTimeout):
@@ -77,7 +78,8 @@ def test_more_texts_than_have_room_leave_none_behind(slow):
 def test_more_requests_than_there_may_be_are_429(slow):
     with serving(slow, max_requests=1) as (address, _), httpx.Client(timeout=60) as client:
         with client.stream("POST", f"{address}/v1/completions", json=LONG) as response:
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             second = client.post(f"{address}/v1/completions", json={"prompt": "a"})
             assert second.status_code == 429
             assert second.headers["retry-after"] == "1"

@@ -136,7 +136,7 @@ impl<E: Element> LayerCache<'_, E> {
     }
 
     /// Positions with the new ones.
-    pub fn len(&self) -> usize {
+    pub fn positions(&self) -> usize {
         self.at + self.t
     }
 

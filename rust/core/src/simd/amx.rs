@@ -29,8 +29,8 @@ pub fn is_available() -> bool {
 /// Bits 22, 24 and 25: bfloat16, tiles, bytes.
 fn has_tiles() -> bool {
     const NEEDED: u32 = 1 << 22 | 1 << 24 | 1 << 25;
-    // SAFETY: every x86-64 processor has the instruction, and whoever asks has AVX-512, hence leaf 7.
     #[allow(unused_unsafe)] // safe in newer versions of Rust
+    // SAFETY: every x86-64 processor has the instruction, and whoever asks has AVX-512, hence leaf 7.
     let leaf = unsafe { __cpuid_count(7, 0) };
     leaf.edx & NEEDED == NEEDED
 }

@@ -10,7 +10,7 @@
 use super::operand::Operand;
 use super::tile::{KEYS, Lanes, Words};
 use super::{Plan, Scratch, for_each, head_of, math, pack, split};
-use crate::simd::{self, Element, Kernel, LANES, Simd, isa};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa, prefetch};
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
 use std::marker::PhantomData;
@@ -18,6 +18,18 @@ use std::ops::Range;
 
 /// The most queries of a head that come here; more are worth the packing of the tiled path.
 pub const MAX_QUERIES: usize = 4;
+
+/// Multiply-adds of the tiled path that take as long as one here, where keys and values come from memory.
+const READING: usize = 8;
+
+/// Keys from those that are worked on to those that are fetched: a head's are too few for the hardware to foresee.
+const AHEAD: usize = TURNED * LANES;
+
+/// Fetches some rows, if there are so many.
+#[inline(always)]
+fn fetch<E>(rows: ArrayView2<'_, E>, range: Range<usize>) {
+    (range.start..range.end.min(rows.nrows())).for_each(|i| prefetch(pack::row(rows, i)));
+}
 
 /// The outputs of the query heads that share a key/value head.
 struct Part<'a, E> {
@@ -53,7 +65,7 @@ pub(super) fn run<E: Element, P: Operand>(
         return;
     }
     let isa = isa::current();
-    for_each(plan.work(), parts(plan, out, lse), |part, scratch| {
+    for_each(READING * plan.work(), parts(plan, out, lse), |part, scratch| {
         let heads = part.kv_head * plan.sharing()..(part.kv_head + 1) * plan.sharing();
         let q = q.index_axis(Axis(0), part.batch);
         let q = q.slice_axis(Axis(0), heads.into());
@@ -98,8 +110,10 @@ impl<E: Element, P: Operand> Kernel for Decode<'_, '_, '_, E, P> {
             *word = P::scale_query(*word, factor);
         }
         let rows = pack::reserve(&mut scratch.words, TURNED * LANES * blocks, Words::ZERO);
+        fetch(k, keys.start..keys.start + AHEAD);
         let turned = pack::reserve(&mut scratch.decode_keys, TURNED * LANES * blocks, Words::ZERO);
         scores::<S, E, P>(s, k, keys.clone(), (factor, cap), queries, blocks, rows, turned, strip);
+        fetch(v, keys.start..keys.start + AHEAD);
         for row in 0..count {
             let (shared, query) = (row / plan.queries, row % plan.queries);
             let strip = &mut strip[row * length..(row + 1) * length];
@@ -153,6 +167,7 @@ fn scores<S: Simd, E: Element, P: Operand>(
     for at in (0..length).step_by(TURNED) {
         let first = keys.start + at * LANES;
         let live = TURNED.min(length - at);
+        fetch(k, first + AHEAD..first + 2 * AHEAD);
         pack::words(k, first..keys.end.min(first + TURNED * LANES), blocks, &mut rows[..live * words]);
         for (rows, turned) in rows.chunks_exact(words).zip(turned.chunks_exact_mut(words)).take(live) {
             pack::turn(rows, blocks, turned);
@@ -220,6 +235,7 @@ fn weighted_sum<S: Simd, E: Element, P: Operand>(
     acc.fill(Lanes::ZERO);
     for at in 0..length {
         let first = keys.start + at * LANES;
+        fetch(v, first + AHEAD..first + AHEAD + LANES);
         pack::rows::<E, P>(v, first..keys.end.min(first + LANES), width, values);
         for (row, acc) in acc.chunks_exact_mut(width).enumerate() {
             let weights: &Words = bytemuck::must_cast_ref(&strip[row * length + at]);

@@ -232,14 +232,9 @@ impl<'a> Target<'a> {
         }
         // SAFETY: passed on from the caller.
         let c = unsafe { self.sums().run_mut(i, columns.clone()) };
-        if self.adds(step) {
-            c.iter_mut().zip(&*sums).for_each(|(c, x)| *c += x);
-        } else {
-            c.copy_from_slice(sums);
-        }
-        if step.last {
-            self.add_terms(i, columns, c);
-        }
+        let bias = self.bias.filter(|_| step.last).map(|bias| &bias[columns.clone()]);
+        let residual = self.residual.as_ref().filter(|_| step.last).map(|residual| residual.run(i, columns));
+        dispatch(isa, Writing { c, sums, adds: self.adds(step), bias, residual });
     }
 
     /// Adds bias and residual.
@@ -249,6 +244,37 @@ impl<'a> Target<'a> {
         }
         if let Some(residual) = &self.residual {
             sums.iter_mut().zip(residual.run(i, columns)).for_each(|(x, residual)| *x += residual);
+        }
+    }
+}
+
+/// `c = or += sums`, then bias, then residual: some columns of a row.
+struct Writing<'a> {
+    c: &'a mut [f32],
+    sums: &'a [f32],
+    adds: bool,
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+}
+
+impl Kernel for Writing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Writing { c, sums, adds, bias, residual } = self;
+        for at in (0..c.len()).step_by(LANES) {
+            let mut x = s.load_at(sums, at, 0.0);
+            if adds {
+                x = s.add(s.load_at(c, at, 0.0), x);
+            }
+            if let Some(bias) = bias {
+                x = s.add(x, s.load_at(bias, at, 0.0));
+            }
+            if let Some(residual) = residual {
+                x = s.add(x, s.load_at(residual, at, 0.0));
+            }
+            s.store_at(c, at, x);
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct Activations<'a> {
     pub blocks: usize,
 }
 
+/// A number so large that of what is added to it the integers are left, to nearest and ties to even, in the last bits.
+const SHIFT: f32 = 1.5 * (1 << 23) as f32;
+
 /// Makes the [`Activations`] of one row, whose last block is filled up with zeros.
 pub struct Quantize<'a, E> {
     /// The row.
@@ -49,16 +52,21 @@ impl<E: Element> Kernel for Quantize<'_, E> {
             let step = largest / 127.0 + poison;
             // Numbers that vanish beside 2^-126 are zeros here too: their scale would have no inverse.
             let inverse = if step >= f32::MIN_POSITIVE { 1.0 / step } else { 0.0 };
-            let mut rounded = [0.0f32; BLOCK];
-            for (x, rounded) in x.into_iter().zip(rounded.as_chunks_mut().0) {
-                s.store(rounded, s.round(s.mul(x, s.splat(inverse))));
+            let mut shifted = [0.0f32; BLOCK];
+            for (x, shifted) in x.into_iter().zip(shifted.as_chunks_mut().0) {
+                // The bounds are for what is not a number, which becomes one of them.
+                let bounded = s.min(s.max(s.mul(x, s.splat(inverse)), s.splat(-127.0)), s.splat(127.0));
+                s.store(shifted, s.add(bounded, s.splat(SHIFT)));
             }
             *scale = step;
-            *sum = 0;
-            for (number, x) in numbers.iter_mut().zip(rounded) {
-                let integer = x as i32;
+            // Plain loops, which the compiler turns into vectors: a conversion that minds NaN is none.
+            let mut integers = [0i32; BLOCK];
+            for (integer, x) in integers.iter_mut().zip(shifted) {
+                *integer = x.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
+            }
+            *sum = integers.iter().sum();
+            for (number, integer) in numbers.iter_mut().zip(integers) {
                 *number = integer as i8;
-                *sum += integer;
             }
         }
     }

@@ -12,6 +12,7 @@
 //! of their own, so that vectors lie on cache lines. Rows beyond the last, and columns beyond it, are zeros.
 
 use super::{Format, blocks, encode_blocks, q4_0};
+use crate::simd::Simd;
 use std::ops::Range;
 
 /// Rows of a panel.
@@ -70,13 +71,13 @@ impl Layout {
 
     /// Puts `row` (filled up to whole blocks) into place `lane` of a panel.
     #[inline(always)]
-    pub fn put(self, row: &[f32], lane: usize, panel: &mut [u8], scales: &mut [u16]) {
+    pub fn put<S: Simd>(self, s: S, row: &[f32], lane: usize, panel: &mut [u8], scales: &mut [u16]) {
         let (size, values) = (self.block_bytes(), self.format.values());
         let mut block = [0; 34];
         let block = &mut block[..self.format.bytes()];
         for (b, row) in row.chunks_exact(values).enumerate() {
             match self.format {
-                Format::Q4_0 => blocks(row, block, q4_0::encode_closest),
+                Format::Q4_0 => blocks(row, block, |row, block| q4_0::encode_closest(s, row, block)),
                 format => encode_blocks(format, row, block),
             }
             let mut numbers = &block[..];

@@ -5,6 +5,7 @@
 //! can pass.
 
 use super::half_at;
+use crate::simd::{LANES, Simd};
 use half::f16;
 
 /// The largest magnitude of `q - 8`.
@@ -31,46 +32,48 @@ const TRIED: [f32; 12] = [5.0, 5.5, 6.0, 6.5, 7.0, 7.25, 7.5, 7.75, 8.0, 8.25, 8
 /// One block, with the scale of those tried whose numbers are closest to `x`, by the sum of squares. Where they are numbers
 /// of this format already, they stay what they are.
 #[inline(always)]
-pub fn encode_closest(x: &[f32; 32], bytes: &mut [u8; 18]) {
+pub fn encode_closest<S: Simd>(s: S, x: &[f32; 32], bytes: &mut [u8; 18]) {
     encode(x, bytes);
-    let largest = x.iter().fold(0f32, |largest, &x| largest.max(x.abs()));
-    let (mut closest, mut scale) = (off(x, half_at(bytes, 0)), None);
+    let x: [S::V; 2] = [s.load_at(x, 0, 0.0), s.load_at(x, LANES, 0.0)];
+    let largest = s.reduce_max(s.max(s.abs(x[0]), s.abs(x[1])));
+    let (mut most, mut fitted) = (0.0, 0.0);
     for steps in TRIED.into_iter().flat_map(|steps| [steps, -steps]) {
-        // With these steps the best scale is another; with that, the best steps may be.
-        let (mut products, mut squares) = (0.0, 0.0);
-        for &x in x {
-            let q = step(x, steps / largest);
-            (products, squares) = (products + q * x, squares + q * q);
-        }
-        let fitted = f16::from_f32(if squares > 0.0 { products / squares } else { 0.0 }).to_f32();
-        let off = off(x, fitted);
-        if off < closest {
-            (closest, scale) = (off, Some(fitted));
+        // With these steps the best scale is `products / squares`, and the squares that it leaves are fewer by this.
+        let inverse = s.splat(steps / largest);
+        let q = x.map(|x| step(s, x, inverse));
+        let products = s.reduce_add(s.fma(q[0], x[0], s.mul(q[1], x[1])));
+        let squares = s.reduce_add(s.fma(q[0], q[0], s.mul(q[1], q[1])));
+        let gained = products * products / squares;
+        if gained > most {
+            (most, fitted) = (gained, products / squares);
         }
     }
-    if let Some(scale) = scale {
-        let q = |x: f32| (step(x, 1.0 / scale) + STEPS) as u8;
+    let scale = f16::from_f32(fitted).to_f32();
+    if scale != 0.0 && off(s, x, scale) < off(s, x, half_at(bytes, 0)) {
+        let mut steps = [0.0f32; 32];
+        for (x, steps) in x.into_iter().zip(steps.as_chunks_mut().0) {
+            s.store(steps, step(s, x, s.splat(1.0 / scale)));
+        }
+        let q = |x: f32| (x + STEPS) as u8;
         bytes[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
         for (i, byte) in bytes[2..].iter_mut().enumerate() {
-            *byte = q(x[i]) | q(x[i + 16]) << 4;
+            *byte = q(steps[i]) | q(steps[i + 16]) << 4;
         }
     }
 }
 
-/// The step nearest to `x` with a scale whose inverse is given.
+/// The steps nearest to `x` with a scale whose inverse is given.
 #[inline(always)]
-fn step(x: f32, inverse: f32) -> f32 {
-    f32::from(((x * inverse + (STEPS + 0.5)) as u8).min(15)) - STEPS
+fn step<S: Simd>(s: S, x: S::V, inverse: S::V) -> S::V {
+    s.max(s.min(s.round(s.mul(x, inverse)), s.splat(STEPS - 1.0)), s.splat(-STEPS))
 }
 
 /// The sum of squares by which the steps of `scale` miss `x`.
 #[inline(always)]
-fn off(x: &[f32; 32], scale: f32) -> f32 {
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    x.iter().fold(0.0, |sum, &x| {
-        let missed = x - scale * step(x, inverse);
-        sum + missed * missed
-    })
+fn off<S: Simd>(s: S, x: [S::V; 2], scale: f32) -> f32 {
+    let inverse = s.splat(if scale == 0.0 { 0.0 } else { 1.0 / scale });
+    let missed = x.map(|x| s.sub(x, s.mul(s.splat(scale), step(s, x, inverse))));
+    s.reduce_add(s.fma(missed[0], missed[0], s.mul(missed[1], missed[1])))
 }
 
 /// One block.

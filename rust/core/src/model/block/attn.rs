@@ -92,7 +92,7 @@ fn attend<E: Scalar>(
         let t = cache.t();
         let (our_att, rest_att) = att.split_at(Axis(2), t);
         let (our_lse, rest_lse) = lse.split_at(Axis(2), t);
-        let (keys, task) = (cache.len(), (cache, first..first + t, our_att, our_lse));
+        let (keys, task) = (cache.positions(), (cache, first..first + t, our_att, our_lse));
         match alone || t >= MANY {
             true => measure("attention", work(cx, t, keys, 2), || one(task))?,
             false => small.push((keys, task)),

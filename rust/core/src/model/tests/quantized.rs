@@ -61,7 +61,7 @@ fn an_adapter_over_it_computes_as_over_the_decoded_numbers() {
 }
 
 #[test]
-fn numbers_are_those_of_ggml_in_the_order_of_the_family() {
+fn numbers_are_those_of_ggml_or_closer_in_the_order_of_the_family() {
     for (config, kind) in shapes().into_iter().flat_map(|config| KINDS.map(|kind| (config.clone(), kind))) {
         let before = lively(config);
         let mut model = lively(before.config.clone());
@@ -86,6 +86,13 @@ fn numbers_are_those_of_ggml_in_the_order_of_the_family() {
                 let mut bytes = vec![0; row.len() / format.values() * format.bytes()];
                 encode(format, &row, &mut bytes).unwrap();
                 decode(format, &bytes, &mut row).unwrap();
+                if kind == Kind::Int4 {
+                    // With a scale that is closer, if there is one.
+                    let off =
+                        |y: &dyn Fn(usize) -> f32| (0..n_in).map(|i| (y(i) - original[at(o, i)]).powi(2)).sum::<f32>();
+                    assert!(off(&|i| numbers[at(o, i)]) <= off(&|i| row[i]) * 1.0001, "{} {o}", tensor.name);
+                    continue;
+                }
                 assert!((0..n_in).all(|i| numbers[at(o, i)] == row[i]), "{} {o}", tensor.name);
             }
         }

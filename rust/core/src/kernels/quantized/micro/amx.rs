@@ -20,6 +20,12 @@ pub const LEAST: usize = 5;
 /// Blocks whose sums pass through memory together, so that tiles and vectors work side by side.
 const TOGETHER: usize = 4;
 
+/// Rows whose sums are scaled in one unrolled loop.
+const HALF: usize = 8;
+
+// What integers are stored with is taken off by shifts of their sums.
+const _: () = assert!(BIAS_8 == 1 << 7);
+
 /// Bytes of a block of a panel: eight rows of a tile.
 const BLOCK_BYTES: usize = BLOCK * PANEL;
 
@@ -81,57 +87,76 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
     out: &mut [f32],
     pitch: usize,
 ) {
-    let bias = if BITS == 8 { i32::from(BIAS_8) } else { 8 };
     let rows = if WHOLE > 0 { WHOLE } else { count };
-    let mut sums = [_mm512_setzero_ps(); ROWS];
-    let mut dots = [Sums([[0; PANEL]; ROWS]); TOGETHER];
-    let mut unpacked = [Unpacked([0; BLOCK_BYTES]); TOGETHER];
+    // In two halves, each short enough a loop to be unrolled: only then do they stay in registers.
+    let mut sums = [[_mm512_setzero_ps(); HALF]; ROWS / HALF];
+    // What one instruction wrote as a tile another cannot read as a vector before it has reached the cache, so there are two
+    // sets of everything, of which one is worked on while the other is on its way.
+    let mut dots = [[Sums([[0; PANEL]; ROWS]); TOGETHER]; 2];
+    let mut unpacked = [[Unpacked([0; BLOCK_BYTES]); TOGETHER]; 2];
+    let steps = x.blocks.div_ceil(TOGETHER);
     let x_pitch = x.blocks * BLOCK;
     // SAFETY: as passed on from the caller. Tiles of activations are `count` rows of 32 bytes, those of weights eight of 64.
     unsafe {
         let (a, b, c) = ((count, BLOCK), (BLOCK / 4, ROW_BYTES), (count, ROW_BYTES));
         let _tiles = Tiles::new([c, c, c, c, a, b, a, b]);
-        for start in (0..x.blocks).step_by(TOGETHER) {
-            let together = TOGETHER.min(x.blocks - start);
-            let numbers = |i: usize| x.numbers.as_ptr().wrapping_add(first * x_pitch + (start + i) * BLOCK);
+        for step in 0..steps + 1 + usize::from(BITS == 4) {
+            let of = |step: usize| step * TOGETHER..x.blocks.min((step + 1) * TOGETHER);
+            // Four bits are unpacked a step before they are multiplied.
+            let mut multiplied = step;
             if BITS == 4 {
-                for i in 0..together {
-                    unpack(&panel[(start + i) * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2], &mut unpacked[i]);
-                }
-            }
-            let weights = |i: usize| match BITS {
-                8 => panel.as_ptr().wrapping_add((start + i) * BLOCK_BYTES),
-                _ => unpacked[i].0.as_ptr(),
-            };
-            macro_rules! product {
-                ($i:literal, $c:literal, $a:literal, $b:literal) => {
-                    if $i < together {
-                        zero!($c);
-                        load!($a, numbers($i), x_pitch);
-                        load!($b, weights($i), ROW_BYTES);
-                        dot_bytes!($c, $a, $b);
-                        store!($c, dots[$i].0.as_mut_ptr(), ROW_BYTES);
+                if step < steps {
+                    for (b, unpacked) in of(step).zip(&mut unpacked[step % 2]) {
+                        unpack(&panel[b * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2], unpacked);
                     }
-                };
+                }
+                multiplied = step.wrapping_sub(1);
             }
-            product!(0, 0, 4, 5);
-            product!(1, 1, 6, 7);
-            product!(2, 2, 4, 5);
-            product!(3, 3, 6, 7);
-            for i in 0..together {
-                let b = start + i;
+            if multiplied < steps {
+                let range = of(multiplied);
+                let (unpacked, dots) = (&unpacked[multiplied % 2], &mut dots[multiplied % 2]);
+                let weights = |i: usize| match BITS {
+                    8 => panel.as_ptr().wrapping_add((range.start + i) * BLOCK_BYTES),
+                    _ => unpacked[i].0.as_ptr(),
+                };
+                let numbers = |i: usize| x.numbers.as_ptr().wrapping_add(first * x_pitch + (range.start + i) * BLOCK);
+                macro_rules! product {
+                    ($i:literal, $c:literal, $a:literal, $b:literal) => {
+                        if $i < range.len() {
+                            zero!($c);
+                            load!($a, numbers($i), x_pitch);
+                            load!($b, weights($i), ROW_BYTES);
+                            dot_bytes!($c, $a, $b);
+                            store!($c, dots[$i].0.as_mut_ptr(), ROW_BYTES);
+                        }
+                    };
+                }
+                product!(0, 0, 4, 5);
+                product!(1, 1, 6, 7);
+                product!(2, 2, 4, 5);
+                product!(3, 3, 6, 7);
+            }
+            let scaled = multiplied.wrapping_sub(1);
+            if scaled >= steps {
+                continue;
+            }
+            for (b, dots) in of(scaled).zip(&dots[scaled % 2]) {
                 let scales = _mm512_cvtph_ps(_mm256_loadu_si256(scales.as_ptr().add(b * PANEL).cast()));
-                for m in 0..rows {
-                    let at = (first + m) * x.blocks + b;
-                    let shift = _mm512_set1_epi32(-bias * *x.sums.get_unchecked(at));
-                    let dots = _mm512_add_epi32(_mm512_load_si512(dots[i].0[m].as_ptr().cast()), shift);
-                    let scales = _mm512_mul_ps(scales, _mm512_set1_ps(*x.scales.get_unchecked(at)));
-                    sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sums[m]);
+                for (half, sums) in sums.iter_mut().enumerate() {
+                    let (dots, at) = (&dots.0[half * HALF..], (first + half * HALF) * x.blocks + b);
+                    let (x_sums, x_scales) = (x.sums.as_ptr().wrapping_add(at), x.scales.as_ptr().wrapping_add(at));
+                    for m in 0..if WHOLE > 0 { HALF } else { rows.saturating_sub(half * HALF).min(HALF) } {
+                        let sum = _mm512_set1_epi32(*x_sums.wrapping_add(m * x.blocks));
+                        let shift = if BITS == 8 { _mm512_slli_epi32::<7>(sum) } else { _mm512_slli_epi32::<3>(sum) };
+                        let dots = _mm512_sub_epi32(_mm512_load_si512(dots[m].as_ptr().cast()), shift);
+                        let scales = _mm512_mul_ps(scales, _mm512_set1_ps(*x_scales.wrapping_add(m * x.blocks)));
+                        sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sums[m]);
+                    }
                 }
             }
         }
         for m in 0..rows {
-            _mm512_storeu_ps(out[m * pitch..][..PANEL].as_mut_ptr(), sums[m]);
+            _mm512_storeu_ps(out[m * pitch..][..PANEL].as_mut_ptr(), sums[m / HALF][m % HALF]);
         }
     }
 }
@@ -162,10 +187,7 @@ unsafe fn unpack(packed: &[u8], out: &mut Unpacked) {
 /// # Panics
 /// Where lengths do not fit each other, or this processor has no tiles.
 pub fn floats(x: &[bf16], depth: usize, panels: &[&[u8]], out: &mut [f32], pitch: usize) {
-    let rows = if depth == 0 { 0 } else { x.len() / depth };
-    if depth == 0 {
-        return out.fill(0.0);
-    }
+    let Some(rows) = x.len().checked_div(depth) else { return out.fill(0.0) };
     // SAFETY: `x` has as many rows.
     unsafe { floats_at(x.as_ptr(), depth, rows, depth, panels, out, pitch) }
 }

@@ -29,7 +29,7 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(params=["portable", "avx2", "avx512", "avx512bf16"])
+@pytest.fixture(params=["portable", "avx2", "avx512", "avx512bf16", "amx"])
 def every_isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Runs a test once for each instruction set of this processor."""
     if request.param not in subgpt.available_isas():

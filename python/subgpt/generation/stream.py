@@ -41,17 +41,19 @@ def merge_options(model: "GPT", config: GenerationConfig | None, options: dict[s
     """Put `options` over what `config` sets, and that over what the model's own files say.
 
     Who gives a temperature or another rule of drawing wants to draw, whatever the files say; who asks for beams
-    does not.
+    does not; who ignores the end of text ignores the ids that the files say end it.
     """
     settings = GenerationConfig(**options) if config is None else config.replace(**options)
+    said = dict(model.generation_config)
+    if settings.ignore_eos:
+        said.pop("eos_token_id", None)
     if settings.num_beams > 1:
         check_beams(settings)
-        said = model.generation_config.items()
-        others = {name: value for name, value in said if name not in DRAWING}
+        others = {name: value for name, value in said.items() if name not in DRAWING}
         return settings.with_defaults(**(others | {"do_sample": False}))
     if settings.model_fields_set & set(DRAWING):
         settings = settings.with_defaults(do_sample=True)
-    return settings.with_defaults(**model.generation_config)
+    return settings.with_defaults(**said)
 
 
 def refuse_several(settings: GenerationConfig, verb: str) -> None:

@@ -79,8 +79,6 @@ class WritingRequest(ModelRequest):
         """Give what was asked for as options of `GenerationConfig`, without a seed: texts have one each."""
         said = {name: getattr(self, name) for name in self.PLAIN}
         said |= {"min_new_tokens": self.min_tokens, "max_new_tokens": max_new_tokens}
-        if self.ignore_eos:
-            said["eos_token_id"] = ()  # nor are those ends that the model's own files name
         return {name: value for name, value in said.items() if value is not None}
 
     def seed_of(self, number: int) -> int | None:

@@ -163,3 +163,15 @@ def test_what_is_drawn_follows_the_distribution(model):
     drawn = [int(model.generate(ids, max_new_tokens=1, seed=seed)[-1]) for seed in range(2000)]
     seen = np.bincount(drawn, minlength=len(probs)) / 2000
     assert np.abs(seen - probs).max() < 0.03
+
+
+def test_who_ignores_the_end_of_text_ignores_the_ids_that_the_files_say_end_it(model, tokenizer):
+    plain = generate(model, tokenizer, "so", max_new_tokens=12, temperature=0, ignore_eos=True)
+    model.generation_config = {"eos_token_id": tokenizer.encode(plain[5]).tolist()}
+    assert generate(model, tokenizer, "so", max_new_tokens=12, temperature=0, ignore_eos=True) == plain
+    assert len(generate(model, tokenizer, "so", max_new_tokens=12, temperature=0)) < len(plain)
+    ends = tokenizer.encode(plain[5]).tolist()
+    named = generate(
+        model, tokenizer, "so", max_new_tokens=12, temperature=0, ignore_eos=True, eos_token_id=ends
+    )
+    assert len(named) < len(plain)

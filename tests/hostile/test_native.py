@@ -87,7 +87,8 @@ def callables() -> list[tuple[str, Callable[..., Any]]]:
     optimizer = _core.Optimizer(model, '{"name": "sgd", "momentum": 0.0, "weight_decay": 0.0}')
     trained = subgpt.Tokenizer.train(iter(["some text to learn from"]), level="char")
     tokenizer = _core.Tokenizer.from_json(trained.to_json())
-    instances = [model, model.session(), optimizer, tokenizer, _core.DecodeStream(tokenizer)]
+    session, decoder = model.session(), _core.DecodeStream(tokenizer)
+    instances = [model, session, _core.Batch(model), optimizer, tokenizer, decoder]
     assert {type(x) for x in instances} == {x for x in vars(_core).values() if inspect.isclass(x)}
 
     found = [(f"ops.{name}", getattr(ops, name)) for name in ops.__all__]

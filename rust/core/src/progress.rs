@@ -15,7 +15,7 @@ pub struct Progress {
 }
 
 /// A listener: `Break` asks the call to end with [`Error::Interrupted`].
-pub type Listener<'a> = dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a;
+pub type Listener<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
 /// Reports `done` of `total`, and turns a `Break` into the error that ends the call.
 pub fn report(listener: &mut Listener<'_>, done: u64, total: u64) -> Result<()> {

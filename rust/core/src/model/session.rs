@@ -184,18 +184,17 @@ impl Session {
         stop_ids: &[u32],
         listener: &mut Listener<'_>,
     ) -> Result<Vec<u32>> {
-        parallel::install(|| {
-            let start = self.ids.len();
-            for done in 0..max_new_tokens {
-                let id = self.sample(options, None)?;
-                if stop_ids.contains(&id) {
-                    break;
-                }
-                self.append(model, &[id])?;
-                report(listener, done as u64 + 1, max_new_tokens as u64)?;
+        // On the caller's thread, though each token is computed in the pool: signals come to no other.
+        let start = self.ids.len();
+        for done in 0..max_new_tokens {
+            let id = self.sample(options, None)?;
+            if stop_ids.contains(&id) {
+                break;
             }
-            Ok(self.ids[start..].to_vec())
-        })
+            self.append(model, &[id])?;
+            report(listener, done as u64 + 1, max_new_tokens as u64)?;
+        }
+        Ok(self.ids[start..].to_vec())
     }
 }
 

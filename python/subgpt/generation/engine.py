@@ -260,13 +260,12 @@ class Engine:
         with self._changed:
             self._running.remove(one)
             self._jobs += 1
-        if error is None:
-            read = one.read()
-            if (
-                len(read.ids) <= self.model.config.block_size
-            ):  # else the window has slid away from its beginning
-                self._prefixes.put(read)
-        one.job.end(error)
+        try:
+            # A window that has slid away from its beginning is of no use to others.
+            if error is None and len(one.session.ids) <= self.model.config.block_size:
+                self._prefixes.put(one.read())
+        finally:  # whatever goes wrong with what is kept, somebody waits
+            one.job.end(error)
 
     def _admit(self) -> None:
         """Drop what is asked for no more, and let in what has room."""
@@ -292,12 +291,20 @@ class Engine:
         reading = [one for one in self._running if one.left > 0]
         if any(common_length(one.job.opening.ids, ids) - one.known >= _SHARED for one in reading):
             return False
-        session = self._prefixes.take(ids, [one.read() for one in self._running])
-        known = 0 if session is None else len(session.ids)
+        try:
+            session = self._prefixes.take(ids, [one.read() for one in self._running])
+            known = 0 if session is None else len(session.ids)
+            one = _Running(job, session or self.model.native.session(), known)
+        except Exception as error:  # no memory: it would be no better the next time
+            with self._changed:
+                self._waiting.remove(job)
+                self._jobs += 1
+            job.end(error)
+            return False
         job.cached_tokens = known
         with self._changed:
             self._waiting.remove(job)
-            self._running.append(_Running(job, session or self.model.native.session(), known))
+            self._running.append(one)
             self._prompt_tokens += len(ids)
             self._cached_tokens += known
         return True

@@ -238,6 +238,24 @@ def test_an_error_is_that_of_its_own_text(long, tokenizer):
         assert json.loads("1" + also.text()) >= 10_000
 
 
+@pytest.mark.parametrize("where", ["take", "put"])
+def test_a_text_ends_also_where_what_is_kept_fails(long, tokenizer, monkeypatch, where):
+    def fail(*_):
+        raise subgpt.OutOfMemoryError("no room")
+
+    with Engine(long, tokenizer) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._prefixes, where, fail)
+            job = engine.submit("so", seed=1, max_new_tokens=4)
+            if where == "take":  # before anything is read
+                with pytest.raises(subgpt.OutOfMemoryError):
+                    job.text()
+            else:  # when all is written
+                assert job.text() == alone(long, tokenizer, "so", seed=1, max_new_tokens=4)
+        assert engine.submit("so", seed=2, max_new_tokens=4).text()
+        assert engine.stats.running == engine.stats.waiting == 0
+
+
 def test_what_cannot_be_is_refused_at_once(long, tokenizer):
     with Engine(long, tokenizer) as engine:
         for options in ({"temperature": -1}, {"num_beams": 2}, {"n": 3}, {"logprobs": -1}, {"top_q": 1}):

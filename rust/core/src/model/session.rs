@@ -207,7 +207,8 @@ pub struct Part<'a> {
 }
 
 /// Appends to each session its new tokens, all in one pass over the weights, and computes the logits after the last of
-/// each. What a session gets has the bits that it has alone. After an error all sequences are what they were.
+/// each. What a session gets has the bits that it has alone. After an error all sequences are what they were, but
+/// for those whose one token had been guessed: they have it, for nothing was left to fail.
 pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Result<()> {
     for part in &*parts {
         check::ids("generate", part.new, model.config.vocab_size)?;

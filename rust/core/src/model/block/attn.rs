@@ -99,6 +99,9 @@ fn attend<E: Scalar>(
         }
         (first, att, lse) = (first + t, rest_att, rest_lse);
     }
+    if small.is_empty() {
+        return Ok(());
+    }
     let flop = small.iter().map(|(keys, (_, rows, ..))| flop(cx, rows.len(), *keys, 2)).sum();
     measure("attention", Work::Product { flop }, || {
         let results: Vec<_> = small.iter().map(|_| OnceLock::new()).collect();

@@ -144,21 +144,27 @@ fn training(c: &mut Criterion) {
     training_of::<bf16>(c, "bfloat16");
 }
 
-/// One query against a long cache: bytes of keys and values a second.
-fn decoding(c: &mut Criterion) {
+/// One query against a cache: bytes of keys and values a second.
+fn decoding_of<E: Element>(c: &mut Criterion, precision: &str) {
     let options = Options::default();
-    for [b, h, t, d] in [[1, 6, 256, 64], [1, 12, 4096, 64]] {
-        let q = Array4::from_elem((b, h, 1, d), 0.25f32);
-        let k = Array4::from_shape_fn((b, h, t, d), |(_, h, t, d)| ((h + t * 3 + d) % 13) as f32 / 6.0 - 1.0);
+    for [b, h, t, d] in [[1, 12, 160, 64], [1, 6, 256, 64], [1, 12, 4096, 64]] {
+        let q = Array4::from_elem((b, h, 1, d), E::from_f32(0.25));
+        let number = |(_, h, t, d)| E::from_f32(((h + t * 3 + d) % 13) as f32 / 6.0 - 1.0);
+        let k = Array4::from_shape_fn((b, h, t, d), number);
         let (mut out, mut lse) = (q.clone(), Array3::zeros((b, h, 1)));
         let mut group = c.benchmark_group("attention");
-        group.throughput(Throughput::Bytes((2 * k.len() * 4) as u64));
-        group.bench_function(format!("decode/B{b}_H{h}_T{t}_D{d}"), |bench| {
+        group.throughput(Throughput::Bytes((2 * k.len() * size_of::<E>()) as u64));
+        group.bench_function(format!("decode/{precision}/B{b}_H{h}_T{t}_D{d}"), |bench| {
             bench.iter(|| {
                 attention(q.view(), k.view(), k.view(), black_box(&options), out.view_mut(), lse.view_mut()).unwrap();
             });
         });
     }
+}
+
+fn decoding(c: &mut Criterion) {
+    decoding_of::<f32>(c, "float32");
+    decoding_of::<bf16>(c, "bfloat16");
 }
 
 criterion_group!(benches, table, training, decoding);

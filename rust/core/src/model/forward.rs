@@ -137,7 +137,7 @@ impl<'a> Pass<'a> {
     pub fn blocks<E: Scalar>(
         &self,
         ids: &[u32],
-        growing: &mut [Growing<'_, E>],
+        growing: &mut [Growing<'_>],
         acts: &mut Activations<'_, E>,
     ) -> Result<()> {
         self.embed(ids, acts)?;

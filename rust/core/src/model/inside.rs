@@ -90,7 +90,7 @@ impl Gpt {
     }
 
     fn watch(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize, watcher: &mut impl Watcher) -> Result<()> {
-        match self.precision() {
+        match self.inference_precision() {
             Precision::Float32 => self.watch_as::<f32>(arena, ids, b, t, watcher),
             Precision::Bfloat16 => self.watch_as::<bf16>(arena, ids, b, t, watcher),
         }

@@ -1,58 +1,100 @@
 //! Keys and values of a sequence, so that a new token costs one row and not the whole window again.
+//!
+//! The room of a block grows with the sequence, since few fill a `block_size` of 100,000, and where the block's attention
+//! is windowed it holds little more than the window: the room is twice as long, and when it is full what is seen moves to
+//! its beginning, a position once on the average. In one piece always, attention reads it as it lies
+//! ([`crate::kernels::attention::cache`]).
 
 use super::config::Config;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, padded};
 use crate::error::Result;
-use crate::simd::Element;
-use ndarray::{ArrayView4, ArrayViewMut4, s};
+use crate::kernels::attention::cache::{Cache, POSITIONS, floats_of_position};
+use crate::kernels::matmul::{Precision, Scalar};
+use crate::simd::bf16;
 use std::marker::PhantomData;
+use std::ops::Range;
 
-/// Positions that there is room for at first.
-const FIRST: usize = 64;
+/// Positions that there is room for at first, by which that grows and by which they move: those whose keys lie together stay
+/// together, and sums that are made tile by tile stay what they are.
+const PIECE: usize = 4 * POSITIONS;
 
-/// The cache of every block, of numbers `E`. It grows with the sequence, since few fill a `block_size` of 100,000.
-pub struct KvCache<E> {
+/// What memory is asked for, in an error.
+const WHAT: &str = "key/value cache";
+
+/// The cache of every block, of numbers of either precision.
+pub struct KvCache {
+    precision: Precision,
+    /// All blocks one after the other, in large pages where there is so much: a step reads all of it, and waits for every
+    /// page that is not known.
     buffer: Buffer,
-    blocks: usize,
-    shape: [usize; 4], // (1, KVH, room, D) of one block's keys or values
-    most: usize,
+    layers: Vec<Layer>,
     len: usize,
-    element: PhantomData<E>,
 }
 
-impl<E: Element> KvCache<E> {
+impl KvCache {
     /// An empty cache for a model of this shape.
-    pub fn new(config: &Config) -> Result<Self> {
-        let (blocks, most) = (config.n_layer, config.block_size);
-        let shape = [1, config.kv_heads(), 0, config.head_dim()];
-        Ok(KvCache { buffer: room::<E>(blocks, shape)?, blocks, shape, most, len: 0, element: PhantomData })
+    pub fn new(config: &Config, precision: Precision) -> Result<Self> {
+        let (heads, d, most) = (config.kv_heads(), config.head_dim(), config.block_size);
+        let floats = match precision {
+            Precision::Float32 => floats_of_position::<f32>(d),
+            Precision::Bfloat16 => floats_of_position::<bf16>(d),
+        };
+        let layer = |layer| {
+            let window = config.window(layer).filter(|&window| window < most);
+            Layer { heads, floats, window, most, start: 0, room: 0, first: 0 }
+        };
+        let layers = (0..config.n_layer).map(layer).collect();
+        Ok(KvCache { precision, buffer: Buffer::zeros(0, WHAT)?, layers, len: 0 })
     }
 
-    /// A copy of the first `len` positions that grows on its own.
-    pub fn prefix(&self, len: usize) -> Result<Self> {
-        let (len, old) = (len.min(self.len), self.shape[2]);
-        self.with_room(len, if len == self.len { old } else { len.next_multiple_of(FIRST).min(old) })
+    /// What its numbers are.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// A copy of the first `len` positions that grows on its own; nothing where a window has slid away from them.
+    pub fn prefix(&self, len: usize) -> Result<Option<Self>> {
+        let len = len.min(self.len);
+        if !self.reaches(len) {
+            return Ok(None);
+        }
+        let enough = |layer: &Layer, first: usize| match len == self.len {
+            true => layer.room,
+            false => (len - first).next_multiple_of(PIECE).min(layer.room),
+        };
+        self.copy(len, |layer, first| enough(layer, first)).map(Some)
     }
 
     /// Makes room for `len` positions, at least doubling it, so that a position is moved twice at most on the average.
     pub fn reserve(&mut self, len: usize) -> Result<()> {
-        let old = self.shape[2];
-        if len > old {
-            *self = self.with_room(self.len, (2 * old).max(len).max(FIRST).min(self.most.max(len)))?;
+        if self.layers.iter().all(|layer| layer.has_room(len)) {
+            return Ok(());
         }
+        if self.layers.iter().all(|layer| layer.has_room(len) || layer.has_room_behind(self.len, len)) {
+            let full = self.layers.iter_mut().filter(|layer| !layer.has_room(len));
+            full.for_each(|layer| layer.shift(self.len, &mut self.buffer));
+            return Ok(());
+        }
+        *self = self.copy(self.len, |layer, first| layer.more_room(first, len))?;
         Ok(())
     }
 
-    /// A copy of the first `len` positions in room for `positions`.
-    fn with_room(&self, len: usize, positions: usize) -> Result<Self> {
-        let [_, heads, old, d] = self.shape;
-        let shape = [1, heads, positions, d];
-        let mut buffer = room::<E>(self.blocks, shape)?;
-        let (from, to): (&[E], &mut [E]) = (bytemuck::cast_slice(&self.buffer), bytemuck::cast_slice_mut(&mut buffer));
-        for head in 0..2 * self.blocks * heads {
-            to[head * positions * d..][..len * d].copy_from_slice(&from[head * old * d..][..len * d]);
+    /// A copy of what is seen behind the first `len` positions, in the `room` that each block needs for what is kept of it.
+    fn copy(&self, len: usize, room: impl Fn(&Layer, usize) -> usize) -> Result<Self> {
+        let mut layers = self.layers.clone();
+        let mut floats = 0;
+        for layer in &mut layers {
+            let first = layer.first_kept(len);
+            (layer.start, layer.room, layer.first) = (floats, room(layer, first), first);
+            floats += padded(layer.len());
         }
-        Ok(KvCache { buffer, shape, len, ..*self })
+        let mut buffer = Buffer::zeros(floats, WHAT)?;
+        for (old, new) in self.layers.iter().zip(&layers) {
+            for (from, to) in old.heads(new.first, len).zip(new.heads(new.first, len)) {
+                buffer[to].copy_from_slice(&self.buffer[from]);
+            }
+        }
+        Ok(KvCache { precision: self.precision, buffer, layers, len })
     }
 
     /// Bytes that it takes.
@@ -60,106 +102,164 @@ impl<E: Element> KvCache<E> {
         self.buffer.len() * size_of::<f32>()
     }
 
-    /// Positions held.
+    /// Positions read.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is held.
+    /// Whether nothing was read.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Forgets what is behind the first `len` positions.
+    /// Whether all is there that is seen behind the first `len` positions.
+    fn reaches(&self, len: usize) -> bool {
+        self.layers.iter().all(|layer| layer.first <= layer.first_seen(len))
+    }
+
+    /// Forgets what is behind the first `len` positions, and everything where a window has slid away from these.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        if len < self.len {
+            match self.reaches(len) {
+                true => self.len = len,
+                false => self.clear(),
+            }
+        }
     }
 
     /// Forgets everything; the room is kept.
     pub fn clear(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.first = 0);
         self.len = 0;
     }
 
     /// The part of one block, into which a pass of `t` new positions may append that there is room for.
-    pub fn layer(&mut self, layer: usize, t: usize) -> LayerCache<'_, E> {
-        let size: usize = self.shape.iter().product();
-        let all: &mut [E] = bytemuck::cast_slice_mut(&mut self.buffer);
-        let (keys, values) = all[2 * layer * size..2 * (layer + 1) * size].split_at_mut(size);
-        LayerCache { keys, values, shape: self.shape, at: self.len, t }
+    fn layer<E: Scalar>(&mut self, layer: usize, t: usize) -> LayerCache<'_, E> {
+        assert!(E::PRECISION == self.precision, "rows of a cache are of its precision");
+        let layer = &self.layers[layer];
+        let (keys, values) = self.buffer[layer.start..][..layer.len()].split_at_mut(layer.keys());
+        LayerCache { kept: Cache { keys, values, room: layer.room, len: self.len - layer.first }, t, row: PhantomData }
+    }
+}
+
+/// Where the keys of one block lie, head by head, and behind them its values.
+#[derive(Clone)]
+struct Layer {
+    heads: usize,
+    /// Floats of a position of a head: of its key, and of its value.
+    floats: [usize; 2],
+    /// Positions that a query sees, where that is fewer than there may be.
+    window: Option<usize>,
+    /// Positions that there may be.
+    most: usize,
+    /// The float at which it begins.
+    start: usize,
+    /// Positions that there is room for.
+    room: usize,
+    /// The position that lies at the beginning of each head.
+    first: usize,
+}
+
+impl Layer {
+    /// Floats of all keys.
+    fn keys(&self) -> usize {
+        self.heads * self.room * self.floats[0]
     }
 
-    /// Counts `t` positions that every block has appended.
-    pub fn advance(&mut self, t: usize) {
-        self.len += t;
+    /// Floats of keys and values.
+    fn len(&self) -> usize {
+        self.heads * self.room * (self.floats[0] + self.floats[1])
+    }
+
+    /// Where the keys of the positions from `first` to `len` lie, head by head, and their values: as those of all that share
+    /// a piece.
+    fn heads(&self, first: usize, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (heads, room, floats, start) = (self.heads, self.room, self.floats, [self.start, self.start + self.keys()]);
+        let positions = first - self.first..(len - self.first).next_multiple_of(POSITIONS);
+        (0..2).flat_map(move |side| {
+            let positions = positions.clone();
+            (0..heads).map(move |head| {
+                let at = |position| start[side] + (head * room + position) * floats[side];
+                at(positions.start)..at(positions.end)
+            })
+        })
+    }
+
+    /// The first position that a query at `position` sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// The first position to be kept where those from `len` on are to come.
+    fn first_kept(&self, len: usize) -> usize {
+        self.first.max(self.first_seen(len) / PIECE * PIECE)
+    }
+
+    /// Whether the positions up to `end` fit.
+    fn has_room(&self, end: usize) -> bool {
+        end - self.first <= self.room
+    }
+
+    /// The most positions that there is room for without need.
+    fn enough(&self) -> usize {
+        self.window.map_or(self.most, |window| (2 * window).next_multiple_of(PIECE) + PIECE)
+    }
+
+    /// Whether they fit once what the positions from `len` on do not see has made room, so much that this is rare.
+    fn has_room_behind(&self, len: usize, end: usize) -> bool {
+        self.room >= self.enough() && end - self.first_kept(len) <= self.room
+    }
+
+    /// The room to have for the positions from `first` up to `end`.
+    fn more_room(&self, first: usize, end: usize) -> usize {
+        match self.has_room(end) {
+            true => self.room,
+            false => (2 * self.room).max(PIECE).min(self.enough()).max(end - first).next_multiple_of(PIECE),
+        }
+    }
+
+    /// Moves what the positions from `len` on see to the beginning.
+    fn shift(&mut self, len: usize, floats: &mut [f32]) {
+        let first = self.first_kept(len);
+        for (from, all) in self.heads(first, len).zip(self.heads(self.first, len)) {
+            floats.copy_within(from, all.start);
+        }
+        self.first = first;
     }
 }
 
 /// A sequence that a pass goes on with.
-pub struct Growing<'a, E> {
+pub struct Growing<'a> {
     /// What it has read.
-    pub cache: &'a mut KvCache<E>,
+    pub cache: &'a mut KvCache,
     /// How many tokens it reads now; there is room for them.
     pub t: usize,
 }
 
-impl<E: Element> Growing<'_, E> {
+impl Growing<'_> {
     /// The part of one block.
-    pub fn layer(&mut self, layer: usize) -> LayerCache<'_, E> {
+    pub fn layer<E: Scalar>(&mut self, layer: usize) -> LayerCache<'_, E> {
         self.cache.layer(layer, self.t)
     }
 
     /// Counts what every block has appended.
     pub fn advance(&mut self) {
-        self.cache.advance(self.t);
+        self.cache.len += self.t;
     }
 }
 
-/// Zeros for the keys and values of all blocks.
-fn room<E>(blocks: usize, shape: [usize; 4]) -> Result<Buffer> {
-    let numbers = 2 * blocks * shape.iter().product::<usize>();
-    Buffer::zeros((numbers * size_of::<E>()).div_ceil(size_of::<f32>()), "key/value cache")
-}
-
-/// One block's keys and values.
+/// One block's keys and values, for rows of type `E`.
 pub struct LayerCache<'a, E> {
-    keys: &'a mut [E],
-    values: &'a mut [E],
-    shape: [usize; 4],
-    at: usize,
-    t: usize,
+    /// What is there, and room for more.
+    pub kept: Cache<'a>,
+    /// New positions.
+    pub t: usize,
+    row: PhantomData<E>,
 }
 
-impl<E: Element> LayerCache<'_, E> {
-    /// New positions.
-    pub fn t(&self) -> usize {
-        self.t
-    }
-
-    /// Positions with the new ones.
+impl<E> LayerCache<'_, E> {
+    /// Positions held, with the new ones.
     pub fn positions(&self) -> usize {
-        self.at + self.t
-    }
-
-    /// Keeps the keys and values (1, KVH, t, D) of the new positions behind those that are there.
-    pub fn append(&mut self, k: ArrayView4<'_, E>, v: ArrayView4<'_, E>) {
-        for (store, new) in [(&mut *self.keys, k), (&mut *self.values, v)] {
-            let mut store = ArrayViewMut4::from_shape(self.shape, store).expect("(1, KVH, T, D) numbers");
-            store.slice_mut(s![.., .., self.at..self.at + self.t, ..]).assign(&new);
-        }
-    }
-
-    fn seen<'a>(&self, store: &'a [E]) -> ArrayView4<'a, E> {
-        let store = ArrayView4::from_shape(self.shape, store).expect("(1, KVH, T, D) numbers");
-        store.slice_move(s![.., .., ..self.at + self.t, ..])
-    }
-
-    /// Keys (1, KVH, positions, D), the new ones included.
-    pub fn keys(&self) -> ArrayView4<'_, E> {
-        self.seen(self.keys)
-    }
-
-    /// Values (1, KVH, positions, D), the new ones included.
-    pub fn values(&self) -> ArrayView4<'_, E> {
-        self.seen(self.values)
+        self.kept.len + self.t
     }
 }

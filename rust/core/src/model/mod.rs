@@ -62,7 +62,7 @@ pub struct Gpt {
     pub config: Config,
     /// Where each tensor lies.
     pub layout: Layout,
-    /// What the products of training and evaluation multiply. Generation multiplies float32 numbers always.
+    /// What the products of training and evaluation multiply.
     precision: Precision,
     /// Whether the backward pass computes each block once more instead of keeping its activations.
     pub gradient_checkpointing: bool,
@@ -145,6 +145,16 @@ impl Gpt {
         }
     }
 
+    /// What rows, keys and values are while text is written: float32, but beside weights that are all in few bits.
+    pub fn generation_precision(&self) -> Precision {
+        if self.layout.quantized == Extent::Everything { Precision::Bfloat16 } else { Precision::Float32 }
+    }
+
+    /// What rows are in a pass without gradients.
+    fn inference_precision(&self) -> Precision {
+        if self.layout.quantized == Extent::Everything { Precision::Bfloat16 } else { self.precision }
+    }
+
     /// All weights that are kept as float32 numbers.
     pub fn params(&self) -> &[f32] {
         &self.params
@@ -189,7 +199,7 @@ impl Gpt {
     /// Bytes that passes over `b` sequences of `t` tokens take.
     pub fn memory(&self, b: usize, t: usize, training: bool) -> Memory {
         let shape = self.shape(b, t, if training { self.keep() } else { Keep::Nothing });
-        let activations = match self.precision {
+        let activations = match if training { self.precision } else { self.inference_precision() } {
             Precision::Float32 => arena::bytes::<f32>(&self.config, shape),
             Precision::Bfloat16 => arena::bytes::<bf16>(&self.config, shape),
         };
@@ -272,7 +282,7 @@ impl Gpt {
     ) -> Result<Vec<f32>> {
         self.check_ids("forward", ids, b, t)?;
         check_documents("forward", documents, b, t)?;
-        match self.precision {
+        match self.inference_precision() {
             Precision::Float32 => self.forward_as::<f32>(arena, ids, b, t, documents),
             Precision::Bfloat16 => self.forward_as::<bf16>(arena, ids, b, t, documents),
         }
@@ -294,12 +304,19 @@ impl Gpt {
         })
     }
 
-    /// Logits (vocab_size,) after the last of `ids`, from float32 products as in generation; a longer sequence is cut to
-    /// its last `block_size` tokens.
+    /// Logits (vocab_size,) after the last of `ids`, with the rows of generation; a longer sequence is cut to its last
+    /// `block_size` tokens.
     pub fn last_logits(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
         let ids = &ids[ids.len().saturating_sub(self.config.block_size)..];
         self.check_ids("last_logits", ids, 1, ids.len())?;
-        self.infer::<f32, _>(arena, ids, 1, ids.len(), None, |pass, mut acts| {
+        match self.generation_precision() {
+            Precision::Float32 => self.last_logits_as::<f32>(arena, ids),
+            Precision::Bfloat16 => self.last_logits_as::<bf16>(arena, ids),
+        }
+    }
+
+    fn last_logits_as<E: Scalar>(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, ids, 1, ids.len(), None, |pass, mut acts| {
             pass.last_norm_of(&[ids.len() - 1], &mut acts)?;
             let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
             head::logits(self, pass.weights, 1, acts.scratch.normed, &mut logits)?;
@@ -322,7 +339,7 @@ impl Gpt {
         check_documents("loss", documents, b, t)?;
         self.check_targets("loss", ids, targets, ignore_index)?;
         let targets = Targets { ids: targets, ignore_index, kept: 1 };
-        match self.precision {
+        match self.inference_precision() {
             Precision::Float32 => self.token_losses_as::<f32>(arena, ids, targets, b, t, documents),
             Precision::Bfloat16 => self.token_losses_as::<bf16>(arena, ids, targets, b, t, documents),
         }

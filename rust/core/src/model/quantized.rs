@@ -4,7 +4,8 @@
 //! embeddings, norms and biases stay float32. Where only the blocks are quantized, embeddings and the output projection do
 //! too, as in QLoRA (Dettmers et al. 2023); such a model trains adapters: its passes decode one layer at a time, into a
 //! room that the whole model shares. Generation, and every pass of a model that is quantized as a whole, multiplies the
-//! weights as they are kept ([`Right::Quantized`](crate::kernels::matmul::Right)).
+//! weights as they are kept ([`Right::Quantized`](crate::kernels::matmul::Right)); the rows of the latter, its keys and
+//! values are bfloat16.
 
 use super::Gpt;
 use super::linear::view;
@@ -58,13 +59,13 @@ pub struct Quantized {
 impl Quantized {
     /// Those of `params`, which lie by `layout`.
     fn new(kind: Kind, extent: Extent, layout: &Layout, params: &[f32]) -> Result<Self> {
-        let encode = |linear: &Linear| {
+        let numbers = |linear: &Linear| {
             let format = if linear.index == layout.head.index { kind.head_format() } else { kind.format() };
-            QuantizedMatrix::encode(format, linear.matrix(params).reversed_axes())
+            (format, linear.matrix(params).reversed_axes())
         };
         let chosen = |linear: &&Linear| extent == Extent::Everything || linear.index != layout.head.index;
-        let layers = layout.linears().filter(chosen).map(encode);
-        Ok(Quantized { kind, layers: layers.collect::<Result<_>>()?, room: Mutex::new(None) })
+        let layers: Vec<_> = layout.linears().filter(chosen).map(numbers).collect();
+        Ok(Quantized { kind, layers: QuantizedMatrix::encode_all(&layers)?, room: Mutex::new(None) })
     }
 
     /// The weights of a layer `(out, in)`; none of a head that is not quantized.

@@ -14,17 +14,19 @@ use super::speculation::{Ahead, Count, Speculation};
 use crate::buffer;
 use crate::error::{Error, Result};
 use crate::kernels::check;
+use crate::kernels::matmul::{Precision, Scalar};
 use crate::parallel;
 use crate::progress::{Listener, report};
 use crate::rng::{Philox, Stream};
 use crate::sampling::logprobs::{Logprobs, logprobs};
 use crate::sampling::{self, History, Options};
+use crate::simd::bf16;
 use std::sync::OnceLock;
 
 /// The state of one generation.
 pub struct Session {
     ids: Vec<u32>,
-    cache: KvCache<f32>,
+    cache: KvCache,
     arena: Arena,
     logits: Vec<f32>,
     drawn: u64,
@@ -36,11 +38,11 @@ pub struct Session {
 impl Session {
     /// An empty sequence for `model`.
     pub fn new(model: &Gpt) -> Result<Self> {
-        Ok(Self::at(Vec::new(), KvCache::new(&model.config)?))
+        Ok(Self::at(Vec::new(), KvCache::new(&model.config, model.generation_precision())?))
     }
 
     /// A sequence whose keys and values are there.
-    fn at(ids: Vec<u32>, cache: KvCache<f32>) -> Self {
+    fn at(ids: Vec<u32>, cache: KvCache) -> Self {
         let (arena, ahead) = (Arena::new(), Ahead::new());
         Session { ids, cache, arena, logits: Vec::new(), drawn: 0, speculation: None, ahead }
     }
@@ -48,18 +50,18 @@ impl Session {
     /// A session that goes on from where this one is, on its own: the same tokens, cache and draws to come.
     pub fn fork(&self) -> Result<Self> {
         let speculation = self.speculation.as_ref().map(Speculation::fork).transpose()?;
-        let cache = self.cache.prefix(self.cache.len() - self.ahead.len())?;
+        let cache = self.cache.prefix(self.cache.len() - self.ahead.len())?.expect("no window slides over guesses");
         let (logits, drawn) = (self.logits.clone(), self.drawn);
         Ok(Session { logits, drawn, speculation, ..Self::at(self.ids.clone(), cache) })
     }
 
     /// A session that has read the first `len` tokens of this one and has no logits yet: what it computes next has the bits
-    /// that it has in a session of its own. Nothing where the window has slid away from them.
+    /// that it has in a session of its own. Nothing where the block, or the window of a layer, has slid away from them.
     pub fn prefix(&self, len: usize) -> Result<Option<Self>> {
         if len > self.ids.len() || self.cache.len() - self.ahead.len() != self.ids.len() {
             return Ok(None);
         }
-        Ok(Some(Self::at(self.ids[..len].to_vec(), self.cache.prefix(len)?)))
+        Ok(self.cache.prefix(len)?.map(|cache| Self::at(self.ids[..len].to_vec(), cache)))
     }
 
     /// Guesses ahead from here on, or no longer.
@@ -233,6 +235,13 @@ pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Res
         let Session { ids, cache, speculation, .. } = &mut *part.session;
         ids.extend_from_slice(part.new);
         let mut start = before;
+        if cache.precision() != model.generation_precision() {
+            // The model's weights have become fewer bits since.
+            match KvCache::new(&model.config, model.generation_precision()) {
+                Ok(empty) => *cache = empty,
+                Err(error) => outcome = Err(error),
+            }
+        }
         if ids.len() > block_size || cache.len() != before {
             cache.clear();
             start = ids.len().saturating_sub(block_size);
@@ -258,7 +267,10 @@ pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Res
         wanted.extend(first + own - 1..first + own + guesses);
         first += own + guesses;
     }
-    let computed = outcome.and_then(|()| compute(model, arena, growing.collect(), &fresh, &wanted));
+    let computed = outcome.and_then(|()| match model.generation_precision() {
+        Precision::Float32 => compute::<f32>(model, arena, growing.collect(), &fresh, &wanted),
+        Precision::Bfloat16 => compute::<bf16>(model, arena, growing.collect(), &fresh, &wanted),
+    });
     match computed {
         Ok(logits) => {
             let mut logits = logits.chunks_exact(model.config.vocab_size).map(<[f32]>::to_vec);
@@ -280,10 +292,10 @@ pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Res
 
 /// Runs `new` tokens, those of all sequences one after the other, behind those in the caches; the logits after those in
 /// places `wanted`, row by row.
-fn compute(
+fn compute<E: Scalar>(
     model: &Gpt,
     arena: &mut Arena,
-    mut growing: Vec<Growing<'_, f32>>,
+    mut growing: Vec<Growing<'_>>,
     new: &[u32],
     wanted: &[usize],
 ) -> Result<Vec<f32>> {
@@ -298,7 +310,7 @@ fn compute(
         let adapted = model.adapted(prepared.as_deref(), None);
         let weights = Weights { adapted, direct: true, ..model.bare() };
         let pass = Pass { model, weights, shape, positions: Some(&positions), documents: None, ropes, masks: None };
-        let mut acts = arena.plan(&model.config, shape)?;
+        let mut acts = arena.plan::<E>(&model.config, shape)?;
         pass.blocks(new, &mut growing, &mut acts)?;
         pass.last_norm_of(wanted, &mut acts)?;
         let mut logits = buffer::zeros(wanted.len() * model.config.vocab_size, "logits")?;

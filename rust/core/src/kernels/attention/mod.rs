@@ -23,8 +23,8 @@
 //!
 //! # Which path runs when
 //!
-//! - Up to [`decode::MAX_QUERIES`] queries (a decoding step): [`decode`], vectors along the head dimension, keys and
-//!   values read once and where they lie, in float32 arithmetic for both precisions.
+//! - Up to [`decode::MAX_QUERIES`] queries, or [`decode::MAX_CACHED_QUERIES`] with a [`cache`] (a decoding step):
+//!   [`decode`], keys and values read as they lie there.
 //! - More queries: [`forward`], groups of 32 queries against tiles of 8 keys, in one exact pass (scores, maximum,
 //!   exponential and sum, weighted sum) instead of the rescaling of an online softmax. A group's strip of scores takes
 //!   `128 Tk` bytes: 32 KiB at 256 keys, 512 KiB at 4096, where the rate is no lower than at 1024, so that nothing is
@@ -36,6 +36,7 @@
 //! tasks.
 
 mod backward;
+pub mod cache;
 mod decode;
 mod forward;
 mod gradient;
@@ -49,13 +50,14 @@ mod tile;
 mod transpose;
 
 use crate::error::{Error, Result};
-use crate::kernels::check;
 use crate::kernels::dropout::Dropout;
+use crate::kernels::{check, rows};
 use crate::parallel;
 use crate::simd::Element;
+use cache::Cache;
 use group::Group;
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut, ArrayViewMut3, ArrayViewMut4, Axis, RemoveAxis};
-use operand::{Pair, Single};
+use operand::{Operand, Pair, Single};
 use std::cell::RefCell;
 use std::f32::consts::LOG2_E;
 use tile::{KEYS, Lanes, QUERIES, Row, WordRow, Words};
@@ -94,9 +96,9 @@ pub fn attention<E: Element>(
     lse: ArrayViewMut3<f32>,
 ) -> Result<()> {
     const OP: &str = "attention";
-    let plan = Plan::new(OP, q.view(), k.view(), v.view(), options)?;
-    check_view(OP, "out", out.view(), &plan.query_shape())?;
-    check::shape(OP, "lse", lse.shape(), &plan.query_shape()[..3])?;
+    let plan = Plan::new(OP, q.view(), k.shape(), options)?;
+    plan.check_rows(OP, [k.view(), v.view()], plan.keys)?;
+    plan.check_outputs(OP, out.view(), lse.shape())?;
     match (plan.queries <= decode::MAX_QUERIES, E::HALF) {
         (true, false) => decode::run::<E, Single>(&plan, q, k, v, out, lse),
         (true, true) => decode::run::<E, Pair>(&plan, q, k, v, out, lse),
@@ -104,6 +106,73 @@ pub fn attention<E: Element>(
         (false, true) => forward::run::<E, Pair>(&plan, q, k, v, out, lse),
     }
     Ok(())
+}
+
+/// The same for one sequence that goes on: `k` and `v` `(1, Hkv, Tq, D)` are those of the queries' own positions; they come
+/// behind those in the `cache`, all of which the queries see.
+///
+/// # Errors
+/// As [`attention`], and where the cache has no room for them.
+pub fn attention_cached<E: Element>(
+    q: ArrayView4<E>,
+    k: ArrayView4<E>,
+    v: ArrayView4<E>,
+    cache: Cache<'_>,
+    options: &Options,
+    out: ArrayViewMut4<E>,
+    lse: ArrayViewMut3<f32>,
+) -> Result<()> {
+    const OP: &str = "attention";
+    let (kv_heads, t, dim) = (k.dim().1, k.dim().2, k.dim().3);
+    let plan = Plan::new(OP, q.view(), &[1, kv_heads, cache.len + t, dim], options)?;
+    plan.check_rows(OP, [k.view(), v.view()], plan.queries)?;
+    plan.check_outputs(OP, out.view(), lse.shape())?;
+    let [key, value] = cache::floats_of_position::<E>(dim).map(|floats| kv_heads * cache.room * floats);
+    check::len(OP, "keys of the cache", cache.keys.len(), key)?;
+    check::len(OP, "values of the cache", cache.values.len(), value)?;
+    if plan.keys > cache.room || !cache.room.is_multiple_of(cache::POSITIONS) {
+        let remedy = format!("{} positions need room, a multiple of {}", plan.keys, cache::POSITIONS);
+        return Err(Error::value(OP, "room of the cache", cache.room, remedy));
+    }
+    match E::HALF {
+        false => run_cached::<E, Single>(&plan, q, k, v, cache, out, lse),
+        true => run_cached::<E, Pair>(&plan, q, k, v, cache, out, lse),
+    }
+    Ok(())
+}
+
+/// With many queries the tiled path reads rows, which the cache gives back where there are any before them.
+fn run_cached<E: Element, P: Operand>(
+    plan: &Plan,
+    q: ArrayView4<E>,
+    k: ArrayView4<E>,
+    v: ArrayView4<E>,
+    cache: Cache<'_>,
+    out: ArrayViewMut4<E>,
+    lse: ArrayViewMut3<f32>,
+) {
+    if plan.queries <= decode::MAX_CACHED_QUERIES {
+        return decode::run_cached::<E, P>(plan, q, k, v, cache, out, lse);
+    }
+    let (len, size) = (cache.len, plan.keys * plan.dim);
+    let numbers = if len == 0 { 0 } else { plan.kv_heads * size };
+    let mut both = vec![E::zeroed(); 2 * numbers];
+    let (all_k, all_v) = both.split_at_mut(numbers);
+    let heads = cache.heads(plan.kv_heads).zip(rows::chunks_mut(all_k, size)).zip(rows::chunks_mut(all_v, size));
+    let parts: Vec<_> = heads.enumerate().collect();
+    for_each(plan.kv_heads * size, parts, |(i, ((mut head, all_k), all_v)), scratch| {
+        let [k, v] = [&k, &v].map(|x| head_of(x, 0, i));
+        head.append::<E, P>(len, k, v, &mut scratch.words);
+        head.read::<E, P>(plan.dim, all_k, all_v);
+    });
+    match len {
+        0 => forward::run::<E, P>(plan, q, k, v, out, lse),
+        _ => {
+            let shape = (1, plan.kv_heads, plan.keys, plan.dim);
+            let [k, v] = [all_k, all_v].map(|x| ArrayView4::from_shape(shape, &*x).expect("as many numbers"));
+            forward::run::<E, P>(plan, q, k, v, out, lse);
+        }
+    }
 }
 
 /// The gradients of [`attention`]: writes `dq`, `dk` and `dv` for the gradient `dout` of its output.
@@ -125,9 +194,9 @@ pub fn attention_backward<E: Element>(
     dv: ArrayViewMut4<E>,
 ) -> Result<()> {
     const OP: &str = "attention_backward";
-    let plan = Plan::new(OP, q.view(), k.view(), v.view(), options)?;
-    check_view(OP, "out", out.view(), &plan.query_shape())?;
-    check::shape(OP, "lse", lse.shape(), &plan.query_shape()[..3])?;
+    let plan = Plan::new(OP, q.view(), k.shape(), options)?;
+    plan.check_rows(OP, [k.view(), v.view()], plan.keys)?;
+    plan.check_outputs(OP, out.view(), lse.shape())?;
     check_view(OP, "dout", dout.view(), &plan.query_shape())?;
     check_view(OP, "dq", dq.view(), &plan.query_shape())?;
     check_view(OP, "dk", dk.view(), k.shape())?;
@@ -157,28 +226,21 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new<E: Element>(
-        op: &'static str,
-        q: ArrayView4<E>,
-        k: ArrayView4<E>,
-        v: ArrayView4<E>,
-        options: &Options<'a>,
-    ) -> Result<Self> {
+    /// `k` is the shape of all keys.
+    fn new<E: Element>(op: &'static str, q: ArrayView4<E>, k: &[usize], options: &Options<'a>) -> Result<Self> {
         let (batch, heads, queries, dim) = q.dim();
-        let (_, kv_heads, keys, _) = k.dim();
+        let (kv_heads, keys) = (k[1], k[2]);
         if heads == 0 || dim == 0 {
             return Err(Error::shape(op, "q", q.shape(), "at least one head and one coordinate"));
         }
         if kv_heads == 0 || heads % kv_heads != 0 {
             let expected = format!("(B, Hkv, Tk, D) with Hkv a divisor of the {heads} query heads");
-            return Err(Error::shape(op, "k", k.shape(), expected));
+            return Err(Error::shape(op, "k", k, expected));
         }
         if queries > keys {
-            return Err(Error::shape(op, "k", k.shape(), format!("at least the {queries} positions of q")));
+            return Err(Error::shape(op, "k", k, format!("at least the {queries} positions of q")));
         }
         check_view(op, "q", q.view(), q.shape())?;
-        check_view(op, "k", k.view(), &[batch, kv_heads, keys, dim])?;
-        check_view(op, "v", v.view(), &[batch, kv_heads, keys, dim])?;
         let scale = options.scale.unwrap_or(1.0 / (dim as f32).sqrt());
         if !scale.is_finite() {
             return Err(Error::value(op, "scale", scale, "it must be finite"));
@@ -188,7 +250,7 @@ impl<'a> Plan<'a> {
         }
         if let Some(starts) = options.starts {
             if queries != keys {
-                return Err(Error::shape(op, "k", k.shape(), format!("the {queries} positions of q: it has starts")));
+                return Err(Error::shape(op, "k", k, format!("the {queries} positions of q: it has starts")));
             }
             check::starts(op, starts, batch, queries)?;
         }
@@ -202,6 +264,17 @@ impl<'a> Plan<'a> {
         let window = options.window.filter(|&window| window < keys).unwrap_or(keys + QUERIES);
         let (starts, softcap) = (options.starts, options.softcap);
         Ok(Plan { batch, heads, kv_heads, queries, keys, dim, scale, window, starts, softcap, dropout })
+    }
+
+    /// Keys and values of `t` positions.
+    fn check_rows<E>(&self, op: &'static str, [k, v]: [ArrayView4<E>; 2], t: usize) -> Result<()> {
+        check_view(op, "k", k, &[self.batch, self.kv_heads, t, self.dim])?;
+        check_view(op, "v", v, &[self.batch, self.kv_heads, t, self.dim])
+    }
+
+    fn check_outputs<E>(&self, op: &'static str, out: ArrayView4<E>, lse: &[usize]) -> Result<()> {
+        check_view(op, "out", out, &self.query_shape())?;
+        check::shape(op, "lse", lse, &self.query_shape()[..3])
     }
 
     fn query_shape(&self) -> [usize; 4] {

@@ -141,7 +141,8 @@ unsafe fn columns_transposed<const M: usize>(
                         dispatch(isa, Rows::<M, { dot::COLUMNS }> { a_t, b, columns, sums: &mut sums });
                     }
                     for i in 0..M {
-                        product.target.write(isa, i, first, step, &mut sums[i][first - j..][..n]);
+                        let columns = first..first + n;
+                        product.target.write(isa, i..i + 1, columns, step, &mut sums[i][first - j..][..n], n);
                     }
                 }
             }
@@ -162,7 +163,7 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (depth, n) = (self.product.depth, self.columns.len());
+        let depth = self.product.depth;
         for (kb, ks) in depth.iter().enumerate() {
             let (mut sums, own) = ([[0.0f32; CHUNK]; M], self.operands.own(&ks));
             let Operands { a_t, b, extension } = self.operands;
@@ -171,10 +172,9 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
                 add(s, &a_t, &b, &self.columns, 0..b.rows(), &mut sums);
             }
             let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
-            for i in 0..M {
-                // SAFETY: every task has columns of its own.
-                unsafe { self.product.target.write(self.isa, i, self.columns.start, step, &mut sums[i][..n]) };
-            }
+            let sums = sums.as_flattened_mut();
+            // SAFETY: every task has columns of its own.
+            unsafe { self.product.target.write(self.isa, 0..M, self.columns.clone(), step, sums, CHUNK) };
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::kernels::quantized::micro::{self, Micro, Tile};
 use crate::kernels::quantized::{Format, QuantizedMatrix};
 use crate::parallel;
 use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch, round_to_bf16};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows of `a` of a task: its strip of sums is 32 KiB.
@@ -51,10 +52,9 @@ pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Ma
             (bytemuck::must_cast_slice_mut(scales), bytemuck::must_cast_slice_mut(sums));
         let one = blocks.max(1);
         let rows = numbers.chunks_mut(one * BLOCK).zip(scales.chunks_mut(one)).zip(sums.chunks_mut(one));
-        each_row(parallel, rows, |i, ((numbers, scales), sums)| {
-            with_row(&product.left.own, i, k, |x| {
-                dispatch(shared.isa, Quantize { x, numbers, scales, sums });
-            });
+        each_row(parallel, rows, |i, ((numbers, scales), sums)| match Row::new(&product.left.own, i, k) {
+            Row::Float(x) => dispatch(shared.isa, Quantize { x: &x, numbers, scales, sums }),
+            Row::Half(x) => dispatch(shared.isa, Quantize { x: &x, numbers, scales, sums }),
         });
         let x = Activations { numbers, scales, sums, blocks };
         shared.run(parallel, |rows, panels, strip| shared.integers(x, rows, panels, strip));
@@ -72,24 +72,26 @@ fn each_row<T: Send>(parallel: bool, rows: impl Iterator<Item = T>, f: impl Fn(u
     }
 }
 
-/// Writes row `i` of the matrix whose transpose is `a_t`.
-fn copy_row(a_t: &Source<'_>, i: usize, x: &mut [f32]) {
-    match a_t {
-        Source::Float(a) if a.t().has_runs() => x.copy_from_slice(a.t().run(i, 0..x.len())),
-        Source::Float(a) => x.iter_mut().enumerate().for_each(|(k, x)| *x = a.at(k, i)),
-        Source::Half(a) => x.iter_mut().enumerate().for_each(|(k, x)| *x = a.at(k, i).to_f32()),
-    }
+/// A row of `a`; a copy where its numbers are not adjacent.
+enum Row<'a> {
+    Float(Cow<'a, [f32]>),
+    Half(Cow<'a, [bf16]>),
 }
 
-/// Calls `f` with that row.
-fn with_row(a_t: &Source<'_>, i: usize, k: usize, f: impl FnOnce(&[f32])) {
-    match a_t {
-        Source::Float(a) if a.t().has_runs() => f(a.t().run(i, 0..k)),
-        _ => buffers::with(Buffer::Task, k, |x| {
-            let x: &mut [f32] = bytemuck::must_cast_slice_mut(x);
-            copy_row(a_t, i, x);
-            f(x);
-        }),
+impl<'a> Row<'a> {
+    /// Row `i`, of `k` numbers, of the matrix whose transpose is `a_t`.
+    fn new(a_t: &Source<'a>, i: usize, k: usize) -> Self {
+        match a_t {
+            Source::Float(a) => Row::Float(Self::of(a, i, k)),
+            Source::Half(a) => Row::Half(Self::of(a, i, k)),
+        }
+    }
+
+    fn of<E: Element>(a_t: &Operand<'a, E>, i: usize, k: usize) -> Cow<'a, [E]> {
+        match a_t.t().has_runs() {
+            true => Cow::Borrowed(a_t.t().run(i, 0..k)),
+            false => Cow::Owned((0..k).map(|k| a_t.at(k, i)).collect()),
+        }
     }
 }
 
@@ -104,12 +106,9 @@ impl Shared<'_> {
                 let strip: &mut [f32] = bytemuck::must_cast_slice_mut(strip);
                 sums(rows.clone(), columns.start / PANEL..columns.end.div_ceil(PANEL), strip);
                 self.extend(rows.clone(), columns.clone(), strip);
-                for (i, sums) in rows.zip(strip.chunks_exact_mut(STRIPE)) {
-                    let step = Step { first: true, last: true };
-                    let sums = &mut sums[..columns.len()];
-                    // SAFETY: every task has rows and columns of its own.
-                    unsafe { self.product.target.write(self.isa, i, columns.start, step, sums) };
-                }
+                let step = Step { first: true, last: true };
+                // SAFETY: every task has rows and columns of its own.
+                unsafe { self.product.target.write(self.isa, rows, columns, step, strip, STRIPE) };
             });
         });
     }
@@ -140,9 +139,13 @@ impl Shared<'_> {
         let Some((left, right)) = self.extension else { return };
         for (i, sums) in rows.zip(strip.chunks_exact_mut(STRIPE)) {
             let sums = &mut sums[..columns.len()];
-            match (left, right) {
-                (Source::Float(left_t), Source::Float(right)) if right.has_runs() => {
-                    dispatch(self.isa, Extend { left_t, right, i, columns: columns.clone(), sums });
+            let columns = columns.clone();
+            match right {
+                Source::Float(right) if right.has_runs() => {
+                    dispatch(self.isa, Extend { left_t: left, right, i, columns, sums });
+                }
+                Source::Half(right) if right.has_runs() => {
+                    dispatch(self.isa, Extend { left_t: left, right, i, columns, sums });
                 }
                 _ => {
                     for r in 0..right.rows() {
@@ -185,7 +188,10 @@ impl Shared<'_> {
 
     /// Row `i`, rounded to bfloat16 and filled up with zeros.
     fn round_row<E: Element>(&self, i: usize, x: &mut [E]) {
-        with_row(&self.product.left.own, i, self.product.k, |row| dispatch(self.isa, Round { row, x }));
+        match Row::new(&self.product.left.own, i, self.product.k) {
+            Row::Float(row) => dispatch(self.isa, Round { row: &row, x }),
+            Row::Half(row) => dispatch(self.isa, Round { row: &row, x }),
+        }
     }
 }
 
@@ -225,23 +231,24 @@ fn at(source: &Source<'_>, i: usize, j: usize) -> f32 {
 }
 
 /// Some columns of a row of sums, to be extended.
-struct Extend<'a> {
-    left_t: Operand<'a, f32>,
-    right: Operand<'a, f32>,
+struct Extend<'a, E> {
+    left_t: Source<'a>,
+    right: Operand<'a, E>,
     i: usize,
     columns: Range<usize>,
     sums: &'a mut [f32],
 }
 
-impl Kernel for Extend<'_> {
+impl<E: Element> Kernel for Extend<'_, E> {
     type Output = ();
+    const BF16: bool = E::HALF;
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for r in 0..self.right.rows() {
-            let (x, row) = (s.splat(self.left_t.at(r, self.i)), self.right.run(r, self.columns.clone()));
+            let (x, row) = (s.splat(at(&self.left_t, r, self.i)), self.right.run(r, self.columns.clone()));
             for at in (0..row.len()).step_by(LANES) {
-                let sum = s.fma(x, s.load_at(row, at, 0.0), s.load_at(self.sums, at, 0.0));
+                let sum = s.fma(x, E::load_at(s, row, at, 0.0), s.load_at(self.sums, at, 0.0));
                 s.store_at(self.sums, at, sum);
             }
         }

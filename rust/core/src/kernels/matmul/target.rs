@@ -204,14 +204,10 @@ impl<'a> Target<'a> {
         strip: &mut [f32],
         width: usize,
     ) {
-        for (i, sums) in rows.clone().zip(strip.chunks_mut(width)) {
-            let sums = &mut sums[..columns.len()];
-            if !step.first {
-                // SAFETY: passed on from the caller; the slice is gone before the same elements may be written below.
-                let earlier = unsafe { self.sums().run_mut(i, columns.clone()) };
-                sums.iter_mut().zip(earlier).for_each(|(x, earlier)| *x += *earlier);
-            }
-            self.add_terms(i, columns.clone(), sums);
+        let earlier = if step.first { None } else { Some(self.sums()) };
+        if earlier.is_some() || self.bias.is_some() || self.residual.is_some() {
+            let (rows, columns, strip) = (rows.clone(), columns.clone(), &mut *strip);
+            dispatch(isa, Adding { target: self, earlier, rows, columns, strip, width });
         }
         match self.finish.as_ref().expect("asked before") {
             Finish::Round(c, beta) => dispatch(isa, Round { c, beta: *beta, rows, columns, sums: strip, width }),
@@ -220,41 +216,71 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Writes a block's `sums` to row `i` from column `j` on, as the microkernels do; they are changed.
+    /// Writes a block's sums of `rows` and `columns`, as the microkernels do: those of a row are in `strip`, `width` from one
+    /// row to the next, and are changed.
     ///
     /// # Safety
     /// While the call runs nobody else may use these elements of the output.
-    pub unsafe fn write(&self, isa: Isa, i: usize, j: usize, step: Step, sums: &mut [f32]) {
-        let columns = j..j + sums.len();
+    pub unsafe fn write(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        step: Step,
+        strip: &mut [f32],
+        width: usize,
+    ) {
         if step.last && self.finish.is_some() {
             // SAFETY: passed on from the caller.
-            return unsafe { self.finish(isa, i..i + 1, columns, step, sums, sums.len()) };
+            return unsafe { self.finish(isa, rows, columns, step, strip, width) };
         }
-        // SAFETY: passed on from the caller.
-        let c = unsafe { self.sums().run_mut(i, columns.clone()) };
-        let bias = self.bias.filter(|_| step.last).map(|bias| &bias[columns.clone()]);
-        let residual = self.residual.as_ref().filter(|_| step.last).map(|residual| residual.run(i, columns));
-        dispatch(isa, Writing { c, sums, adds: self.adds(step), bias, residual });
+        dispatch(isa, Writing { target: self, rows, columns, step, strip, width });
     }
+}
 
-    /// Adds bias and residual.
-    fn add_terms(&self, i: usize, columns: Range<usize>, sums: &mut [f32]) {
-        if let Some(bias) = self.bias {
-            sums.iter_mut().zip(&bias[columns.clone()]).for_each(|(x, bias)| *x += bias);
-        }
-        if let Some(residual) = &self.residual {
-            sums.iter_mut().zip(residual.run(i, columns)).for_each(|(x, residual)| *x += residual);
+/// `strip += earlier sums`, then bias, then residual: some rows and columns; made by [`Target::finish`], whose caller alone
+/// uses these elements.
+struct Adding<'a> {
+    target: &'a Target<'a>,
+    earlier: Option<&'a Grid<'a, f32>>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    strip: &'a mut [f32],
+    width: usize,
+}
+
+impl Kernel for Adding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Target { bias, residual, .. } = self.target;
+        let bias = bias.map(|bias| &bias[self.columns.clone()]);
+        for (i, sums) in self.rows.zip(self.strip.chunks_mut(self.width)) {
+            let sums = &mut sums[..self.columns.len()];
+            // SAFETY: whoever made this promises that nobody else uses these elements.
+            let earlier = self.earlier.map(|earlier| unsafe { &*earlier.run_mut(i, self.columns.clone()) });
+            let residual = residual.as_ref().map(|residual| residual.run(i, self.columns.clone()));
+            for at in (0..sums.len()).step_by(LANES) {
+                let mut x = s.load_at(sums, at, 0.0);
+                for term in [earlier, bias, residual].into_iter().flatten() {
+                    x = s.add(x, s.load_at(term, at, 0.0));
+                }
+                s.store_at(sums, at, x);
+            }
         }
     }
 }
 
-/// `c = or += sums`, then bias, then residual: some columns of a row.
+/// `c = or += strip`, then bias, then residual: some rows and columns; made by [`Target::write`], whose caller alone uses
+/// these elements.
 struct Writing<'a> {
-    c: &'a mut [f32],
-    sums: &'a [f32],
-    adds: bool,
-    bias: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
+    target: &'a Target<'a>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    step: Step,
+    strip: &'a [f32],
+    width: usize,
 }
 
 impl Kernel for Writing<'_> {
@@ -262,19 +288,23 @@ impl Kernel for Writing<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Writing { c, sums, adds, bias, residual } = self;
-        for at in (0..c.len()).step_by(LANES) {
-            let mut x = s.load_at(sums, at, 0.0);
-            if adds {
-                x = s.add(s.load_at(c, at, 0.0), x);
+        let Writing { target, rows, columns, step, strip, width } = self;
+        let bias = target.bias.filter(|_| step.last).map(|bias| &bias[columns.clone()]);
+        let residual = target.residual.as_ref().filter(|_| step.last);
+        for (i, sums) in rows.zip(strip.chunks(width)) {
+            // SAFETY: whoever made this promises that nobody else uses these elements.
+            let c = unsafe { target.sums().run_mut(i, columns.clone()) };
+            let residual = residual.map(|residual| residual.run(i, columns.clone()));
+            for at in (0..c.len()).step_by(LANES) {
+                let mut x = s.load_at(sums, at, 0.0);
+                if target.adds(step) {
+                    x = s.add(s.load_at(c, at, 0.0), x);
+                }
+                for term in [bias, residual].into_iter().flatten() {
+                    x = s.add(x, s.load_at(term, at, 0.0));
+                }
+                s.store_at(c, at, x);
             }
-            if let Some(bias) = bias {
-                x = s.add(x, s.load_at(bias, at, 0.0));
-            }
-            if let Some(residual) = residual {
-                x = s.add(x, s.load_at(residual, at, 0.0));
-            }
-            s.store_at(c, at, x);
         }
     }
 }

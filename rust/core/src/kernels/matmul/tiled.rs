@@ -189,10 +189,8 @@ fn multiply(
             // SAFETY: `a` has these rows, each with `left.depth` numbers.
             unsafe { amx::floats_at(x, left.pitch, rows.len(), left.depth, &panels, strip, STRIPE) };
             let first = layout.column + columns.start;
-            for (i, sums) in rows.zip(strip.chunks_exact_mut(STRIPE)) {
-                // SAFETY: every task has rows and columns of its own.
-                unsafe { product.target.write(Isa::Amx, i, first, step, &mut sums[..columns.len()]) };
-            }
+            // SAFETY: every task has rows and columns of its own.
+            unsafe { product.target.write(Isa::Amx, rows, first..first + columns.len(), step, strip, STRIPE) };
         });
     });
 }

@@ -5,13 +5,14 @@
 
 use super::layout::{Layout, PANEL};
 use super::{Format, decode_blocks};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, padded};
 use crate::error::{Error, Result};
 use crate::kernels::{check, rows};
 use crate::parallel;
 use crate::simd::{Kernel, Simd, dispatch, isa};
 use ndarray::ArrayView2;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most bytes that a block has.
@@ -20,8 +21,10 @@ const BLOCK_BYTES: usize = 34;
 /// A matrix whose rows are stored in BF16, Q8_0 or Q4_0.
 pub struct QuantizedMatrix {
     layout: Layout,
-    panels: Buffer,
-    scales: Buffer,
+    /// Shared with the matrices that were encoded together: those of a model are smaller than a large page each.
+    memory: Arc<Buffer>,
+    /// Floats of the memory where its panels are, and its scales.
+    places: [Range<usize>; 2],
 }
 
 impl QuantizedMatrix {
@@ -29,18 +32,42 @@ impl QuantizedMatrix {
     ///
     /// Fails on numbers that the format cannot hold: any that are not finite, and very large ones.
     pub fn encode(format: Format, x: ArrayView2<'_, f32>) -> Result<Self> {
-        if !matches!(format, Format::BF16 | Format::Q8_0 | Format::Q4_0) {
+        Ok(Self::encode_all(&[(format, x)])?.swap_remove(0))
+    }
+
+    /// The same for matrices that are used together: they lie one behind the other.
+    pub fn encode_all(all: &[(Format, ArrayView2<'_, f32>)]) -> Result<Vec<Self>> {
+        if let Some((format, _)) = all.iter().find(|(f, _)| !matches!(f, Format::BF16 | Format::Q8_0 | Format::Q4_0)) {
             return Err(Error::value("quantize", "format", format!("{format:?}"), "take BF16, Q8_0 or Q4_0"));
         }
-        let (rows, columns) = x.dim();
-        let layout = Layout { format, rows, columns };
-        let (bytes, scales) = (layout.panel_bytes(), layout.panel_scales());
-        let zeros = |bytes: usize| Buffer::zeros((layout.panels() * bytes).div_ceil(4), "quantized weights");
-        let mut matrix = QuantizedMatrix { layout, panels: zeros(bytes)?, scales: zeros(2 * scales)? };
+        let layouts = all.iter().map(|(format, x)| Layout { format: *format, rows: x.nrows(), columns: x.ncols() });
+        let mut end = 0;
+        let places: Vec<(Layout, [Range<usize>; 2])> = layouts
+            .map(|layout| {
+                let places = [layout.panel_bytes(), 2 * layout.panel_scales()].map(|bytes| {
+                    let start = end;
+                    end += padded((layout.panels() * bytes).div_ceil(size_of::<f32>()));
+                    start..start + (layout.panels() * bytes).div_ceil(size_of::<f32>())
+                });
+                (layout, places)
+            })
+            .collect();
+        let mut memory = Buffer::zeros(end, "quantized weights")?;
+        for ((layout, [panels, scales]), (_, x)) in places.iter().zip(all) {
+            let (before, after) = memory.split_at_mut(scales.start);
+            Self::write(*layout, *x, &mut before[panels.clone()], &mut after[..scales.len()])?;
+        }
+        let memory = Arc::new(memory);
+        Ok(places.into_iter().map(|(layout, places)| Self { layout, memory: memory.clone(), places }).collect())
+    }
+
+    /// Writes `x` to where it is to lie.
+    fn write(layout: Layout, x: ArrayView2<'_, f32>, panels: &mut [f32], scales: &mut [f32]) -> Result<()> {
+        let format = layout.format;
         let (held, isa) = (AtomicBool::new(true), isa::current());
-        let panels = bytemuck::cast_slice_mut::<f32, u8>(&mut matrix.panels).chunks_mut(bytes.max(1));
+        let panels = bytemuck::cast_slice_mut::<f32, u8>(panels).chunks_mut(layout.panel_bytes().max(1));
         // Without scales there is nothing to be handed out, but as many parts.
-        let scales = rows::chunks_mut(bytemuck::cast_slice_mut::<f32, u16>(&mut matrix.scales), scales);
+        let scales = rows::chunks_mut(bytemuck::cast_slice_mut::<f32, u16>(scales), layout.panel_scales());
         parallel::for_each(panels.zip(scales).take(layout.panels()), |p, (panel, scales)| {
             let mut row = vec![0.0; layout.blocks() * format.values()];
             for (lane, x) in x.rows().into_iter().skip(p * PANEL).take(PANEL).enumerate() {
@@ -52,7 +79,7 @@ impl QuantizedMatrix {
             }
         });
         match held.into_inner() {
-            true => Ok(matrix),
+            true => Ok(()),
             false => {
                 let remedy = format!("{format:?} does not hold that; keep float32");
                 Err(Error::value("quantize", "a weight", "not finite or too large", remedy))
@@ -72,14 +99,15 @@ impl QuantizedMatrix {
 
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<f32>() * (self.panels.len() + self.scales.len())
+        self.places.iter().map(|place| size_of::<f32>() * place.len()).sum()
     }
 
     /// The bytes of panel `p` and its scales.
     pub(in crate::kernels) fn panel(&self, p: usize) -> (&[u8], &[u16]) {
         let (bytes, scales) = (self.layout.panel_bytes(), self.layout.panel_scales());
-        let panel = &bytemuck::cast_slice(&self.panels)[p * bytes..][..bytes];
-        (panel, &bytemuck::cast_slice(&self.scales)[p * scales..][..scales])
+        let [panels, all_scales] = self.places.each_ref().map(|place| &self.memory[place.clone()]);
+        let panel = &bytemuck::cast_slice(panels)[p * bytes..][..bytes];
+        (panel, &bytemuck::cast_slice(all_scales)[p * scales..][..scales])
     }
 
     /// `x` (rows, columns) = the numbers of some rows.

@@ -4,7 +4,7 @@
 use super::{Context, Place, add_branch, branch_backward, norm_backward, norm_forward, turn};
 use crate::error::Result;
 use crate::kernels::Beta;
-use crate::kernels::attention::{Options, attention, attention_backward};
+use crate::kernels::attention::{Options, attention, attention_backward, attention_cached};
 use crate::kernels::matmul::Scalar;
 use crate::model::adapter::apply::{Room, RoomBackward};
 use crate::model::arena::{Saved, Scratch};
@@ -82,14 +82,13 @@ fn attend<E: Scalar>(
     lse: ArrayViewMut3<'_, f32>,
 ) -> Result<()> {
     let (mut first, mut att, mut lse, mut small) = (0, att, lse, Vec::new());
-    let one = |(mut cache, rows, att, lse): (LayerCache<'_, E>, Range<usize>, _, _)| {
+    let one = |(cache, rows, att, lse): (LayerCache<'_, E>, Range<usize>, _, _)| {
         let [q, k, v] = [&q, &k, &v].map(|x| x.slice(s![.., .., rows.clone(), ..]));
-        cache.append(k, v);
-        attention(q, cache.keys(), cache.values(), &options(cx), att, lse)
+        attention_cached(q, k, v, cache.kept, &options(cx), att, lse)
     };
     let alone = caches.len() == 1;
     for cache in caches {
-        let t = cache.t();
+        let t = cache.t;
         let (our_att, rest_att) = att.split_at(Axis(2), t);
         let (our_lse, rest_lse) = lse.split_at(Axis(2), t);
         let (keys, task) = (cache.positions(), (cache, first..first + t, our_att, our_lse));

@@ -1,6 +1,7 @@
 //! With a cache, token by token and window by window: as without.
 
 use super::*;
+use crate::model::quantized::Kind;
 use crate::model::session::Session;
 use crate::progress;
 use crate::sampling::Options;
@@ -37,6 +38,50 @@ fn the_cache_grows_with_the_sequence() {
         let whole = model.last_logits(&mut Arena::new(), &ids).unwrap();
         assert_close("logits", session.logits(), &wide(&whole), 1e-5);
     }
+}
+
+#[test]
+fn a_layer_with_a_window_keeps_little_more_than_that() {
+    let windowed = lively(Config { block_size: 1000, layer_types: None, sliding_window: Some(40), ..gemma() });
+    let full = lively(Config { sliding_window: None, ..windowed.config.clone() });
+    let ids = some_ids(700, 11);
+    let read = |model: &Gpt, chunks: &[usize]| {
+        let (mut session, mut rest) = (Session::new(model).unwrap(), &ids[..]);
+        for &chunk in chunks.iter().cycle() {
+            let (new, others) = rest.split_at(chunk.min(rest.len()));
+            session.append(model, new).unwrap();
+            rest = others;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        session
+    };
+    let (whole, mut slow) = (read(&windowed, &[700]), read(&windowed, &[1, 1, 1, 30, 90, 1, 7]));
+    assert_eq!(bits(whole.logits()), bits(slow.logits()));
+    let (kept, all) = (slow.cache_bytes(), read(&full, &[1, 50]).cache_bytes());
+    assert!(kept * 4 < all, "{kept} of {all}");
+    // The end is there, also to go on from; what the window has left is read again.
+    assert!(slow.prefix(400).unwrap().is_none() && slow.prefix(690).unwrap().is_some());
+    let mut fork = slow.fork().unwrap();
+    for session in [&mut fork, &mut slow] {
+        session.follow(&windowed, &ids[..690]).unwrap();
+        assert_eq!(bits(session.logits()), bits(&windowed.last_logits(&mut Arena::new(), &ids[..690]).unwrap()));
+    }
+    slow.follow(&windowed, &[&ids[..300], &[3, 1]].concat()).unwrap();
+    let again = windowed.last_logits(&mut Arena::new(), &[&ids[..300], &[3, 1]].concat()).unwrap();
+    assert_eq!(bits(slow.logits()), bits(&again));
+}
+
+#[test]
+fn a_session_goes_on_when_its_model_gets_fewer_bits() {
+    let mut model = lively(modern());
+    let mut session = Session::new(&model).unwrap();
+    session.append(&model, &[1, 2]).unwrap();
+    model.quantize(Kind::Int8, true).unwrap();
+    session.append(&model, &[3]).unwrap();
+    let whole = model.last_logits(&mut Arena::new(), &[1, 2, 3]).unwrap();
+    assert_eq!(bits(session.logits()), bits(&whole));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
 use crate::simd::amx::{self, ROW_BYTES, ROWS, Tiles, dot_bytes, dot_pairs, load, store, zero};
 use crate::simd::bf16;
 use core::arch::x86_64::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Rows from which tiles are worth their shaping.
@@ -30,14 +31,17 @@ const _: () = assert!(BIAS_8 == 1 << 7);
 const BLOCK_BYTES: usize = BLOCK * PANEL;
 
 /// The sums of one tile.
-#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Sums([[i32; PANEL]; ROWS]);
 
 /// A block of four bits as one of eight.
-#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Unpacked([u8; BLOCK_BYTES]);
+
+/// Room for `N` of something, twice; not cleared, for that would cost as much as some products.
+fn rooms<T, const N: usize>() -> [[MaybeUninit<T>; N]; 2] {
+    std::array::from_fn(|_| std::array::from_fn(|_| MaybeUninit::uninit()))
+}
 
 /// Writes the sums of a panel of `format` with the `rows` of `x` to `out`, `pitch` floats from one row to the next.
 ///
@@ -92,8 +96,7 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
     let mut sums = [[_mm512_setzero_ps(); HALF]; ROWS / HALF];
     // What one instruction wrote as a tile another cannot read as a vector before it has reached the cache, so there are two
     // sets of everything, of which one is worked on while the other is on its way.
-    let mut dots = [[Sums([[0; PANEL]; ROWS]); TOGETHER]; 2];
-    let mut unpacked = [[Unpacked([0; BLOCK_BYTES]); TOGETHER]; 2];
+    let (mut dots, mut unpacked) = (rooms::<Sums, TOGETHER>(), rooms::<Unpacked, TOGETHER>());
     let steps = x.blocks.div_ceil(TOGETHER);
     let x_pitch = x.blocks * BLOCK;
     // SAFETY: as passed on from the caller. Tiles of activations are `count` rows of 32 bytes, those of weights eight of 64.
@@ -107,7 +110,7 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
             if BITS == 4 {
                 if step < steps {
                     for (b, unpacked) in of(step).zip(&mut unpacked[step % 2]) {
-                        unpack(&panel[b * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2], unpacked);
+                        unpack(&panel[b * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2], unpacked.as_mut_ptr().cast());
                     }
                 }
                 multiplied = step.wrapping_sub(1);
@@ -117,7 +120,7 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
                 let (unpacked, dots) = (&unpacked[multiplied % 2], &mut dots[multiplied % 2]);
                 let weights = |i: usize| match BITS {
                     8 => panel.as_ptr().wrapping_add((range.start + i) * BLOCK_BYTES),
-                    _ => unpacked[i].0.as_ptr(),
+                    _ => unpacked[i].as_ptr().cast::<u8>(),
                 };
                 let numbers = |i: usize| x.numbers.as_ptr().wrapping_add(first * x_pitch + (range.start + i) * BLOCK);
                 macro_rules! product {
@@ -127,7 +130,7 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
                             load!($a, numbers($i), x_pitch);
                             load!($b, weights($i), ROW_BYTES);
                             dot_bytes!($c, $a, $b);
-                            store!($c, dots[$i].0.as_mut_ptr(), ROW_BYTES);
+                            store!($c, dots[$i].as_mut_ptr().cast::<i32>(), ROW_BYTES);
                         }
                     };
                 }
@@ -143,12 +146,14 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
             for (b, dots) in of(scaled).zip(&dots[scaled % 2]) {
                 let scales = _mm512_cvtph_ps(_mm256_loadu_si256(scales.as_ptr().add(b * PANEL).cast()));
                 for (half, sums) in sums.iter_mut().enumerate() {
-                    let (dots, at) = (&dots.0[half * HALF..], (first + half * HALF) * x.blocks + b);
+                    // The rows of the tile that was stored there.
+                    let dots = dots.as_ptr().cast::<i32>().wrapping_add(half * HALF * PANEL);
+                    let at = (first + half * HALF) * x.blocks + b;
                     let (x_sums, x_scales) = (x.sums.as_ptr().wrapping_add(at), x.scales.as_ptr().wrapping_add(at));
                     for m in 0..if WHOLE > 0 { HALF } else { rows.saturating_sub(half * HALF).min(HALF) } {
                         let sum = _mm512_set1_epi32(*x_sums.wrapping_add(m * x.blocks));
                         let shift = if BITS == 8 { _mm512_slli_epi32::<7>(sum) } else { _mm512_slli_epi32::<3>(sum) };
-                        let dots = _mm512_sub_epi32(_mm512_load_si512(dots[m].as_ptr().cast()), shift);
+                        let dots = _mm512_sub_epi32(_mm512_load_si512(dots.wrapping_add(m * PANEL).cast()), shift);
                         let scales = _mm512_mul_ps(scales, _mm512_set1_ps(*x_scales.wrapping_add(m * x.blocks)));
                         sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sums[m]);
                     }
@@ -164,19 +169,18 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
 /// The upper four bits of a block's vectors behind the lower ones.
 ///
 /// # Safety
-/// The processor must have AVX-512; `packed` has half as many bytes as `out`.
+/// The processor must have AVX-512; `packed` has half of [`BLOCK_BYTES`], and `out` is valid for writes of all, on a line.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn unpack(packed: &[u8], out: &mut Unpacked) {
+unsafe fn unpack(packed: &[u8], out: *mut u8) {
     let nibble = _mm512_set1_epi8(15);
-    let (low, high) = out.0.split_at_mut(BLOCK_BYTES / 2);
     for at in (0..BLOCK_BYTES / 2).step_by(64) {
-        // SAFETY: 64 bytes from `at` on lie within each of the three.
+        // SAFETY: 64 bytes from `at` on lie within `packed` and within each half of `out`.
         unsafe {
             let both = _mm512_loadu_si512(packed[at..].as_ptr().cast());
-            _mm512_store_si512(low[at..].as_mut_ptr().cast(), _mm512_and_si512(both, nibble));
+            _mm512_store_si512(out.wrapping_add(at).cast(), _mm512_and_si512(both, nibble));
             let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
-            _mm512_store_si512(high[at..].as_mut_ptr().cast(), upper);
+            _mm512_store_si512(out.wrapping_add(BLOCK_BYTES / 2 + at).cast(), upper);
         }
     }
 }

@@ -1,0 +1,123 @@
+"""How soon the first token is there, beside llama.cpp: a new process, GPT-2 with 124 million parameters in bfloat16.
+
+    python benches/generation/start.py
+    python benches/generation/start.py --pairs 15 --json start.json
+
+A process starts, loads the model and draws one token after a prompt of eight. Ours reads what subgpt saves
+(`subgpt.load` of the folder, whose float32 weights it rounds); "gguf" is ours with the file that llama.cpp reads, which
+subgpt wrote in bfloat16. The files lie in the page cache. The sides take turns. What is printed is the median over
+pairs of llama.cpp's time over ours, and the median times of both:
+
+- all: from before the process is started until its token is there: interpreter and imports are a part of it;
+- load, first token: the parts of it within the process, without interpreter and imports. llama.cpp maps the file, and
+  reads it with the first token: only their sum can be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+IDS = np.arange(1000, 1008, dtype=np.uint32)
+SIDES = ("subgpt", "gguf", "llama.cpp")
+PARTS = ("all", "load", "first token")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        print(json.dumps(start(args.side, args.folder, args.threads)), flush=True)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder)
+        for side in SIDES:
+            watched(side, folder, args.threads)
+        times = [{side: watched(side, folder, args.threads) for side in SIDES} for _ in range(args.pairs)]
+    results = compared(times)
+    for each in results:
+        print(
+            f"{each['part']:12} {each['ratio']:5.2f} x llama.cpp: {each['side']} {each['ours'] * 1e3:6.1f} ms, "
+            f"llama.cpp {each['theirs'] * 1e3:6.1f} ms"
+        )
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+
+
+def prepare(folder: Path) -> None:
+    """Write the model as both sides read it."""
+    from peers.llama import gguf
+
+    import subgpt
+
+    subgpt.GPT(subgpt.GPTConfig.preset("gpt2"), seed=1).save(folder)
+    gguf(folder, "bfloat16")
+
+
+def watched(side: str, folder: Path, threads: int) -> dict[str, float]:
+    """Start a process and wait for its token, not for its end."""
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--threads", str(threads)]
+    begin = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline() if process.stdout else ""
+        whole = time.perf_counter() - begin
+    if process.returncode:
+        raise SystemExit(f"{side} ended with {process.returncode}")
+    return {"all": whole, **json.loads(line)}
+
+
+def start(side: str, folder: Path, threads: int) -> dict[str, float]:
+    """Load and draw a token, in this process."""
+    if side == "llama.cpp":
+        import llama_cpp  # noqa: F401  # imports are no part of the times below
+        from peers.llama import LlamaCpp
+
+        begin = time.perf_counter()
+        llama = LlamaCpp(folder, "bfloat16", threads, texts=1)
+        loaded = time.perf_counter()
+        llama.decoder(IDS, 0)
+    else:
+        import subgpt
+
+        subgpt.set_num_threads(threads)
+        greedy = subgpt.GenerationConfig(temperature=0, seed=1, ignore_eos=True).to_native()
+        begin = time.perf_counter()
+        file = folder / "bfloat16.gguf" if side == "gguf" else folder
+        model, _ = subgpt.load(file, quantize="bfloat16")
+        loaded = time.perf_counter()
+        session = model.native.session()
+        session.append(IDS)
+        session.run(1, greedy, [])
+    return {"load": loaded - begin, "first token": time.perf_counter() - loaded}
+
+
+def compared(times: list[dict[str, dict[str, float]]]) -> list[dict[str, str | float]]:
+    """Set each of our sides beside llama.cpp, part by part."""
+    found: list[dict[str, str | float]] = []
+    for side in SIDES[:-1]:
+        for part in PARTS:
+            pairs = [(each[side][part], each["llama.cpp"][part]) for each in times]
+            ratio = statistics.median(theirs / mine for mine, theirs in pairs)
+            mine, theirs = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
+            found.append({"side": side, "part": part, "ratio": ratio, "ours": mine, "theirs": theirs})
+    return found
+
+
+if __name__ == "__main__":
+    main()

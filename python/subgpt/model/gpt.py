@@ -48,7 +48,8 @@ _EMBEDDINGS = ("transformer.wte.weight", "model.embed_tokens.weight")
 class GPT:
     """A GPT with fresh weights: normal(0, 0.02), residual projections smaller by sqrt(2 n_layer), as nanoGPT.
 
-    config: the shape. seed: any non-negative integer; the same seed gives the same weights on every machine.
+    config: the shape. seed: any non-negative integer; the same seed gives the same weights on every machine. With None
+    the weights are zeros, for who fills them.
     dtype: how matrix products are computed: "float32"; "bfloat16", factors rounded to bfloat16 and sums kept
     in float32, up to twice as fast where the processor is made for it; "auto", bfloat16 there and
     float32 elsewhere. Weights, gradients, norms, softmax, the residual stream and the optimizer's moments are
@@ -64,7 +65,7 @@ class GPT:
     1.0
     """
 
-    def __init__(self, config: GPTConfig, *, seed: int, dtype: str = "float32") -> None:
+    def __init__(self, config: GPTConfig, *, seed: int | None, dtype: str = "float32") -> None:
         if not isinstance(config, GPTConfig):
             raise ConfigError(f"GPT: config is {type(config).__name__}; give a GPTConfig")
         self.config = config
@@ -73,7 +74,7 @@ class GPT:
         self.name_or_path = ""
         self.adapter_configs: dict[str, LoraConfig] = {}
         self.float32_fingerprint: str | None = None  # of the weights before they were quantized
-        self.native = _core.Model(config.to_native(), _seed(seed), resolve_dtype(dtype))
+        self.native = _core.Model(config.to_native(), None if seed is None else _seed(seed), resolve_dtype(dtype))
 
     @property
     def dtype(self) -> str:

@@ -131,10 +131,11 @@ fn unknown_tensor(name: &str) -> Error {
 impl Model {
     #[new]
     #[pyo3(signature = (config, seed, dtype="float32"))]
-    fn new(py: Python<'_>, config: &str, seed: u64, dtype: &str) -> PyResult<Self> {
+    fn new(py: Python<'_>, config: &str, seed: Option<u64>, dtype: &str) -> PyResult<Self> {
         let precision = precision(dtype)?;
         let gpt = door::enter(py, || {
-            let mut gpt = Gpt::new(Config::from_json(config)?, seed)?;
+            let config = Config::from_json(config)?;
+            let mut gpt = seed.map_or_else(|| Gpt::blank(config.clone()), |seed| Gpt::new(config.clone(), seed))?;
             gpt.set_precision(precision);
             Ok(gpt)
         })?;

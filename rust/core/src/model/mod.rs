@@ -107,11 +107,17 @@ pub struct Memory {
 impl Gpt {
     /// A model with fresh weights, whose products are float32.
     pub fn new(config: Config, seed: u64) -> Result<Self> {
+        let mut model = Gpt { dropout_seed: seed, ..Self::blank(config)? };
+        init::initialise(&mut model.params, &model.layout, &model.config, seed);
+        Ok(model)
+    }
+
+    /// A model whose weights are zeros, to be read from somewhere: memory that nobody writes takes neither time nor room.
+    pub fn blank(config: Config) -> Result<Self> {
         config.validate()?;
         config.check_size()?;
         let layout = Layout::new(&config);
-        let mut params = Buffer::zeros(layout.total, "parameters")?;
-        init::initialise(&mut params, &layout, &config, seed);
+        let params = Buffer::zeros(layout.total, "parameters")?;
         let unfrozen = vec![true; layout.tensors.len()];
         let trained = Trained::new(&layout, unfrozen.clone(), 0);
         Ok(Gpt {
@@ -128,7 +134,7 @@ impl Gpt {
             packs: None,
             grads: None,
             arena: Arena::new(),
-            dropout_seed: seed,
+            dropout_seed: 0,
             passes: 0,
         })
     }

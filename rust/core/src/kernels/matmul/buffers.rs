@@ -11,6 +11,7 @@ thread_local! {
     static LEFT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static SUMS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
     static TASK: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static PANEL: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Which of a thread's buffers.
@@ -24,6 +25,8 @@ pub enum Buffer {
     Sums,
     /// A task's own panels.
     Task,
+    /// A panel of integers that a task has unpacked.
+    Panel,
 }
 
 /// Calls `f` with `len` units of this thread, at the start of a cache line; what they hold is not said.
@@ -35,6 +38,7 @@ pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [u32]) -> R) -> R 
         Buffer::Left => &LEFT,
         Buffer::Sums => &SUMS,
         Buffer::Task => &TASK,
+        Buffer::Panel => &PANEL,
     };
     let mut memory = slot.take();
     if memory.len() < len + LINE {

@@ -119,7 +119,7 @@ impl Shared<'_> {
             let (bytes, scales) = self.matrix.panel(panel);
             #[cfg(target_arch = "x86_64")]
             if self.isa == Isa::Amx && rows.len() >= micro::amx::LEAST {
-                micro::amx::integers(format, bytes, scales, x, rows.clone(), &mut strip[p * PANEL..], STRIPE);
+                tiles(format, bytes, scales, x, rows.clone(), &mut strip[p * PANEL..]);
                 continue;
             }
             for first in (0..rows.len()).step_by(micro::ROWS) {
@@ -192,6 +192,21 @@ impl Shared<'_> {
             Row::Float(row) => dispatch(self.isa, Round { row: &row, x }),
             Row::Half(row) => dispatch(self.isa, Round { row: &row, x }),
         }
+    }
+}
+
+/// The sums of a panel of integers with some rows, in tiles.
+#[cfg(target_arch = "x86_64")]
+fn tiles(format: Format, panel: &[u8], scales: &[u16], x: Activations<'_>, rows: Range<usize>, strip: &mut [f32]) {
+    use micro::amx::{Integers, ROWS, integers, unpack_panel, unpacked_bytes};
+    match format {
+        _ if rows.len() > ROWS => buffers::with(Buffer::Panel, unpacked_bytes(x.blocks) / size_of::<u32>(), |room| {
+            let room: &mut [u8] = bytemuck::must_cast_slice_mut(room);
+            unpack_panel(format, panel, room);
+            integers(Integers::Signed(room), scales, x, rows, strip, STRIPE);
+        }),
+        Format::Q8_0 => integers(Integers::Int8(panel), scales, x, rows, strip, STRIPE),
+        _ => integers(Integers::Int4(panel), scales, x, rows, strip, STRIPE),
     }
 }
 

@@ -39,25 +39,28 @@ impl<E: Element> Kernel for Quantize<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let blocks = self.numbers.as_chunks_mut::<BLOCK>().0.iter_mut().zip(self.scales).zip(self.sums);
+        let blocks = self.numbers.as_chunks_mut::<BLOCK>().0.iter_mut().zip(&mut *self.scales).zip(self.sums);
+        // Nothing, but where a number is NaN or infinite: maxima and integers pass over that, a scale carries it on.
+        let mut poison = s.splat(0.0);
+        let zero = s.splat(0.0);
+        let halves = self.x.as_chunks::<LANES>().0;
         for (b, ((numbers, scale), sum)) in blocks.enumerate() {
-            let x: [S::V; BLOCK / LANES] = std::array::from_fn(|i| {
-                let at = b * BLOCK + i * LANES;
-                if at < self.x.len() { E::load_at(s, self.x, at, 0.0) } else { s.splat(0.0) }
-            });
-            let largest = s.reduce_max(s.max(s.abs(x[0]), s.abs(x[1])));
-            // Nothing, but where a number is NaN or infinite: maxima and integers pass over that, the scale carries it on.
-            let zero = s.splat(0.0);
-            let poison = s.reduce_add(s.fma(x[0], zero, s.mul(x[1], zero)));
-            let step = largest / 127.0 + poison;
+            let (low, high) = match halves.get(2 * b..2 * b + 2) {
+                Some(both) => (E::load(s, &both[0]), E::load(s, &both[1])),
+                None => {
+                    let rest = &self.x[(b * BLOCK).min(self.x.len())..];
+                    let (low, high) = rest.split_at(rest.len().min(LANES));
+                    (E::load_at(s, low, 0, 0.0), E::load_at(s, high, 0, 0.0))
+                }
+            };
+            poison = s.fma(low, zero, s.fma(high, zero, poison));
+            let step = s.reduce_max(s.max(s.abs(low), s.abs(high))) / 127.0;
             // Numbers that vanish beside 2^-126 are zeros here too: their scale would have no inverse.
-            let inverse = if step >= f32::MIN_POSITIVE { 1.0 / step } else { 0.0 };
+            let inverse = s.splat(if step >= f32::MIN_POSITIVE { 1.0 / step } else { 0.0 });
             let mut shifted = [0.0f32; BLOCK];
-            for (x, shifted) in x.into_iter().zip(shifted.as_chunks_mut().0) {
-                // The bounds are for what is not a number, which becomes one of them.
-                let bounded = s.min(s.max(s.mul(x, s.splat(inverse)), s.splat(-127.0)), s.splat(127.0));
-                s.store(shifted, s.add(bounded, s.splat(SHIFT)));
-            }
+            let [first, second] = shifted.as_chunks_mut::<LANES>().0 else { unreachable!("a block is two vectors") };
+            s.store(first, shift(s, low, inverse));
+            s.store(second, shift(s, high, inverse));
             *scale = step;
             // Plain loops, which the compiler turns into vectors: a conversion that minds NaN is none.
             let mut integers = [0i32; BLOCK];
@@ -69,5 +72,16 @@ impl<E: Element> Kernel for Quantize<'_, E> {
                 *number = integer as i8;
             }
         }
+        if let Some(scale) = self.scales.first_mut() {
+            *scale += s.reduce_add(poison);
+        }
     }
+}
+
+/// The quotients, with the integers that they are rounded to in their last bits. The bounds are for what is not a number,
+/// which becomes one of them.
+#[inline(always)]
+fn shift<S: Simd>(s: S, x: S::V, inverse: S::V) -> S::V {
+    let bounded = s.min(s.max(s.mul(x, inverse), s.splat(-127.0)), s.splat(127.0));
+    s.add(bounded, s.splat(SHIFT))
 }

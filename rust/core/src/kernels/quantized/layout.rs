@@ -12,7 +12,7 @@
 //! of their own, so that vectors lie on cache lines. Rows beyond the last, and columns beyond it, are zeros.
 
 use super::{Format, blocks, encode_blocks, q4_0};
-use crate::simd::Simd;
+use crate::simd::{Simd, round_to_bf16};
 use std::ops::Range;
 
 /// Rows of a panel.
@@ -75,20 +75,22 @@ impl Layout {
         let (size, values) = (self.block_bytes(), self.format.values());
         let mut block = [0; 34];
         let block = &mut block[..self.format.bytes()];
+        if !self.has_scales() {
+            // Two columns a word; a loop over numbers alone, which the compiler turns into vectors.
+            for (pair, row) in row.chunks(2).enumerate() {
+                let mut word = [0; 2];
+                word.iter_mut().zip(row).for_each(|(to, &x)| *to = round_to_bf16(x).to_bits());
+                panel[(pair * PANEL + lane) * 4..][..4].copy_from_slice(bytemuck::cast_slice(&word));
+            }
+            return;
+        }
         for (b, row) in row.chunks_exact(values).enumerate() {
             match self.format {
                 Format::Q4_0 => blocks(row, block, |row, block| q4_0::encode_closest(s, row, block)),
                 format => encode_blocks(format, row, block),
             }
-            let mut numbers = &block[..];
-            if self.has_scales() {
-                scales[b * PANEL + lane] = u16::from_le_bytes([block[0], block[1]]);
-                numbers = &block[2..];
-            }
-            if !self.has_scales() {
-                panel[(b / 2 * PANEL + lane) * 4 + b % 2 * 2..][..2].copy_from_slice(numbers);
-                continue;
-            }
+            let (scale, numbers) = block.split_at(2);
+            scales[b * PANEL + lane] = u16::from_le_bytes([scale[0], scale[1]]);
             for (g, numbers) in numbers.chunks_exact(4).enumerate() {
                 let to = &mut panel[b * PANEL * size + (g * PANEL + lane) * 4..][..4];
                 to.iter_mut().zip(numbers).for_each(|(to, &from)| *to = from ^ self.flip());

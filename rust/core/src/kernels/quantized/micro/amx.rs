@@ -1,7 +1,8 @@
 //! The loops in tiles: many rows of activations at once, with the bits that few have.
 //!
 //! Integers: a tile of up to 16 rows by the 32 columns of a block meets the block's eight vectors, 8,192 products in an
-//! instruction; its exact sums pass through memory to be scaled, as the sums of any other instruction set are.
+//! instruction; its exact sums pass through memory to be scaled, as the sums of any other instruction set are. For more rows
+//! than a tile has, a panel is first unpacked to bytes with a sign, so that nothing is to be taken off the sums.
 //!
 //! BF16: two tiles of rows and two panels at a time; sums stay in registers over the whole depth. A tile adds up to two
 //! chains for every 32 columns ([`crate::simd::amx`]): that is how sums of BF16 are defined on every instruction set.
@@ -9,7 +10,9 @@
 use crate::kernels::quantized::Format;
 use crate::kernels::quantized::activations::Activations;
 use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
-use crate::simd::amx::{self, ROW_BYTES, ROWS, Tiles, dot_bytes, dot_pairs, load, store, zero};
+use crate::simd::amx::{self, ROW_BYTES, Tiles, dot_bytes, dot_pairs, dot_signed, load, store, zero};
+
+pub use crate::simd::amx::ROWS;
 use crate::simd::bf16;
 use core::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -19,7 +22,7 @@ use std::ops::Range;
 pub const LEAST: usize = 5;
 
 /// Blocks whose sums pass through memory together, so that tiles and vectors work side by side.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 6;
 
 /// Rows whose sums are scaled in one unrolled loop.
 const HALF: usize = 8;
@@ -43,20 +46,83 @@ fn rooms<T, const N: usize>() -> [[MaybeUninit<T>; N]; 2] {
     std::array::from_fn(|_| std::array::from_fn(|_| MaybeUninit::uninit()))
 }
 
-/// Writes the sums of a panel of `format` with the `rows` of `x` to `out`, `pitch` floats from one row to the next.
+/// Bytes from what is unpacked or multiplied to what is fetched: a page ends too soon for the hardware to do so itself.
+const AHEAD: usize = 2048;
+
+/// The integers of a panel.
+#[derive(Clone, Copy)]
+pub enum Integers<'a> {
+    /// As a matrix in Q8_0 stores them.
+    Int8(&'a [u8]),
+    /// As one in Q4_0 does.
+    Int4(&'a [u8]),
+    /// Unpacked by [`unpack_panel`].
+    Signed(&'a [u8]),
+}
+
+/// The same, for constants.
+const INT8: u8 = 8;
+const INT4: u8 = 4;
+const SIGNED: u8 = 0;
+
+/// Bytes of a panel of `blocks` blocks once it is unpacked.
+pub fn unpacked_bytes(blocks: usize) -> usize {
+    blocks * BLOCK_BYTES
+}
+
+/// Writes a panel of `format` to `out` as bytes with a sign.
+///
+/// # Panics
+/// Where lengths do not fit each other, or this processor has no tiles.
+pub fn unpack_panel(format: Format, panel: &[u8], out: &mut [u8]) {
+    let bytes = if format == Format::Q8_0 { BLOCK_BYTES } else { BLOCK_BYTES / 2 };
+    assert!(amx::is_available() && panel.len() / bytes * BLOCK_BYTES == out.len() && panel.len().is_multiple_of(bytes));
+    for (block, out) in panel.chunks_exact(bytes).zip(out.chunks_exact_mut(BLOCK_BYTES)) {
+        // SAFETY: a processor with tiles has AVX-512; lengths are those of a block.
+        unsafe { unpack_signed(format, block, out.as_mut_ptr()) };
+    }
+}
+
+/// # Safety
+/// The processor must have AVX-512; `block` is one of `format`, and `out` valid for writes of [`BLOCK_BYTES`].
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unpack_signed(format: Format, block: &[u8], out: *mut u8) {
+    let (nibble, bias_4, bias_8) = (_mm512_set1_epi8(15), _mm512_set1_epi8(8), _mm512_set1_epi8(BIAS_8.cast_signed()));
+    for at in (0..block.len()).step_by(64) {
+        // SAFETY: 64 bytes from `at` on lie within `block`, and within `out`, or each half of it; a prefetch never faults.
+        unsafe {
+            let from = block.as_ptr().wrapping_add(at);
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
+            let x = _mm512_loadu_si512(from.cast());
+            if format == Format::Q8_0 {
+                _mm512_storeu_si512(out.wrapping_add(at).cast(), _mm512_xor_si512(x, bias_8));
+                continue;
+            }
+            let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(x), nibble);
+            let low = _mm512_sub_epi8(_mm512_and_si512(x, nibble), bias_4);
+            _mm512_storeu_si512(out.wrapping_add(at).cast(), low);
+            _mm512_storeu_si512(out.wrapping_add(BLOCK_BYTES / 2 + at).cast(), _mm512_sub_epi8(upper, bias_4));
+        }
+    }
+}
+
+/// Writes the sums of a panel with the `rows` of `x` to `out`, `pitch` floats from one row to the next.
 ///
 /// # Panics
 /// Where lengths do not fit each other, or this processor has no tiles.
 pub fn integers(
-    format: Format,
-    panel: &[u8],
+    panel: Integers<'_>,
     scales: &[u16],
     x: Activations<'_>,
     rows: Range<usize>,
     out: &mut [f32],
     pitch: usize,
 ) {
-    let bytes = if format == Format::Q8_0 { BLOCK } else { BLOCK / 2 };
+    let (kind, panel, bytes) = match panel {
+        Integers::Int8(panel) => (INT8, panel, BLOCK),
+        Integers::Int4(panel) => (INT4, panel, BLOCK / 2),
+        Integers::Signed(panel) => (SIGNED, panel, BLOCK),
+    };
     assert!(amx::is_available() && pitch >= PANEL && out.len() + pitch >= rows.len() * pitch + PANEL);
     assert!(panel.len() == PANEL * bytes * x.blocks && scales.len() == PANEL * x.blocks);
     assert!(x.numbers.len() >= rows.end * x.blocks * BLOCK);
@@ -66,23 +132,23 @@ pub fn integers(
         let out = &mut out[first * pitch..];
         // SAFETY: lengths were just checked; a processor with tiles has AVX-512.
         unsafe {
-            match (format, count) {
-                (Format::Q8_0, ROWS) => tile::<8, ROWS>(panel, scales, x, rows.start + first, count, out, pitch),
-                (Format::Q8_0, _) => tile::<8, 0>(panel, scales, x, rows.start + first, count, out, pitch),
-                (_, ROWS) => tile::<4, ROWS>(panel, scales, x, rows.start + first, count, out, pitch),
-                _ => tile::<4, 0>(panel, scales, x, rows.start + first, count, out, pitch),
+            match (kind, count) {
+                (INT8, _) => tile::<INT8, 0>(panel, scales, x, rows.start + first, count, out, pitch),
+                (INT4, _) => tile::<INT4, 0>(panel, scales, x, rows.start + first, count, out, pitch),
+                (_, ROWS) => tile::<SIGNED, ROWS>(panel, scales, x, rows.start + first, count, out, pitch),
+                _ => tile::<SIGNED, 0>(panel, scales, x, rows.start + first, count, out, pitch),
             }
         }
     }
 }
 
-/// `count` rows of `x` from `first` on against a panel of integers of `BITS` bits. `WHOLE` is `count` where that is known to
+/// `count` rows of `x` from `first` on against a panel of integers of `KIND`. `WHOLE` is `count` where that is known to
 /// the compiler, so that sums stay in registers.
 ///
 /// # Safety
 /// [`integers`] must have checked lengths and processor; `count` is [`ROWS`] at most.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile<const BITS: usize, const WHOLE: usize>(
+unsafe fn tile<const KIND: u8, const WHOLE: usize>(
     panel: &[u8],
     scales: &[u16],
     x: Activations<'_>,
@@ -102,12 +168,12 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
     // SAFETY: as passed on from the caller. Tiles of activations are `count` rows of 32 bytes, those of weights eight of 64.
     unsafe {
         let (a, b, c) = ((count, BLOCK), (BLOCK / 4, ROW_BYTES), (count, ROW_BYTES));
-        let _tiles = Tiles::new([c, c, c, c, a, b, a, b]);
-        for step in 0..steps + 1 + usize::from(BITS == 4) {
+        let _tiles = Tiles::new([c, c, a, a, a, b, b, b]);
+        for step in 0..steps + 1 + usize::from(KIND == INT4) {
             let of = |step: usize| step * TOGETHER..x.blocks.min((step + 1) * TOGETHER);
             // Four bits are unpacked a step before they are multiplied.
             let mut multiplied = step;
-            if BITS == 4 {
+            if KIND == INT4 {
                 if step < steps {
                     for (b, unpacked) in of(step).zip(&mut unpacked[step % 2]) {
                         unpack(&panel[b * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2], unpacked.as_mut_ptr().cast());
@@ -118,10 +184,15 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
             if multiplied < steps {
                 let range = of(multiplied);
                 let (unpacked, dots) = (&unpacked[multiplied % 2], &mut dots[multiplied % 2]);
-                let weights = |i: usize| match BITS {
-                    8 => panel.as_ptr().wrapping_add((range.start + i) * BLOCK_BYTES),
-                    _ => unpacked[i].as_ptr().cast::<u8>(),
+                let weights = |i: usize| match KIND {
+                    INT4 => unpacked[i].as_ptr().cast::<u8>(),
+                    _ => panel.as_ptr().wrapping_add((range.start + i) * BLOCK_BYTES),
                 };
+                if KIND == INT8 {
+                    for at in (0..range.len() * BLOCK_BYTES).step_by(64) {
+                        _mm_prefetch::<_MM_HINT_T0>(weights(0).wrapping_add(AHEAD + at).cast());
+                    }
+                }
                 let numbers = |i: usize| x.numbers.as_ptr().wrapping_add(first * x_pitch + (range.start + i) * BLOCK);
                 macro_rules! product {
                     ($i:literal, $c:literal, $a:literal, $b:literal) => {
@@ -129,15 +200,21 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
                             zero!($c);
                             load!($a, numbers($i), x_pitch);
                             load!($b, weights($i), ROW_BYTES);
-                            dot_bytes!($c, $a, $b);
+                            if KIND == SIGNED {
+                                dot_signed!($c, $a, $b);
+                            } else {
+                                dot_bytes!($c, $a, $b);
+                            }
                             store!($c, dots[$i].as_mut_ptr().cast::<i32>(), ROW_BYTES);
                         }
                     };
                 }
-                product!(0, 0, 4, 5);
-                product!(1, 1, 6, 7);
-                product!(2, 2, 4, 5);
-                product!(3, 3, 6, 7);
+                product!(0, 0, 2, 5);
+                product!(1, 1, 3, 6);
+                product!(2, 0, 4, 7);
+                product!(3, 1, 2, 5);
+                product!(4, 0, 3, 6);
+                product!(5, 1, 4, 7);
             }
             let scaled = multiplied.wrapping_sub(1);
             if scaled >= steps {
@@ -151,9 +228,13 @@ unsafe fn tile<const BITS: usize, const WHOLE: usize>(
                     let at = (first + half * HALF) * x.blocks + b;
                     let (x_sums, x_scales) = (x.sums.as_ptr().wrapping_add(at), x.scales.as_ptr().wrapping_add(at));
                     for m in 0..if WHOLE > 0 { HALF } else { rows.saturating_sub(half * HALF).min(HALF) } {
-                        let sum = _mm512_set1_epi32(*x_sums.wrapping_add(m * x.blocks));
-                        let shift = if BITS == 8 { _mm512_slli_epi32::<7>(sum) } else { _mm512_slli_epi32::<3>(sum) };
-                        let dots = _mm512_sub_epi32(_mm512_load_si512(dots.wrapping_add(m * PANEL).cast()), shift);
+                        let mut dots = _mm512_load_si512(dots.wrapping_add(m * PANEL).cast());
+                        if KIND != SIGNED {
+                            let sum = _mm512_set1_epi32(*x_sums.wrapping_add(m * x.blocks));
+                            let eight = KIND == INT8;
+                            let shift = if eight { _mm512_slli_epi32::<7>(sum) } else { _mm512_slli_epi32::<3>(sum) };
+                            dots = _mm512_sub_epi32(dots, shift);
+                        }
                         let scales = _mm512_mul_ps(scales, _mm512_set1_ps(*x_scales.wrapping_add(m * x.blocks)));
                         sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sums[m]);
                     }
@@ -177,7 +258,9 @@ unsafe fn unpack(packed: &[u8], out: *mut u8) {
     for at in (0..BLOCK_BYTES / 2).step_by(64) {
         // SAFETY: 64 bytes from `at` on lie within `packed` and within each half of `out`.
         unsafe {
-            let both = _mm512_loadu_si512(packed[at..].as_ptr().cast());
+            let from = packed.as_ptr().wrapping_add(at);
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
+            let both = _mm512_loadu_si512(from.cast());
             _mm512_store_si512(out.wrapping_add(at).cast(), _mm512_and_si512(both, nibble));
             let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
             _mm512_store_si512(out.wrapping_add(BLOCK_BYTES / 2 + at).cast(), upper);

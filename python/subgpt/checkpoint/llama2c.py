@@ -60,7 +60,7 @@ def load_llama2c(path: Path, *, dtype: str = "float32") -> GPT:
             f"{header.dim} and {header.vocab_size} tokens has {expected:,}; fetch the file again, or if it "
             "is one of PyTorch's convert it with transformers' save_pretrained"
         )
-    model = GPT(config, seed=None, dtype=dtype)
+    model = GPT.blank(config, dtype=dtype)
     model.load_state_dict(dict(_tensors(header, data)))
     model.generation_config = {"eos_token_id": [BOS]}
     return model

@@ -78,7 +78,7 @@ def _open(path_or_id: str | Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
     files = _weight_files(directory)
     tokenizer = _tokenizer(directory, config)
     _check_size(config, files)
-    model = GPT(config, seed=None, dtype=dtype)
+    model = GPT.blank(config, dtype=dtype)
     model.native.load_safetensors([str(file) for file in files])
     model.generation_config = _generation_config(directory, values)
     model.chat_template = _chat_template(directory)

@@ -119,7 +119,7 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32") -> GPT:
         raise CheckpointError(
             f"{path}: its metadata describes a model far larger than its tensors; convert it again"
         )
-    model = GPT(config, seed=None, dtype=dtype)
+    model = GPT.blank(config, dtype=dtype)
     parts = places(_shapes(model), config, values["general.architecture"])
     known = {part.name for part in parts} | {"rope_freqs.weight"} | dict(_zero_biases(model)).keys()
     if extra := sorted(shapes.keys() - known):

@@ -155,7 +155,7 @@ def _largest(start: _Tensors, slopes: _Tensors, twin: GPT, tokenizer: "Tokenizer
 
 def _twin(model: GPT) -> GPT:
     """Copy a model to make steps with: float32, nothing falls out, what is frozen stays frozen."""
-    twin = GPT(model.config.replace(dropout=0.0), seed=None)
+    twin = GPT.blank(model.config.replace(dropout=0.0))
     twin.load_state_dict(model.state_dict())
     _core.train_only(twin.native, set(_core.trained_names(model.native)))
     return twin

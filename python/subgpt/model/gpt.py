@@ -48,12 +48,12 @@ _EMBEDDINGS = ("transformer.wte.weight", "model.embed_tokens.weight")
 class GPT:
     """A GPT with fresh weights: normal(0, 0.02), residual projections smaller by sqrt(2 n_layer), as nanoGPT.
 
-    config: the shape. seed: any non-negative integer; the same seed gives the same weights on every machine. With None
-    the weights are zeros, for who fills them.
+    config: the shape. seed: any non-negative integer; the same seed gives the same weights on every machine.
     dtype: how matrix products are computed: "float32"; "bfloat16", factors rounded to bfloat16 and sums kept
     in float32, up to twice as fast where the processor is made for it; "auto", bfloat16 there and
     float32 elsewhere. Weights, gradients, norms, softmax, the residual stream and the optimizer's moments are
-    float32 either way, and so is generation. `generation_config` has the options of `GenerationConfig` that the
+    float32 either way, and so is generation, but for rows, keys and values beside weights in few bits, which are
+    bfloat16. `generation_config` has the options of `GenerationConfig` that the
     model's files set (how to sample, which ids end a text); it counts where a caller says nothing. `chat_template` is
     how conversations are written for it: what its files have, or what it was last fine-tuned with; None for none.
     `name_or_path` is where `load` found the model.
@@ -65,7 +65,22 @@ class GPT:
     1.0
     """
 
-    def __init__(self, config: GPTConfig, *, seed: int | None, dtype: str = "float32") -> None:
+    def __init__(self, config: GPTConfig, *, seed: int, dtype: str = "float32") -> None:
+        self._begin(config, _seed(seed), dtype)
+
+    @classmethod
+    def blank(cls, config: GPTConfig, *, dtype: str = "float32") -> "GPT":
+        """Make a model of zeros, to be filled: nothing is drawn, and no memory is taken before it is written.
+
+        >>> GPT.blank(GPTConfig(vocab_size=5, block_size=4, n_layer=1, n_head=1, n_embd=4)).forward([1]).tolist()
+        [[0.0, 0.0, 0.0, 0.0, 0.0]]
+
+        """
+        model = cls.__new__(cls)
+        model._begin(config, None, dtype)
+        return model
+
+    def _begin(self, config: GPTConfig, seed: int | None, dtype: str) -> None:
         if not isinstance(config, GPTConfig):
             raise ConfigError(f"GPT: config is {type(config).__name__}; give a GPTConfig")
         self.config = config
@@ -74,7 +89,7 @@ class GPT:
         self.name_or_path = ""
         self.adapter_configs: dict[str, LoraConfig] = {}
         self.float32_fingerprint: str | None = None  # of the weights before they were quantized
-        self.native = _core.Model(config.to_native(), None if seed is None else _seed(seed), resolve_dtype(dtype))
+        self.native = _core.Model(config.to_native(), seed, resolve_dtype(dtype))
 
     @property
     def dtype(self) -> str:

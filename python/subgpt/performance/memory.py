@@ -44,7 +44,7 @@ def _optimizer_bytes(model: GPT, config: TrainConfig) -> int:
 
 
 def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
-    made = GPT(model, seed=None, dtype=config.dtype or "float32")
+    made = GPT.blank(model, dtype=config.dtype or "float32")
     prepare(made, config)
     block_size = config.block_size or model.block_size
     training = dict(made.native.memory(config.batch_size, block_size, True))

@@ -149,14 +149,7 @@ macro_rules! dot_bytes {
     };
 }
 
-/// `dot_signed!(c, a, b)`: adds the product of two tiles of signed bytes.
-macro_rules! dot_signed {
-    ($c:literal, $a:literal, $b:literal) => {
-        core::arch::asm!(concat!("tdpbssd tmm", $c, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
-    };
-}
-
-pub(crate) use {dot_bytes, dot_pairs, dot_signed, load, store, zero};
+pub(crate) use {dot_bytes, dot_pairs, load, store, zero};
 
 #[cfg(test)]
 mod tests {

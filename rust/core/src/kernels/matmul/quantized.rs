@@ -3,8 +3,8 @@
 //! With one row memory is read once, in one stream a panel, and nothing else costs anything to speak of. With many, a panel
 //! stays in L1 or L2 while they pass.
 //!
-//! Integers meet rows that are rounded to 8 bits, all of them before the tasks; numbers of bfloat16 meet rows that are
-//! rounded to bfloat16. Their sums are those that tile registers make ([`crate::simd::amx`]): for every 32 columns a chain
+//! Integers meet rows that are rounded block by block, all of them before the tasks ([`activations`]); numbers of bfloat16
+//! meet rows that are rounded to bfloat16. Their sums are those that tile registers make ([`crate::simd::amx`]): for every 32 columns a chain
 //! of the even and one of the odd ones, whose sum is added. So the bits are the same for every instruction set (but the
 //! portable one) and any number of rows, as long as no sum is subnormal.
 
@@ -14,7 +14,9 @@ use super::matrix::Matrix;
 use super::operand::{Operand, Source};
 use super::target::Step;
 use super::{Product, for_each_task};
-use crate::kernels::quantized::activations::{Activations, Quantize};
+#[cfg(doc)]
+use crate::kernels::quantized::activations;
+use crate::kernels::quantized::activations::{Activations, Quantize, RoundBlocks};
 use crate::kernels::quantized::layout::{BLOCK, PANEL};
 use crate::kernels::quantized::micro::{self, Micro, Tile};
 use crate::kernels::quantized::{Format, QuantizedMatrix};
@@ -43,20 +45,40 @@ pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Ma
         return shared.run_floats(parallel);
     }
     let blocks = k.div_ceil(BLOCK);
+    #[cfg(target_arch = "x86_64")]
+    if product.isa == Isa::Amx && m >= micro::amx::MANY {
+        return buffers::with(Buffer::Left, m * blocks * BLOCK / 2, |x| {
+            let x: &mut [bf16] = bytemuck::must_cast_slice_mut(x);
+            each_row(parallel, x.chunks_mut((blocks * BLOCK).max(1)), |i, out| {
+                match Row::new(&product.left.own, i, k) {
+                    Row::Float(x) => dispatch(shared.isa, RoundBlocks { x: &x, out }),
+                    Row::Half(x) => dispatch(shared.isa, RoundBlocks { x: &x, out }),
+                }
+            });
+            shared.run(parallel, |rows, panels, strip| {
+                shared.blocks(&x[rows.start * blocks * BLOCK..rows.end * blocks * BLOCK], panels, strip);
+            });
+        });
+    }
     let (numbers, all) = (m * blocks * BLOCK / size_of::<u32>(), m * blocks);
-    buffers::with(Buffer::Left, numbers + 2 * all, |room| {
-        let (numbers, rest) = room.split_at_mut(numbers);
+    buffers::with(Buffer::Left, 2 * numbers + 2 * all, |room| {
+        let (numbers, rest) = room.split_at_mut(2 * numbers);
         let (scales, sums) = rest.split_at_mut(all);
         let numbers: &mut [i8] = bytemuck::must_cast_slice_mut(numbers);
+        let (first, second) = numbers.split_at_mut(numbers.len() / 2);
         let (scales, sums): (&mut [f32], &mut [i32]) =
             (bytemuck::must_cast_slice_mut(scales), bytemuck::must_cast_slice_mut(sums));
         let one = blocks.max(1);
-        let rows = numbers.chunks_mut(one * BLOCK).zip(scales.chunks_mut(one)).zip(sums.chunks_mut(one));
-        each_row(parallel, rows, |i, ((numbers, scales), sums)| match Row::new(&product.left.own, i, k) {
-            Row::Float(x) => dispatch(shared.isa, Quantize { x: &x, numbers, scales, sums }),
-            Row::Half(x) => dispatch(shared.isa, Quantize { x: &x, numbers, scales, sums }),
+        let planes = first.chunks_mut(one * BLOCK).zip(second.chunks_mut(one * BLOCK));
+        let rows = planes.zip(scales.chunks_mut(one)).zip(sums.chunks_mut(one));
+        each_row(parallel, rows, |i, (((first, second), scales), sums)| {
+            let planes = [first, second];
+            match Row::new(&product.left.own, i, k) {
+                Row::Float(x) => dispatch(shared.isa, Quantize { x: &x, planes, scales, sums }),
+                Row::Half(x) => dispatch(shared.isa, Quantize { x: &x, planes, scales, sums }),
+            }
         });
-        let x = Activations { numbers, scales, sums, blocks };
+        let x = Activations { planes: [first, second], scales, sums, blocks };
         shared.run(parallel, |rows, panels, strip| shared.integers(x, rows, panels, strip));
     });
 }
@@ -119,7 +141,7 @@ impl Shared<'_> {
             let (bytes, scales) = self.matrix.panel(panel);
             #[cfg(target_arch = "x86_64")]
             if self.isa == Isa::Amx && rows.len() >= micro::amx::LEAST {
-                tiles(format, bytes, scales, x, rows.clone(), &mut strip[p * PANEL..]);
+                micro::amx::integers(format, bytes, scales, x, rows.clone(), &mut strip[p * PANEL..], STRIPE);
                 continue;
             }
             for first in (0..rows.len()).step_by(micro::ROWS) {
@@ -131,6 +153,20 @@ impl Shared<'_> {
                     strip[(first + i) * STRIPE + p * PANEL..][..PANEL].copy_from_slice(out);
                 }
             }
+        }
+    }
+
+    /// Integers with many rows, which were rounded block by block.
+    #[cfg(target_arch = "x86_64")]
+    fn blocks(&self, x: &[bf16], panels: Range<usize>, strip: &mut [f32]) {
+        let numbers = micro::amx::unpacked_numbers(self.product.k.div_ceil(BLOCK));
+        for (p, panel) in panels.enumerate() {
+            let (bytes, scales) = self.matrix.panel(panel);
+            buffers::with(Buffer::Panel, numbers / 2, |room| {
+                let room: &mut [bf16] = bytemuck::must_cast_slice_mut(room);
+                micro::amx::unpack_panel(self.matrix.format(), bytes, room);
+                micro::amx::blocks(room, scales, x, &mut strip[p * PANEL..], STRIPE);
+            });
         }
     }
 
@@ -192,21 +228,6 @@ impl Shared<'_> {
             Row::Float(row) => dispatch(self.isa, Round { row: &row, x }),
             Row::Half(row) => dispatch(self.isa, Round { row: &row, x }),
         }
-    }
-}
-
-/// The sums of a panel of integers with some rows, in tiles.
-#[cfg(target_arch = "x86_64")]
-fn tiles(format: Format, panel: &[u8], scales: &[u16], x: Activations<'_>, rows: Range<usize>, strip: &mut [f32]) {
-    use micro::amx::{Integers, ROWS, integers, unpack_panel, unpacked_bytes};
-    match format {
-        _ if rows.len() > ROWS => buffers::with(Buffer::Panel, unpacked_bytes(x.blocks) / size_of::<u32>(), |room| {
-            let room: &mut [u8] = bytemuck::must_cast_slice_mut(room);
-            unpack_panel(format, panel, room);
-            integers(Integers::Signed(room), scales, x, rows, strip, STRIPE);
-        }),
-        Format::Q8_0 => integers(Integers::Int8(panel), scales, x, rows, strip, STRIPE),
-        _ => integers(Integers::Int4(panel), scales, x, rows, strip, STRIPE),
     }
 }
 

@@ -51,7 +51,7 @@ trait Block {
     const BYTES: usize;
     /// What stored integers are larger by.
     const BIAS: i32;
-    /// Adds the products of a block of half a panel with a block of each row.
+    /// Adds the products of a block of half a panel with a block of each row of a plane.
     unsafe fn add<const M: usize>(block: *const u8, x: [*const i32; M], dots: &mut [__m256i; M]);
 }
 
@@ -123,8 +123,8 @@ unsafe fn run<B: Block, const M: usize>(tile: &mut Tile<'_>) {
     let (x, first) = (tile.x, tile.row * tile.x.blocks);
     // SAFETY: the rows' blocks lie within the activations, each block within the panel and the scales, as was checked.
     unsafe {
-        let rows: [*const i32; M] =
-            std::array::from_fn(|m| x.numbers.as_ptr().add((first + m * x.blocks) * BLOCK).cast());
+        let planes: [[*const i32; M]; 2] =
+            x.planes.map(|plane| std::array::from_fn(|m| plane.as_ptr().add((first + m * x.blocks) * BLOCK).cast()));
         for half in 0..2 {
             let mut sums = [_mm256_setzero_ps(); M];
             for b in 0..x.blocks {
@@ -133,7 +133,9 @@ unsafe fn run<B: Block, const M: usize>(tile: &mut Tile<'_>) {
                     dots[m] = _mm256_set1_epi32(-B::BIAS * x.sums[first + m * x.blocks + b]);
                 }
                 let block = tile.panel.as_ptr().add(b * B::BYTES * PANEL + half * HALF * 4);
-                B::add(block, rows.map(|row| row.add(b * (BLOCK / 4))), &mut dots);
+                for rows in planes {
+                    B::add(block, rows.map(|row| row.add(b * (BLOCK / 4))), &mut dots);
+                }
                 let scales = tile.scales.as_ptr().add(b * PANEL + half * HALF);
                 let scales = _mm256_cvtph_ps(_mm_loadu_si128(scales.cast()));
                 for m in 0..M {

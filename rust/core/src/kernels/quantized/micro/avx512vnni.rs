@@ -1,7 +1,7 @@
 //! The loops with AVX-512 and its dot products of four bytes (VNNI): a vector is four columns of 16 rows.
 //!
-//! A step of eight rows of activations is eight dot products, two a cycle, for one load of weights and eight of
-//! activations.
+//! A step of eight rows of activations is sixteen dot products, two a cycle and two a row, for one load of weights and
+//! sixteen of activations.
 
 use super::{Micro, Tile, by_rows};
 use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
@@ -30,7 +30,7 @@ unsafe fn run_int4(tile: &mut Tile<'_>) {
 
 /// Activations of a tile, by pointers whose ends [`Micro::run`] has checked.
 struct Rows {
-    numbers: *const i32,
+    planes: [*const i32; 2],
     scales: *const f32,
     sums: *const i32,
     blocks: usize,
@@ -41,7 +41,7 @@ impl Rows {
     fn new(tile: &Tile<'_>) -> Rows {
         let first = tile.row * tile.x.blocks;
         Rows {
-            numbers: tile.x.numbers[first * BLOCK..].as_ptr().cast(),
+            planes: tile.x.planes.map(|plane| plane[first * BLOCK..].as_ptr().cast()),
             scales: tile.x.scales[first..].as_ptr(),
             sums: tile.x.sums[first..].as_ptr(),
             blocks: tile.x.blocks,
@@ -73,8 +73,10 @@ unsafe fn int8<const M: usize>(tile: &mut Tile<'_>) {
                 fetch(at);
                 let w = _mm512_loadu_si512(at.cast());
                 for m in 0..M {
-                    let number = *x.numbers.add((m * x.blocks + b) * (BLOCK / 4) + g);
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], w, _mm512_set1_epi32(number));
+                    let at = (m * x.blocks + b) * (BLOCK / 4) + g;
+                    let [first, second] = [*x.planes[0].add(at), *x.planes[1].add(at)];
+                    dots[m] = _mm512_dpbusd_epi32(dots[m], w, _mm512_set1_epi32(first));
+                    dots[m] = _mm512_dpbusd_epi32(dots[m], w, _mm512_set1_epi32(second));
                 }
             }
             finish(tile, &x, b, &dots, &mut sums);
@@ -106,9 +108,12 @@ unsafe fn int4<const M: usize>(tile: &mut Tile<'_>) {
                 let low = _mm512_and_si512(both, nibble);
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
                 for m in 0..M {
-                    let numbers = x.numbers.add((m * x.blocks + b) * (BLOCK / 4) + g);
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], low, _mm512_set1_epi32(*numbers));
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], high, _mm512_set1_epi32(*numbers.add(BLOCK / 8)));
+                    let at = (m * x.blocks + b) * (BLOCK / 4) + g;
+                    let [first, second] = [x.planes[0].add(at), x.planes[1].add(at)];
+                    dots[m] = _mm512_dpbusd_epi32(dots[m], low, _mm512_set1_epi32(*first));
+                    dots[m] = _mm512_dpbusd_epi32(dots[m], low, _mm512_set1_epi32(*second));
+                    dots[m] = _mm512_dpbusd_epi32(dots[m], high, _mm512_set1_epi32(*first.add(BLOCK / 8)));
+                    dots[m] = _mm512_dpbusd_epi32(dots[m], high, _mm512_set1_epi32(*second.add(BLOCK / 8)));
                 }
             }
             finish(tile, &x, b, &dots, &mut sums);

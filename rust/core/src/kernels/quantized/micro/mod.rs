@@ -68,7 +68,7 @@ impl Micro {
         let (blocks, rows) = (tile.x.blocks, tile.row + tile.out.len());
         let bytes = if format == Format::Q8_0 { BLOCK } else { BLOCK / 2 };
         assert!(tile.panel.len() == PANEL * bytes * blocks && tile.scales.len() == PANEL * blocks);
-        assert!(tile.out.len() <= ROWS && tile.x.numbers.len() >= rows * blocks * BLOCK);
+        assert!(tile.out.len() <= ROWS && tile.x.planes.iter().all(|plane| plane.len() >= rows * blocks * BLOCK));
         assert!(tile.x.scales.len() >= rows * blocks && tile.x.sums.len() >= rows * blocks);
         // SAFETY: `of` has asked the processor for the instructions; lengths were just checked.
         unsafe {

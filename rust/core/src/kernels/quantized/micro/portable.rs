@@ -10,7 +10,7 @@ fn int8(tile: &mut Tile<'_>) {
     run(
         tile,
         BLOCK,
-        |block, row, x| x.iter().enumerate().map(|(k, &x)| i32::from(byte(block, row, k)) * i32::from(x)).sum(),
+        |block, row, x| x.iter().enumerate().map(|(k, &x)| i32::from(byte(block, row, k)) * x).sum(),
         i32::from(BIAS_8),
     );
 }
@@ -24,7 +24,7 @@ fn int4(tile: &mut Tile<'_>) {
             let both = low.iter().zip(high).enumerate();
             both.map(|(k, (&low, &high))| {
                 let byte = byte(block, row, k);
-                i32::from(byte & 15) * i32::from(low) + i32::from(byte >> 4) * i32::from(high)
+                i32::from(byte & 15) * low + i32::from(byte >> 4) * high
             })
             .sum()
         },
@@ -37,16 +37,17 @@ fn byte(block: &[u8], row: usize, k: usize) -> u8 {
     block[(k / 4 * PANEL + row) * 4 + k % 4]
 }
 
-fn run(tile: &mut Tile<'_>, bytes: usize, sum: impl Fn(&[u8], usize, &[i8]) -> i32, bias: i32) {
+fn run(tile: &mut Tile<'_>, bytes: usize, sum: impl Fn(&[u8], usize, &[i32]) -> i32, bias: i32) {
     let x = tile.x;
     for (m, out) in tile.out.iter_mut().enumerate() {
         *out = [0.0; PANEL];
         for (b, block) in tile.panel.chunks_exact(PANEL * bytes).enumerate() {
             let at = (tile.row + m) * x.blocks + b;
-            let numbers = &x.numbers[at * BLOCK..][..BLOCK];
+            let [first, second] = x.planes.map(|plane| &plane[at * BLOCK..][..BLOCK]);
+            let numbers: [i32; BLOCK] = std::array::from_fn(|k| i32::from(first[k]) + i32::from(second[k]));
             for (row, out) in out.iter_mut().enumerate() {
                 let scale = f16::from_bits(tile.scales[b * PANEL + row]).to_f32() * x.scales[at];
-                *out += (sum(block, row, numbers) - bias * x.sums[at]) as f32 * scale;
+                *out += (sum(block, row, &numbers) - bias * x.sums[at]) as f32 * scale;
             }
         }
     }

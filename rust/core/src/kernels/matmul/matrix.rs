@@ -15,14 +15,6 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Bytes of a number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Precision::Float32 => size_of::<f32>(),
-            Precision::Bfloat16 => size_of::<bf16>(),
-        }
-    }
-
     /// Neighbouring `k` that share a unit of depth: four bytes of a packed panel.
     pub(super) fn per_unit(self) -> usize {
         match self {

@@ -64,7 +64,7 @@ pub enum Right<'a> {
     /// Packed ahead.
     Packed(&'a Packed),
     /// In few bits: the matrix whose transpose is the operand, as weights are kept. Where those are integers the rows of
-    /// the left operand are rounded to 8 bits.
+    /// the left operand are rounded to 8 bits and a sign.
     Quantized(&'a QuantizedMatrix),
 }
 

@@ -1,6 +1,6 @@
 //! Rows of activations in few bits: what meets weights that are integers.
 //!
-//! Every 32 numbers have a scale, a power of two, which takes the largest of them to 128 or more and at most 254; quotients
+//! Every 32 numbers have a scale, a power of two, which takes the largest of them to 127 or more and at most 254; quotients
 //! are rounded to nearest, ties to even. Such a number is one of bfloat16 too ([`RoundBlocks`]), so the products of a block
 //! with integers, and their sum, are exact whether integers are multiplied ([`Quantize`]) or bfloat16: it is here alone that a
 //! product with weights in few bits rounds. Bytes hold no number of 9 bits, but two do whose sum it is.
@@ -34,10 +34,13 @@ const MANTISSA_BITS: u32 = 23;
 /// Bits of an integer that the largest number of a block has behind its first.
 const BITS: u32 = 7;
 
+/// What a mantissa of more than 254 / 128 lacks to the next exponent.
+const LACKING: u32 = (1 << (MANTISSA_BITS - 6)) - 1;
+
 /// The step of a block whose largest magnitude is given, and its inverse; none (0, 0) where the step would be subnormal.
 #[inline(always)]
 fn step(largest: f32) -> (f32, f32) {
-    let exponent = largest.to_bits() & EXPONENT;
+    let exponent = (largest.to_bits() + LACKING) & EXPONENT;
     if exponent <= BITS << MANTISSA_BITS {
         return (0.0, 0.0);
     }
@@ -64,8 +67,8 @@ fn largest<S: Simd>(s: S, low: S::V, high: S::V) -> f32 {
     s.reduce_max(s.max(s.abs(low), s.abs(high)))
 }
 
-/// The quotients, with the integers that they are rounded to in their last bits. The bounds are for the few that are nearer
-/// to 255 or 256, and for what is not a number, which becomes one of them.
+/// The quotients, with the integers that they are rounded to in their last bits. The bounds are for what is not a number,
+/// which becomes one of them.
 #[inline(always)]
 fn shifted<S: Simd>(s: S, x: S::V, inverse: S::V) -> S::V {
     let bounded = s.min(s.max(s.mul(x, inverse), s.splat(-LARGEST)), s.splat(LARGEST));
@@ -155,5 +158,62 @@ impl<E: Element> Kernel for RoundBlocks<'_, E> {
         if let (true, Some(first)) = (s.reduce_add(poison).is_nan(), self.out.first_mut()) {
             *first = bf16::NAN;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::rows::testing::on_each_isa;
+    use crate::simd::{dispatch, isa};
+    use subgpt_testkit::noise::Noise;
+
+    /// The row as integers times scales, and as bfloat16.
+    fn rounded(x: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<i32>) {
+        let blocks = x.len().div_ceil(BLOCK);
+        let mut planes = [vec![0i8; blocks * BLOCK], vec![0i8; blocks * BLOCK]];
+        let (mut scales, mut sums, mut out) = (vec![0.0; blocks], vec![0; blocks], vec![bf16::ZERO; blocks * BLOCK]);
+        let [first, second] = &mut planes;
+        let kernel = Quantize { x, planes: [first, second], scales: &mut scales, sums: &mut sums };
+        dispatch(isa::current(), kernel);
+        dispatch(isa::current(), RoundBlocks { x, out: &mut out });
+        let integers: Vec<i32> = planes[0].iter().zip(&planes[1]).map(|(&a, &b)| i32::from(a) + i32::from(b)).collect();
+        let floats = integers.iter().enumerate().map(|(i, &n)| n as f32 * scales[i / BLOCK]).collect();
+        assert!(integers.chunks(BLOCK).zip(&sums).all(|(block, &sum)| block.iter().sum::<i32>() == sum));
+        (floats, out.iter().map(|x| x.to_f32()).collect(), integers)
+    }
+
+    #[test]
+    fn both_ways_give_the_same_numbers_within_half_a_step() {
+        let mut noise = Noise::new(8);
+        for len in [1, 15, 16, 17, 31, 32, 33, 100, 3200] {
+            let mut x = noise.normal(len, 3.0);
+            x[0] = [255.6, 254.0, 254.1, -127.5, 1e-3][len % 5];
+            on_each_isa(|| {
+                let (floats, halves, integers) = rounded(&x);
+                assert_eq!(floats, halves);
+                assert!(floats[len..].iter().all(|&x| x == 0.0));
+                for ((x, y), integers) in x.chunks(BLOCK).zip(floats.chunks(BLOCK)).zip(integers.chunks(BLOCK)) {
+                    let largest = x.iter().fold(0f32, |most, x| most.max(x.abs()));
+                    let most = integers.iter().map(|n| n.abs()).max();
+                    assert!((127..=254).contains(&most.unwrap()), "{most:?}");
+                    assert!(x.iter().zip(y).all(|(x, y)| (x - y).abs() <= largest / 127.0 / 2.0 * 1.0001));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_has_no_step_is_nothing_and_what_is_no_number_stays_none() {
+        on_each_isa(|| {
+            let (floats, halves, _) = rounded(&[1e-37; 40]);
+            assert!(floats.iter().chain(&halves).all(|&x| x == 0.0));
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = [1.0; 70];
+                x[45] = bad;
+                let (floats, halves, _) = rounded(&x);
+                assert!(floats.iter().any(|x| x.is_nan()) && halves.iter().any(|x| x.is_nan()));
+            }
+        });
     }
 }

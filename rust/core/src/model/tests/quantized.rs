@@ -128,7 +128,7 @@ fn generation_reads_it() {
         let mut session = Session::new(&model).unwrap();
         session.append(&model, &[1, 2, 3]).unwrap();
         session.append(&model, &[4]).unwrap();
-        // It rounds activations to 8 bits, a pass over the whole does not.
+        // It rounds activations, a pass over the whole does not.
         let whole = model.last_logits(&mut Arena::new(), &[1, 2, 3, 4]).unwrap();
         assert_near("session", session.logits(), &whole, 3e-2);
         assert!(bits(session.logits()) != bits(&whole));
@@ -139,7 +139,7 @@ fn generation_reads_it() {
 #[test]
 fn a_whole_model_in_few_bits_computes_near_its_numbers() {
     for config in [tiny(), modern(), gemma(), Config { tie_embeddings: false, ..modern() }] {
-        // The activations of every layer are rounded, to 8 bits beside integers, and are large here.
+        // The activations of every layer are rounded, and are large here.
         for (kind, within) in [(Kind::Bfloat16, 0.05), (Kind::Int8, 0.1), (Kind::Int4, 0.1)] {
             let (mut model, mut twin) = (lively(config.clone()), lively(config.clone()));
             model.quantize(kind, true).unwrap();

@@ -14,8 +14,8 @@ The shape is GPT-2's with 124 million parameters, fresh weights; a prompt of ran
 - eight: eight texts together, tokens a second of all.
 
 Each figure is the median over pairs, ours and the peer's one after the other; "best" is the fastest of each. "of
-memory" is the share of what memory gives, measured by adding up an array of 1 GiB in both threads: bytes of the weights
-a token, over the time of a token.
+memory" is the median share of what memory gives just before ours, measured by reading an array of 1 GiB in both
+threads: bytes of the weights a token, over the time of a token.
 
 Before anything is timed each side proves what it computes: it continues eight prompts of 16 to 128 tokens by four, the
 last one also eight times together, and our model in float32 says how probable these tokens are after what is before
@@ -28,10 +28,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +64,10 @@ def main() -> None:
         model = subgpt.GPT(config, seed=1)
         model.save(folder, tokenizer=tokenizer)
         ids = np.random.default_rng(1).integers(0, 50_000, LONG).astype(np.uint32)
-        memory = memory_speed()
-        print(f"memory gives {memory / 1e9:.1f} GB/s; instruction set {subgpt.isa()}, {args.threads} threads")
+        memory = Memory(args.threads)
+        print(
+            f"memory gives {memory.speed() / 1e9:.1f} GB/s; instruction set {subgpt.isa()}, {args.threads} threads"
+        )
         results: list[dict[str, Any]] = []
         for kind in args.weights.split(","):
             results += measured(model, folder, kind, ids, memory, args)
@@ -84,22 +88,26 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def memory_speed() -> float:
-    """Measure how many bytes a second both threads read, at best."""
-    from concurrent.futures import ThreadPoolExecutor
+class Memory:
+    """What memory gives, now."""
 
-    parts = np.array_split(np.ones(1 << 28, dtype=np.float32), 2)
-    best = 0.0
-    with ThreadPoolExecutor(2) as pool:
-        for _ in range(5):
+    def __init__(self, threads: int) -> None:
+        self._parts = np.array_split(np.ones(1 << 28, dtype=np.float32), threads)
+        self._pool = ThreadPoolExecutor(threads)
+
+    def speed(self) -> float:
+        """Measure how many bytes a second all threads read, the better of three."""
+
+        def once() -> float:
             begin = time.perf_counter()
-            list(pool.map(np.max, parts))
-            best = max(best, 4 * (1 << 28) / (time.perf_counter() - begin))
-    return best
+            list(self._pool.map(np.max, self._parts))
+            return sum(part.nbytes for part in self._parts) / (time.perf_counter() - begin)
+
+        return max(once() for _ in range(3))
 
 
 def measured(
-    model: subgpt.GPT, folder: Path, kind: str, ids: np.ndarray, memory: float, args: argparse.Namespace
+    model: subgpt.GPT, folder: Path, kind: str, ids: np.ndarray, memory: Memory, args: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Take turns with each peer that is installed and knows this kind of weights."""
     ours, found = Ours(folder, kind), []
@@ -114,17 +122,23 @@ def measured(
             continue
         print(f"{kind:9} {name}: off by {off(model, peer, kind, ids[:PROMPT]):.3f}", flush=True)
         for what, tokens, ready in works(ids, args.new):
-            times = [(timed(ready, ours), timed(ready, peer)) for _ in range(args.pairs)]
-            ratio = statistics.median(theirs / mine for mine, theirs in times)
+            times, shares = [], []
+            for _ in range(args.pairs):
+                limit = memory.speed() if what == "decode" else math.inf
+                times.append((timed(ready, ours), timed(ready, peer)))
+                shares.append(ours.bytes() * tokens / times[-1][0] / limit)
+            ratio, share = (
+                statistics.median(theirs / mine for mine, theirs in times),
+                statistics.median(shares),
+            )
             mine, theirs = (tokens / min(one[side] for one in times) for side in (0, 1))
-            share = f", {ours.bytes() * mine / memory:.0%} of memory" if what == "decode" else ""
             print(
-                f"{kind:9} {what:12} {ratio:5.2f} x {name}: best {mine:7.1f} and {theirs:7.1f} tokens/s{share}",
+                f"{kind:9} {what:12} {ratio:5.2f} x {name}: best {mine:7.1f} and {theirs:7.1f} tokens/s"
+                + (f", {share:.0%} of memory" if share else ""),
                 flush=True,
             )
-            found.append(
-                {"weights": kind, "what": what, "peer": name, "ratio": ratio, "ours": mine, "theirs": theirs}
-            )
+            result = {"weights": kind, "what": what, "peer": name, "ratio": ratio}
+            found.append({**result, "ours": mine, "theirs": theirs, "of_memory": share})
     return found
 
 

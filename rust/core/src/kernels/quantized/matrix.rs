@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{check, rows};
 use crate::parallel;
 use crate::simd::{Kernel, Simd, dispatch, isa};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, s};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,13 +69,13 @@ impl QuantizedMatrix {
         // Without scales there is nothing to be handed out, but as many parts.
         let scales = rows::chunks_mut(bytemuck::cast_slice_mut::<f32, u16>(scales), layout.panel_scales());
         parallel::for_each(panels.zip(scales).take(layout.panels()), |p, (panel, scales)| {
-            let mut row = vec![0.0; layout.blocks() * format.values()];
-            for (lane, x) in x.rows().into_iter().skip(p * PANEL).take(PANEL).enumerate() {
-                row.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
-                if !row.iter().all(|&x| x.is_finite() && format.holds(x)) {
-                    return held.store(false, Ordering::Relaxed);
-                }
-                dispatch(isa, Encode { layout, row: &row, lane, panel, scales });
+            let x = x.slice(s![p * PANEL..layout.rows.min((p + 1) * PANEL), ..]);
+            let rows = filled(x, layout.blocks() * format.values());
+            if !rows.iter().fold(true, |held, &x| held & x.is_finite() & format.holds(x)) {
+                return held.store(false, Ordering::Relaxed);
+            }
+            for (lane, row) in rows.chunks_exact((rows.len() / x.nrows()).max(1)).enumerate() {
+                dispatch(isa, Encode { layout, row, lane, panel, scales });
             }
         });
         match held.into_inner() {
@@ -120,6 +120,21 @@ impl QuantizedMatrix {
         });
         Ok(())
     }
+}
+
+/// The rows of `x`, each filled up to `width` numbers; as they lie in memory, also where that is column by column.
+fn filled(x: ArrayView2<'_, f32>, width: usize) -> Vec<f32> {
+    let mut rows = vec![0.0; x.nrows() * width];
+    if x.strides()[1] == 1 {
+        for (row, x) in rows.chunks_exact_mut(width.max(1)).zip(x.rows()) {
+            row.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
+        }
+    } else {
+        for (k, x) in x.columns().into_iter().enumerate() {
+            rows[k..].iter_mut().step_by(width).zip(x).for_each(|(to, x)| *to = *x);
+        }
+    }
+    rows
 }
 
 /// A row on its way into a panel.

@@ -416,6 +416,18 @@ def test_nothing_is_fetched_from_elsewhere_and_nothing_is_stored(open_page, site
     assert list(site.cwd.iterdir()) == []
 
 
+def test_an_address_that_changes_faster_than_the_page_is_followed_to_its_end(open_page):
+    page = open_page("tokens")
+    for last in ("training", "inside", "tokens"):
+        for tab in (*page.marks, last):
+            page.evaluate("tab => { location.hash = tab }", tab)
+            page.wait_for_timeout(25)
+        page.locator(page.marks[last]).first.wait_for()
+        page.wait_for_timeout(200)
+        assert page.evaluate("location.hash") == f"#{last}"
+        assert page.locator(page.marks[last]).first.is_visible()
+
+
 def test_an_address_names_a_tab_and_an_unknown_one_does_no_harm(open_page, site):
     page = open_page("tokens")
     page.goto(f"{site.url}#nowhere")

@@ -130,6 +130,7 @@ class _Tabs:
 
     def __init__(self, visit: Visit) -> None:
         self._visit = visit
+        self._address = visit.tab
         with ui.tabs().props("dense no-caps align=left inline-label").classes("bar-of-tabs") as self._bar:
             for name, (label, short, _) in TABS.items():
                 with ui.tab(name, label=""):
@@ -138,12 +139,13 @@ class _Tabs:
         with ui.tab_panels(self._bar, animated=False).classes("panels").props("role=main"):
             self._empty = {name: ui.tab_panel(name).classes("panel") for name in TABS}
         self._bar.on_value_change(lambda event: self._turn(str(event.value)))
-        self.turn_to(visit.tab)
+        self.follow(visit.tab)
 
-    def turn_to(self, tab: str) -> None:
-        """Bring a tab to the front; an unknown one is nobody's."""
-        if tab in TABS:
-            self._bar.value = tab
+    def follow(self, address: str) -> None:
+        """Bring the tab to the front that the page's address names; an unknown one is nobody's."""
+        if address in TABS:
+            self._address = address
+            self._bar.value = address
 
     def _turn(self, tab: str) -> None:
         if tab not in TABS:
@@ -151,10 +153,10 @@ class _Tabs:
         if (panel := self._empty.pop(tab, None)) is not None:
             with panel:
                 TABS[tab][2](self._visit)
-        if tab != self._visit.tab:
-            ui.run_javascript(
-                f"history.replaceState(null, '', '#{tab}')"
-            )  # a name of ours, not of the visitor's
+        # What the address named is never written back: it may name another tab by the time that this arrives.
+        if tab != self._address:
+            self._address = tab
+            ui.run_javascript(f"history.replaceState(null, '', '#{tab}')")  # our name, not the visitor's
         self._visit.turn_to(tab)
 
 
@@ -162,7 +164,7 @@ def _greet(visit: Visit, tabs: _Tabs, said: Any) -> None:
     """Take what the browser says of itself: whether the page is dark, and the tab in its address."""
     if isinstance(said, dict):
         visit.look(bool(said.get("dark")))
-        tabs.turn_to(str(said.get("tab")))
+        tabs.follow(str(said.get("tab")))
 
 
 def _file(name: str) -> str:

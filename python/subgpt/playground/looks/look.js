@@ -27,7 +27,7 @@
     apply();
     greet(location.hash.slice(1));
     new MutationObserver(() => greet(null)).observe(document.body, { attributeFilter: ["class"] });
-    window.addEventListener("hashchange", () => greet(location.hash.slice(1)));
+    window.addEventListener("hashchange", (event) => greet(new URL(event.newURL).hash.slice(1)));
   });
 
   // A button that vanishes under the keyboard's focus leaves it to the one in its place.

@@ -7,8 +7,7 @@ Names are loaded when they are first used, so that `import subgpt` costs next to
 4
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from subgpt._core import (
     __version__,
@@ -36,6 +35,7 @@ from subgpt.errors import (
     SubgptError,
     TokenizerError,
 )
+from subgpt.lazy import attributes
 
 if TYPE_CHECKING:
     from subgpt import ops
@@ -113,6 +113,7 @@ _HOMES = {
     "load": "subgpt.checkpoint.load",
     "next_distribution": "subgpt.evaluation.next_tokens",
     "next_tokens": "subgpt.evaluation.next_tokens",
+    "ops": "subgpt.ops",
     "position_distributions": "subgpt.evaluation.positions",
     "pretrain": "subgpt.training.pretrain",
     "probe": "subgpt.evaluation.probes",
@@ -200,16 +201,4 @@ __all__ = [
     "tiny_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "ops":
-        return importlib.import_module("subgpt.ops")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'subgpt' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attributes(globals(), _HOMES)

@@ -9,10 +9,12 @@ import pytest
 
 import subgpt
 from subgpt import GPTConfig, Tokenizer, load
+from subgpt.adapters.attach import fingerprint
 from subgpt.data import ChatTemplate
 from subgpt.errors import CheckpointError, ConfigError, SubgptError, TokenizerError
 from subgpt.gguf.architectures import CONFIG_KEY
 from subgpt.gguf.model import FORMATS, save_gguf
+from subgpt.model.quantized import QUANTIZATIONS
 
 from .gguf_blocks import BLOCKS, FULL, LLAMA, LLAMA3, SLIDES
 
@@ -45,6 +47,19 @@ def test_what_is_written_is_the_same_model(model, tmp_path):
         close = 1e-6 if model.config.norm_unit_offset else 0
         np.testing.assert_allclose(again.state_dict()[name], value, rtol=0, atol=close, err_msg=name)
     assert list(tmp_path.iterdir()) == [tmp_path / "m.gguf"]
+
+
+@pytest.mark.parametrize("kind", QUANTIZATIONS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_is_read_into_few_bits_as_if_it_had_been_float32_numbers_first(model, format, kind, tmp_path):
+    save_gguf(model, tmp_path / "m.gguf", quantize=format)
+    want, _ = load(tmp_path / "m.gguf")
+    want.quantize(kind)
+    got, _ = load(tmp_path / "m.gguf", quantize=kind)
+    assert got.quantization == kind
+    assert fingerprint(got) == fingerprint(want)
+    for name, value in want.state_dict().items():
+        np.testing.assert_array_equal(got.state_dict()[name], value, err_msg=name)
 
 
 def test_files_of_others_are_read(model, tmp_path):

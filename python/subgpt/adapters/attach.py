@@ -8,9 +8,11 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.adapters.config import ALL_LINEAR, LoraConfig, is_end
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
 
 DEFAULT = "default"
-_SAMPLE = 64
+SAMPLE = 64
+"""Numbers of each tensor that a fingerprint is made of."""
 
 
 def attach_new(model: "GPT", config: LoraConfig, name: str = DEFAULT, *, seed: int = 0) -> None:
@@ -130,10 +133,22 @@ def fingerprint(model: "GPT") -> str:
     """
     if model.float32_fingerprint is not None:
         return model.float32_fingerprint
+    return _hash(
+        model, [_core.tensor_sample(model.native, name, SAMPLE) for name in model.native.tensor_names()]
+    )
+
+
+def note_origin(model: "GPT", samples: Sequence[npt.NDArray[np.float32]]) -> None:
+    """Keep the fingerprint of the float32 weights of which a model was read in few bits, `SAMPLE` numbers of each."""
+    if model.quantization is not None:
+        model.float32_fingerprint = _hash(model, samples)
+
+
+def _hash(model: "GPT", samples: Sequence[npt.NDArray[np.float32]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name, shape in model.native.tensor_shapes():
+    for (name, shape), sample in zip(model.native.tensor_shapes(), samples, strict=True):
         digest.update(f"{name}{list(shape)}".encode())
-        digest.update(_core.tensor_sample(model.native, name, _SAMPLE).tobytes())
+        digest.update(sample.tobytes())
     return digest.hexdigest()
 
 

@@ -12,9 +12,8 @@ import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from subgpt.checkpoint.checkpoints import list_checkpoints
+from subgpt.adapters.attach import SAMPLE, note_origin
 from subgpt.checkpoint.hub import fetch, is_hub_id
-from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
@@ -56,16 +55,19 @@ def load(
     """
     if quantize is not None:
         check_quantization(quantize, "load")
-    model, tokenizer = _open(path_or_id, dtype)
-    if quantize is not None:
+    model, tokenizer = _open(path_or_id, dtype, quantize)
+    if quantize is not None and model.quantization is None:
         model.quantize(quantize, head=not model.adapters)
     return model, tokenizer
 
 
-def _open(path_or_id: str | Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
-    """Open a model with float32 weights, whatever kind of file or directory it is."""
+def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "tuple[GPT, Tokenizer | None]":
+    """Open a model, whatever kind of file or directory it is.
+
+    quantize: how weights are kept that can be read so straight from their files; those of others are float32.
+    """
     if (file := _file(path_or_id, ".gguf")) is not None:
-        return _load_gguf(file, dtype)
+        return _load_gguf(file, dtype, quantize)
     if (file := _file(path_or_id, ".bin")) is not None:
         return _load_llama2c(file, dtype)
     directory = _directory(path_or_id)
@@ -79,7 +81,7 @@ def _open(path_or_id: str | Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
     tokenizer = _tokenizer(directory, config)
     _check_size(config, files)
     model = GPT.blank(config, dtype=dtype)
-    model.native.load_safetensors([str(file) for file in files])
+    note_origin(model, model.native.load_safetensors([str(file) for file in files], quantize, SAMPLE))
     model.generation_config = _generation_config(directory, values)
     model.chat_template = _chat_template(directory)
     model.name_or_path = (
@@ -134,11 +136,11 @@ def _file(path_or_id: str | Path, suffix: str) -> Path | None:
     return path
 
 
-def _load_gguf(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
+def _load_gguf(file: Path, dtype: str, quantize: str | None) -> "tuple[GPT, Tokenizer | None]":
     from subgpt.gguf.model import load_gguf
     from subgpt.tokenizer.gguf import has_tokenizer
 
-    model = load_gguf(file, dtype=dtype)
+    model = load_gguf(file, dtype=dtype, quantize=quantize)
     model.name_or_path = str(file.resolve())
     return model, _open_tokenizer(file, model.config) if has_tokenizer(file) else None
 
@@ -207,6 +209,9 @@ def _directory(path_or_id: str | Path) -> Path:
 
 def _refuse_unfinished(directory: Path) -> None:
     """Say what to do with a run that was killed: its model is written at the end, its checkpoints before."""
+    from subgpt.checkpoint.checkpoints import list_checkpoints
+    from subgpt.checkpoint.run_directory import RunDirectory
+
     checkpoints = list_checkpoints(RunDirectory(directory).checkpoints)
     if checkpoints:
         raise CheckpointError(
@@ -291,9 +296,9 @@ def _tokenizer(directory: Path, config: GPTConfig | None) -> "Tokenizer | None":
 
 def _chat_template(directory: Path) -> "ChatTemplate | None":
     """Read how conversations are written for a model; ConfigError for a file that is not what it should be."""
-    from subgpt.data.chat import ChatTemplate
+    from subgpt.data.chat.files import find_template
 
-    found = (ChatTemplate.find(place) for place in _places(directory))
+    found = (find_template(place) for place in _places(directory))
     return next((template for template in found if template is not None), None)
 
 

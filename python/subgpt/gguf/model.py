@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.adapters.attach import refuse_adapters
+from subgpt.adapters.attach import SAMPLE, note_origin, refuse_adapters
 from subgpt.data.chat.template import ChatTemplate
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_config, rope_factors
@@ -103,8 +103,8 @@ def save_gguf(
     return Exported(target, size, architecture, divergence, agreement)
 
 
-def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32") -> GPT:
-    """Open the model in a GGUF file; blocks of fewer bits are widened to float32.
+def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32", quantize: str | None = None) -> GPT:
+    """Open the model in a GGUF file; blocks of fewer bits are widened to float32, or rounded again with `quantize`.
 
     Raises CheckpointError, naming the file, for what is damaged, or an architecture that is not known.
     """
@@ -126,7 +126,7 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32") -> GPT:
         raise CheckpointError(
             f"{path}: tensor {extra[0]} has no place in a model of its metadata; convert the model again"
         )
-    _core.load_gguf(model.native, str(path), parts)
+    note_origin(model, _core.load_gguf(model.native, str(path), parts, quantize, SAMPLE))
     eos = values.get("tokenizer.ggml.eos_token_id")
     model.generation_config = {} if eos is None else {"eos_token_id": [eos]}
     model.chat_template = _chat_template(values, str(path))

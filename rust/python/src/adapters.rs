@@ -127,8 +127,7 @@ fn tensor_sample<'py>(
         let (_, numbers) = gpt.tensor(name).ok_or_else(unknown)?;
         Ok(numbers.iter().step_by(numbers.len().div_ceil(count.max(1)).max(1)).copied().collect::<Vec<_>>())
     })?;
-    let len = sample.len();
-    arrays::to_numpy(py, sample, &[len])
+    arrays::to_numpy_flat(py, sample)
 }
 
 /// Freezes all weights but those of these names.

@@ -158,3 +158,9 @@ pub fn to_numpy<'py, T: numpy::Element>(
     let array = ArrayD::from_shape_vec(IxDyn(shape), data).map_err(|e| ShapeError::new_err(e.to_string()))?;
     Ok(array.into_pyarray(py))
 }
+
+/// The same as one row.
+pub fn to_numpy_flat(py: Python<'_>, data: Vec<f32>) -> PyResult<Bound<'_, PyArrayDyn<f32>>> {
+    let len = data.len();
+    to_numpy(py, data, &[len])
+}

@@ -3,7 +3,7 @@
 use crate::arrays;
 use crate::door;
 use crate::errors::InvalidValueError;
-use crate::model::Model;
+use crate::model::{self, Model};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -12,6 +12,7 @@ use subgpt_core::Error;
 use subgpt_core::io::gguf::{Array, Gguf, Value};
 use subgpt_core::kernels::quantized::Format;
 use subgpt_core::model::gguf::{Change, Extra, Part};
+use subgpt_core::model::quantized::few;
 
 /// A value with ggml's name of its type: `u32`, `f32`, `bool`, `str`, or a list of `i32`, `f32` or `str`.
 #[derive(FromPyObject)]
@@ -91,12 +92,22 @@ fn save_gguf(
     door::enter(py, || shared.read().save_gguf(&path, &metadata, &parts, &extras))
 }
 
-/// Reads the weights of a model.
+/// Reads the weights of a model, as [`Model::load_safetensors`] does.
 #[pyfunction]
-fn load_gguf(py: Python<'_>, model: PyRef<'_, Model>, path: PathBuf, places: Vec<Place>) -> PyResult<()> {
+#[pyo3(signature = (model, path, places, quantize=None, sample=0))]
+fn load_gguf<'py>(
+    py: Python<'py>,
+    model: PyRef<'_, Model>,
+    path: PathBuf,
+    places: Vec<Place>,
+    quantize: Option<&str>,
+    sample: usize,
+) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
     let parts = parts(&places)?;
+    let few = quantize.map(model::kind).transpose()?.and_then(|kind| few(kind, true));
     let shared = model.shared.clone();
-    door::enter(py, || shared.write().load_gguf(&path, &parts))
+    let samples = door::enter(py, || shared.write().load_gguf(&path, &parts, few, sample))?;
+    samples.into_iter().map(|sample| arrays::to_numpy_flat(py, sample)).collect()
 }
 
 /// Metadata by key, and name, shape and format of every tensor.

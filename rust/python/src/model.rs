@@ -16,7 +16,7 @@ use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
 use subgpt_core::model::documents::Documents;
-use subgpt_core::model::quantized::Kind;
+use subgpt_core::model::quantized::{Kind, few};
 use subgpt_core::optim::clip;
 use subgpt_core::sampling::{History, Options, probabilities};
 
@@ -111,7 +111,7 @@ fn precision(dtype: &str) -> PyResult<Precision> {
 }
 
 /// "bfloat16", "int8" or "int4".
-fn kind(quantization: &str) -> PyResult<Kind> {
+pub fn kind(quantization: &str) -> PyResult<Kind> {
     match quantization {
         "bfloat16" => Ok(Kind::Bfloat16),
         "int8" => Ok(Kind::Int8),
@@ -223,8 +223,7 @@ impl Model {
     fn last_logits<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let ids = arrays::ids_1d(ids, "ids")?;
         let logits = door::enter(py, || self.shared.read().last_logits(&mut self.shared.arena(), &ids))?;
-        let len = logits.len();
-        arrays::to_numpy(py, logits, &[len])
+        arrays::to_numpy_flat(py, logits)
     }
 
     fn next_token_probs<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
@@ -234,8 +233,7 @@ impl Model {
             let probs = probabilities(&logits, History::default(), &Options::default())?;
             Ok(probs.into_iter().map(|p| p as f32).collect::<Vec<_>>())
         })?;
-        let len = probs.len();
-        arrays::to_numpy(py, probs, &[len])
+        arrays::to_numpy_flat(py, probs)
     }
 
     #[pyo3(signature = (ids, targets, ignore_index, documents=None))]
@@ -382,8 +380,18 @@ impl Model {
         door::enter(py, || self.shared.read().save(&path, metadata))
     }
 
-    fn load_safetensors(&self, py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<()> {
-        door::enter(py, || self.shared.write().load(&paths))
+    /// Reads all weights, into few bits if `quantize` says which; gives `sample` of the numbers of each tensor.
+    #[pyo3(signature = (paths, quantize=None, sample=0))]
+    fn load_safetensors<'py>(
+        &self,
+        py: Python<'py>,
+        paths: Vec<PathBuf>,
+        quantize: Option<&str>,
+        sample: usize,
+    ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
+        let few = quantize.map(kind).transpose()?.and_then(|kind| few(kind, true));
+        let samples = door::enter(py, || self.shared.write().load(&paths, few, sample))?;
+        samples.into_iter().map(|sample| arrays::to_numpy_flat(py, sample)).collect()
     }
 
     fn session(&self, py: Python<'_>) -> PyResult<Session> {

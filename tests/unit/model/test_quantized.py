@@ -109,6 +109,9 @@ def test_a_directory_is_opened_so(kind, tmp_path):
     opened, _ = subgpt.load(tmp_path / "base", quantize=kind)
     model.quantize(kind)
     np.testing.assert_array_equal(opened.forward(IDS), model.forward(IDS))
+    assert (
+        fingerprint(opened) == fingerprint(model) == fingerprint(make())
+    )  # what adapters know their base by
     with pytest.raises(ConfigError, match="'int7' is not known"):
         subgpt.load(tmp_path / "base", quantize="int7")
 

@@ -71,6 +71,15 @@ pub struct Raw<'a> {
     pub bytes: &'a [u8],
 }
 
+/// A tensor's numbers as they lie in the file.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// How a number is stored: F32, F16 or BF16.
+    pub format: Format,
+    /// All of them.
+    pub bytes: &'a [u8],
+}
+
 /// A safetensors file, mapped into memory (see [`Map`] for what happens to files that are cut meanwhile).
 pub struct Reader {
     path: PathBuf,
@@ -112,8 +121,8 @@ impl Reader {
         Some(Raw { dtype: info.dtype, shape: &info.shape, bytes: &self.map[self.start + from..self.start + to] })
     }
 
-    /// Writes the numbers of the tensor `name` over `out`, which must have as many; by all threads, with no other copy.
-    pub fn read_into(&self, name: &str, out: &mut [f32]) -> Result<()> {
+    /// How the numbers of the tensor `name` are stored, and where.
+    pub fn numbers(&self, name: &str) -> Result<Stored<'_>> {
         let raw = self
             .raw(name)
             .ok_or_else(|| Error::checkpoint(&self.path, format!("has no tensor {name}"), "use a file that has it"))?;
@@ -126,7 +135,13 @@ impl Reader {
                 return Err(Error::checkpoint(&self.path, problem, "convert it to float32, float16 or bfloat16"));
             }
         };
-        quantized::decode(format, raw.bytes, out)
+        Ok(Stored { format, bytes: raw.bytes })
+    }
+
+    /// Writes the numbers of the tensor `name` over `out`, which must have as many; by all threads, with no other copy.
+    pub fn read_into(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        let stored = self.numbers(name)?;
+        quantized::decode(stored.format, stored.bytes, out)
     }
 
     /// The tensors whose names are `wanted`; the others may be of any dtype.

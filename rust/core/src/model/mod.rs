@@ -3,7 +3,7 @@
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
 //! `kv_cache` and `session` for generation, `scoring` what each token of a text surprises; `inside` shows what a pass makes
-//! on the way; `weights` to and from files.
+//! on the way; `source` is where weights come from, `weights` and `gguf` are to and from files.
 
 pub mod adapter;
 pub mod adapting;
@@ -25,6 +25,7 @@ pub mod params;
 pub mod quantized;
 pub mod scoring;
 pub mod session;
+pub mod source;
 pub mod speculation;
 #[cfg(test)]
 mod tests;

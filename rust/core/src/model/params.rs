@@ -136,6 +136,17 @@ pub enum Extent {
     Everything,
 }
 
+impl Extent {
+    /// Whether the weights of a layer are among them.
+    pub fn has(self, linear: &Linear, layout: &Layout) -> bool {
+        match self {
+            Extent::Nothing => false,
+            Extent::Blocks => linear.index != layout.head.index,
+            Extent::Everything => true,
+        }
+    }
+}
+
 /// Where every tensor of a model lies.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -312,6 +323,15 @@ impl Layout {
     /// Every linear layer, in the order of their numbers: the head is the last.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.blocks.iter().flat_map(Block::linears).chain([&self.head])
+    }
+
+    /// The tensors of a linear layer's weights, in order, and which of its outputs each has.
+    pub fn weights_of<'a>(&'a self, linear: &'a Linear) -> impl Iterator<Item = (Range<usize>, &'a Tensor)> {
+        linear.parts.iter().map(|part| {
+            // The head has no tensor of its own where it shares that of the embeddings, the first.
+            let own = self.get(&format!("{}.weight", part.name)).unwrap_or(&self.tensors[0]);
+            (part.columns.clone(), own)
+        })
     }
 
     /// The tensor of that name.

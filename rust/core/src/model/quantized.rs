@@ -10,10 +10,10 @@
 use super::Gpt;
 use super::linear::view;
 use super::params::{Extent, Layout, Linear, Tensor};
+use super::source::Own;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result};
-use crate::kernels::quantized::{Format, QuantizedMatrix};
-use crate::parallel;
+use crate::kernels::quantized::{Format, QuantizedMatrix, Rows};
 use crate::profile::{Work, measure};
 use ndarray::ArrayView2;
 use std::borrow::Cow;
@@ -46,6 +46,14 @@ impl Kind {
     }
 }
 
+/// How weights are kept where it is not as float32 numbers, and which.
+pub type Few = Option<(Kind, Extent)>;
+
+/// Those of the blocks in bits of that kind, or `everything`.
+pub fn few(kind: Kind, everything: bool) -> Few {
+    Some((kind, if everything { Extent::Everything } else { Extent::Blocks }))
+}
+
 /// The weights of all linear layers of a model's blocks, and of its head where that is quantized too.
 pub struct Quantized {
     /// How many bits each has.
@@ -57,14 +65,10 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    /// Those of `params`, which lie by `layout`.
-    fn new(kind: Kind, extent: Extent, layout: &Layout, params: &[f32]) -> Result<Self> {
-        let numbers = |linear: &Linear| {
-            let format = if linear.index == layout.head.index { kind.head_format() } else { kind.format() };
-            (format, linear.matrix(params).reversed_axes())
-        };
-        let chosen = |linear: &&Linear| extent == Extent::Everything || linear.index != layout.head.index;
-        let layers: Vec<_> = layout.linears().filter(chosen).map(numbers).collect();
+    /// Those of `layers`, which are the first of `layout`'s linear layers or all of them.
+    pub(super) fn new(kind: Kind, layout: &Layout, layers: &[&dyn Rows]) -> Result<Self> {
+        let format = |index: usize| if index == layout.head.index { kind.head_format() } else { kind.format() };
+        let layers: Vec<_> = layers.iter().enumerate().map(|(index, layer)| (format(index), *layer)).collect();
         Ok(Quantized { kind, layers: QuantizedMatrix::encode_all(&layers)?, room: Mutex::new(None) })
     }
 
@@ -121,19 +125,12 @@ impl Gpt {
             let remedy = "it cannot be quantized again; open it anew";
             return Err(Error::value("quantize", "the model", format!("{known:?} already"), remedy));
         }
-        let extent = if everything { Extent::Everything } else { Extent::Blocks };
-        let layout = Layout::quantized(&self.config, extent);
-        let (quantized, params) = parallel::install(|| {
-            let mut params = Buffer::zeros(layout.total, "parameters")?;
-            for (from, to) in self.layout.tensors.iter().zip(&layout.tensors).filter(|(_, to)| to.is_flat()) {
-                params[to.range.clone()].copy_from_slice(&self.params[from.range.clone()]);
-            }
-            Ok::<_, Error>((Quantized::new(kind, extent, &self.layout, &self.params)?, params))
-        })?;
-        (self.layout, self.params, self.quantized, self.packs) = (layout, params, Some(quantized), None);
-        self.version += 1;
-        self.retrain(None);
-        Ok(())
+        let params = std::mem::replace(&mut self.params, Buffer::zeros(0, "parameters")?);
+        let result = self.fill(&Own(&params), few(kind, everything));
+        if result.is_err() {
+            self.params = params;
+        }
+        result
     }
 
     /// What needs all weights as float32 numbers is not for a quantized model.

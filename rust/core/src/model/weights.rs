@@ -5,10 +5,12 @@
 
 use super::Gpt;
 use super::params::Tensor;
-use crate::buffer::{self, Buffer};
+use super::quantized::Few;
+use super::source::{Numbers, Source};
+use crate::buffer;
 use crate::error::{Error, Result};
-use crate::io::safetensors::{Output, Reader, write};
-use crate::parallel;
+use crate::io::safetensors::{Output, Reader, Stored, write};
+use crate::kernels::quantized;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -50,33 +52,33 @@ impl Gpt {
     }
 
     /// Reads all weights from `paths` (one file, or the shards of one checkpoint), each from its file straight to its
-    /// place. Missing, extra and misshaped tensors are named, and nothing is changed unless everything fits.
-    pub fn load(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
+    /// place, as float32 numbers or in `few` bits. Missing, extra and misshaped tensors are named, and nothing is changed
+    /// unless everything fits. Gives `sample` of the numbers of each tensor, at even distances, for who has to tell
+    /// models apart whose weights are in few bits.
+    pub fn load(&mut self, paths: &[std::path::PathBuf], few: Few, sample: usize) -> Result<Vec<Vec<f32>>> {
         self.refuse_quantized("load")?;
         let readers = paths.iter().map(|path| Reader::open(path)).collect::<Result<Vec<_>>>()?;
         let first = paths.first().ok_or_else(|| Error::value("load", "paths", "empty", "name a file"))?;
-        let mut found = self.find(&readers)?;
-        let params = parallel::install(|| self.read(first, &mut found))?;
-        self.refuse_extra(&found, &params)?;
-        self.params = params;
-        self.version += 1;
-        Ok(())
+        let places = self.places(first, self.find(&readers)?)?;
+        self.fill(&places, few)?;
+        self.layout.tensors.iter().map(|tensor| places.numbers(tensor)?.sample(tensor.count(), sample)).collect()
     }
 
-    /// All weights in the order of the layout, out of what was `found`; the rest is left there.
-    fn read(&self, first: &Path, found: &mut BTreeMap<String, Place<'_>>) -> Result<Buffer> {
-        let mut params = Buffer::zeros(self.layout.total, "parameters")?;
+    /// Where every tensor of the layout is, out of what was `found`.
+    fn places<'a>(&self, first: &Path, mut found: BTreeMap<String, Place<'a>>) -> Result<Places<'a>> {
+        let mut places = HashMap::new();
         for tensor in &self.layout.tensors {
-            let place = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, found))?;
+            let place = found.remove(&tensor.name).ok_or_else(|| self.missing(first, tensor, &found))?;
             let (path, shape) = (place.reader.path(), place.shape());
             if shape != tensor.shape {
                 let (name, expected) = (&tensor.name, &tensor.shape);
                 let problem = format!("tensor {name} has shape {shape:?}, the configuration says {expected:?}");
                 return Err(Error::checkpoint(path, problem, "use the config.json that belongs to these weights"));
             }
-            place.read_into(&mut params[tensor.range.clone()])?;
+            places.insert(tensor.name.clone(), place);
         }
-        Ok(params)
+        self.refuse_extra(&found, &places[&self.layout.tensors[0].name])?;
+        Ok(Places(places))
     }
 
     /// Where the weights are, by the names that this model has for them.
@@ -110,11 +112,11 @@ impl Gpt {
     }
 
     /// What is left over must say nothing new: zeros for biases this model has not, a copy of the tied embedding.
-    fn refuse_extra(&self, left: &BTreeMap<String, Place<'_>>, params: &[f32]) -> Result<()> {
+    fn refuse_extra(&self, left: &BTreeMap<String, Place<'_>>, embedding: &Place<'_>) -> Result<()> {
         let biases = self.missing_biases();
         for (name, place) in left {
             let silent = if name == LM_HEAD {
-                place.numbers()?[..] == params[self.layout.wte.clone()]
+                place.shape() == embedding.shape() && place.numbers()? == embedding.numbers()?
             } else {
                 biases.contains_key(name) && place.numbers()?.iter().all(|&x| x == 0.0)
             };
@@ -143,14 +145,26 @@ impl Place<'_> {
         self.reader.raw(&self.name).map_or(&[], |raw| raw.shape)
     }
 
-    fn read_into(&self, out: &mut [f32]) -> Result<()> {
-        self.reader.read_into(&self.name, out)
-    }
-
     fn numbers(&self) -> Result<Vec<f32>> {
         let mut numbers = buffer::zeros(self.shape().iter().product(), "tensors")?;
-        self.read_into(&mut numbers)?;
+        self.reader.read_into(&self.name, &mut numbers)?;
         Ok(numbers)
+    }
+}
+
+/// Where each tensor of a layout is, by name; shapes are those of the layout.
+struct Places<'a>(HashMap<String, Place<'a>>);
+
+impl Source for Places<'_> {
+    fn numbers<'a>(&'a self, tensor: &Tensor) -> Result<Box<dyn Numbers + 'a>> {
+        let place = &self.0[&tensor.name];
+        Ok(Box::new(place.reader.numbers(&place.name)?))
+    }
+}
+
+impl Numbers for Stored<'_> {
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        quantized::decode_from(self.format, self.bytes, first, out)
     }
 }
 

@@ -7,7 +7,7 @@ mod products;
 mod rows;
 mod tokens;
 
-use crate::arrays::{Floats, to_numpy};
+use crate::arrays::{Floats, to_numpy, to_numpy_flat};
 use crate::errors::{ShapeError, to_python};
 use ndarray::{Array, ArrayView, Dimension, IntoDimension, Ix1};
 use numpy::PyArrayDyn;
@@ -51,8 +51,7 @@ fn array<'py, D: Dimension>(py: Python<'py>, value: Array<f32, D>) -> PyResult<O
 }
 
 fn vector<'py>(py: Python<'py>, value: Vec<f32>) -> PyResult<Out<'py>> {
-    let len = value.len();
-    to_numpy(py, value, &[len])
+    to_numpy_flat(py, value)
 }
 
 /// Adds the submodule `ops`.

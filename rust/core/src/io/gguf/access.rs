@@ -4,7 +4,7 @@ use super::read::{Header, TensorInfo, header};
 use super::value::{Array, Value};
 use crate::error::{Error, Result};
 use crate::io::Map;
-use crate::kernels::quantized;
+use crate::kernels::quantized::{self, Format};
 use std::path::{Path, PathBuf};
 
 /// A GGUF file, mapped into memory (see [`Map`] for what happens to files that are cut meanwhile).
@@ -74,11 +74,19 @@ impl Gguf {
 
     /// Writes the numbers of a tensor of this file over `out`, which must have as many; by all threads.
     pub fn dequantize(&self, info: &TensorInfo, out: &mut [f32]) -> Result<()> {
-        let format = info.kind.format.ok_or_else(|| {
+        quantized::decode(self.format(info)?, self.bytes(info)?, out)
+    }
+
+    /// The same for consecutive numbers, from the one with index `first` on.
+    pub fn dequantize_from(&self, info: &TensorInfo, first: usize, out: &mut [f32]) -> Result<()> {
+        quantized::decode_from(self.format(info)?, self.bytes(info)?, first, out)
+    }
+
+    fn format(&self, info: &TensorInfo) -> Result<Format> {
+        info.kind.format.ok_or_else(|| {
             let problem = format!("tensor {} has the format {}, which is not decoded", info.name, info.kind.name);
             Error::checkpoint(&self.path, problem, "convert the model to F16, Q8_0, or a format from Q4_0 to Q6_K")
-        })?;
-        quantized::decode(format, self.bytes(info)?, out)
+        })
     }
 }
 

@@ -25,7 +25,7 @@ mod buffers;
 mod gemv;
 mod grid;
 mod matrix;
-mod micro;
+pub(in crate::kernels) mod micro;
 mod operand;
 mod output;
 mod pack;

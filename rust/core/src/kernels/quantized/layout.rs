@@ -11,8 +11,9 @@
 //! vectors of BF16, or eight of Q8_0, are a tile as the processor's tile registers take it. Scales have a stream
 //! of their own, so that vectors lie on cache lines. Rows beyond the last, and columns beyond it, are zeros.
 
-use super::{Format, blocks, encode_blocks, q4_0};
-use crate::simd::{Simd, round_to_bf16};
+use super::{Format, q4_0, q8_0};
+use crate::kernels::matmul::micro::{BLOCK as TURNED, transpose};
+use crate::simd::{Element, Isa, Kernel, LANES, Simd, bf16, dispatch};
 use std::ops::Range;
 
 /// Rows of a panel.
@@ -69,25 +70,18 @@ impl Layout {
         if self.has_scales() { PANEL * self.blocks() } else { 0 }
     }
 
-    /// Puts `row` (filled up to whole blocks) into place `lane` of a panel.
+    /// Puts `row` into place `lane` of a panel of zeros, of a format with scales.
     #[inline(always)]
     pub fn put<S: Simd>(self, s: S, row: &[f32], lane: usize, panel: &mut [u8], scales: &mut [u16]) {
-        let (size, values) = (self.block_bytes(), self.format.values());
-        let mut block = [0; 34];
+        let (size, mut block) = (self.block_bytes(), [0; 34]);
         let block = &mut block[..self.format.bytes()];
-        if !self.has_scales() {
-            // Two columns a word; a loop over numbers alone, which the compiler turns into vectors.
-            for (pair, row) in row.chunks(2).enumerate() {
-                let mut word = [0; 2];
-                word.iter_mut().zip(row).for_each(|(to, &x)| *to = round_to_bf16(x).to_bits());
-                panel[(pair * PANEL + lane) * 4..][..4].copy_from_slice(bytemuck::cast_slice(&word));
-            }
-            return;
-        }
-        for (b, row) in row.chunks_exact(values).enumerate() {
+        for (b, row) in row.chunks(BLOCK).enumerate() {
+            let mut filled = [0.0; BLOCK];
+            filled[..row.len()].copy_from_slice(row);
+            // Without closures: those are calls, and so would be every instruction in them.
             match self.format {
-                Format::Q4_0 => blocks(row, block, |row, block| q4_0::encode_closest(s, row, block)),
-                format => encode_blocks(format, row, block),
+                Format::Q4_0 => q4_0::encode_closest(s, &filled, block.first_chunk_mut().expect("18 bytes")),
+                _ => q8_0::encode(&filled, block.first_chunk_mut().expect("34 bytes")),
             }
             let (scale, numbers) = block.split_at(2);
             scales[b * PANEL + lane] = u16::from_le_bytes([scale[0], scale[1]]);
@@ -123,5 +117,45 @@ impl Layout {
     /// Bits that are stored turned over: adding 128 to 8 bits.
     fn flip(self) -> u8 {
         if self.format == Format::Q8_0 { BIAS_8 } else { 0 }
+    }
+}
+
+/// Columns that are rounded at a time.
+const RUN: usize = 64;
+
+/// Writes up to 16 rows of so many columns to a panel of BF16 that holds zeros.
+pub fn put_words(isa: Isa, rows: &[f32], columns: usize, panel: &mut [u8]) {
+    let panel: &mut [u32] = bytemuck::cast_slice_mut(panel);
+    for (block, rows) in rows.chunks(TURNED * columns.max(1)).enumerate() {
+        for at in (0..columns).step_by(RUN) {
+            let mut half = [[bf16::ZERO; RUN]; TURNED];
+            dispatch(isa, Round { rows, columns, at, half: &mut half });
+            let len = RUN.min(columns - at).next_multiple_of(2);
+            let to = &mut panel[at / 2 * PANEL + block * TURNED..];
+            transpose(isa, &half.each_ref().map(|run| &run[..len]), PANEL, to);
+        }
+    }
+}
+
+/// A few columns of some rows as bfloat16.
+struct Round<'a> {
+    rows: &'a [f32],
+    columns: usize,
+    at: usize,
+    half: &'a mut [[bf16; RUN]; TURNED],
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+    const BF16: bool = true;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (row, half) in self.rows.chunks_exact(self.columns).zip(self.half) {
+            let run = &row[self.at..self.columns.min(self.at + RUN)];
+            for at in (0..run.len()).step_by(LANES) {
+                bf16::store_at(s, half, at, s.load_at(run, at, 0.0));
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Rows are cut into blocks along their columns, the last of them filled up with zeros, and lie in panels of 16
 //! ([`super::layout`]). Rows of a linear layer are its outputs.
 
-use super::layout::{Layout, PANEL};
+use super::layout::{Layout, PANEL, put_words};
 use super::{Format, decode_blocks};
 use crate::buffer::{Buffer, padded};
 use crate::error::{Error, Result};
@@ -12,11 +12,43 @@ use crate::parallel;
 use crate::simd::{Kernel, Simd, dispatch, isa};
 use ndarray::{ArrayView2, s};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The most bytes that a block has.
 const BLOCK_BYTES: usize = 34;
+
+/// Panels of a task that encodes: columns of a file are then read a whole cache line at a time.
+const PANELS: usize = 8;
+
+/// A matrix that is read a few rows at a time.
+pub trait Rows: Sync {
+    /// Rows and columns.
+    fn dim(&self) -> (usize, usize);
+
+    /// `out` (rows, columns) = some of the rows.
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
+}
+
+/// As they lie in memory, also where that is column by column.
+impl Rows for ArrayView2<'_, f32> {
+    fn dim(&self) -> (usize, usize) {
+        self.dim()
+    }
+
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let (x, width) = (self.slice(s![rows, ..]), self.ncols());
+        if x.strides()[1] == 1 {
+            for (row, x) in out.chunks_exact_mut(width.max(1)).zip(x.rows()) {
+                row.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
+            }
+        } else {
+            for (k, x) in x.columns().into_iter().enumerate() {
+                out[k..].iter_mut().step_by(width).zip(x).for_each(|(to, x)| *to = *x);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A matrix whose rows are stored in BF16, Q8_0 or Q4_0.
 pub struct QuantizedMatrix {
@@ -32,15 +64,18 @@ impl QuantizedMatrix {
     ///
     /// Fails on numbers that the format cannot hold: any that are not finite, and very large ones.
     pub fn encode(format: Format, x: ArrayView2<'_, f32>) -> Result<Self> {
-        Ok(Self::encode_all(&[(format, x)])?.swap_remove(0))
+        Ok(Self::encode_all(&[(format, &x)])?.swap_remove(0))
     }
 
     /// The same for matrices that are used together: they lie one behind the other.
-    pub fn encode_all(all: &[(Format, ArrayView2<'_, f32>)]) -> Result<Vec<Self>> {
+    pub fn encode_all(all: &[(Format, &dyn Rows)]) -> Result<Vec<Self>> {
         if let Some((format, _)) = all.iter().find(|(f, _)| !matches!(f, Format::BF16 | Format::Q8_0 | Format::Q4_0)) {
             return Err(Error::value("quantize", "format", format!("{format:?}"), "take BF16, Q8_0 or Q4_0"));
         }
-        let layouts = all.iter().map(|(format, x)| Layout { format: *format, rows: x.nrows(), columns: x.ncols() });
+        let layouts = all.iter().map(|(format, x)| {
+            let (rows, columns) = x.dim();
+            Layout { format: *format, rows, columns }
+        });
         let mut end = 0;
         let places: Vec<(Layout, [Range<usize>; 2])> = layouts
             .map(|layout| {
@@ -62,29 +97,37 @@ impl QuantizedMatrix {
     }
 
     /// Writes `x` to where it is to lie.
-    fn write(layout: Layout, x: ArrayView2<'_, f32>, panels: &mut [f32], scales: &mut [f32]) -> Result<()> {
-        let format = layout.format;
-        let (held, isa) = (AtomicBool::new(true), isa::current());
-        let panels = bytemuck::cast_slice_mut::<f32, u8>(panels).chunks_mut(layout.panel_bytes().max(1));
+    fn write(layout: Layout, x: &dyn Rows, panels: &mut [f32], scales: &mut [f32]) -> Result<()> {
+        let (isa, fault, rooms) = (isa::current(), OnceLock::new(), Mutex::new(Vec::<Vec<f32>>::new()));
+        let rooms = || rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let sizes = (layout.panel_bytes().max(1), layout.panel_scales());
+        let panels = bytemuck::cast_slice_mut::<f32, u8>(panels).chunks_mut(PANELS * sizes.0);
         // Without scales there is nothing to be handed out, but as many parts.
-        let scales = rows::chunks_mut(bytemuck::cast_slice_mut::<f32, u16>(scales), layout.panel_scales());
-        parallel::for_each(panels.zip(scales).take(layout.panels()), |p, (panel, scales)| {
-            let x = x.slice(s![p * PANEL..layout.rows.min((p + 1) * PANEL), ..]);
-            let rows = filled(x, layout.blocks() * format.values());
-            if !rows.iter().fold(true, |held, &x| held & x.is_finite() & format.holds(x)) {
-                return held.store(false, Ordering::Relaxed);
+        let scales = rows::chunks_mut(bytemuck::cast_slice_mut::<f32, u16>(scales), PANELS * sizes.1);
+        let tasks = layout.panels().div_ceil(PANELS);
+        parallel::for_each(panels.zip(scales).take(tasks), |task, (panels, scales)| {
+            let first = task * PANELS * PANEL;
+            let rows = first..layout.rows.min(first + PANELS * PANEL);
+            // Of a task that has ended, so that there are as many as threads.
+            let mut numbers = rooms().pop().unwrap_or_default();
+            numbers.resize(rows.len() * layout.columns, 0.0);
+            if let Err(error) = x.read(rows, &mut numbers) {
+                _ = fault.set(error);
+                return;
             }
-            for (lane, row) in rows.chunks_exact((rows.len() / x.nrows()).max(1)).enumerate() {
-                dispatch(isa, Encode { layout, row, lane, panel, scales });
+            let panels = panels.chunks_mut(sizes.0).zip(rows::chunks_mut(scales, sizes.1));
+            for (rows, (panel, scales)) in numbers.chunks((PANEL * layout.columns).max(1)).zip(panels) {
+                if !dispatch(isa, Encode { layout, rows, panel, scales }) {
+                    let remedy = format!("{:?} does not hold that; keep float32", layout.format);
+                    _ = fault.set(Error::value("quantize", "a weight", "not finite or too large", remedy));
+                }
+                if !layout.has_scales() {
+                    put_words(isa, rows, layout.columns, panel);
+                }
             }
+            rooms().push(numbers);
         });
-        match held.into_inner() {
-            true => Ok(()),
-            false => {
-                let remedy = format!("{format:?} does not hold that; keep float32");
-                Err(Error::value("quantize", "a weight", "not finite or too large", remedy))
-            }
-        }
+        fault.into_inner().map_or(Ok(()), Err)
     }
 
     /// How values are stored.
@@ -122,35 +165,29 @@ impl QuantizedMatrix {
     }
 }
 
-/// The rows of `x`, each filled up to `width` numbers; as they lie in memory, also where that is column by column.
-fn filled(x: ArrayView2<'_, f32>, width: usize) -> Vec<f32> {
-    let mut rows = vec![0.0; x.nrows() * width];
-    if x.strides()[1] == 1 {
-        for (row, x) in rows.chunks_exact_mut(width.max(1)).zip(x.rows()) {
-            row.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
-        }
-    } else {
-        for (k, x) in x.columns().into_iter().enumerate() {
-            rows[k..].iter_mut().step_by(width).zip(x).for_each(|(to, x)| *to = *x);
-        }
-    }
-    rows
-}
-
-/// A row on its way into a panel.
+/// Says whether a format holds all numbers of up to 16 rows; where it has scales, they are put into a panel.
 struct Encode<'a> {
     layout: Layout,
-    row: &'a [f32],
-    lane: usize,
+    rows: &'a [f32],
     panel: &'a mut [u8],
     scales: &'a mut [u16],
 }
 
 impl Kernel for Encode<'_> {
-    type Output = ();
+    type Output = bool;
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        self.layout.put(s, self.row, self.lane, self.panel, self.scales);
+    fn run<S: Simd>(self, s: S) -> bool {
+        let limit = self.layout.format.limit();
+        // A loop without a way out, which the compiler turns into vectors; NaN is not below anything.
+        if !self.rows.iter().fold(true, |held, &x| held & (x.abs() < limit)) {
+            return false;
+        }
+        if self.layout.has_scales() {
+            for (lane, row) in self.rows.chunks_exact(self.layout.columns.max(1)).enumerate() {
+                self.layout.put(s, row, lane, self.panel, self.scales);
+            }
+        }
+        true
     }
 }
 

@@ -24,11 +24,15 @@ mod q8_0;
 #[cfg(test)]
 mod tests;
 
-pub use matrix::QuantizedMatrix;
+pub use matrix::{QuantizedMatrix, Rows};
 
 use super::{check, rows};
 use crate::error::{Error, Result};
 use crate::parallel;
+use crate::simd::{Kernel, Simd, dispatch, isa};
+
+/// The most values that a block has.
+const LARGEST_BLOCK: usize = 256;
 
 /// How values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,8 +167,56 @@ fn encode_blocks(format: Format, x: &[f32], bytes: &mut [u8]) {
 pub fn decode(format: Format, bytes: &[u8], x: &mut [f32]) -> Result<()> {
     check_lengths("decode", format, x.len(), bytes.len())?;
     let (values, size) = (format.task() * format.values(), format.task() * format.bytes());
-    parallel::for_each(bytes.chunks(size).zip(x.chunks_mut(values)), |_, (bytes, x)| decode_blocks(format, bytes, x));
+    let isa = isa::current();
+    if x.len() <= values {
+        dispatch(isa, Decode { format, bytes, x });
+        return Ok(()); // without a list of tasks
+    }
+    let tasks = bytes.chunks(size).zip(x.chunks_mut(values));
+    parallel::for_each(tasks, |_, (bytes, x)| dispatch(isa, Decode { format, bytes, x }));
     Ok(())
+}
+
+/// Whole blocks on their way to numbers. Nothing is rounded, so all instruction sets give the same bits.
+struct Decode<'a> {
+    format: Format,
+    bytes: &'a [u8],
+    x: &'a mut [f32],
+}
+
+impl Kernel for Decode<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        decode_blocks(self.format, self.bytes, self.x);
+    }
+}
+
+/// `x` = consecutive numbers out of those that `bytes` hold, from the one with index `first` on.
+pub fn decode_from(format: Format, bytes: &[u8], first: usize, mut x: &mut [f32]) -> Result<()> {
+    let (values, size) = (format.values(), format.bytes());
+    let there = bytes.len() / size * values;
+    if first.checked_add(x.len()).is_none_or(|end| end > there) {
+        return Err(Error::shape("decode", "x", [first, x.len()], format!("a part of {there} numbers")));
+    }
+    let mut last = [0.0; LARGEST_BLOCK];
+    let mut block = |b: usize| {
+        decode_blocks(format, &bytes[b * size..][..size], &mut last[..values]);
+        last
+    };
+    let mut at = first / values;
+    if !first.is_multiple_of(values) {
+        let skip = first % values;
+        let part = x.split_off_mut(..x.len().min(values - skip)).unwrap_or_default();
+        part.copy_from_slice(&block(at)[skip..][..part.len()]);
+        at += 1;
+    }
+    let whole = x.len() / values;
+    let (middle, end) = x.split_at_mut(whole * values);
+    if !end.is_empty() {
+        end.copy_from_slice(&block(at + whole)[..end.len()]);
+    }
+    decode(format, &bytes[at * size..][..whole * size], middle)
 }
 
 /// [`decode`] on this thread, its arguments checked.

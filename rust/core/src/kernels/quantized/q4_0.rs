@@ -37,10 +37,11 @@ pub fn encode_closest<S: Simd>(s: S, x: &[f32; 32], bytes: &mut [u8; 18]) {
     let x: [S::V; 2] = [s.load_at(x, 0, 0.0), s.load_at(x, LANES, 0.0)];
     let largest = s.reduce_max(s.max(s.abs(x[0]), s.abs(x[1])));
     let (mut most, mut fitted) = (0.0, 0.0);
-    for steps in TRIED.into_iter().flat_map(|steps| [steps, -steps]) {
+    for tried in 0..2 * TRIED.len() {
         // With these steps the best scale is `products / squares`, and the squares that it leaves are fewer by this.
+        let steps = if tried % 2 == 0 { TRIED[tried / 2] } else { -TRIED[tried / 2] };
         let inverse = s.splat(steps / largest);
-        let q = x.map(|x| step(s, x, inverse));
+        let q = [step(s, x[0], inverse), step(s, x[1], inverse)];
         let products = s.reduce_add(s.fma(q[0], x[0], s.mul(q[1], x[1])));
         let squares = s.reduce_add(s.fma(q[0], q[0], s.mul(q[1], q[1])));
         let gained = products * products / squares;
@@ -72,7 +73,10 @@ fn step<S: Simd>(s: S, x: S::V, inverse: S::V) -> S::V {
 #[inline(always)]
 fn off<S: Simd>(s: S, x: [S::V; 2], scale: f32) -> f32 {
     let inverse = s.splat(if scale == 0.0 { 0.0 } else { 1.0 / scale });
-    let missed = x.map(|x| s.sub(x, s.mul(s.splat(scale), step(s, x, inverse))));
+    let missed = [
+        s.sub(x[0], s.mul(s.splat(scale), step(s, x[0], inverse))),
+        s.sub(x[1], s.mul(s.splat(scale), step(s, x[1], inverse))),
+    ];
     s.reduce_add(s.fma(missed[0], missed[0], s.mul(missed[1], missed[1])))
 }
 

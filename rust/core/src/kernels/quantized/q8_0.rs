@@ -9,6 +9,9 @@ use half::f16;
 /// The largest `q`.
 pub const STEPS: f32 = 127.0;
 
+/// Behind it floats have no place for fractions: a small whole number that is added is in the lowest bits.
+const WHOLE: f32 = 12_582_912.0;
+
 /// One block.
 #[inline(always)]
 pub fn encode(x: &[f32; 32], bytes: &mut [u8; 34]) {
@@ -17,7 +20,10 @@ pub fn encode(x: &[f32; 32], bytes: &mut [u8; 34]) {
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     bytes[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
     for (q, x) in bytes[2..].iter_mut().zip(x) {
-        *q = (x * inverse).round() as i8 as u8;
+        // As `round` does, in operations that there are vectors of.
+        let (whole, x) = ((x * inverse).trunc(), x * inverse);
+        let rounded = whole + if (x - whole).abs() >= 0.5 { 1.0f32.copysign(x) } else { 0.0 };
+        *q = (rounded + WHOLE).to_bits() as u8;
     }
 }
 

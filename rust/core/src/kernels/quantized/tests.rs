@@ -212,3 +212,28 @@ fn results_are_the_same_for_any_number_of_threads() {
     assert_eq!(all(1), all(3));
     parallel::set_num_threads(own);
 }
+
+#[test]
+fn any_part_of_the_numbers_can_be_decoded_alone() {
+    let mut noise = Noise::new(9);
+    for format in Format::ALL {
+        let (blocks, values) = (3, format.values());
+        let bytes: Vec<u8> = noise.normal(blocks * format.bytes(), 60.0).iter().map(|x| *x as i8 as u8).collect();
+        let mut all = vec![0.0; blocks * values];
+        decode(format, &bytes, &mut all).unwrap();
+        for first in 0..=all.len() {
+            for len in [0, 1, 2, values - values / 2, values, values + 1, all.len()] {
+                let mut part = vec![f32::NAN; len];
+                let result = decode_from(format, &bytes, first, &mut part);
+                if first + len > all.len() {
+                    assert!(result.is_err(), "{format:?} {first} {len}");
+                    continue;
+                }
+                result.unwrap();
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&part), bits(&all[first..first + len]), "{format:?} {first} {len}");
+            }
+        }
+        assert!(decode_from(format, &bytes, usize::MAX, &mut [0.0]).is_err());
+    }
+}

@@ -36,8 +36,8 @@ fn load(dir: &Path, config: Config, tensors: &[Output<'_>]) -> Result<Gpt, Error
     write(&path, tensors, HashMap::new()).unwrap();
     let mut model = Gpt::new(config, 77).unwrap();
     let before = bits(&model.params);
-    match model.load(&[path]) {
-        Ok(()) => Ok(model),
+    match model.load(&[path], None, 0) {
+        Ok(_) => Ok(model),
         Err(error) => {
             assert_eq!(bits(&model.params), before, "a refused file must change nothing");
             Err(error)
@@ -56,7 +56,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
         let (model, path) = (lively(config.clone()), dir.path().join("m.safetensors"));
         model.save(&path, HashMap::from([("format".to_string(), "pt".to_string())])).unwrap();
         let mut loaded = Gpt::new(config.clone(), 8).unwrap();
-        loaded.load(std::slice::from_ref(&path)).unwrap();
+        loaded.load(std::slice::from_ref(&path), None, 0).unwrap();
         assert_eq!(bits(&loaded.params), bits(&model.params));
         let names = crate::io::safetensors::Reader::open(&path).unwrap().tensors(|_| true).unwrap();
         if !config.is_gpt2() {
@@ -79,12 +79,12 @@ fn a_checkpoint_may_come_in_shards() {
     write(&paths[0], &all, HashMap::new()).unwrap();
     write(&paths[1], &rest, HashMap::new()).unwrap();
     let mut loaded = Gpt::new(tiny(), 8).unwrap();
-    assert!(loaded.load(&paths[..1]).is_err() && loaded.load(&[]).is_err());
-    loaded.load(&paths).unwrap();
+    assert!(loaded.load(&paths[..1], None, 0).is_err() && loaded.load(&[], None, 0).is_err());
+    loaded.load(&paths, None, 0).unwrap();
     assert_eq!(bits(&loaded.params), bits(&model.params));
     all.extend(rest);
     write(&paths[1], &all, HashMap::new()).unwrap();
-    let error = loaded.load(&paths).unwrap_err().to_string();
+    let error = loaded.load(&paths, None, 0).unwrap_err().to_string();
     assert!(error.contains("a second time"), "{error}");
 }
 
@@ -125,7 +125,7 @@ fn masks_may_be_of_any_dtype_and_weights_may_not() {
             all.insert(name, TensorView::new(dtype, shape, bytes).unwrap());
         }
         std::fs::write(&path, safetensors::serialize(all, None).unwrap()).unwrap();
-        Gpt::new(tiny(), 1).unwrap().load(std::slice::from_ref(&path))
+        Gpt::new(tiny(), 1).unwrap().load(std::slice::from_ref(&path), None, 0)
     };
     put(Some(("transformer.h.0.attn.bias", Dtype::BOOL, vec![1, 1, 7, 7], &mask))).unwrap();
     put(Some(("transformer.h.0.attn.bias", Dtype::I8, vec![7, 7], &mask))).unwrap();

@@ -5,12 +5,13 @@ use super::gradients::{B, T, targets};
 use super::*;
 use crate::error::Result;
 use crate::kernels::quantized::{Format, decode, encode};
-use crate::model::quantized::Kind;
+use crate::model::quantized::{Kind, few};
 use crate::model::session::Session;
 use std::collections::HashMap;
 use subgpt_testkit::gradcheck::{assert_close, wide};
 
 const KINDS: [Kind; 2] = [Kind::Int8, Kind::Int4];
+const ALL: [Kind; 3] = [Kind::Bfloat16, Kind::Int8, Kind::Int4];
 
 /// Widths that are multiples of a block's values, and some that are not.
 fn shapes() -> Vec<Config> {
@@ -193,9 +194,9 @@ fn what_needs_float32_weights_is_refused() {
     let path = std::path::Path::new("never written");
     let outcomes: [Result<()>; 5] = [
         model.save(path, HashMap::new()),
-        model.load(&[path.to_path_buf()]),
+        model.load(&[path.to_path_buf()], None, 0).map(drop),
         model.save_gguf(path, &[], &[], &[]),
-        model.load_gguf(path, &[]),
+        model.load_gguf(path, &[], None, 0).map(drop),
         model.quantize(Kind::Int4, false),
     ];
     for outcome in outcomes {
@@ -210,4 +211,47 @@ fn weights_that_do_not_fit_leave_the_model_as_it_was() {
     model.tensor_mut(name).unwrap().1[3] = f32::NAN;
     assert!(model.quantize(Kind::Int8, false).unwrap_err().to_string().contains("not finite"));
     assert_eq!((model.quantization(), model.params.len()), (None, before.len()));
+}
+
+#[test]
+fn weights_are_read_into_few_bits_as_if_they_had_been_float32_numbers_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    for (config, kind) in shapes().into_iter().flat_map(|config| ALL.map(|kind| (config.clone(), kind))) {
+        for everything in [true, false] {
+            let mut model = lively(config.clone());
+            model.save(&path, HashMap::new()).unwrap();
+            let mut read = Gpt::blank(config.clone()).unwrap();
+            let samples = read.load(std::slice::from_ref(&path), few(kind, everything), 3).unwrap();
+            for (tensor, sample) in model.layout.tensors.iter().zip(&samples) {
+                let (own, count) = (&model.params[tensor.range.clone()], tensor.count());
+                assert!(sample.len() <= 3 && sample[0] == own[0] && (count < 3 || sample.len() > 1));
+                assert_eq!(sample.get(1).copied(), own.get(count.div_ceil(3)).copied(), "{}", tensor.name);
+            }
+            model.quantize(kind, everything).unwrap();
+            assert_eq!(read.quantization(), Some(kind));
+            for tensor in &model.layout.tensors {
+                let numbers = |model: &Gpt| bits(&model.tensor(&tensor.name).unwrap().1);
+                assert_eq!(numbers(&read), numbers(&model), "{} {kind:?}", tensor.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn files_with_numbers_that_no_format_holds_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let mut model = lively(modern());
+    model.tensor_mut("model.layers.1.mlp.down_proj.weight").unwrap().1[5] = f32::NAN;
+    model.save(&path, HashMap::new()).unwrap();
+    let mut read = lively(modern());
+    let before = bits(&read.params);
+    for kind in ALL {
+        let error = read.load(std::slice::from_ref(&path), few(kind, true), 0).unwrap_err().to_string();
+        assert!(error.contains("not finite"), "{error}");
+        assert_eq!((bits(&read.params), read.quantization()), (before.clone(), None));
+        assert!(model.quantize(kind, true).is_err() && model.quantization().is_none());
+    }
+    assert!(model.forward(&mut Arena::new(), &[1, 2], 1, 2, None).is_ok());
 }

@@ -3,10 +3,10 @@
     python benches/generation/start.py
     python benches/generation/start.py --pairs 15 --json start.json
 
-A process starts, loads the model and draws one token after a prompt of eight. Ours reads a folder as people publish them,
-with safetensors in bfloat16; "gguf" is ours with the file that llama.cpp reads, which subgpt wrote in bfloat16. The files
-lie in the page cache, and all modules are compiled, as pip leaves them. The sides take turns. What is printed is the median over
-pairs of llama.cpp's time over ours, and the median times of both:
+A process starts, loads the model and draws one token after a prompt of eight. Ours reads a folder as people publish
+them, with safetensors in bfloat16; "gguf" is ours with the file that llama.cpp reads, which subgpt wrote in bfloat16.
+The files lie in the page cache, and all modules are compiled, as pip leaves them. The sides take turns. What is printed
+is the median over pairs of llama.cpp's time over ours, and the median times of both:
 
 - all: from before the process is started until its token is there: interpreter and imports are a part of it;
 - load, first token: the parts of it within the process, without interpreter and imports. llama.cpp maps the file, and

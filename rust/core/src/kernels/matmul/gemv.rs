@@ -16,7 +16,7 @@ use super::micro::{self, dot};
 use super::operand::{Deep, Operand, Source};
 use super::target::Step;
 use super::{Product, for_each_task};
-use crate::simd::{Isa, Kernel, LANES, Simd, dispatch};
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, prefetch_line};
 use std::ops::Range;
 
 /// The largest number of rows of `a` that is taken here.
@@ -234,7 +234,14 @@ fn add_rows<S: Simd, const D: usize, const M: usize, const N: usize>(
         (rows.map(|row| row.as_chunks().0), rows.map(|row| row.as_chunks::<LANES>().1));
     let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| a_t.at(k + d, i)));
     let vectors = n / LANES;
+    // The hardware follows a row, and would have to find the next ones anew.
+    let next = D * if D > 1 { rows[1].as_ptr().addr().wrapping_sub(rows[0].as_ptr().addr()) } else { 0 };
     for j in 0..vectors {
+        if D > 1 {
+            for row in &rows {
+                prefetch_line(row.as_ptr().wrapping_byte_add(next).wrapping_add(j * LANES));
+            }
+        }
         let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));
         for i in 0..M {
             let sum = &mut sums[i].as_chunks_mut().0[j];

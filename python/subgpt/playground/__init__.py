@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from subgpt.serving.models import Served
 
 
-def mount(app: "FastAPI", served: "Sequence[Served]", runs: Path | None = None) -> None:
+def mount(
+    app: "FastAPI", served: "Sequence[Served]", runs: Path | None = None, *, max_tokens: int | None = None
+) -> None:
     """Put the page at `/` of `app`, behind all of its routes and within its middleware.
 
     served: the models that the page shows, the first one at the beginning. runs: a folder whose runs and tokenizers
-    the page shows as well, two levels deep; the browser names none but these. Call it last: what is at `/` afterwards
+    the page shows as well, two levels deep; the browser names none but these. max_tokens: new tokens that a text may
+    have; the page never writes more than 2,048. Call it last: what is at `/` afterwards
     answers all paths that no route before it has. Several apps of a process may have the page, of which one runs at a
     time: NiceGUI itself is there once.
 
@@ -32,6 +35,7 @@ def mount(app: "FastAPI", served: "Sequence[Served]", runs: Path | None = None) 
         raise MissingExtraError("the playground needs nicegui: pip install 'subgpt[serve]'") from None
     if not served:
         raise InvalidValueError("playground: there is no model to show; serve one at least")
+    from subgpt.playground.limits import MAX_TOKENS
     from subgpt.playground.page import put_page
 
-    put_page(app, list(served), runs)
+    put_page(app, list(served), runs, MAX_TOKENS if max_tokens is None else min(max_tokens, MAX_TOKENS))

@@ -50,8 +50,10 @@ TEXTS = {
 """Options that are texts: label and an example."""
 
 
-def options_of(values: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(values: Mapping[str, Any], max_tokens: int = MAX_TOKENS) -> dict[str, Any]:
     r"""Make options of `GenerationConfig` of what controls hold: empty ones are left out, whole numbers are integers.
+
+    max_tokens: new tokens that a text may have; InvalidValueError for more, fewer where nobody says how many.
 
     A line of `stop` is a text, in which \n and \t stand for what they mean.
 
@@ -73,10 +75,13 @@ def options_of(values: Mapping[str, Any]) -> dict[str, Any]:
             value = int(value)  # a browser knows no integers
         if value is not None:
             options[name] = value
-    most = options.get("max_new_tokens", 0)
-    if isinstance(most, int) and most > MAX_TOKENS:
+    usual = GenerationConfig.model_fields["max_new_tokens"].default
+    asked = options.get("max_new_tokens", usual if "max_new_tokens" in values else 0)
+    if "max_new_tokens" not in options and asked > max_tokens:
+        options["max_new_tokens"] = max_tokens
+    elif isinstance(asked, int) and asked > max_tokens:
         raise InvalidValueError(
-            f"max_new_tokens = {most}: the page writes {MAX_TOKENS:,} at most; ask for fewer, or go on with what came"
+            f"max_new_tokens = {asked}: the page writes {max_tokens:,} at most; ask for fewer, or go on with what came"
         )
     return options
 
@@ -84,14 +89,17 @@ def options_of(values: Mapping[str, Any]) -> dict[str, Any]:
 class OptionPanel:
     """Controls for options; `values` has what they hold."""
 
-    def __init__(self, on_change: Callable[[], None] | None = None) -> None:
+    def __init__(self, max_tokens: int, on_change: Callable[[], None] | None = None) -> None:
         self.values: dict[str, Any] = {}
+        self._max_tokens = max_tokens
         self._changed = on_change or (lambda: None)
         self._resets: list[Callable[[], object]] = []
 
     def add(self, *options: Option) -> None:
         """Put controls here: a slider for each option that has a range, else a field for a number."""
         for option in options:
+            if option.name == "max_new_tokens" and option.start is not None:
+                option = option._replace(start=min(option.start, self._max_tokens))
             self.values[option.name] = option.start
             with ui.element("div").classes("option"):
                 text(option.label, "span").classes("option-name").props["title"] = option.about
@@ -109,7 +117,7 @@ class OptionPanel:
 
     def options(self) -> dict[str, Any]:
         """Give what the controls hold as options of `GenerationConfig`."""
-        return options_of(self.values)
+        return options_of(self.values, self._max_tokens)
 
     def reset(self) -> None:
         """Put all numbers back to what they were at first."""

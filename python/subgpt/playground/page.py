@@ -45,23 +45,23 @@ TABS: dict[str, tuple[str, str, Callable[[Visit], None]]] = {
 """Name in the address, label, the label where there is little room, and what is in the tab."""
 
 _SHOWN = "subgpt.playground"
-"""Where a request has the models and the folder that its page shows."""
+"""Where a request has the models and the folder that its page shows, and how long a text of it may be."""
 _PATIENCE = 8.0
 """Seconds in which a browser may come back to what it left; afterwards its work is stopped."""
 
 
-def put_page(app: "FastAPI", served: "list[Served]", runs: Path | None) -> None:
+def put_page(app: "FastAPI", served: "list[Served]", runs: Path | None, max_tokens: int) -> None:
     """Mount the page at `/` of `app`. Nothing is stored, on disk or in cookies: what a visitor typed is in his page."""
 
     @ui.page("/", title=TITLE, favicon=LOGO, language="en-US")
     def page(request: Request) -> None:
-        shown, folder = request.scope[_SHOWN]
-        build(Visit(shown, folder, shown[0]))
+        shown, folder, most = request.scope[_SHOWN]
+        build(Visit(shown, folder, shown[0], most))
 
     # NiceGUI is one application, whose middleware cannot be added to once it has run: begin anew for another app.
     nicegui_app.user_middleware.clear()
     nicegui_app.middleware_stack = None
-    app.add_middleware(_Shows, served=served, runs=runs)
+    app.add_middleware(_Shows, shown=(served, runs, max_tokens))
     ui.run_with(
         app,
         title=TITLE,
@@ -78,8 +78,8 @@ def put_page(app: "FastAPI", served: "list[Served]", runs: Path | None) -> None:
 class _Shows:
     """Says with every request what the page of this app shows."""
 
-    def __init__(self, app: ASGIApp, served: "list[Served]", runs: Path | None) -> None:
-        self.app, self.shown = app, (served, runs)
+    def __init__(self, app: ASGIApp, shown: "tuple[list[Served], Path | None, int]") -> None:
+        self.app, self.shown = app, shown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[_SHOWN] = self.shown

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subgpt.playground.limits import MAX_TOKENS
+
 if TYPE_CHECKING:
     from subgpt.serving.models import Served
 
@@ -17,6 +19,7 @@ class Visit:
         served: The models that can be chosen.
         runs: The folder whose runs and tokenizers can be looked at, or None.
         chosen: The model in use.
+        max_tokens: New tokens that a text may have.
         dark: Whether the page is dark, for what is drawn with colours of its own.
         tab: The tab in front.
 
@@ -25,6 +28,7 @@ class Visit:
     served: Sequence["Served"]
     runs: Path | None
     chosen: "Served"
+    max_tokens: int = MAX_TOKENS
     dark: bool = False
     tab: str = "tokens"
     _on_model: list[Callable[[], None]] = field(default_factory=list)

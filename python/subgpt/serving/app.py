@@ -70,7 +70,7 @@ def create_app(served: Sequence[Served], settings: ServerSettings) -> FastAPI:
     if settings.playground:
         from subgpt import playground
 
-        playground.mount(app, served, settings.runs)
+        playground.mount(app, served, settings.runs, max_tokens=settings.max_tokens)
     return app
 
 

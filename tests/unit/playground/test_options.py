@@ -41,6 +41,11 @@ def test_a_browser_knows_no_integers(options):
 def test_more_tokens_than_the_page_writes(options):
     with pytest.raises(InvalidValueError, match="max_new_tokens = 100000"):
         options.options_of({"max_new_tokens": 100_000.0})
+    with pytest.raises(InvalidValueError, match="writes 90 at most"):
+        options.options_of({"max_new_tokens": 91}, 90)
+    assert options.options_of({"max_new_tokens": 90}, 90) == {"max_new_tokens": 90}
+    assert options.options_of({"max_new_tokens": None}, 90) == {"max_new_tokens": 90}
+    assert options.options_of({"max_new_tokens": None}, 900) == {}
 
 
 def test_a_text_is_cut_at_the_limit(options):

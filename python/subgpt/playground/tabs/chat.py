@@ -53,7 +53,7 @@ class Chat:
                 ):
                     self._system = text_area("", rows=2)
                     self._system.props["aria-label"] = "System message"
-                self._panel = option_cards(TEXTS)
+                self._panel = option_cards(TEXTS, visit.max_tokens)
         visit.on_model(self._changed_model)
         self._say_form()
 

@@ -46,7 +46,7 @@ class NextToken:
             with card(
                 "Rules of sampling", "They reshape what is drawn from. The model itself stays as it is."
             ):
-                self._panel = OptionPanel(self._ask)
+                self._panel = OptionPanel(visit.max_tokens, self._ask)
                 self._panel.add(*DRAW)
                 button("Reset", self._panel.reset, icon="reset")
         self._latest = Latest(self._work, self._show, self._notice, self._bars)

@@ -43,7 +43,7 @@ class Write:
                     text("Ctrl+Enter", "kbd")
                     self._writer.add_meter()
                 self._build_paper()
-            self._panel = option_cards(TEXTS)
+            self._panel = option_cards(TEXTS, visit.max_tokens)
         self._enable()
 
     def _build_paper(self) -> None:
@@ -109,10 +109,10 @@ class Write:
         await copy(self._begun.text + self._written)
 
 
-def option_cards(texts: Iterable[str]) -> OptionPanel:
+def option_cards(texts: Iterable[str], max_tokens: int) -> OptionPanel:
     """Show all options of sampling, the rarer ones folded away."""
     with card("Sampling"):
-        panel = OptionPanel()
+        panel = OptionPanel(max_tokens)
         panel.add(*DRAW, *LENGTH)
         with ui.element("details").classes("more"):
             text("More rules", "summary")

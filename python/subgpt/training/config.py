@@ -14,6 +14,7 @@ from subgpt.errors import ConfigError
 from subgpt.evaluation.matching import Match
 from subgpt.model.dtype import resolve_dtype
 from subgpt.settings import Settings
+from subgpt.training.reporting import places
 from subgpt.training.schedule import DecayType, learning_rate_at, muon_over_adam
 
 Self = TypeVar("Self", bound="TrainConfig")
@@ -151,6 +152,10 @@ class TrainConfig(Settings):
     sample_prompt: str = Field(default="", description="what a sample begins with")
     sample_tokens: int = Field(default=64, ge=1, le=1 << 20)
     logging_steps: int = Field(default=1, ge=1, description="updates between lines of metrics.jsonl")
+    report_to: str = Field(
+        default="",
+        description="where else metrics go, by commas: csv, tensorboard, wandb; metrics.jsonl is written always",
+    )
 
     # Keeping.
     output_dir: str | Path | None = Field(
@@ -225,10 +230,15 @@ class TrainConfig(Settings):
         # Ours always warms up as warmup_steps says, so both of Hugging Face's names mean the same.
         return "constant" if value == "constant_with_warmup" else value
 
-    @field_validator("freeze", "target_modules", mode="before")
+    @field_validator("freeze", "target_modules", "report_to", mode="before")
     @classmethod
     def _accept_lists(cls, value: Any) -> Any:
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("report_to")
+    @classmethod
+    def _known_places(cls, value: str) -> str:
+        return ",".join(places(value))
 
     @field_validator("eval_batches", mode="before")
     @classmethod

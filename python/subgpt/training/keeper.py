@@ -77,8 +77,11 @@ class Keeper:
                 directory.before,
                 directory.probes,
                 directory.plot,
+                directory.table,
+                directory.wandb_id,
             ):
                 path.unlink(missing_ok=True)
+            shutil.rmtree(directory.tensorboard, ignore_errors=True)
 
     def save(self) -> None:
         """Write a checkpoint, unless a weight is broken: then LossError, and the earlier ones stay."""

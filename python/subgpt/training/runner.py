@@ -27,6 +27,7 @@ from subgpt.training.loop import Job, train
 from subgpt.training.metrics import MetricsFile, read_metrics
 from subgpt.training.probing import probe_after, probe_before
 from subgpt.training.recorder import Recorder
+from subgpt.training.reporting import reporters
 from subgpt.training.run import Run
 from subgpt.training.start import Start
 
@@ -55,7 +56,7 @@ def run_training(
     check_fit(model, tokenizer, verb)
     if given.output_dir is None and resume:
         raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")
-    watchers = default_callbacks() if callbacks is None else callbacks
+    reporters(given)  # refused, if it must be, before the data is read
     with ExitStack() as stack:
         directory = None if given.output_dir is None else RunDirectory(given.output_dir)
         keeper = Keeper(directory, model, stack)
@@ -63,6 +64,7 @@ def run_training(
         start = Start(
             model, tokenizer, make_data, given, dict(defaults), keeper.directory if resume else None
         )
+        watchers = [*(default_callbacks() if callbacks is None else callbacks), *reporters(start.config)]
         keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
             _write_settings(directory, verb, start.config, model, resumed=start.path is not None)

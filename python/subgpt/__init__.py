@@ -65,6 +65,11 @@ if TYPE_CHECKING:
     from subgpt.performance.estimate import Estimate, estimate
     from subgpt.preference.dpo import dpo
     from subgpt.preference.loss import dpo_loss
+    from subgpt.search.lr_find import lr_find
+    from subgpt.search.outcomes import Outcome, Sweep
+    from subgpt.search.rates import LrFind
+    from subgpt.search.space import Range
+    from subgpt.search.sweep import sweep
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.callbacks import Callback
     from subgpt.training.config import TrainConfig
@@ -88,14 +93,18 @@ _HOMES = {
     "GenerationConfig": "subgpt.generation.config",
     "Job": "subgpt.generation.job",
     "Lion": "subgpt.training.optimizers",
+    "LrFind": "subgpt.search.rates",
     "Muon": "subgpt.training.optimizers",
+    "Outcome": "subgpt.search.outcomes",
     "Piece": "subgpt.generation.job",
     "ProbeChange": "subgpt.evaluation.results",
     "ProbeResult": "subgpt.evaluation.results",
+    "Range": "subgpt.search.space",
     "Recipe": "subgpt.finetuning.recipes",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
     "StepExplanation": "subgpt.inside.step",
+    "Sweep": "subgpt.search.outcomes",
     "TokenLogprob": "subgpt.generation.complete",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
@@ -111,6 +120,7 @@ _HOMES = {
     "generate": "subgpt.generation.generate",
     "lens_on": "subgpt.inside.lens",
     "load": "subgpt.checkpoint.load",
+    "lr_find": "subgpt.search.lr_find",
     "next_distribution": "subgpt.evaluation.next_tokens",
     "next_tokens": "subgpt.evaluation.next_tokens",
     "ops": "subgpt.ops",
@@ -123,6 +133,7 @@ _HOMES = {
     "save_attention_plot": "subgpt.inside.attention",
     "stream": "subgpt.generation.stream",
     "stream_chat": "subgpt.generation.chat",
+    "sweep": "subgpt.search.sweep",
     "tiny_model": "subgpt.inside.tiny",
 }
 
@@ -150,19 +161,23 @@ __all__ = [
     "Job",
     "Lion",
     "LossError",
+    "LrFind",
     "MissingExtraError",
     "MissingFileError",
     "Muon",
     "OutOfMemoryError",
+    "Outcome",
     "OutputError",
     "Piece",
     "ProbeChange",
     "ProbeResult",
+    "Range",
     "Recipe",
     "Run",
     "ShapeError",
     "StepExplanation",
     "SubgptError",
+    "Sweep",
     "TokenLogprob",
     "Tokenizer",
     "TokenizerError",
@@ -184,6 +199,7 @@ __all__ = [
     "isa",
     "lens_on",
     "load",
+    "lr_find",
     "next_distribution",
     "next_tokens",
     "ops",
@@ -198,6 +214,7 @@ __all__ = [
     "set_num_threads",
     "stream",
     "stream_chat",
+    "sweep",
     "tiny_model",
 ]
 

@@ -27,6 +27,8 @@ VERBS = {
     "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",
     "export": "Write a model for other programs: GGUF for llama.cpp, or Hugging Face's files.",
     "estimate": "Foretell memory and time of a training run, before it is started.",
+    "lr-find": "Find a learning rate in one short run, in which it rises until nothing is learnt.",
+    "sweep": "Try settings in many runs, and rank them by their validation loss.",
     "bench": "Time training steps on this machine, and show where their time goes.",
     "info": "Show this installation, or what is in a run directory.",
 }

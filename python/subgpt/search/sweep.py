@@ -4,14 +4,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.checkpoint.run_directory import naming
-from subgpt.errors import CheckpointError, ConfigError
+from subgpt.data.sources import find_files
+from subgpt.errors import CheckpointError, ConfigError, DataError
 from subgpt.model.config import GPTConfig
 from subgpt.search.base import Base
 from subgpt.search.outcomes import DIED, FAILED, FINAL, FINISHED, INTERRUPTED, Outcome, Sweep
@@ -33,7 +34,7 @@ _POLL = 0.05
 def sweep(
     model: GPTConfig | str | Path,
     tokenizer: "Tokenizer | str | Path | None",
-    source: str | Path | Sequence[str | Path],
+    source: str | Path | Sequence[Path],
     space: Space,
     config: TrainConfig | None = None,
     *,
@@ -174,6 +175,9 @@ def _check(plan: Plan, tokenizer: "Tokenizer | None") -> None:
     """Refuse a plan whose trials cannot be compared, or of which none can begin."""
     if plan.base.train.get("val_fraction") == 0:
         raise ConfigError("sweep: trials are compared by their validation loss; set val_fraction above 0")
+    for place in plan.base.data:
+        with suppress(DataError):  # a kind of file that only fine-tuning reads
+            find_files(Path(place))
     if plan.base.start is None and tokenizer is None:
         from subgpt.tokenizer import Tokenizer
 
@@ -212,7 +216,8 @@ def _run(plan: Plan, directory: SweepDirectory, outcomes: dict[int, Outcome], jo
     kept = sum(seen.status in FINAL for seen in outcomes.values())
     threads = max(1, _core.get_num_threads() // min(jobs, max(1, len(waiting))))
     after = f", {kept} done before" if kept else ""
-    say(f"{len(waiting)} trials to run{after}; {jobs} at a time, {threads} threads each, in {directory.path}")
+    trials, share = _count(len(waiting), "trial"), _count(threads, "thread")
+    say(f"{trials} to run{after}; {jobs} at a time, {share} each, in {directory.path}")
     with Interrupts() as interrupts, Pool(directory, threads) as pool:
         while len(pool) or waiting:
             if interrupts.requested is not None:
@@ -237,6 +242,10 @@ def _run(plan: Plan, directory: SweepDirectory, outcomes: dict[int, Outcome], jo
         return interrupts.requested is not None
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _told(seen: Outcome, others: Iterable[Outcome]) -> str:
     """Say in a line what came of a trial."""
     if seen.status != FINISHED:
@@ -248,14 +257,14 @@ def _told(seen: Outcome, others: Iterable[Outcome]) -> str:
 
 
 def _places(source: object) -> list[str | Path]:
-    """List files, directories and globs; other sources have no place that another process could read."""
-    places = (
-        [source] if isinstance(source, str | Path) else list(source) if isinstance(source, Iterable) else []
-    )
-    if not places or not all(isinstance(place, str | Path) and str(place) for place in places):
+    """List files, directories and globs; as for `pretrain`, several are paths, since several strings are texts."""
+    if isinstance(source, str | Path) and str(source):
+        return [source]
+    places = list(source) if isinstance(source, Iterable) and not isinstance(source, str) else []
+    if not places or not all(isinstance(place, Path) for place in places):
         raise ConfigError(
-            "sweep: source must be files, directories or globs, which the trials' own processes read; write texts to a "
-            "file first"
+            "sweep: source must be files, directories or globs (one, or a list of pathlib.Path), which the trials' own "
+            "processes read; write texts to a file first"
         )
     return places
 

@@ -187,7 +187,7 @@ def print_trials(sweep: "Sweep", rows: int = 30) -> None:
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("trial", *sweep.axes, "validation loss", "at step", "training loss", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
     for place, seen in enumerate(sweep.outcomes[:rows]):
         values = (seen.values.get(name, "") for name in sweep.axes)
         row = [f"{value:g}" if isinstance(value, float) else harmless(str(value)) for value in values]

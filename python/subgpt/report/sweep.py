@@ -74,9 +74,13 @@ def _curves(ranked: "list[Outcome]") -> Panel:
         except (SubgptError, OSError):  # moved or removed since
             continue
         role = "validation" if place == 0 else "other"
-        lines.append(Series(f"trial {seen.trial}", run.val_steps, run.val_losses, role))  # type: ignore[arg-type]
+        begun = (
+            1 if len(run.val_steps) > 2 and run.val_steps[0] == 0 else 0
+        )  # the untrained model hides the rest
+        steps, losses = run.val_steps[begun:], run.val_losses[begun:]
+        lines.append(Series(f"trial {seen.trial}", steps, losses, role))  # type: ignore[arg-type]
     title = "Validation loss" if len(ranked) <= _CURVES else f"Validation loss of the best {_CURVES}"
-    return Panel(title, lines)
+    return Panel(title, lines[::-1])  # the best on top
 
 
 def _scatters(sweep: "Sweep", ranked: "list[Outcome]") -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 import subgpt
 from subgpt import CheckpointError, ConfigError, TrainConfig
 from subgpt.search.plan import SweepDirectory
+from subgpt.search.pool import Pool
 
 
 @pytest.fixture
@@ -222,3 +223,25 @@ def test_trials_end_where_the_sweep_is_killed(endless):
     seen = json.loads((place / "trials" / "001.json").read_text(encoding="utf-8"))
     assert seen["status"] == "interrupted"
     assert list((place / "runs" / "001" / "training" / "checkpoints").iterdir())
+
+
+def test_an_interrupted_trial_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):
+    config = TrainConfig(max_steps=1500, batch_size=4, eval_steps=500, save_steps=0)
+    run({"learning_rate": [1e-3]}, config=config)
+    directory = SweepDirectory(tmp_path / "sweep")
+    whole = directory.read_outcome(1, {})
+    shutil.rmtree(directory.run(1))
+    directory.outcome(1).unlink()
+    metrics = directory.run(1) / "training" / "metrics.jsonl"
+    with Pool(directory, threads=1) as pool:
+        pool.start(1)
+        wait_for(lambda: metrics.is_file() and metrics.stat().st_size > 1000)
+        pool.stop()
+        wait_for(pool.ended)
+    cut = directory.read_outcome(1, {})
+    assert cut.status == "interrupted"
+    assert 0 < cut.steps < 1500
+    result = run({}, config=config, resume=True)
+    assert result.best.val_loss == whole.val_loss
+    assert result.best.steps == 1500
+    assert "resumed from" in directory.log(1).read_text(encoding="utf-8")

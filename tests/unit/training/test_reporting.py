@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import struct
 import sys
+import time
 
 import pytest
 
@@ -116,10 +117,12 @@ def test_wandb_gets_the_run_offline(train, tmp_path, monkeypatch):
     training = run.output_dir / "training"
     first = (training / "wandb-id").read_text(encoding="utf-8").strip()
     (file,) = training.glob("wandb/offline-run-*/run-*.wandb")
-    data = file.read_bytes()
     assert first in file.name
-    for name in (b"train/loss", b"eval/loss", b"eval/bits_per_byte", b"best_val_loss", b"adam_beta2"):
-        assert name in data, name
+    wanted = (b"train/loss", b"eval/loss", b"eval/bits_per_byte", b"best_val_loss", b"adam_beta2")
+    until = time.monotonic() + 60  # its own process writes the file, not always before `finish` is back
+    while any(name not in file.read_bytes() for name in wanted) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert [name for name in wanted if name not in file.read_bytes()] == []
     train("wandb", steps=6, resume=True)
     assert (training / "wandb-id").read_text(encoding="utf-8").strip() == first
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subgpt.data.decoding import Errors, check_errors
-from subgpt.data.reading import read_lines
+from subgpt.data.reading import bare_name, read_lines
 from subgpt.data.rows import Row, json_type
 from subgpt.errors import DataError
 
@@ -21,8 +21,7 @@ def is_jsonl(path: Path) -> bool:
     >>> is_jsonl(Path("qa.jsonl")), is_jsonl(Path("qa.JSONL.gz")), is_jsonl(Path("qa.txt.gz"))
     (True, True, False)
     """
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(JSONL_SUFFIXES)
+    return bare_name(path).endswith(JSONL_SUFFIXES)
 
 
 def read_rows(path: Path, errors: Errors = "replace") -> Iterator[Row]:

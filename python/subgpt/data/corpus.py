@@ -30,7 +30,7 @@ class TokenCorpus:
     """A text as the model reads it.
 
     Attributes:
-        tokens: uint32 (n,): the documents one after the other, each followed by the end-of-text id if there
+        tokens: uint32 (n,), or `ShardedTokens`: the documents one after the other, each followed by the end-of-text id if there
             is one.
         documents: How many documents have tokens in it.
         text_bytes: Length of the text in UTF-8 bytes, separators not counted: a loss in nats, times the

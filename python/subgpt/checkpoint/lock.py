@@ -9,10 +9,14 @@ from subgpt.errors import CheckpointError, OutputError
 
 
 class DirectoryLock:
-    """Held from `with` to its end; a second holder gets a CheckpointError that names the first."""
+    """Held from `with` to its end; a second holder gets a CheckpointError that names the first.
 
-    def __init__(self, path: Path) -> None:
+    doing: what the holder does there, for that message.
+    """
+
+    def __init__(self, path: Path, doing: str = "training") -> None:
         self.path = path
+        self.doing = doing
         self._file: IO[str] | None = None
 
     def __enter__(self) -> "DirectoryLock":
@@ -29,7 +33,7 @@ class DirectoryLock:
             owner = file.read().strip() or "another process"
             file.close()
             raise CheckpointError(
-                f"{self.path.parent.parent}: {owner} is training here; wait, or choose another output_dir"
+                f"{self.path.parent.parent}: {owner} is {self.doing} here; wait, or choose another output_dir"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()}")

@@ -35,7 +35,7 @@ def read_rows(path: Path, errors: Errors = "replace") -> Iterator[Row]:
     for number, decoded in read_lines(path, errors):
         if decoded.text and not decoded.text.isspace():
             where = f"{path}:{number}"
-            yield Row(_object(decoded.text, where), str(path), number, decoded.damaged)
+            yield Row(parse_object(decoded.text, where), str(path), number, decoded.damaged)
 
 
 def parse_json(text: str, where: str, remedy: str) -> Any:
@@ -70,7 +70,13 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
         raise DataError(f"{where}: not usable JSON: {error}") from error
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """Parse a line that has to be one object.
+
+    Raises:
+        DataError: As for `parse_json`; it is something else than an object.
+
+    """
     value = parse_json(line, where, "every line must be one complete object")
     if not isinstance(value, dict):
         raise DataError(f'{where}: an object such as {{"text": "..."}} is expected, not {json_type(value)}')

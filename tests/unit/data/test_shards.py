@@ -65,9 +65,14 @@ def test_an_index_is_no_shard(shard, tmp_path):
 
 def test_a_failed_write_leaves_what_was_there(shard):
     before = shard.read_bytes()
-    with pytest.raises(KeyError), writing(shard, id_dtype(9), FINGERPRINT) as out:
-        out.append(np.arange(3))
-        raise KeyError
+
+    def fail():
+        with writing(shard, id_dtype(9), FINGERPRINT) as out:
+            out.append(np.arange(3))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert shard.read_bytes() == before
     assert [entry.name for entry in shard.parent.iterdir()] == ["a.bin"]
 

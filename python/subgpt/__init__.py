@@ -40,6 +40,7 @@ from subgpt.lazy import attributes
 if TYPE_CHECKING:
     from subgpt import ops
     from subgpt.checkpoint.load import load
+    from subgpt.data.prepare.prepare import Prepared, prepare_data
     from subgpt.evaluation.evaluate import evaluate
     from subgpt.evaluation.measure import Evaluation
     from subgpt.evaluation.next_tokens import Distribution, next_distribution, next_tokens
@@ -90,6 +91,7 @@ _HOMES = {
     "Lion": "subgpt.training.optimizers",
     "Muon": "subgpt.training.optimizers",
     "Piece": "subgpt.generation.job",
+    "Prepared": "subgpt.data.prepare.prepare",
     "ProbeChange": "subgpt.evaluation.results",
     "ProbeResult": "subgpt.evaluation.results",
     "Recipe": "subgpt.finetuning.recipes",
@@ -115,6 +117,7 @@ _HOMES = {
     "next_tokens": "subgpt.evaluation.next_tokens",
     "ops": "subgpt.ops",
     "position_distributions": "subgpt.evaluation.positions",
+    "prepare_data": "subgpt.data.prepare.prepare",
     "pretrain": "subgpt.training.pretrain",
     "probe": "subgpt.evaluation.probes",
     "recipe": "subgpt.finetuning.recipes",
@@ -156,6 +159,7 @@ __all__ = [
     "OutOfMemoryError",
     "OutputError",
     "Piece",
+    "Prepared",
     "ProbeChange",
     "ProbeResult",
     "Recipe",
@@ -188,6 +192,7 @@ __all__ = [
     "next_tokens",
     "ops",
     "position_distributions",
+    "prepare_data",
     "pretrain",
     "probe",
     "recipe",

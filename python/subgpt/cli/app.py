@@ -13,7 +13,7 @@ from typer.main import get_command
 VERBS = {
     "quickstart": "Train, fine-tune and sample a small GPT on text that this machine has, in minutes.",
     "tokenizer": "Train a tokenizer and look at what it does (train, encode, decode, show).",
-    "data": "Look at what a model would learn from, before it does (inspect).",
+    "data": "Look at what a model would learn from, and prepare it (inspect, prepare).",
     "pretrain": "Train a model from nothing on your own text.",
     "finetune": "Go on training a model on new text, or on questions and answers.",
     "dpo": "Train a model on preferences: of two answers, the one that people like better.",

@@ -23,7 +23,7 @@ from subgpt.data.prepare import stage, texts, units
 from subgpt.data.prepare.prepare import prepare_data
 from subgpt.data.shards import check_shard, read_index, read_shard
 
-WORDS = "so much depends upon a red wheel barrow glazed with rain water beside the white chickens".split()
+WORDS = ["so", "much", "depends", "upon", "a", "red", "wheel", "barrow", "glazed", "with", "rain", "water"]
 
 
 def text(number: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import invoke, snapshot
+from .conftest import SHAPE, invoke, snapshot
 
 
 @pytest.fixture
@@ -54,3 +54,25 @@ def test_what_is_wrong_is_one_line(shop: Path, rows: Path, tmp_path: Path) -> No
     assert "bad_rows must be" in invoke(*base, tmp_path / "b", "--bad-rows", "maybe").line()
     assert "has something in it already" in invoke(*base, shop / "corpus").line()
     assert "no such file" in invoke("data", "prepare", tmp_path / "none", *base[3:], tmp_path / "c").line()
+
+
+def test_a_mixture_from_the_command_line_and_on_with_it(shop: Path, rows: Path, tmp_path: Path) -> None:
+    for name, source in (("one", rows), ("two", shop / "corpus")):
+        made = invoke("data", "prepare", source, "-t", shop / "subword", "-o", tmp_path / name)
+        assert made.code == 0, made.err
+    data = ("--data", f"{tmp_path / 'one'}:0.7", "--data", f"{tmp_path / 'two'}:0.3")
+    rest = ("--tokenizer", tmp_path / "one", *SHAPE, "--max-steps", 4, "--eval-steps", 2)
+    done = invoke("pretrain", *data, *rest, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "one 70 %" in done.err
+    again = invoke("pretrain", "-o", tmp_path / "run", "--resume", "--max-steps", 6)
+    assert again.code == 0, again.err
+    settings = tmp_path / "mine.yaml"
+    settings.write_text(f"data:\n  {tmp_path / 'one'}: 0.7\n  {tmp_path / 'two'}: 0.3\n")
+    same = invoke("pretrain", "--config", settings, *rest, "-o", tmp_path / "same")
+    assert same.code == 0, same.err
+    assert "one 70 %" in same.err
+    wrong = invoke(
+        "pretrain", "--data", tmp_path / "one", "--tokenizer", shop / "char", *SHAPE, "-o", tmp_path / "no"
+    )
+    assert "prepared with another tokenizer" in wrong.line()

@@ -11,7 +11,7 @@ windows, whatever their phase, which is what makes the position of a step a divi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,13 @@ IGNORED = -100
 
 _PHASE = 0x7068617365
 """Keeps the numbers drawn for the phase apart from those drawn for the order."""
+
+
+class Windows(Protocol):
+    """What gives batches of windows by their number."""
+
+    def batch(self, step: int) -> Batch:
+        """Build the batch of a step, x uint32 and y int64, (B, T)."""
 
 
 class WindowLoader:

@@ -65,7 +65,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
     """Choose bands and rows: the fewest bands by which a pair at the threshold is met with 90 %.
 
     >>> bands_for(0.8), bands_for(1.0)
-    ((18, 7), (1, 128))
+    ((16, 8), (1, 128))
     """
     for rows in range(PERMUTATIONS, 0, -1):
         bands = PERMUTATIONS // rows

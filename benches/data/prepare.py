@@ -84,7 +84,9 @@ def run_datasets(corpus: Path, tokenizer: Path, out: Path, processes: int, near:
         return {"ids": ids, "len": [len(row) for row in ids]}
 
     rows = datasets.load_dataset("json", data_files=str(corpus), split="train", cache_dir=str(out / "cache"))
-    done = rows.map(encode, batched=True, remove_columns=rows.column_names, num_proc=processes)
+    done = rows.map(
+        encode, batched=True, remove_columns=rows.column_names, num_proc=processes if processes > 1 else None
+    )
     total = int(np.sum(done["len"], dtype=np.uint64))
     ids = np.memmap(out / "train.bin", np.uint16, "w+", shape=(total,))
     at = 0

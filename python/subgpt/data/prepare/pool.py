@@ -25,6 +25,7 @@ Job: TypeAlias = "tuple[int, Unit]"
 Told: TypeAlias = Callable[[int], None]
 
 _SECONDS = 0.2
+_TOLD_BYTES = 1 << 20
 
 
 def stage_here(
@@ -123,10 +124,17 @@ class _StoppedError(Exception):
 
 
 def _work(job: Job) -> None:
+    pending = 0
+
     def told(amount: int) -> None:
+        # Seldom, so that the pipe is never full: nobody empties it while the pool is taken down.
+        nonlocal pending
         if _state["stop"].is_set():
             raise _StoppedError
-        if amount:
-            _state["amounts"].put(amount)
+        pending += amount
+        if pending >= _TOLD_BYTES:
+            _state["amounts"].put(pending)
+            pending = 0
 
     _stage(*job, _state["staging"], _state["tok"], _state["options"], told)
+    _state["amounts"].put(pending)

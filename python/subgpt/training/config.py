@@ -136,6 +136,19 @@ class TrainConfig(Settings):
         default=1.0, ge=0, description="clip the global gradient norm to this; 0: never"
     )
 
+    # What to do when the loss leaves its course.
+    on_spike: Literal["rollback", "stop", "ignore"] = Field(
+        default="ignore",
+        description="when the loss leaps: rollback (to a checkpoint, passing over the batches that led there), stop or "
+        "ignore; what is not finite is rolled back or stops the run",
+    )
+    spike_z_score: float = Field(
+        default=6.0, gt=0, description="what a leap is: deviations above the mean of the last 128 losses"
+    )
+    max_rollbacks: int = Field(
+        default=3, ge=1, le=1000, description="rollbacks of a run, after which it stops"
+    )
+
     # Looking: validation, samples, lines.
     eval_steps: int = Field(default=100, ge=0, description="updates between validations; 0: only at the end")
     eval_batches: int = Field(

@@ -34,11 +34,11 @@ def pretrain(
     there, bit for bit as if the run had never stopped. callbacks: who watches; None for a progress bar, ()
     for silence.
 
-    Ctrl-C or SIGTERM ends the run after the step it is in: a checkpoint is saved and the Run has
-    interrupted=True. A second Ctrl-C ends it at once.
+    Ctrl-C, SIGTERM or SIGHUP ends the run after the step it is in: a checkpoint is saved and the Run has
+    interrupted=True. A second one ends it at once.
 
     Raises ConfigError, DataError, MissingFileError, CheckpointError, OutputError; LossError if the loss is
-    not a number.
+    not a number, or leaps, and `config.on_spike` does not have the run go back.
     """
     if isinstance(config, TrainConfig) and config.lora is not None:
         raise ConfigError(

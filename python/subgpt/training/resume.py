@@ -17,6 +17,7 @@ FREE = frozenset({
     "max_steps", "output_dir", "overwrite_output_dir", "save_steps", "save_total_limit", "logging_steps",
     "eval_steps", "early_stopping_patience", "load_best_model_at_end",
     "sample_steps", "sample_prompt", "sample_tokens", "gradient_checkpointing",
+    "on_spike", "spike_z_score", "max_rollbacks",
 })  # fmt: skip
 
 

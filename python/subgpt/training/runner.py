@@ -55,6 +55,10 @@ def run_training(
     check_fit(model, tokenizer, verb)
     if given.output_dir is None and resume:
         raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")
+    if given.output_dir is None and given.on_spike == "rollback":
+        raise ConfigError(
+            f"{verb}: on_spike = 'rollback' goes back to checkpoints; give an output_dir for them"
+        )
     watchers = default_callbacks() if callbacks is None else callbacks
     with ExitStack() as stack:
         directory = None if given.output_dir is None else RunDirectory(given.output_dir)
@@ -88,7 +92,7 @@ def _train(
     run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
     metrics = samples = None
     if directory is not None:
-        metrics = MetricsFile(directory.metrics, keep_to_step=state.step)
+        metrics = MetricsFile(directory.metrics, keep_to_step=state.step, rollbacks=len(state.rollbacks))
         keeper.stack.callback(metrics.close)
         if config.sample_steps:
             samples = MetricsFile(directory.samples, keep_to_step=state.step)
@@ -137,6 +141,8 @@ def _train(
                 keeper.save,
                 keeper.keep_best,
                 sample,
+                keeper.look,
+                keeper.roll_back,
             )
         )
         keeper.finish(tokenizer)
@@ -152,8 +158,11 @@ def _train(
         run.error = error
         raise
     finally:
-        recorder.end()
-        model.freeze([])  # which was a setting of this run
+        try:
+            keeper.close()
+        finally:
+            recorder.end()
+            model.freeze([])  # which was a setting of this run
     return run
 
 

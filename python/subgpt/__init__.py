@@ -40,6 +40,7 @@ from subgpt.lazy import attributes
 if TYPE_CHECKING:
     from subgpt import ops
     from subgpt.checkpoint.load import load
+    from subgpt.data.prepare.prepare import Prepared, prepare_data
     from subgpt.evaluation.evaluate import evaluate
     from subgpt.evaluation.measure import Evaluation
     from subgpt.evaluation.next_tokens import Distribution, next_distribution, next_tokens
@@ -65,6 +66,11 @@ if TYPE_CHECKING:
     from subgpt.performance.estimate import Estimate, estimate
     from subgpt.preference.dpo import dpo
     from subgpt.preference.loss import dpo_loss
+    from subgpt.search.lr_find import lr_find
+    from subgpt.search.outcomes import Outcome, Sweep
+    from subgpt.search.rates import LrFind
+    from subgpt.search.space import Range
+    from subgpt.search.sweep import sweep
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.callbacks import Callback
     from subgpt.training.config import TrainConfig
@@ -88,14 +94,19 @@ _HOMES = {
     "GenerationConfig": "subgpt.generation.config",
     "Job": "subgpt.generation.job",
     "Lion": "subgpt.training.optimizers",
+    "LrFind": "subgpt.search.rates",
     "Muon": "subgpt.training.optimizers",
+    "Outcome": "subgpt.search.outcomes",
     "Piece": "subgpt.generation.job",
+    "Prepared": "subgpt.data.prepare.prepare",
     "ProbeChange": "subgpt.evaluation.results",
     "ProbeResult": "subgpt.evaluation.results",
+    "Range": "subgpt.search.space",
     "Recipe": "subgpt.finetuning.recipes",
     "Run": "subgpt.training.run",
     "SGD": "subgpt.training.optimizers",
     "StepExplanation": "subgpt.inside.step",
+    "Sweep": "subgpt.search.outcomes",
     "TokenLogprob": "subgpt.generation.complete",
     "Tokenizer": "subgpt.tokenizer",
     "TrainConfig": "subgpt.training.config",
@@ -111,10 +122,12 @@ _HOMES = {
     "generate": "subgpt.generation.generate",
     "lens_on": "subgpt.inside.lens",
     "load": "subgpt.checkpoint.load",
+    "lr_find": "subgpt.search.lr_find",
     "next_distribution": "subgpt.evaluation.next_tokens",
     "next_tokens": "subgpt.evaluation.next_tokens",
     "ops": "subgpt.ops",
     "position_distributions": "subgpt.evaluation.positions",
+    "prepare_data": "subgpt.data.prepare.prepare",
     "pretrain": "subgpt.training.pretrain",
     "probe": "subgpt.evaluation.probes",
     "recipe": "subgpt.finetuning.recipes",
@@ -123,6 +136,7 @@ _HOMES = {
     "save_attention_plot": "subgpt.inside.attention",
     "stream": "subgpt.generation.stream",
     "stream_chat": "subgpt.generation.chat",
+    "sweep": "subgpt.search.sweep",
     "tiny_model": "subgpt.inside.tiny",
 }
 
@@ -150,19 +164,24 @@ __all__ = [
     "Job",
     "Lion",
     "LossError",
+    "LrFind",
     "MissingExtraError",
     "MissingFileError",
     "Muon",
     "OutOfMemoryError",
+    "Outcome",
     "OutputError",
     "Piece",
+    "Prepared",
     "ProbeChange",
     "ProbeResult",
+    "Range",
     "Recipe",
     "Run",
     "ShapeError",
     "StepExplanation",
     "SubgptError",
+    "Sweep",
     "TokenLogprob",
     "Tokenizer",
     "TokenizerError",
@@ -184,10 +203,12 @@ __all__ = [
     "isa",
     "lens_on",
     "load",
+    "lr_find",
     "next_distribution",
     "next_tokens",
     "ops",
     "position_distributions",
+    "prepare_data",
     "pretrain",
     "probe",
     "recipe",
@@ -198,6 +219,7 @@ __all__ = [
     "set_num_threads",
     "stream",
     "stream_chat",
+    "sweep",
     "tiny_model",
 ]
 

@@ -126,8 +126,8 @@ def test_the_page(chats: Path, chatty: Path, tmp_path: Path) -> None:
         ('{"messages": [{"role": "user", "content": "a"}]}', "bad.jsonl:1: the last message is of 'user'"),
         ('{"messages": [{"role": "tool", "content": "a"}]}', "bad.jsonl:1: message 1: unknown role 'tool'"),
         ("{broken", "bad.jsonl:1: not JSON"),
-        ('{"text": "a"}', "running text has no examples to look at"),
-        ("", "running text has no examples to look at"),
+        ('{"text": " "}', "no document with any text in it (1 empty, 0 bad rows)"),
+        ("", "no document with any text in it"),
     ],
 )
 def test_nothing_to_train_is_an_error_of_one_line(
@@ -193,3 +193,30 @@ def test_chatmls_tokens_are_added_where_they_are_asked_for(shop: Path, tmp_path:
     # What the run was begun with counts, template and all.
     resumed = invoke("finetune", shop / "run", "-o", tmp_path / "x", "--resume", "--max-steps", 3)
     assert resumed.code == 0, resumed.err
+
+
+def test_running_text_is_surveyed(shop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    rows = ["the cat", "the dog", "the cat", None, "жук 7\r\n", "lost \ufffd", " "]
+    lines = [json.dumps({"text": row}) for row in rows]
+    (folder / "a.jsonl").write_text("\n".join([lines[0], "{broken", *lines[1:]]) + "\n", encoding="utf-8")
+    (folder / "b.txt").write_bytes(b"\xef\xbb\xbfgood \xff bad")
+    (folder / "c.csv").write_text("n,text\n1,the dog\n2,a\x1bb\n", encoding="utf-8")
+    done = invoke("data", "inspect", "--data", folder, "-t", shop / "char")
+    assert done.code == 0, done.err
+    assert "\x1b" not in done.out
+    told = json.loads(invoke("data", "inspect", "--data", folder, "-t", shop / "char", "--json").out)
+    assert (told["documents"], told["duplicates"], told["bad_rows"], told["empty"]) == (8, 2, 2, 1)
+    assert told["encodings"] == {"UTF-8": 2, "UTF-8 with a mark": 1}
+    assert [why.split(": ")[0].rsplit("/")[-1] for why in told["bad"]] == ["a.jsonl:2", "a.jsonl:5"]
+    assert told["twins"][0] == [f"{folder / 'a.jsonl'}:4", f"{folder / 'a.jsonl'}:1"]
+    assert told["damage"] == [f"{folder / 'b.txt'}: not UTF-8: byte 0xff at offset 8 (invalid start byte)"]
+    assert told["scripts"]["cyrillic"] == 6
+    assert (told["crlf"], told["replaced"], told["scripts"]["control"]) == (1, 1, 1)
+    assert told["tokens"] > 0
+    assert told["unknown"] > 0
+    assert len(told["to_fix"]) == 7
+    assert told["longest"][0] == [12, f"{folder / 'b.txt'}:1"]
+    clean = invoke("data", "inspect", "--data", shop / "corpus")
+    assert "nothing was found" in clean.out

@@ -47,3 +47,13 @@ def test_a_resumed_run_that_does_not_fit_keeps_its_checkpoint(shop: Path, tmp_pa
     kept = snapshot(run / "training" / "checkpoints")
     complaint(limited(8, "pretrain", "-o", run, "--resume", "--max-steps", 4))
     assert snapshot(run / "training" / "checkpoints") == kept
+
+
+def test_a_preparation_that_does_not_fit_goes_on_when_there_is_room(shop: Path, tmp_path: Path) -> None:
+    given = ("data", "prepare", shop / "corpus", "-t", shop / "subword", "-o", tmp_path / "out")
+    line = complaint(limited(1, *given))
+    assert str(tmp_path / "out") in line
+    assert limited(10**6, *given).returncode == 0
+    whole = ("data", "prepare", shop / "corpus", "-t", shop / "subword", "-o", tmp_path / "whole")
+    assert limited(10**6, *whole).returncode == 0
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")

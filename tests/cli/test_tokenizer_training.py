@@ -139,7 +139,10 @@ def test_lines_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         for now[0] in (1.0, 11.0, 12.0, 25.0):
             show("merging", int(now[0]) * 1000, 40_000)
     told = capsys.readouterr().err.splitlines()
-    assert told in (["merging: 11,000 of 40,000", "merging: 25,000 of 40,000"], [])
+    assert told in (
+        ["merging: 11,000 of 40,000, about 29 s left", "merging: 25,000 of 40,000, about 15 s left"],
+        [],
+    )
 
 
 @pytest.mark.parametrize(

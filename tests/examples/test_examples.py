@@ -50,3 +50,14 @@ def test_an_example_runs(shared, script, more, said):
     assert done.returncode == 0, done.stderr
     for words in said:
         assert words in done.stdout
+
+
+def test_three_learning_rates_are_drawn(shared, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = [sys.executable, EXAMPLES / "learning_rates.py", "--data", shared / "data", "--steps", "8"]
+    words += ["-o", tmp_path / "rates.png"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| 3 | too large | 4.23 | " in done.stdout
+    assert "no number after step" in done.stdout
+    assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")

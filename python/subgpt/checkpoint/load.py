@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from subgpt.adapters.attach import SAMPLE, note_origin
+from subgpt.checkpoint.checkpoints import check_opened, list_checkpoints
 from subgpt.checkpoint.hub import fetch, is_hub_id
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
@@ -71,6 +72,7 @@ def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "t
     if (file := _file(path_or_id, ".bin")) is not None:
         return _load_llama2c(file, dtype)
     directory = _directory(path_or_id)
+    check_opened(directory)
     if is_adapter(directory):
         return _load_adapter(directory, dtype)
     if not (directory / "config.json").exists():
@@ -209,7 +211,6 @@ def _directory(path_or_id: str | Path) -> Path:
 
 def _refuse_unfinished(directory: Path) -> None:
     """Say what to do with a run that was killed: its model is written at the end, its checkpoints before."""
-    from subgpt.checkpoint.checkpoints import list_checkpoints
     from subgpt.checkpoint.run_directory import RunDirectory
 
     checkpoints = list_checkpoints(RunDirectory(directory).checkpoints)

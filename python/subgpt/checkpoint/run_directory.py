@@ -2,8 +2,10 @@
 
     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
     (adapter_config.json  adapter_model.safetensors  instead of the first two where an adapter was trained)
-    training/    config.yaml  metrics.jsonl  samples.jsonl  loss.png  report.html  best.safetensors  lock
+    training/    config.yaml  metrics.jsonl  samples.jsonl  loss.png  report.html  lock
+                 metrics.csv  tensorboard/  wandb/  wandb-id   where `report_to` asks for them
                  checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
+                 checkpoints/best-000400/   the same without optimizer.safetensors
 
 Every file is written under another name, synced and renamed, so that a reader sees the old or the new one,
 never half.
@@ -38,9 +40,11 @@ class RunDirectory:
         self.training = self.path / "training"
         self.settings = self.training / "config.yaml"
         self.metrics = self.training / "metrics.jsonl"
+        self.table = self.training / "metrics.csv"
+        self.tensorboard = self.training / "tensorboard"
+        self.wandb_id = self.training / "wandb-id"
         self.samples = self.training / "samples.jsonl"
         self.plot = self.training / "loss.png"
-        self.best = self.training / "best.safetensors"
         self.before = self.training / "before.json"
         self.reference = self.training / "reference.json"
         self.recalled = self.training / "recalled.json"

@@ -30,6 +30,11 @@ def save_weights(model: "GPT", path: Path) -> None:
         _core.save_adapter(model.native, model.active_adapter, str(path), about)
 
 
+def config_file(model: "GPT") -> str:
+    """Name the file of `write_config`."""
+    return "config.json" if model.active_adapter is None else CONFIG
+
+
 def write_config(model: "GPT", directory: Path) -> None:
     """Write what `load` needs to open a directory with these weights."""
     if model.active_adapter is None:

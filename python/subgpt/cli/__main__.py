@@ -4,4 +4,5 @@ import sys
 
 from subgpt.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # and not where a process that a command starts looks for what it was started with
+    sys.exit(main())

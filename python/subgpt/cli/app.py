@@ -13,7 +13,7 @@ from typer.main import get_command
 VERBS = {
     "quickstart": "Train, fine-tune and sample a small GPT on text that this machine has, in minutes.",
     "tokenizer": "Train a tokenizer and look at what it does (train, encode, decode, show).",
-    "data": "Look at what a model would learn from, before it does (inspect).",
+    "data": "Look at what a model would learn from, and prepare it (inspect, prepare).",
     "pretrain": "Train a model from nothing on your own text.",
     "finetune": "Go on training a model on new text, or on questions and answers.",
     "dpo": "Train a model on preferences: of two answers, the one that people like better.",
@@ -27,6 +27,8 @@ VERBS = {
     "merge": "Add adapters (LoRA, rsLoRA, DoRA) to a model's weights.",
     "export": "Write a model for other programs: GGUF for llama.cpp, or Hugging Face's files.",
     "estimate": "Foretell memory and time of a training run, before it is started.",
+    "lr-find": "Find a learning rate in one short run, in which it rises until nothing is learnt.",
+    "sweep": "Try settings in many runs, and rank them by their validation loss.",
     "bench": "Time training steps on this machine, and show where their time goes.",
     "info": "Show this installation, or what is in a run directory.",
 }

@@ -14,6 +14,8 @@ _EXTRAS = {
     "hub": "huggingface_hub",
     "chat": "prompt_toolkit",
     "serve": "uvicorn",
+    "tensorboard": "tensorboardX",
+    "wandb": "wandb",
 }
 _PACKAGES = ("numpy", "pydantic", "typer", "rich", "jinja2", "PyYAML", "tqdm")
 

@@ -18,6 +18,17 @@ def in_full(amount: int) -> str:
     return f"{amount:,}"
 
 
+def in_time(seconds: float) -> str:
+    """Write a time as people say it.
+
+    >>> in_time(42.4), in_time(200), in_time(9000)
+    ('42 s', '3 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 class Meter(Protocol):
     """Shows progress."""
 
@@ -69,14 +80,19 @@ class _Lines:
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._begun: dict[str, tuple[float, int]] = {}  # when each thing began, and how much was done then
 
     def __call__(
         self, what: str, done: int, total: int | None, write: Callable[[int], str] = in_full
     ) -> None:
         now = time.monotonic()
+        begin, before = self._begun.setdefault(what, (now, done))
         if now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
-            err().print(f"{what}: {_amount(done, total, write)}")
+            left = ""
+            if total and done > before:
+                left = f", about {in_time((now - begin) * (total - done) / (done - before))} left"
+            err().print(f"{what}: {_amount(done, total, write)}{left}")
 
 
 def _amount(done: int, total: int | None, write: Callable[[int], str]) -> str:

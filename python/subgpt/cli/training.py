@@ -55,6 +55,8 @@ class Inputs:
     def sources(self, name: str) -> list[Path]:
         """Give the files, directories and globs of `name`; [] if there are none."""
         value = self.values.get(name) or []
+        if isinstance(value, Mapping):  # in a file of settings: each with its weight
+            value = [f"{source}:{weight}" for source, weight in value.items()]
         return source_paths([value] if isinstance(value, str) else value)
 
     def part(self, names: Iterable[str]) -> dict[str, Any]:
@@ -125,7 +127,8 @@ def show_settings(values: Mapping[str, Any]) -> None:
 def absolute(value: Any) -> Any:
     """Make a path, or each of several or of a mapping, independent of the working directory; globs stay globs."""
     if isinstance(value, Mapping):
-        return {name: absolute(entry) for name, entry in value.items()}
+        numbers = all(isinstance(entry, int | float) for entry in value.values())
+        return {absolute(k) if numbers else k: v if numbers else absolute(v) for k, v in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [absolute(entry) for entry in value]
     return str(Path(value).expanduser().resolve())

@@ -4,7 +4,8 @@ Reading order: `sources` (which files) -> `documents` (which texts) -> `split` (
 -> `loader` (batches). For conversations and questions with answers: `formats` (rows of files) -> `messages` and
 `instruct` (which shape) -> `plain` or `chat` (how they are written down) -> `encoding` and `masking` (ids and
 what is trained) -> `examples` or `packing` (batches). `sniff` tells which of the two a source is for, `inspection`
-what is in it.
+what is in it. For text that is made ids once, for many runs: `prepare` -> `shards` -> `token_sets`, `tokens` and
+`mixture`.
 
 Names are loaded when they are first used: opening a model needs the chat templates and nothing else of it.
 """
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from subgpt.data.messages import Message
     from subgpt.data.packing import PackedBatch, PackedLoader
     from subgpt.data.plain import format_question
+    from subgpt.data.prepare.prepare import Prepared, prepare_data
     from subgpt.data.reading import read_text
     from subgpt.data.segments import Segment
-    from subgpt.data.shards import read_shard
+    from subgpt.data.shards import read_index, read_shard
     from subgpt.data.sniff import SourceKind, sniff_kind
     from subgpt.data.sources import FoundFiles, find_files
 
@@ -45,6 +47,7 @@ __all__ = [
     "Origin",
     "PackedBatch",
     "PackedLoader",
+    "Prepared",
     "Segment",
     "SourceKind",
     "TokenCorpus",
@@ -59,9 +62,11 @@ __all__ = [
     "inspect_examples",
     "load_corpus",
     "missing_special_tokens",
+    "prepare_data",
     "preview",
     "read_documents",
     "read_examples",
+    "read_index",
     "read_shard",
     "read_text",
     "render_chat",
@@ -86,6 +91,7 @@ __getattr__, __dir__ = attributes(
         "Origin": "subgpt.data.documents",
         "PackedBatch": "subgpt.data.packing",
         "PackedLoader": "subgpt.data.packing",
+        "Prepared": "subgpt.data.prepare.prepare",
         "Segment": "subgpt.data.segments",
         "SourceKind": "subgpt.data.sniff",
         "TokenCorpus": "subgpt.data.corpus",
@@ -100,9 +106,11 @@ __getattr__, __dir__ = attributes(
         "inspect_examples": "subgpt.data.inspection",
         "load_corpus": "subgpt.data.corpus",
         "missing_special_tokens": "subgpt.data.chat",
+        "prepare_data": "subgpt.data.prepare.prepare",
         "preview": "subgpt.data.masking",
         "read_documents": "subgpt.data.documents",
         "read_examples": "subgpt.data.instruct",
+        "read_index": "subgpt.data.shards",
         "read_shard": "subgpt.data.shards",
         "read_text": "subgpt.data.reading",
         "render_chat": "subgpt.data.chat",

@@ -188,8 +188,13 @@ def _encode(documents: Iterable[Document], tok: Tokenizer, side_of: Callable[[st
     )
 
 
-def encode_rows(texts: list[str], tok: Tokenizer) -> tuple[U32Array, I64Array]:
+def encode_rows(texts: list[str], tok: Tokenizer, *, ordinary: bool = False) -> tuple[U32Array, I64Array]:
     """Encode texts in one call, each followed by the end-of-text id if the tokenizer has one.
+
+    Args:
+        texts: The texts.
+        tok: The tokenizer.
+        ordinary: Take the names of special tokens in a text as plain text; otherwise they are refused.
 
     Returns:
         ids uint32 (n,), and the length of each row in it, int64 (texts,).
@@ -198,7 +203,7 @@ def encode_rows(texts: list[str], tok: Tokenizer) -> tuple[U32Array, I64Array]:
         DataError: The tokenizer gave an id beyond its own vocabulary.
 
     """
-    ids, offsets = tok.encode_batch(texts)
+    ids, offsets = tok.encode_batch(texts, disallowed_special=() if ordinary else "all")
     ends = np.asarray(offsets, dtype=np.int64)[1:]
     if ids.size and int(ids.max()) >= tok.vocab_size:
         raise DataError(

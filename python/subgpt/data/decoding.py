@@ -38,7 +38,9 @@ def check_errors(errors: str) -> None:
         raise ConfigError(f"errors must be 'replace' or 'strict', not {errors!r}")
 
 
-def decode(data: bytes, where: str, errors: Errors = "replace", *, base: int = 0) -> Decoded:
+def decode(
+    data: bytes, where: str, errors: Errors = "replace", *, base: int = 0, encoding: str | None = None
+) -> Decoded:
     r"""Decode ``data`` by the rule above.
 
     Args:
@@ -46,6 +48,7 @@ def decode(data: bytes, where: str, errors: Errors = "replace", *, base: int = 0
         where: File, or file and line, for the message.
         errors: ``"replace"`` puts U+FFFD for what is not text, ``"strict"`` refuses it.
         base: Offset of ``data`` in the file in bytes, for the message.
+        encoding: What `detect` told of the beginning of the file, where ``data`` comes from within it.
 
     Raises:
         DataError: Invalid bytes under ``"strict"``, with their offset; UTF-32.
@@ -59,7 +62,9 @@ def decode(data: bytes, where: str, errors: Errors = "replace", *, base: int = 0
     subgpt.errors.DataError: a.txt: not UTF-8: byte 0xff at offset 2 (invalid start byte); save it as ...
 
     """
-    encoding, skip = _encoding(data, where) if base == 0 else ("utf-8", 0)
+    skip = 0
+    if encoding is None:
+        encoding, skip = detect(data, where) if base == 0 else ("utf-8", 0)
     body = data[skip:] if skip else data
     try:
         return Decoded(body.decode(encoding))
@@ -98,8 +103,16 @@ def clean(text: str, where: str, errors: Errors = "replace") -> Decoded:
     return Decoded(text)
 
 
-def _encoding(data: bytes, where: str) -> tuple[str, int]:
-    """Tell the encoding that the byte order mark tells, and the length of the mark."""
+def detect(data: bytes, where: str) -> tuple[str, int]:
+    r"""Tell the encoding that the byte order mark tells, and the length of the mark.
+
+    Raises:
+        DataError: UTF-32.
+
+    >>> detect(b"\xff\xfeh\x00", "a.txt"), detect(b"plain", "a.txt")
+    (('utf-16-le', 2), ('utf-8', 0))
+
+    """
     if data.startswith(_UTF32_BOMS):
         raise DataError(f"{where}: UTF-32 text is not supported; save it as UTF-8 (iconv -f UTF-32 -t UTF-8)")
     if data.startswith(codecs.BOM_UTF16_LE):

@@ -1,8 +1,8 @@
 """Documents, one after the other, from whatever the user named.
 
 Every text file (``.txt``, ``.md``, ``.py``, ...) is one document, or several where the separator occurs in
-it. A ``.jsonl`` file is one document a line, from the text field. Either may be ``.gz``. Texts may also be
-given directly, as any iterable of ``str``.
+it. A ``.jsonl`` file is one document a line, from the text field. Either may be ``.gz`` or ``.zst``. Texts may
+also be given directly, as any iterable of ``str``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEPARATOR = "<|endoftext|>"
 DocumentSource: TypeAlias = "FileSource | Iterable[str]"
 
 _PATH_SUFFIXES = (
-    *(".txt", ".md", ".rst", ".py", ".html", ".gz"),
+    *(".txt", ".md", ".rst", ".py", ".html", ".gz", ".zst"),
     *(".jsonl", ".json", ".csv", ".tsv", ".parquet"),
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subgpt.data.decoding import Errors, check_errors
-from subgpt.data.reading import read_lines
+from subgpt.data.reading import bare_name, read_lines
 from subgpt.data.rows import Row, json_type
 from subgpt.errors import DataError
 
@@ -21,8 +21,7 @@ def is_jsonl(path: Path) -> bool:
     >>> is_jsonl(Path("qa.jsonl")), is_jsonl(Path("qa.JSONL.gz")), is_jsonl(Path("qa.txt.gz"))
     (True, True, False)
     """
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(JSONL_SUFFIXES)
+    return bare_name(path).endswith(JSONL_SUFFIXES)
 
 
 def read_rows(path: Path, errors: Errors = "replace") -> Iterator[Row]:
@@ -36,7 +35,7 @@ def read_rows(path: Path, errors: Errors = "replace") -> Iterator[Row]:
     for number, decoded in read_lines(path, errors):
         if decoded.text and not decoded.text.isspace():
             where = f"{path}:{number}"
-            yield Row(_object(decoded.text, where), str(path), number, decoded.damaged)
+            yield Row(parse_object(decoded.text, where), str(path), number, decoded.damaged)
 
 
 def parse_json(text: str, where: str, remedy: str) -> Any:
@@ -71,7 +70,13 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
         raise DataError(f"{where}: not usable JSON: {error}") from error
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+def parse_object(line: str, where: str) -> dict[str, Any]:
+    """Parse a line that has to be one object.
+
+    Raises:
+        DataError: As for `parse_json`; it is something else than an object.
+
+    """
     value = parse_json(line, where, "every line must be one complete object")
     if not isinstance(value, dict):
         raise DataError(f'{where}: an object such as {{"text": "..."}} is expected, not {json_type(value)}')

@@ -11,12 +11,13 @@ windows, whatever their phase, which is what makes the position of a step a divi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.permutation import U64Array, counter_hash, permute
+from subgpt.data.tokens import ShardedTokens, Tokens, read_windows
 from subgpt.errors import ConfigError, DataError, DtypeError, InvalidValueError, ShapeError
 
 U32Array: TypeAlias = npt.NDArray[np.uint32]
@@ -30,11 +31,18 @@ _PHASE = 0x7068617365
 """Keeps the numbers drawn for the phase apart from those drawn for the order."""
 
 
+class Windows(Protocol):
+    """What gives batches of windows by their number."""
+
+    def batch(self, step: int) -> Batch:
+        """Build the batch of a step, x uint32 and y int64, (B, T)."""
+
+
 class WindowLoader:
     """Training batches from one row of token ids.
 
     Args:
-        tokens: uint32 (n,), at least ``block_size + 1`` of them. Not copied.
+        tokens: uint32 (n,), at least ``block_size + 1`` of them; or `ShardedTokens`. Not copied.
         block_size: Inputs in a window, T.
         batch_size: Windows in a batch, B.
         seed: Decides phases and order.
@@ -51,7 +59,7 @@ class WindowLoader:
 
     """
 
-    def __init__(self, tokens: U32Array, *, block_size: int, batch_size: int, seed: int) -> None:
+    def __init__(self, tokens: Tokens, *, block_size: int, batch_size: int, seed: int) -> None:
         check_tokens(tokens)
         check_sizes(block_size, batch_size)
         n = len(tokens)
@@ -76,7 +84,9 @@ class WindowLoader:
 
     def starts(self, step: int) -> I64Array:
         """Where the windows of a batch begin, int64 (B,)."""
-        epochs, index = positions(step, self.batch_size, self._windows)
+        return self._starts(*positions(step, self.batch_size, self._windows))
+
+    def _starts(self, epochs: U64Array, index: U64Array) -> I64Array:
         window = permute(index, self._windows, seed=self.seed, epoch=epochs)
         starts: I64Array = window * self.block_size + self._phase(epochs)
         return starts
@@ -94,8 +104,17 @@ class WindowLoader:
             InvalidValueError: A negative step.
 
         """
-        columns = np.arange(self.block_size + 1, dtype=np.int64)
-        rows = self.tokens[self.starts(step)[:, None] + columns]
+        return self.rows(*positions(step, self.batch_size, self._windows))
+
+    def rows(self, epochs: U64Array, index: U64Array) -> Batch:
+        """Build a batch of the windows at any positions: their epochs, and their indices in these.
+
+        Args:
+            epochs: uint64 (b,).
+            index: uint64 (b,), each below `windows_per_epoch`.
+
+        """
+        rows = read_windows(self.tokens, self._starts(epochs, index), self.block_size + 1)
         return np.ascontiguousarray(rows[:, :-1]), rows[:, 1:].astype(np.int64)
 
     def _phase(self, epochs: U64Array) -> I64Array:
@@ -118,7 +137,7 @@ def positions(step: int, batch_size: int, per_epoch: int) -> tuple[U64Array, U64
     return np.uint64(epoch & ((1 << 64) - 1)) + index // n, index % n
 
 
-def evaluation_batches(tokens: U32Array, *, block_size: int, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(tokens: Tokens, *, block_size: int, batch_size: int) -> Iterator[Batch]:
     """Yield windows that have every token but the first as a target exactly once, in order.
 
     The loss over all of them, weighted by their number of targets, is exact: no sampling noise, and the same
@@ -126,7 +145,7 @@ def evaluation_batches(tokens: U32Array, *, block_size: int, batch_size: int) ->
     padded.
 
     Args:
-        tokens: uint32 (n,), at least 2.
+        tokens: uint32 (n,), at least 2; or `ShardedTokens`.
         block_size: Most inputs in a window, T; windows follow each other at this stride.
         batch_size: Most windows in a batch.
 
@@ -150,21 +169,21 @@ def evaluation_batches(tokens: U32Array, *, block_size: int, batch_size: int) ->
     return _evaluation_batches(tokens, block_size, batch_size)
 
 
-def _evaluation_batches(tokens: U32Array, block_size: int, batch_size: int) -> Iterator[Batch]:
+def _evaluation_batches(tokens: Tokens, block_size: int, batch_size: int) -> Iterator[Batch]:
     targets = len(tokens) - 1
     whole = targets // block_size
     for first in range(0, whole, batch_size):
         last = min(first + batch_size, whole)
         begin, end = first * block_size, last * block_size
         shape = (last - first, block_size)
-        x = tokens[begin:end].reshape(shape).copy()
+        x = np.array(tokens[begin:end].reshape(shape))
         yield x, tokens[begin + 1 : end + 1].astype(np.int64).reshape(shape)
     rest = whole * block_size
     if rest < targets:
-        yield tokens[None, rest:targets].copy(), tokens[None, rest + 1 :].astype(np.int64)
+        yield np.array(tokens[rest:targets][None]), tokens[rest + 1 :][None].astype(np.int64)
 
 
-def check_tokens(tokens: U32Array) -> None:
+def check_tokens(tokens: Tokens) -> None:
     """Refuse what is not a row of ids.
 
     Raises:
@@ -172,6 +191,8 @@ def check_tokens(tokens: U32Array) -> None:
         ShapeError: Not one-dimensional.
 
     """
+    if isinstance(tokens, ShardedTokens):
+        return
     if not isinstance(tokens, np.ndarray) or tokens.dtype != np.uint32:
         given = tokens.dtype if isinstance(tokens, np.ndarray) else type(tokens).__name__
         raise DtypeError(f"tokens must be a NumPy array of uint32, not {given}")

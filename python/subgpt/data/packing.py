@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.examples import fit_examples
-from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, WindowLoader, positions
+from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, Windows, positions
 from subgpt.data.masking import TokenExample
 from subgpt.data.permutation import permute
 
@@ -172,7 +172,7 @@ class DocumentLoader:
 
     """
 
-    def __init__(self, windows: WindowLoader, eot_id: int) -> None:
+    def __init__(self, windows: Windows, eot_id: int) -> None:
         self.windows, self.eot_id = windows, eot_id
 
     def batch(self, step: int) -> PackedBatch:

@@ -1,36 +1,67 @@
-"""Opening files of text, plain or ``.gz``, with errors that name the file.
+"""Opening files of text, plain, ``.gz`` or ``.zst``, with errors that name the file.
 
-Memory is bounded: a ``.gz`` that grows beyond all proportion to its size is refused while it is being read.
+Memory is bounded: a compressed file that grows beyond all proportion to its size is refused while it is being read.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from subgpt.data.decoding import UTF16_BOMS, Decoded, Errors, check_errors, decode
+from subgpt.data.decoding import UTF16_BOMS, Decoded, Errors, check_errors, decode, detect
 from subgpt.errors import DataError, MissingFileError
+
+COMPRESSED = (".gz", ".zst")
+"""Endings of files that are read as what they hold."""
 
 GZIP_FREE_BYTES = 64 << 20
 GZIP_MAX_RATIO = 200
-"""A ``.gz`` may grow to the larger of 64 MiB and 200 times its size. Text shrinks 3 to 30 fold;
+"""A ``.gz`` or ``.zst`` may grow to the larger of 64 MiB and 200 times its size. Text shrinks 3 to 30 fold;
 a bomb 1000 fold."""
 
 
+def is_compressed(path: Path) -> bool:
+    """Tell by its name whether a file is compressed.
+
+    >>> is_compressed(Path("a.txt.ZST")), is_compressed(Path("a.txt"))
+    (True, False)
+    """
+    return path.name.lower().endswith(COMPRESSED)
+
+
+def bare_name(path: Path) -> str:
+    """Give the name that a file has without compression, in small letters.
+
+    >>> bare_name(Path("data/QA.jsonl.gz"))
+    'qa.jsonl'
+    """
+    name = path.name.lower()
+    return next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)
+
+
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, decompressing ``.gz``, with an error that names it.
+    """Open a file, decompressing ``.gz`` and ``.zst``, with an error that names it.
 
     Raises:
         MissingFileError: It is not there (any more).
         DataError: It may not be read, or is a directory.
+        MissingExtraError: A ``.zst``, and pyarrow is not installed.
 
     """
     try:
         if path.suffix.lower() == ".gz":
             return cast("IO[bytes]", gzip.open(path, "rb"))
+        if path.suffix.lower() == ".zst":
+            from subgpt.data.formats.extra import need_module  # which is built on this module
+
+            arrow = need_module("pyarrow", f"{path}: reading Zstandard")
+            # Arrow's reader, unlike others, does not take a file that breaks off for one that ends.
+            return cast("IO[bytes]", arrow.input_stream(str(path), compression="zstd"))
         return path.open("rb")
     except FileNotFoundError as error:
         raise MissingFileError(f"no such file: {str(path)!r}") from error
@@ -44,12 +75,12 @@ def read_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
     """Yield the bytes of a file, decompressed, in pieces of at most ``size`` bytes.
 
     Raises:
-        DataError: A damaged ``.gz``, one that grows beyond all proportion, or a failing disk.
+        DataError: A damaged ``.gz`` or ``.zst``, one that grows beyond all proportion, or a failing disk.
 
     """
     with open_bytes(path) as handle:
         limit = None
-        if path.suffix.lower() == ".gz":
+        if is_compressed(path):
             limit = max(GZIP_FREE_BYTES, GZIP_MAX_RATIO * path.stat().st_size)
         total = 0
         while True:
@@ -63,15 +94,16 @@ def read_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
                 return
             total += len(chunk)
             if limit is not None and total > limit:
+                kind = "gzip" if path.suffix.lower() == ".gz" else "Zstandard"
                 raise DataError(
                     f"{path}: grows to more than {limit} bytes, over {GZIP_MAX_RATIO} times its size, "
-                    "like a gzip bomb; if it is what you want, decompress it yourself and name the result"
+                    f"like a {kind} bomb; if it is what you want, decompress it yourself and name the result"
                 )
             yield chunk
 
 
 def read_text(path: Path | str, errors: Errors = "replace") -> Decoded:
-    """Read a whole text file (or ``.gz`` of one).
+    """Read a whole text file (or a ``.gz`` or ``.zst`` of one).
 
     Args:
         path: The file.
@@ -88,6 +120,71 @@ def read_text(path: Path | str, errors: Errors = "replace") -> Decoded:
     check_errors(errors)
     path = Path(path)
     return decode(b"".join(read_chunks(path)), str(path), errors)
+
+
+def read_text_chunks(path: Path, errors: Errors = "replace", size: int = 1 << 20) -> Iterator[Decoded]:
+    """Read a text file of any size in pieces, none of them empty; joined they are what `read_text` gives.
+
+    Args:
+        path: The file.
+        errors: What to do with bytes that are not text, see `decode`.
+        size: Bytes that are decoded at once, after decompression.
+
+    Raises:
+        DataError: As for `read_text`, with the offset of a byte that is no text.
+
+    """
+    check_errors(errors)
+    chunks = read_chunks(path, size)
+    head = next(chunks, b"")
+    while 0 < len(head) < 4 and (more := next(chunks, b"")):  # a mark takes up to four bytes
+        head += more
+    encoding, skip = detect(head, str(path))
+    decoder, begin = codecs.getincrementaldecoder(encoding)("strict"), skip
+    chunk: bytes | None = head[skip:]
+    while chunk is not None:
+        following = next(chunks, None)
+        before = decoder.getstate()[0]  # the beginning of a character that the last piece broke off in
+        try:
+            decoded = Decoded(decoder.decode(chunk, final=following is None))
+        except UnicodeDecodeError:
+            # Only now is it decided what is damaged: `decode` refuses it, or says so.
+            whole = before + chunk
+            kept = len(whole) if following is None else len(whole) - _broken_off(whole, encoding)
+            decoded = decode(whole[:kept], str(path), errors, base=begin - len(before), encoding=encoding)
+            decoder.setstate((whole[kept:], 0))
+        begin += len(chunk)
+        if decoded.text:
+            yield decoded
+        chunk = following
+
+
+def _broken_off(data: bytes, encoding: str) -> int:
+    """Count the bytes at the end of ``data`` that begin a character and do not end it."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    decoder.decode(data)
+    return len(decoder.getstate()[0])
+
+
+def read_text_lines(path: Path, errors: Errors = "replace") -> Iterator[Decoded]:
+    r"""Read a text file of any size by lines, each with its end: ``\n``, ``\r\n`` or a lone ``\r``.
+
+    Memory: the longest line, and a piece of the file.
+    """
+    rest, damaged = "", False
+    for chunk in read_text_chunks(path, errors):
+        damaged = damaged or chunk.damaged
+        rest += chunk.text
+        if not ("\n" in chunk.text or "\r" in chunk.text):
+            continue
+        *lines, rest = io.StringIO(rest, newline="")
+        if rest.endswith("\n"):
+            lines, rest = [*lines, rest], ""
+        for line in lines:  # one that ends in \r waits: \n may follow
+            yield Decoded(line, damaged)
+        damaged = False
+    if rest:
+        yield from (Decoded(line, damaged) for line in io.StringIO(rest, newline=""))
 
 
 def read_lines(path: Path, errors: Errors = "replace") -> Iterator[tuple[int, Decoded]]:

@@ -101,9 +101,18 @@ def _path(frame: _Frame, series: Series, losses: list[float], style: str) -> str
 def _labels(frame: _Frame, drawn: list[Series]) -> list[str]:
     """Write each line's name and last value beside its end, pushed apart where two ends meet."""
     ends = sorted(((frame.y(_last(s)), s) for s in drawn), key=lambda end: end[0])
-    parts, lowest = [], -math.inf
-    for y, series in ends:
+    heights, lowest = [], -math.inf
+    for y, _ in ends:
         lowest = max(y + 4, lowest + LABEL_GAP)
+        heights.append(lowest)
+    floor = HEIGHT - 6.0
+    for i in reversed(
+        range(len(heights))
+    ):  # those pushed out of the picture come back, and push the others up
+        floor = min(heights[i], floor)
+        heights[i], floor = floor, floor - LABEL_GAP
+    parts = []
+    for (_, series), lowest in zip(ends, heights, strict=True):
         text = f"{escape(series.label)} {_last(series):.2f}"
         x = WIDTH - RIGHT + 9
         parts.append(f'<text class="label {series.role}" x="{x}" y="{lowest:.1f}">{text}</text>')

@@ -92,8 +92,9 @@ def _open(
 def _is_plain(path: os.PathLike[str]) -> bool:
     from subgpt.data.decoding import UTF16_BOMS
     from subgpt.data.jsonl import is_jsonl
+    from subgpt.data.reading import is_compressed
 
-    if is_jsonl(Path(path)) or Path(path).suffix.lower() == ".gz":
+    if is_jsonl(Path(path)) or is_compressed(Path(path)):
         return False
     with Path(path).open("rb") as file:
         return not file.read(4).startswith((*UTF16_BOMS, b"\0\0\xfe\xff"))

@@ -68,6 +68,21 @@ class CheckpointEvent:
     path: Path
 
 
+@dataclass(frozen=True)
+class RollbackEvent:
+    """The loss left its course: the run went back from update `spike_step` to `step`.
+
+    number: of this rollback, from 1, of at most `most`. reason: what was seen. skipped: batches that are passed over.
+    """
+
+    number: int
+    most: int
+    step: int
+    spike_step: int
+    skipped: int
+    reason: str
+
+
 class Callback:
     """Override what you want to hear of. One that raises is dropped with a warning; training goes on."""
 
@@ -85,6 +100,9 @@ class Callback:
 
     def on_checkpoint(self, event: CheckpointEvent) -> None:
         """Hear of each checkpoint."""
+
+    def on_rollback(self, event: RollbackEvent) -> None:
+        """Hear that the run went back; updates beyond `event.step` are made again, with other data."""
 
     def on_note(self, text: str) -> None:
         """Hear a line the user should see: a checkpoint skipped, how to resume, an extra that is missing."""
@@ -128,6 +146,10 @@ class LogLines(Callback):
         """Say where the checkpoint is."""
         self.say(f"checkpoint {event.path}")
 
+    def on_rollback(self, event: RollbackEvent) -> None:
+        """Say what was seen and where the run goes on."""
+        self.say(describe_rollback(event))
+
     def on_note(self, text: str) -> None:
         """Say it."""
         self.say(text)
@@ -158,6 +180,12 @@ class TqdmBar(LogLines):
         self._bar.set_postfix_str(describe_step(event), refresh=False)
         self._bar.update()
 
+    def on_rollback(self, event: RollbackEvent) -> None:
+        """Move the bar back."""
+        super().on_rollback(event)
+        self._bar.n = event.step
+        self._bar.refresh()
+
     def on_end(self, run: "Run") -> None:
         """Close the bar and sum up."""
         bar, self._bar = self._bar, None
@@ -187,6 +215,15 @@ def describe_eval(event: EvalEvent) -> str:
     star = " (best)" if event.improved else ""
     bits = "" if seen.bits_per_byte is None else f", {seen.bits_per_byte:.3f} bits per byte"
     return f"step {event.step}: validation loss {seen.loss:.4f}{star}, perplexity {seen.perplexity:.2f}{bits}"
+
+
+def describe_rollback(event: RollbackEvent) -> str:
+    """Put what was seen, where the run goes on and how often it may in one line."""
+    reason = event.reason.partition("; ")[0]
+    return (
+        f"{reason}; rolled back to step {event.step}, passing over {event.skipped} batches "
+        f"(rollback {event.number} of at most {event.most})"
+    )
 
 
 def default_callbacks() -> tuple[Callback, ...]:

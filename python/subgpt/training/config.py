@@ -14,6 +14,7 @@ from subgpt.errors import ConfigError
 from subgpt.evaluation.matching import Match
 from subgpt.model.dtype import resolve_dtype
 from subgpt.settings import Settings
+from subgpt.training.reporting import places
 from subgpt.training.schedule import DecayType, learning_rate_at, muon_over_adam
 
 Self = TypeVar("Self", bound="TrainConfig")
@@ -136,6 +137,19 @@ class TrainConfig(Settings):
         default=1.0, ge=0, description="clip the global gradient norm to this; 0: never"
     )
 
+    # What to do when the loss leaves its course.
+    on_spike: Literal["rollback", "stop", "ignore"] = Field(
+        default="ignore",
+        description="when the loss leaps: rollback (to a checkpoint, passing over the batches that led there), stop or "
+        "ignore; what is not finite is rolled back or stops the run",
+    )
+    spike_z_score: float = Field(
+        default=6.0, gt=0, description="what a leap is: deviations above the mean of the last 128 losses"
+    )
+    max_rollbacks: int = Field(
+        default=3, ge=1, le=1000, description="rollbacks of a run, after which it stops"
+    )
+
     # Looking: validation, samples, lines.
     eval_steps: int = Field(default=100, ge=0, description="updates between validations; 0: only at the end")
     eval_batches: int = Field(
@@ -151,6 +165,10 @@ class TrainConfig(Settings):
     sample_prompt: str = Field(default="", description="what a sample begins with")
     sample_tokens: int = Field(default=64, ge=1, le=1 << 20)
     logging_steps: int = Field(default=1, ge=1, description="updates between lines of metrics.jsonl")
+    report_to: str = Field(
+        default="",
+        description="where else metrics go, by commas: csv, tensorboard, wandb; metrics.jsonl is written always",
+    )
 
     # Keeping.
     output_dir: str | Path | None = Field(
@@ -225,10 +243,15 @@ class TrainConfig(Settings):
         # Ours always warms up as warmup_steps says, so both of Hugging Face's names mean the same.
         return "constant" if value == "constant_with_warmup" else value
 
-    @field_validator("freeze", "target_modules", mode="before")
+    @field_validator("freeze", "target_modules", "report_to", mode="before")
     @classmethod
     def _accept_lists(cls, value: Any) -> Any:
         return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("report_to")
+    @classmethod
+    def _known_places(cls, value: str) -> str:
+        return ",".join(places(value))
 
     @field_validator("eval_batches", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What the loop needs to know of the data, and how running text becomes it."""
+"""What the loop needs to know of the data, and how running text, or ids that were made of it before, become it."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +10,12 @@ import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
 from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
+from subgpt.data.mixture import MixtureLoader, shares
 from subgpt.data.packing import DocumentLoader, PackedBatch, part_documents
-from subgpt.errors import ConfigError
+from subgpt.data.permutation import counter_hash
+from subgpt.data.token_sets import Named, TokenSet, default_weights, open_token_set
+from subgpt.data.tokens import Tokens
+from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.training.objective import NEXT_TOKEN, Objective
 
@@ -54,11 +58,7 @@ def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainCo
     `config` is resolved: its block_size is a number. With packing the documents of a window see nothing of each other;
     ConfigError if the tokenizer has no end-of-text id, which parts them.
     """
-    block_size, eot_id = config.block_size or 1, tokenizer.eot_id if config.packing else None
-    if config.packing and eot_id is None:
-        raise ConfigError(
-            "packing = True parts documents at their end-of-text id, which this tokenizer has not; leave packing out"
-        )
+    block_size, eot_id = config.block_size or 1, _parting_id(tokenizer, config)
     train, val, summary = load_corpus(
         source,
         tokenizer,
@@ -79,6 +79,76 @@ def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainCo
     )
 
 
+def token_data(named: "Sequence[Named]", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
+    """Open sets of ids that lie on the disk, and draw windows of each by its weight.
+
+    `config` is resolved. What is held out is what the sets bring for it, all of it together. Raises DataError for a set
+    that is damaged, of another tokenizer, or shorter than a window; ConfigError as `text_data`.
+    """
+    block_size, eot_id = config.block_size or 1, _parting_id(tokenizer, config)
+    sets = [open_token_set(one.path, tokenizer, val_fraction=config.val_fraction) for one in named]
+    trained = [one for one in sets if len(one.train)]
+    if not trained:
+        names = ", ".join(one.name for one in sets)
+        raise DataError(f"{names}: nothing to train on, only to validate; name the files to train on as well")
+    loaders = [_windows(one, number, block_size, config) for number, one in enumerate(trained)]
+    weights = default_weights(sets, named)
+    loader = loaders[0] if len(loaders) == 1 else MixtureLoader(loaders, weights, seed=config.seed)
+    places = shares(weights)
+    identity = "".join(f"{one.fingerprint} {share};" for one, share in zip(trained, places, strict=True))
+    return TrainingData(
+        loader=loader if eot_id is None else DocumentLoader(loader, eot_id),
+        tokens=sum(len(one.train) for one in trained),
+        held_out=_held_out_sets(sets, block_size, config.batch_size, eot_id),
+        fingerprint=hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
+        notes=(*(note for one in sets for note in one.notes), *_weights_note(trained, weights)),
+    )
+
+
+def _windows(one: TokenSet, number: int, block_size: int, config: "TrainConfig") -> WindowLoader:
+    # The first has the seed itself: a set that is alone gives the batches of the text it was made from.
+    seed = config.seed if number == 0 else int(counter_hash(config.seed, number)[0])
+    try:
+        return WindowLoader(one.train, block_size=block_size, batch_size=config.batch_size, seed=seed)
+    except DataError as error:
+        raise DataError(f"{one.name}: {error}") from None
+
+
+def _weights_note(sets: Sequence[TokenSet], weights: Sequence[float]) -> list[str]:
+    if len(sets) == 1:
+        return []
+    total = sum(weights)
+    shares = (f"{one.name} {100 * weight / total:.3g} %" for one, weight in zip(sets, weights, strict=True))
+    return [f"windows are drawn from {', '.join(shares)}"]
+
+
+def _held_out_sets(
+    sets: Sequence[TokenSet], block_size: int, batch_size: int, eot_id: int | None
+) -> HeldOut | None:
+    parts = [
+        held_out_tokens(one.val, one.val_bytes, block_size, batch_size, eot_id)
+        for one in sets
+        if len(one.val) > 1
+    ]
+    if not parts:
+        return None
+    sizes = [part.text_bytes for part in parts]
+    return HeldOut(
+        lambda: (batch for part in parts for batch in part.batches()),
+        sum(part.targets for part in parts),
+        sum(sizes) if all(sizes) else 0,
+    )
+
+
+def _parting_id(tokenizer: "Tokenizer", config: "TrainConfig") -> int | None:
+    """Give the id at which the documents of a window are kept apart; None if they are not."""
+    if config.packing and tokenizer.eot_id is None:
+        raise ConfigError(
+            "packing = True parts documents at their end-of-text id, which this tokenizer has not; leave packing out"
+        )
+    return tokenizer.eot_id if config.packing else None
+
+
 def held_out_text(
     corpus: TokenCorpus, block_size: int, batch_size: int, eot_id: int | None = None
 ) -> HeldOut:
@@ -86,12 +156,19 @@ def held_out_text(
 
     eot_id: where documents end, if those of a window see nothing of each other.
     """
+    return held_out_tokens(corpus.tokens, corpus.text_bytes, block_size, batch_size, eot_id)
+
+
+def held_out_tokens(
+    tokens: Tokens, text_bytes: int, block_size: int, batch_size: int, eot_id: int | None = None
+) -> HeldOut:
+    """Do as `held_out_text` with ids wherever they lie; `text_bytes` is 0 where nobody knows them."""
 
     def batches() -> "Iterable[Batch | PackedBatch]":
-        windows = evaluation_batches(corpus.tokens, block_size=block_size, batch_size=batch_size)
+        windows = evaluation_batches(tokens, block_size=block_size, batch_size=batch_size)
         return windows if eot_id is None else (part_documents(window, eot_id) for window in windows)
 
-    return HeldOut(batches, len(corpus) - 1, corpus.text_bytes)
+    return HeldOut(batches, len(tokens) - 1, text_bytes)
 
 
 def unknown_note(rows: Sequence[npt.NDArray[np.uint32]], tokenizer: "Tokenizer") -> list[str]:

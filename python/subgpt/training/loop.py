@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from subgpt.checkpoint.checkpoints import TrainState
-from subgpt.errors import DataError, LossError
+from subgpt.errors import DataError
 from subgpt.evaluation.measure import HeldOut, measure
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import Loader
+from subgpt.training.guard import BadStepError, check_spike, not_finite, remember
 from subgpt.training.interrupt import Interrupts
 from subgpt.training.objective import NEXT_TOKEN, Objective
 from subgpt.training.optimizers import Optimizer
@@ -20,7 +21,11 @@ from subgpt.training.recorder import Recorder
 
 @dataclass
 class Job:
-    """All that the loop works on. `save` and `keep_best` keep the weights, `sample` writes a text."""
+    """All that the loop works on. `save` and `keep_best` keep the weights, `sample` writes a text.
+
+    save: given True it returns only when the checkpoint is on the disk. look: raises what failed while writing.
+    roll_back: goes back to a checkpoint, or raises what it is given.
+    """
 
     model: GPT
     optimizer: Optimizer
@@ -30,45 +35,69 @@ class Job:
     config: TrainConfig
     state: TrainState
     recorder: Recorder
-    save: Callable[[], None]
+    save: Callable[[bool], None]
     keep_best: Callable[[], None]
     sample: Callable[[], str]
+    look: Callable[[], None]
+    roll_back: Callable[[BadStepError], None]
 
 
 def train(job: Job) -> None:
     """Make the updates from `job.state.step` to `config.max_steps`, or until signal or patience ends it.
 
-    Raises LossError, before the weights are touched, at the first loss or gradient that is not finite.
+    Raises LossError, before the weights are touched, at the first loss or gradient that is not finite, and at one that
+    leaps where `on_spike` says so; or goes back to a checkpoint.
     """
     config, state, recorder = job.config, job.state, job.recorder
     with Interrupts() as interrupts:
         if state.step == 0:
+            if config.on_spike == "rollback":
+                job.save(True)  # so that there is something to go back to
             validate(job)
         while state.step < config.max_steps and not out_of_patience(job):
-            begin = time.monotonic()
-            passes = config.gradient_accumulation_steps
-            batches = [job.loader.batch(state.step * passes + i) for i in range(passes)]
-            rate = config.learning_rate_at(state.step)
-            own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
-            limit, number = config.max_grad_norm, state.step + 1
-            result = update(job.model, job.optimizer, batches, own, limit, number, job.objective)
-            state.step += 1
-            state.tokens += result.tokens
-            took = time.monotonic() - begin
-            recorder.step(state.step, result.loss, rate, result.grad_norm, result.tokens, took)
-
-            finished = state.step == config.max_steps
-            if finished or due(state.step, config.eval_steps):
-                validate(job)
-            if due(state.step, config.sample_steps):
-                recorder.sample(state.step, config.sample_prompt, job.sample())
-            recorder.run.interrupted = interrupts.requested is not None and not finished
-            ending = finished or recorder.run.interrupted or out_of_patience(job)
-            if ending or due(state.step, config.save_steps):
-                job.save()
+            try:
+                advance(job)
+                finished = state.step == config.max_steps
+                if finished or due(state.step, config.eval_steps):
+                    validate(job)
+                if due(state.step, config.sample_steps):
+                    recorder.sample(state.step, config.sample_prompt, job.sample())
+                recorder.run.interrupted = interrupts.requested is not None and not finished
+                ending = finished or recorder.run.interrupted or out_of_patience(job)
+                if ending or due(state.step, config.save_steps):
+                    job.save(ending)
+                job.look()
+            except BadStepError as error:
+                job.roll_back(error)
             if recorder.run.interrupted:
                 break
         recorder.run.stopped_early = out_of_patience(job) and state.step < config.max_steps
+
+
+def advance(job: Job) -> None:
+    """Make the next update and write it down."""
+    config, state, begin = job.config, job.state, time.monotonic()
+    passes = config.gradient_accumulation_steps
+    first = state.step * passes + state.skipped
+    batches = [job.loader.batch(first + i) for i in range(passes)]
+    rate = config.learning_rate_at(state.step)
+    own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
+    result = update(
+        job.model,
+        job.optimizer,
+        batches,
+        own,
+        config.max_grad_norm,
+        state.step + 1,
+        job.objective,
+        recent=() if config.on_spike == "ignore" else state.recent,
+        spike_z_score=config.spike_z_score,
+    )
+    state.step += 1
+    state.tokens += result.tokens
+    remember(state.recent, result.loss)
+    took = time.monotonic() - begin
+    job.recorder.step(state.step, result.loss, rate, result.grad_norm, result.tokens, took)
 
 
 class Update(NamedTuple):
@@ -87,8 +116,15 @@ def update(
     max_grad_norm: float,
     step: int,
     objective: Objective = NEXT_TOKEN,
+    *,
+    recent: Sequence[float] = (),
+    spike_z_score: float = math.inf,
 ) -> Update:
-    """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping."""
+    """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping.
+
+    Raises BadStepError, with the weights as they were, for a loss or gradient that is not finite, and for a loss more
+    than `spike_z_score` deviations above those in `recent`.
+    """
     loss, total = objective.backward(model, batches)
     if total == 0:
         raise DataError(
@@ -96,7 +132,8 @@ def update(
         )
     norm = model.clip_grad_norm(max_grad_norm) if max_grad_norm else model.grad_norm()
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise _not_finite(model, loss, norm, step)
+        raise not_finite(model, loss, norm, step)
+    check_spike(model, recent, loss, step, spike_z_score)
     optimizer.step(rate)
     model.zero_grad()
     return Update(loss, norm, total)
@@ -108,7 +145,7 @@ def validate(job: Job) -> None:
         return
     seen = measure(job.model, job.held_out)
     if not math.isfinite(seen.loss):
-        raise _not_finite(job.model, seen.loss, math.nan, job.state.step)
+        raise not_finite(job.model, seen.loss, math.nan, job.state.step)
     state = job.state
     if job.recorder.evaluation(state.step, seen):
         state.best, state.best_step, state.without_gain = seen.loss, state.step, 0
@@ -126,15 +163,3 @@ def out_of_patience(job: Job) -> bool:
 def due(step: int, every: int) -> bool:
     """Tell whether something that happens every so many steps happens now; 0 is never."""
     return every > 0 and step % every == 0
-
-
-def _not_finite(model: GPT, loss: float, norm: float, step: int) -> LossError:
-    """Make the error for a broken step, naming the first tensor that is broken; clear the gradients."""
-    weight = model.native.first_nonfinite("param")
-    gradient = model.native.first_nonfinite("grad")
-    model.zero_grad()
-    where = f"weight {weight}" if weight else f"gradient of {gradient}" if gradient else "the loss itself"
-    return LossError(
-        f"step {step}: loss {loss:g}, gradient norm {norm:g}, first not finite: {where}; checkpoints made "
-        "before are good: lower learning_rate, lengthen warmup_steps or set max_grad_norm, and start again"
-    )

@@ -4,10 +4,15 @@ A training line has step, loss, learning_rate, grad_norm, tokens_per_second, sec
 val_loss, val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats
 per token; `seconds` counts from the start of the run over all resumptions. On resume, lines beyond the
 checkpoint's step are dropped, so that no step occurs twice.
+
+When a loss left its course and the run went back, its lines beyond the checkpoint are dropped, too, and one line says
+so: `rollback` (its number from 1), `step` (to which it went back), spike_step, spike_loss, z_score (null for what was
+not finite), tensor, skipped (batches passed over), reason.
 """
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,15 +23,14 @@ from subgpt.errors import OutputError
 class MetricsFile:
     """The open file of a run. Lines reach the system at once; `sync` makes them survive a power cut."""
 
-    def __init__(self, path: Path, *, keep_to_step: int) -> None:
+    def __init__(self, path: Path, *, keep_to_step: int, rollbacks: int = 0) -> None:
         self.path = path
-        self._truncate(keep_to_step)
-        try:
-            self._file: IO[str] = path.open("a", encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise OutputError(
-                f"{path}: {error.strerror}; choose an output_dir that can be written"
-            ) from error
+        self._file = self._open(keep_to_step, rollbacks)
+
+    def rewind(self, step: int, rollbacks: int) -> None:
+        """Drop the lines beyond `step`, and those of all but the first `rollbacks`."""
+        self.close()
+        self._file = self._open(step, rollbacks)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line."""
@@ -41,14 +45,25 @@ class MetricsFile:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what a full disk did not take was complained of when it was written."""
+        with suppress(OSError):
+            self._file.close()
 
-    def _truncate(self, step: int) -> None:
+    def _open(self, step: int, rollbacks: int) -> IO[str]:
         """Keep the lines up to `step`: all others were written by a future that did not happen."""
         if self.path.exists():
-            kept = [json.dumps(record) + "\n" for record in read_metrics(self.path) if record["step"] <= step]
-            _core.write_atomic(str(self.path), "".join(kept if step else []).encode())
+            kept = [
+                json.dumps(record) + "\n"
+                for record in read_metrics(self.path)
+                if record["step"] <= step and record.get("rollback", 0) <= rollbacks
+            ]
+            _core.write_atomic(str(self.path), "".join(kept if step or rollbacks else []).encode())
+        try:
+            return self.path.open("a", encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: {error.strerror}; choose an output_dir that can be written"
+            ) from error
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

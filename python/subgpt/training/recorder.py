@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.evaluation.measure import Evaluation
 from subgpt.training.callbacks import (
     Callback,
     CheckpointEvent,
     EvalEvent,
+    RollbackEvent,
     RunStart,
     SampleEvent,
     StepEvent,
@@ -80,6 +82,23 @@ class Recorder:
         self.run.checkpoint = path
         event = CheckpointEvent(step, path)
         self._tell(lambda callback: callback.on_checkpoint(event))
+
+    def rolled_back(self, record: dict[str, Any], event: RollbackEvent) -> None:
+        """Record that the run went back to `event.step`, with the line `record`."""
+        self.run.go_back(event.step)
+        self.run.add(record)
+        for file in (self.metrics, self._samples):
+            if file is not None:
+                file.rewind(event.step, event.number - 1)
+        self._write(record)
+        self._tell(lambda callback: callback.on_rollback(event))
+
+    def moved(self, directory: RunDirectory) -> None:
+        """Write where the run directory is by now."""
+        self.run.output_dir = directory.path
+        for file, path in ((self.metrics, directory.metrics), (self._samples, directory.samples)):
+            if file is not None:
+                file.path = path
 
     def note(self, text: str) -> None:
         """Pass on a line the user should see."""

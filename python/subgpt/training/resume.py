@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 # What may differ from the run that is resumed: how long, where, how it is watched and kept, and what changes
 # no bit of it.
 FREE = frozenset({
-    "max_steps", "output_dir", "overwrite_output_dir", "save_steps", "save_total_limit", "logging_steps",
+    "max_steps", "output_dir", "overwrite_output_dir", "save_steps", "save_total_limit", "logging_steps", "report_to",
     "eval_steps", "early_stopping_patience", "load_best_model_at_end",
     "sample_steps", "sample_prompt", "sample_tokens", "gradient_checkpointing",
+    "on_spike", "spike_z_score", "max_rollbacks",
 })  # fmt: skip
 
 

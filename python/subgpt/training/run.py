@@ -21,8 +21,9 @@ class Run:
     before it. val_steps, val_losses: one entry a validation. best: the lowest validation loss (inf without
     validation), seen at best_step. before, after: `Evaluation` by the data's name ("new", "old"), filled by
     fine-tuning. probes: `ProbeChange` by the probe's name, likewise. output_dir: the run directory, or None.
-    interrupted: stopped by Ctrl-C or SIGTERM. stopped_early: no gain within the patience. error: what ended the run
-    by force; callbacks see it, the caller gets it raised.
+    interrupted: stopped by Ctrl-C, SIGTERM or SIGHUP. stopped_early: no gain within the patience. rollbacks: the lines
+    of `metrics.jsonl` that say how the run went back when its loss left its course; the other entries are without what
+    was dropped by that. error: what ended the run by force; callbacks see it, the caller gets it raised.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Run:
     checkpoint: Path | None = None
     interrupted: bool = False
     stopped_early: bool = False
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
     error: BaseException | None = None
     before: dict[str, "Evaluation"] = field(default_factory=dict)
     after: dict[str, "Evaluation"] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class Run:
         """Take in one line of `metrics.jsonl`."""
         self.step = record["step"]
         self.seconds = record.get("seconds", self.seconds)
+        if "rollback" in record:
+            self.rollbacks.append(record)
         if "loss" in record:
             self.steps.append(record["step"])
             self.losses.append(record["loss"])
@@ -76,6 +80,15 @@ class Run:
             self.val_losses.append(record["val_loss"])
             if record["val_loss"] < self.best:
                 self.best, self.best_step = record["val_loss"], record["step"]
+
+    def go_back(self, step: int) -> None:
+        """Forget the updates beyond `step`, and validations made after them."""
+        made = sum(number <= step for number in self.steps)
+        for entries in (self.steps, self.losses, self.learning_rates, self.grad_norms):
+            del entries[made:]
+        measured = sum(number <= step for number in self.val_steps)
+        del self.val_steps[measured:], self.val_losses[measured:]
+        self.step = step
 
     @property
     def metrics_path(self) -> Path | None:
@@ -102,6 +115,8 @@ class Run:
             parts.append(f"best validation loss {self.best:.4f} at step {self.best_step}")
         if self.error is not None:
             parts.append(f"ended by {type(self.error).__name__}")
+        if self.rollbacks:
+            parts.append(f"rolled back {len(self.rollbacks)} times")
         if self.interrupted:
             parts.append("interrupted")
         if self.stopped_early:

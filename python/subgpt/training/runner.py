@@ -27,6 +27,7 @@ from subgpt.training.loop import Job, train
 from subgpt.training.metrics import MetricsFile, read_metrics
 from subgpt.training.probing import probe_after, probe_before
 from subgpt.training.recorder import Recorder
+from subgpt.training.reporting import reporters
 from subgpt.training.run import Run
 from subgpt.training.start import Start
 
@@ -55,7 +56,11 @@ def run_training(
     check_fit(model, tokenizer, verb)
     if given.output_dir is None and resume:
         raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")
-    watchers = default_callbacks() if callbacks is None else callbacks
+    reporters(given)  # refused, if it must be, before the data is read
+    if given.output_dir is None and given.on_spike == "rollback":
+        raise ConfigError(
+            f"{verb}: on_spike = 'rollback' goes back to checkpoints; give an output_dir for them"
+        )
     with ExitStack() as stack:
         directory = None if given.output_dir is None else RunDirectory(given.output_dir)
         keeper = Keeper(directory, model, stack)
@@ -63,6 +68,7 @@ def run_training(
         start = Start(
             model, tokenizer, make_data, given, dict(defaults), keeper.directory if resume else None
         )
+        watchers = [*(default_callbacks() if callbacks is None else callbacks), *reporters(start.config)]
         keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
             _write_settings(directory, verb, start.config, model, resumed=start.path is not None)
@@ -88,7 +94,7 @@ def _train(
     run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
     metrics = samples = None
     if directory is not None:
-        metrics = MetricsFile(directory.metrics, keep_to_step=state.step)
+        metrics = MetricsFile(directory.metrics, keep_to_step=state.step, rollbacks=len(state.rollbacks))
         keeper.stack.callback(metrics.close)
         if config.sample_steps:
             samples = MetricsFile(directory.samples, keep_to_step=state.step)
@@ -137,6 +143,8 @@ def _train(
                 keeper.save,
                 keeper.keep_best,
                 sample,
+                keeper.look,
+                keeper.roll_back,
             )
         )
         keeper.finish(tokenizer)
@@ -152,8 +160,11 @@ def _train(
         run.error = error
         raise
     finally:
-        recorder.end()
-        model.freeze([])  # which was a setting of this run
+        try:
+            keeper.close()
+        finally:
+            recorder.end()
+            model.freeze([])  # which was a setting of this run
     return run
 
 

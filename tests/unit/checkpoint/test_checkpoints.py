@@ -125,7 +125,7 @@ def test_restoring_brings_back_weights_moments_and_dropout(tiny, tmp_path):
 def test_a_locked_folder_names_its_owner(tmp_path):
     (tmp_path / "training").mkdir()
     path = tmp_path / "training" / "lock"
-    with DirectoryLock(path), pytest.raises(CheckpointError, match=r"process \d+ is training here"):
+    with DirectoryLock(path), pytest.raises(CheckpointError, match=r"process \d+ on \S+ is training here"):
         DirectoryLock(path).__enter__()
     with DirectoryLock(path):
         pass

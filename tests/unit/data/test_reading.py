@@ -93,3 +93,52 @@ def test_lone_surrogates():
     assert clean("\ud83d\ude00", "x").text == "😀"
     with pytest.raises(DataError, match=r"x: lone surrogate U\+DC00 at character 1"):
         clean("a\udc00b", "x", "strict")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xef\xbb\xbfmark \xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80 end",
+        "ü€😀 plain".encode("utf-16"),
+        b"broken \xff\xe2\x82 in \xf0\x9f\x98 the middle \xe2\x82",
+        b"\xff\xfea\x00\x00\xd8b\x00\x00\xd8",
+    ],
+)
+def test_pieces_of_a_text_are_the_text(tmp_path, data, size):
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    pieces = list(reading.read_text_chunks(path, size=size))
+    whole = read_text(path)
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert any(piece.damaged for piece in pieces) == whole.damaged
+    assert all(piece.text for piece in pieces)
+    if whole.damaged:
+        with pytest.raises(DataError) as expected:
+            read_text(path, "strict")
+        with pytest.raises(DataError, match="offset") as found:
+            list(reading.read_text_chunks(path, "strict", size=size))
+        assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\rb\r\nc\n\nd", "a\r", "\r\n", "x\u2028y\x0cz\n"])
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_lines_keep_their_ends(tmp_path, monkeypatch, text, size):
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode())
+    pieces = reading.read_text_chunks
+    monkeypatch.setattr(reading, "read_text_chunks", lambda path, errors: pieces(path, errors, size))
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [line.text for line in reading.read_text_lines(path)] == list(file)
+
+
+def test_zstandard_is_read_and_a_broken_one_named(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    packed = arrow.compress(b"one\ntwo\n" * 1000, codec="zstd", asbytes=True)
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(packed + packed)
+    assert read_text(path).text == "one\ntwo\n" * 2000
+    path.write_bytes(packed[:-3])
+    with pytest.raises(DataError, match=r"a\.txt\.zst: reading failed after"):
+        read_text(path)

@@ -133,3 +133,23 @@ def test_a_map_shows_who_looks_where(served):
     glances = found.strongest(0, 1)
     assert all(first < glance.seen < glance.at < 20 for glance in glances)
     assert [glance.weight for glance in glances] == sorted((g.weight for g in glances), reverse=True)
+
+
+def test_a_run_that_went_back_and_on_is_read_anew(tmp_path):
+    """Its file is longer than what was read before, but another one."""
+    from subgpt import _core
+
+    path = tmp_path / "training" / "metrics.jsonl"
+    path.parent.mkdir()
+
+    def lines(*losses):
+        entry = {"learning_rate": 1.0, "grad_norm": 1.0}
+        return [json.dumps({"step": i + 1, "loss": loss, **entry}) + "\n" for i, loss in enumerate(losses)]
+
+    path.write_text("".join(lines(3.0, 2.0, 9.0)))
+    course = Course(tmp_path)
+    course.read()
+    assert course.run.losses == [3.0, 2.0, 9.0]
+    _core.write_atomic(str(path), "".join(lines(3.0, 2.0, 1.5, 1.0)).encode())
+    assert course.read()
+    assert course.run.losses == [3.0, 2.0, 1.5, 1.0]

@@ -20,6 +20,7 @@ app = new_app()
         "subgpt pretrain --data corpus/ --tokenizer tok/ --preset nano -o runs/base",
         "subgpt pretrain --data a.txt --data b/ --tokenizer tok/ -o runs/b --max-steps 2000 --n-layer 6",
         "subgpt pretrain --data corpus/ --tokenizer tok/ --preset d6 --dtype bfloat16 -o runs/d6",
+        "subgpt pretrain --data data/web:0.7 --data data/books:0.3 --tokenizer tok/ -o runs/mixed",
         "subgpt pretrain --config mine.yaml -o runs/c --learning-rate 5e-4",
         "subgpt pretrain -o runs/base --resume",
     )
@@ -50,7 +51,11 @@ def pretrain(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="SRC", help="File, directory or glob; may be repeated.", show_default=False
+            "--data",
+            metavar="SRC[:WEIGHT]",
+            help="File, directory or glob of text; or what subgpt data prepare made, or nanoGPT's or llm.c's .bin "
+            "files, by WEIGHT. May be repeated.",
+            show_default=False,
         ),
     ] = None,
     tokenizer: Annotated[

@@ -16,6 +16,7 @@ from subgpt.data.formats.delimited import read_csv, read_tsv
 from subgpt.data.formats.parquet import read_parquet
 from subgpt.data.formats.saved import is_saved_dataset, read_saved_dataset
 from subgpt.data.jsonl import JSONL_SUFFIXES, read_rows
+from subgpt.data.reading import bare_name
 from subgpt.data.rows import Row
 from subgpt.data.sources import FileSource, FoundFiles, find_files
 
@@ -51,7 +52,7 @@ def format_of(path: Path) -> Format | None:
     """
     if is_saved_dataset(path):
         return DATASET
-    name = path.name.lower().removesuffix(".gz")
+    name = bare_name(path)
     return next((kind for kind in FORMATS if name.endswith(kind.suffixes)), None)
 
 

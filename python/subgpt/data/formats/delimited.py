@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from subgpt.data.decoding import Errors, check_errors
+from subgpt.data.decoding import Decoded, Errors, check_errors
 from subgpt.data.jsonl import parse_json
-from subgpt.data.reading import read_text
+from subgpt.data.reading import read_text_lines
 from subgpt.data.rows import Row
 from subgpt.errors import DataError
 
@@ -33,18 +32,19 @@ def read_tsv(path: Path, errors: Errors = "replace") -> Iterator[Row]:
 def read_delimited(path: Path, errors: Errors, delimiter: str) -> Iterator[Row]:
     """Yield the rows of a file whose first row has the names of the columns; empty rows are passed over.
 
+    Memory: the longest row, and a piece of the file.
+
     Raises:
         DataError: No names, a name twice, a row with more or fewer fields than names, or broken quotes; with
             file and line.
 
     """
     check_errors(errors)
-    decoded = read_text(path, errors)
+    damage = _Damage()
     # The module refuses fields above 128 KiB by a number that all of the process shares; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    rows = _numbered(
-        path, csv.reader(io.StringIO(decoded.text, newline=""), delimiter=delimiter, strict=True)
-    )
+    lines = damage.watch(read_text_lines(path, errors))
+    rows = _numbered(path, csv.reader(lines, delimiter=delimiter, strict=True))
     first, head = next(rows, (1, []))
     names = [name.strip() for name in head]
     if not any(names):
@@ -58,7 +58,23 @@ def read_delimited(path: Path, errors: Errors, delimiter: str) -> Iterator[Row]:
                 f"{path}:{line}: {len(cells)} fields, but there are {len(names)} columns "
                 f"({', '.join(map(repr, names[:20]))}); put a field that has the delimiter in quotes"
             )
-        yield Row(_fields(names, cells, f"{path}:{line}"), str(path), line, decoded.damaged)
+        yield Row(_fields(names, cells, f"{path}:{line}"), str(path), line, damage.taken())
+
+
+class _Damage:
+    """Remembers, while lines go by, whether there was damage in those of a row."""
+
+    def __init__(self) -> None:
+        self._seen = False
+
+    def watch(self, lines: Iterator[Decoded]) -> Iterator[str]:
+        for line in lines:
+            self._seen = self._seen or line.damaged
+            yield line.text
+
+    def taken(self) -> bool:
+        seen, self._seen = self._seen, False
+        return seen
 
 
 def _numbered(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:

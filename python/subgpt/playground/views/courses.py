@@ -55,13 +55,20 @@ class Course:
     last: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, Any]] = field(default_factory=list)
     _offset: int = 0
+    _file: int = 0
     _state: tuple[str, int] = ("", -1)
 
     def read(self) -> bool:
         """Read the new lines; tell whether anything is different. A run that began anew is read from its beginning."""
         files = RunDirectory(self.path)
-        size = files.metrics.stat().st_size if files.metrics.is_file() else 0
-        began_anew = size < self._offset
+        found = files.metrics.stat() if files.metrics.is_file() else None
+        size = 0 if found is None else found.st_size
+        replaced = found is not None and self._file not in (
+            0,
+            found.st_ino,
+        )  # resumed, or gone back to a checkpoint
+        self._file = self._file if found is None else found.st_ino
+        began_anew = size < self._offset or replaced
         if began_anew:
             self.run, self.last, self.settings, self.samples, self._offset = Run(), {}, {}, [], 0
         if not self.settings:

@@ -1,20 +1,22 @@
-"""`subgpt data inspect`: what of some examples is trained and what is masked, counted and shown."""
+"""`subgpt data inspect`: what of some examples is trained and what is masked; or what is in running text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.options import ChatTemplateOption, Json, LossOnOption, OnInvalid
+from subgpt.cli.options import ChatTemplateOption, Json, LossOnOption, OnInvalid, TextField
 
 if TYPE_CHECKING:
     from subgpt.data.inspection import Inspection
+    from subgpt.data.survey import Survey
     from subgpt.report.examples import ExampleView
     from subgpt.tokenizer import Tokenizer
 
 EXAMPLES = (
     "subgpt data inspect --data qa.jsonl --model runs/base",
     "subgpt data inspect --data chats.parquet --model runs/base --chat-template chatml -n 5",
+    "subgpt data inspect --data corpus/ --tokenizer tok/",
     "subgpt data inspect --data qa.csv --tokenizer tok/ --block-size 256 --html qa.html",
 )
 _TRAINED, _MASKED = "black on color(158)", "dim"
@@ -24,7 +26,10 @@ def command(
     data: Annotated[
         list[str],
         typer.Option(
-            "--data", metavar="SRC", help="Files with examples; may be repeated.", show_default=False
+            "--data",
+            metavar="SRC",
+            help="Files with examples, or running text; may be repeated.",
+            show_default=False,
         ),
     ],
     model: Annotated[
@@ -59,10 +64,11 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Write a page that needs no other file, too.", show_default=False),
     ] = None,
+    text_field: TextField = "text",
     errors: OnInvalid = "strict",
     json: Json = False,
 ) -> None:
-    """Show what of some examples would be trained, and what only read.
+    """Show what of some examples would be trained, and what only read; of running text what is in it and what to mend.
 
     What is trained stands on a ground of colour, or in «» where there are no colours; what is masked is dim.
     """
@@ -71,9 +77,18 @@ def command(
     from subgpt.cli.terminal import out, print_json, warn
     from subgpt.data.chat import CHATML, ChatTemplate, choose_template, missing_special_tokens
     from subgpt.data.inspection import inspect_examples
+    from subgpt.data.survey import is_running_text, survey_text
     from subgpt.report.examples import render_examples, view_examples
-    from subgpt.tokenizer import add_special_tokens
+    from subgpt.tokenizer import Tokenizer, add_special_tokens
 
+    paths, place = source_paths(data), tokenizer or model
+    if is_running_text(paths, text_field=text_field):
+        survey = survey_text(paths, None if place is None else Tokenizer.load(place), text_field=text_field)
+        if json:
+            print_json(_survey_json(survey))
+        else:
+            _print_survey(survey)
+        return
     opened, room = _open(model, tokenizer, block_size)
     template = choose_template(chat_template, opened, None if model is None else ChatTemplate.find(model))
     added = missing_special_tokens(CHATML, opened) if template == CHATML else []
@@ -81,7 +96,7 @@ def command(
         warn(f"the tokenizer has no special tokens {', '.join(added)}; shown as if they had been added to it")
         opened = add_special_tokens(opened, added)
     seen = inspect_examples(
-        source_paths(data),
+        paths,
         opened,
         template=template,
         loss_on=loss_on,  # type: ignore[arg-type]
@@ -138,6 +153,43 @@ def _print(seen: "Inspection", views: "list[ExampleView]") -> None:
             line.append(text, style=_TRAINED if part.trained else _MASKED)
         line.rstrip()
         out().print(line)
+
+
+def _survey_json(survey: "Survey") -> dict[str, Any]:
+    from dataclasses import fields
+
+    return {**{one.name: getattr(survey, one.name) for one in fields(survey)}, "to_fix": survey.to_fix()}
+
+
+def _print_survey(survey: "Survey") -> None:
+    from subgpt.cli.sizes import in_bytes
+    from subgpt.cli.tables import facts_table
+    from subgpt.cli.terminal import harmless, out
+    from subgpt.data.survey import shares
+
+    mean = survey.text_bytes / survey.documents
+    facts = [
+        ("files", f"{survey.files}, {in_bytes(survey.file_bytes)}"),
+        (
+            "encodings",
+            ", ".join(f"{name} {count:,}" for name, count in survey.encodings.most_common()) or "binary",
+        ),
+        (
+            "documents",
+            f"{survey.documents:,}, {in_bytes(mean)} on average; {survey.empty:,} empty ones passed over",
+        ),
+        ("text", in_bytes(survey.text_bytes)),
+        ("of which", ", ".join(f"{name} {100 * share:.3g} %" for name, share in shares(survey.scripts))),
+    ]
+    if survey.tokens is not None:
+        rate = survey.text_bytes / max(1, survey.tokens)
+        facts.append(("tokens", f"{survey.tokens:,}, {rate:.2f} bytes per token"))
+    facts += [("longest", f"{in_bytes(size)}  {harmless(place)}") for size, place in survey.longest]
+    facts += [("twice", f"{harmless(place)} is {harmless(before)}") for place, before in survey.twins]
+    facts += [("bad row", harmless(why)) for why in survey.bad]
+    facts += [("no text", harmless(why)) for why in survey.damage]
+    facts += [("to mend", line) for line in survey.to_fix() or ["nothing was found"]]
+    out().print(facts_table(facts))
 
 
 def _as_json(seen: "Inspection", views: "list[ExampleView]", added: list[str]) -> dict[str, Any]:

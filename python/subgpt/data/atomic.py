@@ -1,0 +1,74 @@
+"""Files that are written piece by piece and are there whole or not at all.
+
+`_core.write_atomic` does the same for what is in memory; here it may be larger than that.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from subgpt.errors import OutputError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Give a temporary file beside ``path``, which gets that name once all is written and on the disk.
+
+    If the block raises, nothing is left behind, and what had the name before still has it.
+
+    Raises:
+        OutputError: The disk is full, or the directory cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_file(Path(folder, "a.bin")) as file:
+    ...         _ = file.write(b"whole")
+    ...     Path(folder, "a.bin").read_bytes()
+    b'whole'
+
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".subgpt-", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb", buffering=1 << 20) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _as_plainly_created(temporary)
+        temporary.replace(path)
+        temporary = None
+        _sync_directory(path.parent)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space, or name another directory"
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _as_plainly_created(path: Path) -> None:
+    """Give a file the permissions that `open` would have: a temporary one is for its owner alone."""
+    if os.name == "posix":
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name != "posix":  # Windows cannot open a directory as a file
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

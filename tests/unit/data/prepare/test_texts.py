@@ -1,0 +1,59 @@
+"""Cutting a text that comes in pieces gives the documents of the whole one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subgpt.data.decoding import Decoded
+from subgpt.data.documents import read_documents
+from subgpt.data.prepare.hashing import hash_text
+from subgpt.data.prepare.texts import Cutter, LongText
+
+SEPARATOR = "<|>"
+TEXTS = st.lists(st.sampled_from(["a", "<", "<|", "<|>", "|>", "\n", "\r\n", "\r", "é", " "]), max_size=30)
+
+
+def cut(text, size, long_chars, folder, separator=SEPARATOR):
+    chunks = [Decoded(text[i : i + size]) for i in range(0, len(text), size)]
+    found = []
+    for piece in Cutter(separator, folder, 7, long_chars).cut(iter(chunks)):
+        if isinstance(piece.text, LongText):
+            hashes = piece.text.close()
+            whole = piece.text.path.read_bytes().decode()
+            assert hashes == hash_text(whole, 7)
+            assert piece.text.size == hashes.size
+            assert piece.text.blank == (not whole.strip())
+            piece.text.remove()
+        else:
+            whole = piece.text
+        found.append((piece.line, whole))
+    assert list(folder.iterdir()) == []
+    return [(line, whole) for line, whole in found if whole.strip()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("texts")
+
+
+@given(parts=TEXTS, size=st.integers(1, 9), long_chars=st.integers(1, 20))
+def test_the_documents_of_a_text(folder, tmp_path_factory, parts, size, long_chars):
+    text = "".join(parts) + "x"
+    file = tmp_path_factory.getbasetemp() / "whole.txt"
+    file.write_bytes(text.encode())
+    for separator in (SEPARATOR, None):
+        whole = [(d.origin.line, d.text) for d in read_documents(file, separator=separator)]
+        assert cut(text, size, long_chars, folder, separator) == whole
+
+
+def test_what_is_left_in_the_middle_leaves_nothing_behind(folder):
+
+    def broken():
+        yield Decoded("abcdefgh")
+        raise OSError("a bad disk")
+
+    with pytest.raises(OSError, match="bad disk"):
+        list(Cutter(None, folder, 7, 3).cut(broken()))
+    assert list(folder.iterdir()) == []

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from subgpt.adapters.attach import SAMPLE, note_origin
-from subgpt.checkpoint.checkpoints import check_opened, list_checkpoints
 from subgpt.checkpoint.hub import fetch, is_hub_id
 from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
@@ -72,7 +71,10 @@ def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "t
     if (file := _file(path_or_id, ".bin")) is not None:
         return _load_llama2c(file, dtype)
     directory = _directory(path_or_id)
-    check_opened(directory)
+    if directory.name.startswith(("step-", "best-")):
+        from subgpt.checkpoint.checkpoints import check_opened  # which plain models are opened without
+
+        check_opened(directory)
     if is_adapter(directory):
         return _load_adapter(directory, dtype)
     if not (directory / "config.json").exists():
@@ -83,7 +85,8 @@ def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "t
     tokenizer = _tokenizer(directory, config)
     _check_size(config, files)
     model = GPT.blank(config, dtype=dtype)
-    note_origin(model, model.native.load_safetensors([str(file) for file in files], quantize, SAMPLE))
+    sample = 0 if quantize is None else SAMPLE
+    note_origin(model, model.native.load_safetensors([str(file) for file in files], quantize, sample))
     model.generation_config = _generation_config(directory, values)
     model.chat_template = _chat_template(directory)
     model.name_or_path = (
@@ -211,6 +214,7 @@ def _directory(path_or_id: str | Path) -> Path:
 
 def _refuse_unfinished(directory: Path) -> None:
     """Say what to do with a run that was killed: its model is written at the end, its checkpoints before."""
+    from subgpt.checkpoint.checkpoints import list_checkpoints
     from subgpt.checkpoint.run_directory import RunDirectory
 
     checkpoints = list_checkpoints(RunDirectory(directory).checkpoints)

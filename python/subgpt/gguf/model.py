@@ -126,7 +126,8 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32", quantize:
         raise CheckpointError(
             f"{path}: tensor {extra[0]} has no place in a model of its metadata; convert the model again"
         )
-    note_origin(model, _core.load_gguf(model.native, str(path), parts, quantize, SAMPLE))
+    sample = 0 if quantize is None else SAMPLE
+    note_origin(model, _core.load_gguf(model.native, str(path), parts, quantize, sample))
     eos = values.get("tokenizer.ggml.eos_token_id")
     model.generation_config = {} if eos is None else {"eos_token_id": [eos]}
     model.chat_template = _chat_template(values, str(path))

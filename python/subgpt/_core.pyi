@@ -12,6 +12,7 @@ __version__: str
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.integer[Any]] | Sequence[int] | Sequence[Sequence[int]]
@@ -214,6 +215,11 @@ class Model:
     def dropout_state(self) -> tuple[int, int]: ...
     @dropout_state.setter
     def dropout_state(self, state: tuple[int, int]) -> None: ...
+    @property
+    def rows_before(self) -> int:
+        """Rows of the batch that other processes compute before those of the next training pass."""
+    @rows_before.setter
+    def rows_before(self, rows: int) -> None: ...
     def save_safetensors(self, path: str, metadata: dict[str, str]) -> None: ...
     def load_safetensors(
         self, paths: list[str], quantize: str | None = None, sample: int = 0
@@ -275,14 +281,60 @@ def sampling_probs(logits: F32, context: Ints | None, drawn: int, options: str) 
 class Optimizer:
     """SGD, AdamW, Lion or Muon over a model's flat buffers. `config` is JSON with the field `name`."""
 
-    def __new__(cls, model: Model, config: str) -> Optimizer: ...
+    def __new__(cls, model: Model, config: str, share: Sequence[tuple[int, int]] | None = None) -> Optimizer:
+        """Make one of all that is trained, or of the weights whose gradients lie in the pieces `share`."""
     @property
     def config(self) -> str: ...
     @property
     def steps(self) -> int: ...
+    @steps.setter
+    def steps(self, steps: int) -> None: ...
+    def moment_names(self) -> list[str]: ...
+    def moment(self, name: str, start: int, stop: int) -> F32:
+        """Give what it remembers of the weights whose gradients are those from `start` to `stop`."""
+    def set_moment(self, name: str, start: int, values: F32) -> None: ...
     def step(self, model: Model, learning_rate: float) -> None: ...
     def save_safetensors(self, path: str, model: Model) -> None: ...
     def load_safetensors(self, path: str, model: Model) -> None: ...
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+def gradient_buckets(model: Model, floats: int) -> list[tuple[int, int]]:
+    """Give pieces of about `floats` gradients in the order in which a backward pass finishes them."""
+
+def gradient_starts(model: Model) -> list[int]:
+    """Give where the gradients of each tensor that is trained begin."""
+
+def backward_in_buckets(
+    model: Model,
+    ids: Ints,
+    targets: Ints,
+    ignore_index: int,
+    scale: float,
+    documents: Ints | None,
+    buckets: Sequence[tuple[int, int]],
+    tell: Callable[[int, F32], object],
+) -> float:
+    """Do as `Model.backward`; `tell` gets the number and a copy of each bucket that is finished."""
+
+def gradients(model: Model, start: int, stop: int) -> F32: ...
+def set_gradients(model: Model, start: int, values: F32) -> None: ...
+def trained(model: Model, start: int, stop: int) -> F32:
+    """Copy the numbers that are trained, those whose gradients are from `start` to `stop`."""
+
+def set_trained(model: Model, start: int, values: F32) -> None: ...
+def gradient_squares(model: Model, start: int, stop: int) -> float: ...
+def clip_from_norm(model: Model, norm: float, max_norm: float) -> None:
+    """Scale the gradients down to `max_norm`, `norm` being that of all."""
+
+def sum_parts(parts: F32 | U16, count: int) -> F32:
+    """Add `count` parts that lie one behind the other, in their order; uint16 are bfloat16 numbers."""
+
+def narrow_with_feedback(x: F32, residual: F32) -> U16:
+    """Round x + residual to bfloat16, and leave in `residual` what rounding took."""
+
+def widen(x: U16) -> F32:
+    """Give bfloat16 numbers, in uint16, as float32."""
 
 # --- files -----------------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,10 @@ class OutOfMemoryError(SubgptError, MemoryError):
     """A buffer is larger than the memory there is."""
 
 
+class DistributedError(SubgptError, RuntimeError):
+    """Processes that work on one run cannot be brought together, or one of them is gone."""
+
+
 class MissingExtraError(SubgptError, ImportError):
     """A feature needs an optional dependency; the message has the ``pip install`` line."""
 

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from subgpt.distributed.launch import is_told
 from subgpt.errors import SubgptError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -20,6 +21,8 @@ def finish(run: Callable[[], object], *, debug: bool) -> int:
     except usage_error as error:
         return _fail(_usage_line(error), WRONG_USAGE, debug)
     except (SubgptError, OSError, MemoryError) as error:
+        if is_told(error):  # by another process of the same run
+            return FAILED
         return _fail(describe(error), FAILED, debug)
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED

@@ -71,13 +71,21 @@ class HeldOut:
         return replace(self, batches=lambda: compress(self.batches(), chosen))
 
 
-def measure(model: GPT, held_out: HeldOut) -> Evaluation:
-    """Take the mean loss of `model` over `held_out`, without dropout, without touching gradients."""
+def measure(
+    model: GPT, held_out: HeldOut, add: Callable[[tuple[float, int]], Iterable[float]] | None = None
+) -> Evaluation:
+    """Take the mean loss of `model` over `held_out`, without dropout, without touching gradients.
+
+    add: makes the sums of all processes from those of this one, where each has some of the batches.
+    """
     begin = time.monotonic()
     nats, tokens = 0.0, 0
     for batch in held_out.batches():
         mean, count = held_out.loss(model, batch)
         nats, tokens = nats + count * mean, tokens + count
+    if add is not None:
+        nats, every = add((nats, tokens))
+        tokens = int(every)
     if tokens == 0:
         raise DataError("the held-out data has no target that counts; give more of it")
     loss = nats / tokens

@@ -30,6 +30,7 @@ from subgpt.errors import ConfigError, DtypeError, InvalidValueError, ShapeError
 from subgpt.model.config import GPTConfig
 from subgpt.model.dtype import resolve_dtype
 from subgpt.model.frozen import frozen_names
+from subgpt.model.listener import GradientListener
 from subgpt.model.quantized import check_quantization, refuse_quantized
 from subgpt.spelling import did_you_mean
 
@@ -160,12 +161,18 @@ class GPT:
         ignore_index: int = -100,
         scale: float = 1.0,
         documents: Ids | None = None,
+        listener: GradientListener | None = None,
     ) -> float:
         """Give the loss, with dropout if there is any; add scale x its gradient to the gradient buffer.
 
-        documents: see `forward`.
+        documents: see `forward`. listener: hears of gradients while the pass goes on.
         """
-        return self.native.backward(ids, targets, ignore_index, scale, documents)
+        if listener is None:
+            return self.native.backward(ids, targets, ignore_index, scale, documents)
+        buckets, tell = listener
+        return _core.backward_in_buckets(
+            self.native, ids, targets, ignore_index, scale, documents, buckets, tell
+        )
 
     def grads(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy the gradients of what is trained, by tensor name.

@@ -13,7 +13,8 @@ from subgpt.data.permutation import counter_hash
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
-from subgpt.training.start import make_optimizer, prepare
+from subgpt.training.make_optimizer import make_optimizer
+from subgpt.training.start import prepare
 
 
 class Steps:

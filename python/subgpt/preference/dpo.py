@@ -19,7 +19,7 @@ from subgpt.preference.pairs import Pair, PairBatch, PairLoader, log_probs, read
 from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData, fingerprint
-from subgpt.training.objective import Loss
+from subgpt.training.objective import Objective
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
 from subgpt.training.trained import tuning_defaults
@@ -27,6 +27,7 @@ from subgpt.training.trained import tuning_defaults
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
     from subgpt.data.instruct import ExampleSource
+    from subgpt.model.listener import GradientListener
     from subgpt.tokenizer import Tokenizer
 
 DEFAULTS: dict[str, Any] = {"learning_rate": 1e-5, "max_steps": 200, "eval_steps": 50, "weight_decay": 0.0}
@@ -94,7 +95,7 @@ def dpo(
     )
 
 
-class Preference:
+class Preference(Objective):
     """The mean DPO loss over all pairs of a step."""
 
     def __init__(self, beta: float, label_smoothing: float) -> None:
@@ -116,21 +117,49 @@ class Preference:
         losses = self.of(model, batch).losses
         return float(losses.mean()), len(losses)
 
-    def backward(self, model: GPT, batches: Sequence[PairBatch]) -> Loss:
-        """Add the gradient of the mean over all pairs.
+    def count(self, batch: PairBatch) -> int:
+        """Count the pairs."""
+        return len(batch.ids) // 2
 
-        It is, for each answer, a factor times that of its log-probability: minus the sum of its tokens' losses.
+    def add_gradient(
+        self, model: GPT, batch: PairBatch, total: int, listener: "GradientListener | None" = None
+    ) -> float:
+        """Make one backward pass for each answer, those of a pair one after the other.
+
+        The gradient is, for each answer, a factor times that of its log-probability: minus the sum of its tokens'
+        losses.
         """
-        total, nats = sum(len(batch.ids) // 2 for batch in batches), 0.0
-        for batch in batches:
-            loss = self.of(model, batch)
-            nats += float(loss.losses.sum())
-            slopes = np.concatenate([loss.grad_chosen, -loss.grad_chosen]) / total
-            for ids, targets, slope in zip(batch.ids, batch.targets, slopes, strict=True):
-                kept = np.flatnonzero(targets >= 0)
-                width = int(kept[-1]) + 1
-                model.backward(ids[:width], targets[:width], scale=-float(slope) * len(kept))
-        return Loss(nats / total, total)
+        loss = self.of(model, batch)
+        pairs = self.count(batch)
+        slopes = np.concatenate([loss.grad_chosen, -loss.grad_chosen]) / total
+        order = np.arange(2 * pairs).reshape(2, pairs).T.ravel()
+        for row in order:
+            targets = batch.targets[row]
+            kept = np.flatnonzero(targets >= 0)
+            width = int(kept[-1]) + 1
+            model.backward(
+                batch.ids[row, :width],
+                targets[:width],
+                scale=-float(slopes[row]) * len(kept),
+                listener=listener if row == order[-1] else None,
+            )
+        return float(loss.losses.sum()) / total
+
+    def size(self, batch: PairBatch) -> int:
+        """Count its pairs."""
+        return self.count(batch)
+
+    def rows(self, batch: PairBatch, start: int, stop: int) -> PairBatch:
+        """Give pairs `start` to `stop`, the chosen answers first."""
+        pairs = self.count(batch)
+        rows = [*range(start, stop), *range(pairs + start, pairs + stop)]
+        return PairBatch(batch.ids[rows], batch.targets[rows], batch.reference[rows])
+
+    def masks(self, counts: Sequence[Sequence[int]], number: int, part: int, start: int) -> tuple[int, int]:
+        """Count the answers before: each is a pass of its own."""
+        del start
+        before = sum(map(sum, counts[:number])) + (sum(counts[number][:part]) if number < len(counts) else 0)
+        return 2 * before, 0
 
 
 def _split(pairs: list[Pair], val_fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:

@@ -18,7 +18,8 @@ from subgpt.model.fit import check_fit
 from subgpt.search.rates import LrFind, judge
 from subgpt.training.config import TrainConfig
 from subgpt.training.loop import update
-from subgpt.training.start import make_optimizer, prepare
+from subgpt.training.make_optimizer import make_optimizer
+from subgpt.training.start import prepare
 
 if TYPE_CHECKING:
     from subgpt.data.documents import DocumentSource

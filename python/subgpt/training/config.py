@@ -137,6 +137,23 @@ class TrainConfig(Settings):
         default=1.0, ge=0, description="clip the global gradient norm to this; 0: never"
     )
 
+    # Several processes.
+    zero_stage: Literal[0, 1] = Field(
+        default=0, description="1: each process keeps a part of the optimizer's moments (ZeRO), less memory"
+    )
+    gradient_compression: Literal["none", "bf16"] = Field(
+        default="none", description="bf16: send gradients in half as many bytes, with error feedback"
+    )
+    bucket_megabytes: float = Field(
+        default=25.0, gt=0, le=4096, description="gradients that are sent together while others are computed"
+    )
+    peer_timeout: float = Field(
+        default=20.0,
+        ge=4,
+        le=86400,
+        description="seconds without a sign of life after which a process is gone",
+    )
+
     # What to do when the loss leaves its course.
     on_spike: Literal["rollback", "stop", "ignore"] = Field(
         default="ignore",

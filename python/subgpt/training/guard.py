@@ -69,14 +69,18 @@ def remember(recent: list[float], loss: float) -> None:
     del recent[:-WINDOW]
 
 
-def check_spike(model: GPT, recent: Sequence[float], loss: float, step: int, limit: float) -> None:
-    """Raise BadStepError, and clear the gradients, if `loss` lies more than `limit` deviations above `recent`."""
+def is_spike(recent: Sequence[float], loss: float, limit: float) -> bool:
+    """Tell whether `loss` lies more than `limit` deviations above `recent`."""
     score = z_score(recent, loss)
-    if score is None or score <= limit:
-        return
+    return score is not None and score > limit
+
+
+def spiked(model: GPT, recent: Sequence[float], loss: float, step: int) -> BadStepError:
+    """Make the error for a loss that leapt, naming the tensor with the largest gradient; clear the gradients."""
+    score = z_score(recent, loss) or 0.0
     tensor, norm = _largest_gradient(model)
     model.zero_grad()
-    raise BadStepError(
+    return BadStepError(
         f"step {step}: loss {loss:.4f} is {score:.1f} deviations above the mean of the last {len(recent)}, "
         f"{np.mean(recent):.4f}; the largest gradient is that of {name_tensor(tensor)} (norm {norm:.3g}); lower "
         "learning_rate or set max_grad_norm, or go on with on_spike='rollback' or 'ignore'",

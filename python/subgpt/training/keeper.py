@@ -37,8 +37,10 @@ from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import RollbackEvent
 from subgpt.training.config import TrainConfig
 from subgpt.training.guard import BadStepError, check_weights
+from subgpt.training.make_optimizer import make_optimizer
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.recorder import Recorder
+from subgpt.training.workers import ALONE, Workers
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -52,10 +54,17 @@ class Keeper:
     state: TrainState
     config: TrainConfig
 
-    def __init__(self, directory: RunDirectory | None, model: GPT, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory | None,
+        model: GPT,
+        stack: ExitStack,
+        workers: Workers = ALONE,
+    ) -> None:
         self.directory = directory
         self.model = model
         self.stack = stack
+        self._workers = workers
         self._writer = BackgroundWriter()
         self._lock: DirectoryLock | None = None
         self._best: dict[str, Any] | None = None
@@ -114,7 +123,8 @@ class Keeper:
         Raises LossError if a weight is broken, and the earlier ones stay; OutputError if it cannot be written.
         """
         check_weights(self.model, self.state.step)
-        if self.directory is None:
+        optimizer = self._workers.whole(self.optimizer, self._new_optimizer)
+        if self.directory is None or optimizer is None:
             return
         state, recorder = self.state, self.recorder
         state.dropout = self.model.native.dropout_state
@@ -122,7 +132,7 @@ class Keeper:
         directory = self._follow().checkpoints
         # A checkpoint of this very step is the one that the run was resumed from.
         if not checkpoint_path(directory, state.step).exists():
-            draft = draft_checkpoint(directory, self.model, self.optimizer, state)
+            draft = draft_checkpoint(directory, self.model, optimizer, state)
             step = state.step
             every = self.config.save_steps or 10**9 if self.config.on_spike == "rollback" else 0
 
@@ -139,7 +149,7 @@ class Keeper:
 
     def keep_best(self) -> None:
         """Keep the weights as the best so far, if the run is to end with the best."""
-        if not self.config.keeps_best:
+        if not (self.config.keeps_best and self._workers.is_main):
             return
         if self.directory is None:
             self._best = copy_weights(self.model)
@@ -165,20 +175,21 @@ class Keeper:
         Where the loss left its course again before the run got past the last such place, that checkpoint is already on
         a bad way: the one before is taken, if there is one.
         """
-        config, state = self.config, self.state
-        if config.on_spike != "rollback" or self.directory is None:
+        config, state, workers = self.config, self.state, self._workers
+        if config.on_spike != "rollback" or (workers.is_main and self.directory is None):
             raise error
         if len(state.rollbacks) >= config.max_rollbacks:
             raise LossError(
                 f"{error}; the run went back {len(state.rollbacks)} times already (max_rollbacks)"
             ) from error
-        self._writer.wait()
-        path, saved = self._last_good(error.step)
-        restore(path, saved, self.model, self.optimizer)
+        restored = path = None
+        with workers.together("going back to a checkpoint"):
+            if workers.is_main:
+                path, restored, kept = self._restore_last_good(error.step)
+        saved = TrainState(**workers.from_main(lambda: asdict(kept)))
+        saved.dropout = (saved.dropout[0], saved.dropout[1])  # which came as a list
+        workers.adopt(self.model, self.optimizer, restored)
         self.model.zero_grad()
-        for newer in [*list_checkpoints(path.parent), *list_best(path.parent)]:
-            if step_of(newer) > saved.step:  # of a future that will not happen
-                discard(newer)
         number, passes = len(state.rollbacks) + 1, config.gradient_accumulation_steps
         skipped = (error.step - saved.step) * passes
         record = {"step": saved.step, "rollback": number, **error.record(), "skipped": skipped}
@@ -192,8 +203,28 @@ class Keeper:
         run.best, run.best_step, run.checkpoint = state.best_loss, state.best_step, path
         self.recorder.rolled_back(record, event)
 
+    def _restore_last_good(self, step: int) -> tuple[Path, Optimizer, TrainState]:
+        """Read the checkpoint to go back to, and discard those that come after it."""
+        self._writer.wait()
+        path, saved = self._last_good(step)
+        optimizer = self.optimizer if self._workers is ALONE else self._new_optimizer()
+        restore(path, saved, self.model, optimizer)
+        for newer in [*list_checkpoints(path.parent), *list_best(path.parent)]:
+            if step_of(newer) > saved.step:  # of a future that will not happen
+                discard(newer)
+        return path, optimizer, saved
+
+    def _new_optimizer(self) -> Optimizer:
+        return make_optimizer(self.model, self.config)
+
     def finish(self, tokenizer: "Tokenizer") -> None:
         """Take the best weights if wanted, and write model and tokenizer where other programs look."""
+        with self._workers.together("writing the model"):
+            if self._workers.is_main:
+                self._finish(tokenizer)
+        self._workers.share_weights(self.model)
+
+    def _finish(self, tokenizer: "Tokenizer") -> None:
         self._writer.wait()
         directory = None if self.directory is None else self._follow()
         if self.config.keeps_best and not self.recorder.run.interrupted:

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 from subgpt.checkpoint.checkpoints import TrainState
 from subgpt.errors import DataError
-from subgpt.evaluation.measure import HeldOut, measure
+from subgpt.evaluation.measure import HeldOut
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import Loader
-from subgpt.training.guard import BadStepError, check_spike, not_finite, remember
+from subgpt.training.guard import BadStepError, is_spike, not_finite, remember, spiked
 from subgpt.training.interrupt import Interrupts
 from subgpt.training.objective import NEXT_TOKEN, Objective
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.recorder import Recorder
+from subgpt.training.workers import ALONE, Workers
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Job:
     config: TrainConfig
     state: TrainState
     recorder: Recorder
+    workers: Workers
     save: Callable[[bool], None]
     keep_best: Callable[[], None]
     sample: Callable[[], str]
@@ -62,7 +64,7 @@ def train(job: Job) -> None:
                     validate(job)
                 if due(state.step, config.sample_steps):
                     recorder.sample(state.step, config.sample_prompt, job.sample())
-                recorder.run.interrupted = interrupts.requested is not None and not finished
+                recorder.run.interrupted = job.workers.any(interrupts.requested is not None) and not finished
                 ending = finished or recorder.run.interrupted or out_of_patience(job)
                 if ending or due(state.step, config.save_steps):
                     job.save(ending)
@@ -79,25 +81,38 @@ def advance(job: Job) -> None:
     config, state, begin = job.config, job.state, time.monotonic()
     passes = config.gradient_accumulation_steps
     first = state.step * passes + state.skipped
-    batches = [job.loader.batch(first + i) for i in range(passes)]
     rate = config.learning_rate_at(state.step)
     own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
     result = update(
         job.model,
         job.optimizer,
-        batches,
+        Batches(job.loader, first, passes),
         own,
         config.max_grad_norm,
         state.step + 1,
         job.objective,
         recent=() if config.on_spike == "ignore" else state.recent,
         spike_z_score=config.spike_z_score,
+        workers=job.workers,
     )
     state.step += 1
     state.tokens += result.tokens
     remember(state.recent, result.loss)
     took = time.monotonic() - begin
     job.recorder.step(state.step, result.loss, rate, result.grad_norm, result.tokens, took)
+
+
+class Batches(Sequence[Any]):
+    """The batches of an update, each made when it is asked for: several processes ask for some of them."""
+
+    def __init__(self, loader: Loader, first: int, count: int) -> None:
+        self._loader, self._first, self._count = loader, first, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._loader.batch(self._first + range(self._count)[index])
 
 
 class Update(NamedTuple):
@@ -119,22 +134,26 @@ def update(
     *,
     recent: Sequence[float] = (),
     spike_z_score: float = math.inf,
+    workers: Workers = ALONE,
 ) -> Update:
     """Update the weights once from `batches`; `max_grad_norm` 0 means no clipping.
 
     Raises BadStepError, with the weights as they were, for a loss or gradient that is not finite, and for a loss more
     than `spike_z_score` deviations above those in `recent`.
     """
-    loss, total = objective.backward(model, batches)
+    loss, total = workers.backward(model, objective, batches)
     if total == 0:
         raise DataError(
             f"step {step}: every target is masked, there is nothing to learn; check answers and block_size"
         )
-    norm = model.clip_grad_norm(max_grad_norm) if max_grad_norm else model.grad_norm()
+    norm = workers.clip(model, max_grad_norm)
     if not (math.isfinite(loss) and math.isfinite(norm)):
+        workers.complete(model)
         raise not_finite(model, loss, norm, step)
-    check_spike(model, recent, loss, step, spike_z_score)
-    optimizer.step(rate)
+    if is_spike(recent, loss, spike_z_score):
+        workers.complete(model)
+        raise spiked(model, recent, loss, step)
+    workers.step(model, optimizer, rate)
     model.zero_grad()
     return Update(loss, norm, total)
 
@@ -143,7 +162,7 @@ def validate(job: Job) -> None:
     """Measure the held-out loss, remember whether it is the best, keep the weights if they should be."""
     if job.held_out is None:
         return
-    seen = measure(job.model, job.held_out)
+    seen = job.workers.measure(job.model, job.held_out)
     if not math.isfinite(seen.loss):
         raise not_finite(job.model, seen.loss, math.nan, job.state.step)
     state = job.state

@@ -11,13 +11,14 @@ from subgpt.training.config import TrainConfig
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
 
-# What may differ from the run that is resumed: how long, where, how it is watched and kept, and what changes
-# no bit of it.
+# What may differ from the run that is resumed: how long, where, by how many processes, how it is watched and kept,
+# and what changes no bit of it.
 FREE = frozenset({
     "max_steps", "output_dir", "overwrite_output_dir", "save_steps", "save_total_limit", "logging_steps", "report_to",
     "eval_steps", "early_stopping_patience", "load_best_model_at_end",
     "sample_steps", "sample_prompt", "sample_tokens", "gradient_checkpointing",
     "on_spike", "spike_z_score", "max_rollbacks",
+    "zero_stage", "gradient_compression", "bucket_megabytes", "peer_timeout",
 })  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from subgpt.model.gpt import GPT
 from subgpt.training.callbacks import Callback, RunStart, default_callbacks
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData
+from subgpt.training.find_workers import find_workers
 from subgpt.training.keeper import Keeper
 from subgpt.training.loop import Job, train
 from subgpt.training.metrics import MetricsFile, read_metrics
@@ -30,6 +31,7 @@ from subgpt.training.recorder import Recorder
 from subgpt.training.reporting import reporters
 from subgpt.training.run import Run
 from subgpt.training.start import Start
+from subgpt.training.workers import Workers
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -62,13 +64,25 @@ def run_training(
             f"{verb}: on_spike = 'rollback' goes back to checkpoints; give an output_dir for them"
         )
     with ExitStack() as stack:
-        directory = None if given.output_dir is None else RunDirectory(given.output_dir)
-        keeper = Keeper(directory, model, stack)
-        keeper.open(resume=resume, overwrite=given.overwrite_output_dir)
+        workers = stack.enter_context(find_workers(given).at_work())
+        directory = None
+        if given.output_dir is not None and workers.is_main:
+            directory = RunDirectory(given.output_dir)
+        keeper = Keeper(directory, model, stack, workers)
+        with workers.together("opening the run"):
+            keeper.open(resume=resume, overwrite=given.overwrite_output_dir)
         start = Start(
-            model, tokenizer, make_data, given, dict(defaults), keeper.directory if resume else None
+            model,
+            tokenizer,
+            make_data,
+            given,
+            dict(defaults),
+            keeper.directory if resume else None,
+            workers,
         )
-        watchers = [*(default_callbacks() if callbacks is None else callbacks), *reporters(start.config)]
+        watchers: list[Callback] = []
+        if workers.is_main:
+            watchers = [*(default_callbacks() if callbacks is None else callbacks), *reporters(start.config)]
         keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
             _write_settings(directory, verb, start.config, model, resumed=start.path is not None)
@@ -78,7 +92,9 @@ def run_training(
                 tokenizer.save(directory.path)
                 if model.chat_template is not None:
                     model.chat_template.save(directory.path)
-        return _train(model, tokenizer, start, keeper, watchers, watch, verb)
+        return _train(
+            model, tokenizer, start, keeper, watchers, watch if workers.is_main else _nothing, verb, workers
+        )
 
 
 def _train(
@@ -89,6 +105,7 @@ def _train(
     callbacks: Sequence[Callback],
     watch: Watch,
     verb: str,
+    workers: Workers,
 ) -> Run:
     config, state, data, directory = start.config, start.state, start.data, keeper.directory
     run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
@@ -108,6 +125,8 @@ def _train(
     held_out = None if data.held_out is None else data.held_out.limited(config.eval_batches)
 
     def sample() -> str:
+        if not workers.is_main:
+            return ""
         options = GenerationConfig(max_new_tokens=config.sample_tokens, seed=config.seed)
         return generate(model, tokenizer, config.sample_prompt, config=options, return_prompt=False)
 
@@ -129,7 +148,8 @@ def _train(
         )
         fresh = start.path is None
         run.before = _before(model, watched, directory, fresh)
-        run.probes = probe_before(model, tokenizer, data.probes, directory, recorder.note, fresh=fresh)
+        probes = data.probes if workers.is_main else {}
+        run.probes = probe_before(model, tokenizer, probes, directory, recorder.note, fresh=fresh)
         train(
             Job(
                 model,
@@ -140,6 +160,7 @@ def _train(
                 config,
                 state,
                 recorder,
+                workers,
                 keeper.save,
                 keeper.keep_best,
                 sample,
@@ -151,7 +172,7 @@ def _train(
         run.tokens = state.tokens
         run.after = {name: measure(model, held) for name, held in watched.items()}
         if not run.interrupted:
-            run.probes = probe_after(model, tokenizer, data.probes, run.probes, recorder.note)
+            run.probes = probe_after(model, tokenizer, probes, run.probes, recorder.note)
         _plot(run, recorder)
         _page(run, verb)
         if run.interrupted:
@@ -166,6 +187,10 @@ def _train(
             recorder.end()
             model.freeze([])  # which was a setting of this run
     return run
+
+
+def _nothing(_data: TrainingData, _config: TrainConfig) -> Mapping[str, HeldOut]:
+    return {}
 
 
 def _given(config: TrainConfig | None, output_dir: str | Path | None) -> TrainConfig:

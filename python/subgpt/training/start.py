@@ -1,9 +1,12 @@
 """Where a run begins: fresh, or from the newest checkpoint that can be read."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subgpt import _core
+from subgpt.adapters.attach import fingerprint
 from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore, set_aside
 from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.checkpoint.trained import check_base
@@ -11,9 +14,11 @@ from subgpt.errors import CheckpointError
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData
-from subgpt.training.optimizers import SGD, AdamW, Lion, Muon, Optimizer
+from subgpt.training.make_optimizer import make_optimizer
+from subgpt.training.optimizers import Optimizer
 from subgpt.training.resume import check_inputs, check_model, merge_settings
 from subgpt.training.trained import choose_trained
+from subgpt.training.workers import ALONE, Workers
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -42,37 +47,59 @@ class Start:
         given: TrainConfig,
         defaults: dict[str, Any],
         resumed: RunDirectory | None,
+        workers: Workers = ALONE,
     ) -> None:
         self.notes: list[str] = []
         self.path: Path | None = None
-        while resumed is not None and self.path is None:
-            found = newest_checkpoint(resumed.checkpoints, self.notes.append)
+        self._given, self._defaults, self._resumed = given, defaults, resumed
+        workers.check_same("the model", lambda: fingerprint(model))
+        with workers.together("looking for a checkpoint"):
+            found = self._choose(model) if workers.is_main else None
+        self._agree(workers)
+        with workers.together("reading the data"):
+            self.data = make_data(self.config)
+        workers.check_same("the data", lambda: self.data.fingerprint)
+        workers.check_same("the tokenizer", lambda: tokenizer.fingerprint)
+        workers.check_same("the instruction set (SUBGPT_ISA chooses one)", _core.isa)
+        with workers.together("taking up the run"):
+            while found is not None and not self._resume(*found, model, tokenizer):
+                found = self._choose(model)
             if found is None:
-                self.notes.append(f"{resumed.path} has no checkpoint yet; starting at step 0")
-                break
-            self._resume(*found, model, tokenizer, make_data, given)
-        if self.path is None:
-            config = given.with_defaults(**defaults).resolved(model.config.block_size, model.dtype)
-            self._begin(model, tokenizer, make_data, config)
+                self._begin(model, tokenizer)
+        self._agree(workers)
+        state = workers.from_main(lambda: asdict(self.state))
+        self.state = TrainState(**{**state, "dropout": tuple(state["dropout"])})
+        with workers.together("dividing the work"):
+            workers.prepare(model, self.config)
+        workers.adopt(model, self.optimizer)
         model.zero_grad()
         self.state.settings = self.config.to_dict() | {"output_dir": None}  # the folder may be moved
-        self.notes[:0] = [*self.data.notes, *self.trains]
+        self.notes[:0] = [*self.data.notes, *self.trains, *workers.describe(self.config)]
 
-    def _resume(
-        self,
-        path: Path,
-        state: TrainState,
-        model: GPT,
-        tokenizer: "Tokenizer",
-        make_data: MakeData,
-        given: TrainConfig,
-    ) -> None:
+    def _choose(self, model: GPT) -> tuple[Path, TrainState] | None:
+        """Find the checkpoint to go on from, None to begin at step 0, and the settings."""
+        found = None
+        if self._resumed is not None:
+            found = newest_checkpoint(self._resumed.checkpoints, self.notes.append)
+            if found is None:
+                self.notes.append(f"{self._resumed.path} has no checkpoint yet; starting at step 0")
+        if found is None:
+            given = self._given.with_defaults(**self._defaults)
+            self.config = given.resolved(model.config.block_size, model.dtype)
+        else:
+            path, state = found
+            check_model(model, state, str(path))
+            self.config = merge_settings(self._given, state, str(path))
+        return found
+
+    def _agree(self, workers: Workers) -> None:
+        """Take the settings of the main process; where a run lies is its affair alone."""
+        told = workers.from_main(lambda: self.config.to_dict())  # noqa: PLW0108 - others have none yet
+        if not workers.is_main:
+            self.config = TrainConfig(**{**told, "output_dir": None})
+
+    def _resume(self, path: Path, state: TrainState, model: GPT, tokenizer: "Tokenizer") -> bool:
         """Take up the checkpoint at `path`; set it aside if its tensors cannot be read after all."""
-        check_model(model, state, str(path))
-        self.state = state
-        self.config = merge_settings(given, state, str(path))
-        if not hasattr(self, "data"):  # the checkpoints of a run share their data; an iterator gives it once
-            self.data = make_data(self.config)
         check_inputs(state, self.data.fingerprint, tokenizer.fingerprint, str(path))
         check_base(model, path)
         self._prepare(model)
@@ -80,18 +107,17 @@ class Start:
             restore(path, state, model, self.optimizer)
         except (CheckpointError, ValueError) as error:
             set_aside(path, error, self.notes.append)
-            return
-        self.path = path
+            return False
+        self.state, self.path = state, path
         self.notes.append(f"resumed from {path.name}")
+        return True
 
-    def _begin(self, model: GPT, tokenizer: "Tokenizer", make_data: MakeData, config: TrainConfig) -> None:
+    def _begin(self, model: GPT, tokenizer: "Tokenizer") -> None:
         """Start at step 0."""
-        self.config = config
-        self.data = make_data(config)
         self._prepare(model)
-        model.native.dropout_state = (config.seed, 0)
+        model.native.dropout_state = (self.config.seed, 0)
         self.state = TrainState(
-            dropout=(config.seed, 0),
+            dropout=(self.config.seed, 0),
             model=model.config.to_dict(),
             data=self.data.fingerprint,
             tokenizer=tokenizer.fingerprint,
@@ -107,27 +133,3 @@ def prepare(model: GPT, config: TrainConfig) -> list[str]:
     model.dtype = config.dtype or model.dtype
     model.gradient_checkpointing = config.gradient_checkpointing
     return choose_trained(model, config)
-
-
-def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
-    """Make the optimizer that `config` names, for `model`."""
-    rate, decay = config.learning_rate, config.weight_decay
-    betas = (config.adam_beta1, config.adam_beta2)
-    match config.optimizer:
-        case "sgd":
-            return SGD(model, rate, momentum=config.momentum, weight_decay=decay)
-        case "lion":
-            return Lion(model, rate, betas=betas, weight_decay=decay)
-        case "muon":
-            return Muon(
-                model,
-                config.muon_rate,
-                adam_learning_rate=rate,
-                momentum=config.muon_momentum,
-                weight_decay=decay,
-                adjust_lr=config.muon_adjust_lr,
-                betas=betas,
-                eps=config.adam_epsilon,
-            )
-        case "adamw":
-            return AdamW(model, rate, betas=betas, eps=config.adam_epsilon, weight_decay=decay)

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod arrays;
+mod distributed;
 mod door;
 mod errors;
 mod gguf;
@@ -28,6 +29,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     inside::init(m)?;
     adapters::init(m)?;
     optim::init(m)?;
+    distributed::init(m)?;
     io::init(m)?;
     gguf::init(m)?;
     tokenizer::init(m)

@@ -73,12 +73,12 @@ fn beside_ids(value: &Bound<'_, PyAny>, name: &str, b: usize, t: usize) -> PyRes
     Ok(value.iter().copied().collect())
 }
 
-fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
+pub fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
     beside_ids(targets, "targets", b, t)
 }
 
 /// The number of each id's document in its row.
-fn documents(numbers: Option<&Bound<'_, PyAny>>, b: usize, t: usize) -> PyResult<Option<Documents>> {
+pub fn documents(numbers: Option<&Bound<'_, PyAny>>, b: usize, t: usize) -> PyResult<Option<Documents>> {
     let Some(numbers) = numbers else { return Ok(None) };
     let numbers = beside_ids(numbers, "documents", b, t)?;
     Documents::numbered(&numbers, b, t).map(Some).map_err(to_python)
@@ -372,6 +372,20 @@ impl Model {
         door::enter(py, || {
             let mut gpt = self.shared.write();
             (gpt.dropout_seed, gpt.passes) = state;
+            Ok(())
+        })
+    }
+
+    /// Rows of the batch that other processes compute before those of the next training pass.
+    #[getter]
+    fn rows_before(&self, py: Python<'_>) -> PyResult<u64> {
+        door::enter(py, || Ok(self.shared.read().rows_before))
+    }
+
+    #[setter]
+    fn set_rows_before(&self, py: Python<'_>, rows: u64) -> PyResult<()> {
+        door::enter(py, || {
+            self.shared.write().rows_before = rows;
             Ok(())
         })
     }

@@ -1,10 +1,14 @@
 //! `Optimizer`: a newtype around the core object.
 
+use crate::arrays::{self, Floats};
+use crate::distributed::range;
 use crate::door;
 use crate::model::Model;
+use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use subgpt_core::optim::share::Share;
 use subgpt_core::optim::{Config, Optimizer as Core};
 
 /// SGD, AdamW, Lion or Muon over a model's flat buffers.
@@ -21,10 +25,15 @@ impl Optimizer {
 
 #[pymethods]
 impl Optimizer {
+    /// `share`: which pieces of the gradients it makes updates from, and keeps moments for; none: all.
     #[new]
-    fn new(py: Python<'_>, model: &Model, config: &str) -> PyResult<Self> {
+    #[pyo3(signature = (model, config, share=None))]
+    fn new(py: Python<'_>, model: &Model, config: &str, share: Option<Vec<(usize, usize)>>) -> PyResult<Self> {
         let shared = &model.shared;
-        let core = door::enter(py, || Core::new(&shared.read(), Config::from_json(config)?))?;
+        let core = door::enter(py, || {
+            let share = share.map_or(Ok(Share::ALL), |pieces| Share::new(pieces.into_iter().map(range).collect()))?;
+            Core::of_share(&shared.read(), Config::from_json(config)?, share)
+        })?;
         Ok(Optimizer { core: Mutex::new(core) })
     }
 
@@ -36,6 +45,30 @@ impl Optimizer {
     #[getter]
     fn steps(&self, py: Python<'_>) -> PyResult<u64> {
         door::enter(py, || Ok(self.lock().steps))
+    }
+
+    #[setter]
+    fn set_steps(&self, py: Python<'_>, steps: u64) -> PyResult<()> {
+        door::enter(py, || {
+            self.lock().steps = steps;
+            Ok(())
+        })
+    }
+
+    fn moment_names(&self, py: Python<'_>) -> PyResult<Vec<&'static str>> {
+        door::enter(py, || Ok(self.lock().moments().collect()))
+    }
+
+    /// What it remembers of the weights whose gradients are those from `start` to `stop`.
+    fn moment<'py>(&self, py: Python<'py>, name: &str, start: usize, stop: usize) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let values = door::enter(py, || self.lock().moment(name, start..stop.max(start)))?;
+        arrays::to_numpy_flat(py, values)
+    }
+
+    fn set_moment(&self, py: Python<'_>, name: &str, start: usize, values: &Bound<'_, PyAny>) -> PyResult<()> {
+        let values = Floats::new(values, "values")?;
+        let values = values.slice()?;
+        door::enter(py, || self.lock().set_moment(name, start, values))
     }
 
     fn step(&self, py: Python<'_>, model: &Model, learning_rate: f64) -> PyResult<()> {

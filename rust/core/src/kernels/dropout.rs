@@ -24,6 +24,8 @@ pub struct Dropout {
     pub seed: u64,
     /// What tells this mask from others: made of step, layer and place.
     pub substream: u64,
+    /// The index of the first element: above 0 where a tensor is a part of a larger one that others compute, too.
+    pub first: u64,
 }
 
 /// Factors made at once.
@@ -33,7 +35,7 @@ impl Dropout {
     /// What element `index` is multiplied with: 0 or `1 / (1 - p)`.
     #[inline]
     pub fn factor(&self, index: u64) -> f32 {
-        if self.philox().bits(index) >= self.threshold() { self.kept() } else { 0.0 }
+        if self.philox().bits(self.first.wrapping_add(index)) >= self.threshold() { self.kept() } else { 0.0 }
     }
 
     /// The factors of the elements from `start` on; as [`Dropout::factor`], many at once.
@@ -112,7 +114,8 @@ impl Kernel for Fill<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let source = Source::new(&self.dropout);
-        let (mut counter, mut skip, mut rest) = (self.start / 4, (self.start % 4) as usize, self.out);
+        let start = self.dropout.first.wrapping_add(self.start);
+        let (mut counter, mut skip, mut rest) = (start / 4, (start % 4) as usize, self.out);
         while !rest.is_empty() {
             let (mut group, [low, high]) = ([0.0; GROUP], source.factors(s, counter));
             s.store_at(&mut group, 0, low);
@@ -137,8 +140,11 @@ impl<E: Element> Kernel for Apply<'_, E> {
     const BF16: bool = E::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if !self.dropout.first.is_multiple_of(4) {
+            return self.unaligned(s);
+        }
         let source = Source::new(&self.dropout);
-        let mut counter = self.start / 4;
+        let mut counter = self.dropout.first.wrapping_add(self.start) / 4;
         for x in self.x.chunks_mut(GROUP) {
             let [low, high] = source.factors(s, counter);
             counter += GROUP as u64 / 4;
@@ -152,6 +158,22 @@ impl<E: Element> Kernel for Apply<'_, E> {
     }
 }
 
+impl<E: Element> Apply<'_, E> {
+    /// The same where four numbers that are made at once do not begin with an element.
+    #[inline(always)]
+    fn unaligned<S: Simd>(self, s: S) {
+        let mut factors = [0.0; GROUP];
+        for (i, x) in self.x.chunks_mut(GROUP).enumerate() {
+            let start = self.start + (i * GROUP) as u64;
+            Fill { dropout: self.dropout, start, out: &mut factors[..x.len()] }.run(s);
+            for at in (0..x.len()).step_by(LANES) {
+                let product = s.mul(E::load_at(s, x, at, 0.0), s.load_at(&factors, at, 0.0));
+                E::store_at(s, x, at, product);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::rows::testing::{assert_same_bits, on_each_isa};
@@ -159,7 +181,7 @@ mod tests {
     use crate::simd::{bf16, round_to_bf16};
     use subgpt_testkit::noise::Noise;
 
-    const D: Dropout = Dropout { p: 0.3, seed: 11, substream: 1 << 33 | 5 };
+    const D: Dropout = Dropout { p: 0.3, seed: 11, substream: 1 << 33 | 5, first: 0 };
 
     #[test]
     fn every_way_gives_the_same_mask() {

@@ -14,6 +14,7 @@ pub mod convert;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod exchange;
 pub mod glu;
 pub mod layer_norm;
 pub mod matmul;

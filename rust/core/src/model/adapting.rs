@@ -131,6 +131,15 @@ impl Gpt {
         base.filter(|(_, trained)| **trained).map(|(tensor, _)| tensor).chain(adapter).collect()
     }
 
+    /// The same, each with where its gradients lie.
+    pub fn trained_places(&self) -> Vec<(&Tensor, Range<usize>)> {
+        let place = |tensor: &Tensor| match self.layout.get(&tensor.name) {
+            Some(_) => self.trained.place(&tensor.range).expect("a tensor that is trained"),
+            None => self.trained.adapter_place(&tensor.range),
+        };
+        self.trained_tensors().into_iter().map(|tensor| (tensor, place(tensor))).collect()
+    }
+
     /// Numbers that are trained.
     pub fn num_trained(&self) -> usize {
         self.trained_tensors().iter().map(|tensor| tensor.range.len()).sum()

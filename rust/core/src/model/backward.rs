@@ -52,6 +52,7 @@ impl Pass<'_> {
         let (stats, scratch) = (&acts.last_norm, &mut acts.scratch);
         let (dy, dx) = (&*scratch.d_normed, &mut *scratch.dx);
         norm_backward(&layout.last_norm, config, &model.params, grads, n, x, stats, dy, dx, Beta::Overwrite)?;
+        grads.finished(layout.blocks.last().map_or(0, |block| block.span.end));
         // Below the lowest weight that is trained nobody asks for gradients.
         let embeds = self.trains_embeddings(grads);
         let lowest = if embeds { Some(0) } else { (0..config.n_layer).find(|&layer| self.trains(grads, layer)) };
@@ -64,10 +65,12 @@ impl Pass<'_> {
             let goes_on = embeds || lowest != Some(layer) || trains_norm(grads, norm);
             mlp::backward(cx, grads, &*acts.stream[shape.middle(layer)], saved, &mut acts.scratch)?;
             attn::backward(cx, grads, &*acts.stream[shape.input(layer)], saved, &mut acts.scratch, goes_on)?;
+            grads.finished(cx.block.span.start);
         }
         if embeds {
             self.embed_backward(grads, ids, acts.scratch.dx)?;
         }
+        grads.finished(0);
         Ok(head::mean(acts.scratch.losses, targets))
     }
 

@@ -4,6 +4,7 @@
 //! anyway: clipping leaves a factor, which the next update multiplies in as it reads, and zeroing leaves a mark, so that
 //! the next backward pass may overwrite instead of add. Whoever looks at the numbers in between sees what they stand for.
 
+use super::buckets::Finished;
 use super::trained::Trained;
 use crate::buffer::Buffer;
 use crate::error::Result;
@@ -95,6 +96,8 @@ pub struct Gradients<'a> {
     pub trained: &'a Trained,
     /// Whether products overwrite what the buffer holds of linear weights, or add to it.
     pub beta: Beta,
+    /// Who hears of what is finished, and of how many pieces it has heard.
+    pub watch: Option<(Finished<'a>, usize)>,
 }
 
 impl Gradients<'_> {

@@ -84,7 +84,7 @@ pub fn losses_and_gradients<E: Scalar>(
 ) -> Result<()> {
     let (c, v, head) = (model.config.n_embd, model.config.vocab_size, &model.layout.head);
     let scale = (f64::from(scale) / targets.kept as f64) as f32;
-    let mut grads = Gradients { data: grads.data, trained: grads.trained, beta: grads.beta };
+    let mut grads = Gradients { data: grads.data, trained: grads.trained, beta: grads.beta, watch: None };
     for first in (0..n).step_by(LOSS_ROWS) {
         let rows = LOSS_ROWS.min(n - first);
         let hidden = &scratch.normed[first * c..];

@@ -1,6 +1,6 @@
 //! The model: configuration, flat parameters, and the network forwards and backwards, in reading order.
 //!
-//! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward`;
+//! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward` -> `buckets`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
 //! `kv_cache` and `session` for generation, `scoring` what each token of a text surprises; `inside` shows what a pass makes
 //! on the way; `source` is where weights come from, `weights` and `gguf` are to and from files.
@@ -10,6 +10,7 @@ pub mod adapting;
 pub mod arena;
 pub mod backward;
 pub mod block;
+pub mod buckets;
 pub mod config;
 pub mod documents;
 pub mod forward;
@@ -35,6 +36,7 @@ pub mod weights;
 use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
 use crate::kernels::Beta;
+use crate::kernels::attention::dropout_len;
 use crate::kernels::check;
 use crate::kernels::matmul::{Precision, Scalar};
 use crate::parallel;
@@ -45,6 +47,7 @@ use adapter::prepared::Prepared;
 use adapting::Adapters;
 use arena::{Activations, Arena, Keep, Shape};
 use block::Masks;
+use buckets::Finished;
 use config::Config;
 use documents::Documents;
 use forward::{Pass, Ropes};
@@ -90,6 +93,9 @@ pub struct Gpt {
     pub dropout_seed: u64,
     /// Training passes so far: the counter of the dropout masks.
     pub passes: u64,
+    /// Rows of the batch that other processes compute before those of the next training pass: its masks are those that
+    /// they have in the whole batch.
+    pub rows_before: u64,
 }
 
 /// Bytes that a model takes.
@@ -137,6 +143,7 @@ impl Gpt {
             arena: Arena::new(),
             dropout_seed: 0,
             passes: 0,
+            rows_before: 0,
         })
     }
 
@@ -397,6 +404,21 @@ impl Gpt {
         ignore_index: i64,
         scale: f32,
     ) -> Result<f64> {
+        self.backward_watched(ids, targets, b, t, documents, ignore_index, scale, None)
+    }
+
+    /// The same; `finished` hears of pieces of the gradients that are done.
+    pub fn backward_watched(
+        &mut self,
+        ids: &[u32],
+        targets: &[i64],
+        b: usize,
+        t: usize,
+        documents: Option<&Documents>,
+        ignore_index: i64,
+        scale: f32,
+        finished: Option<Finished<'_>>,
+    ) -> Result<f64> {
         self.check_ids("backward", ids, b, t)?;
         check_documents("backward", documents, b, t)?;
         self.check_targets("backward", ids, targets, ignore_index)?;
@@ -409,8 +431,8 @@ impl Gpt {
         }
         let targets = Targets::new(targets, ignore_index)?;
         match self.precision {
-            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, documents, scale),
-            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, documents, scale),
+            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, documents, scale, finished),
+            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, documents, scale, finished),
         }
     }
 
@@ -422,6 +444,7 @@ impl Gpt {
         t: usize,
         documents: Option<&Documents>,
         scale: f32,
+        mut finished: Option<Finished<'_>>,
     ) -> Result<f64> {
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
@@ -436,16 +459,17 @@ impl Gpt {
                 packs.refresh(&self.layout, &self.params, self.version)?;
             }
             let prepared = self.prepared()?;
-            let adapted = self.adapted(prepared.as_deref(), self.adapter_masks());
+            let adapted = self.adapted(prepared.as_deref(), self.adapter_masks(t));
             let weights = Weights { packs: packs.as_ref(), adapted, direct: false, ..self.bare() };
             let shape = self.shape(b, t, self.keep());
             let ropes = &Ropes::new(&self.config, t)?;
-            let pass = Pass { model: self, weights, shape, positions: None, documents, ropes, masks: self.masks() };
+            let pass = Pass { model: self, weights, shape, positions: None, documents, ropes, masks: self.masks(t) };
             let mut acts = arena.plan::<E>(&self.config, shape)?;
             pass.blocks(ids, &mut [], &mut acts)?;
             let (data, fresh) = grads.begin();
             let beta = if fresh { Beta::Overwrite } else { Beta::Accumulate };
-            let mut added = Gradients { data, trained: &self.trained, beta };
+            let watch = finished.as_mut().map(|finished| (finished.again(), 0));
+            let mut added = Gradients { data, trained: &self.trained, beta, watch };
             let loss = pass.backward(&mut added, ids, targets, scale, &mut acts);
             if loss.is_err() {
                 grads.zero(); // none rather than half-made ones
@@ -458,16 +482,19 @@ impl Gpt {
         loss
     }
 
-    fn masks(&self) -> Option<Masks> {
+    fn masks(&self, t: usize) -> Option<Masks> {
         let places = 1 + 3 * self.config.n_layer as u64;
         let (p, seed, pass) = (self.config.dropout, self.dropout_seed, self.passes);
-        (p > 0.0).then_some(Masks { p, seed, pass, places })
+        let (stream, scores) = (t * self.config.n_embd, dropout_len(self.config.n_head, t, t));
+        let before = [stream as u64, scores].map(|row| self.rows_before.wrapping_mul(row));
+        (p > 0.0).then_some(Masks { p, seed, pass, places, before })
     }
 
-    fn adapter_masks(&self) -> Option<apply::Masks> {
+    fn adapter_masks(&self, t: usize) -> Option<apply::Masks> {
         let p = self.adapters.active().map_or(0.0, |adapter| adapter.spec.dropout);
         let layers = 4 * self.config.n_layer as u64;
-        (p > 0.0).then_some(apply::Masks { p, seed: self.dropout_seed, pass: self.passes, layers })
+        let before = self.rows_before.wrapping_mul(t as u64);
+        (p > 0.0).then_some(apply::Masks { p, seed: self.dropout_seed, pass: self.passes, layers, before })
     }
 
     /// The gradients of all that is trained, or `None` before the first backward pass.

@@ -49,6 +49,20 @@ impl Trained {
         self.base + self.adapter
     }
 
+    /// Floats of an adapter's gradients.
+    pub fn adapter_len(&self) -> usize {
+        self.adapter
+    }
+
+    /// Floats of gradients that belong to weights before `weight`.
+    pub fn before(&self, weight: usize) -> usize {
+        let next = self.frozen.partition_point(|piece| piece.start < weight);
+        let left_out = next.checked_sub(1).map_or(0, |last| {
+            self.before[last] + self.frozen[last].end.min(weight) - self.frozen[last].start
+        });
+        weight - left_out
+    }
+
     /// Whether anything is trained.
     pub fn is_empty(&self) -> bool {
         self.total() == 0

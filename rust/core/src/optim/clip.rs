@@ -6,6 +6,7 @@
 use crate::model::gradients::GradientBuffer;
 use crate::parallel;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, isa};
+use std::ops::Range;
 
 /// Floats whose squares are added up in single precision before the sum goes on in double.
 const BLOCK: usize = 4096;
@@ -55,15 +56,26 @@ pub fn norm_on(isa: Isa, x: &[f32]) -> f64 {
     parallel::sum_blocks(x.len(), TASK, |range| dispatch(isa, SumSquares(&x[range]))).sqrt()
 }
 
+/// The sum of the squares of the gradients in `place`.
+pub fn squares(grads: &mut GradientBuffer, place: Range<usize>) -> f64 {
+    let (isa, x) = (isa::current(), &grads.settle()[place]);
+    parallel::sum_blocks(x.len(), TASK, |range| dispatch(isa, SumSquares(&x[range])))
+}
+
+/// Scales `grads` down to norm `max_norm`, `norm` being theirs.
+pub fn clip_from(grads: &mut GradientBuffer, norm: f64, max_norm: f64) {
+    let factor = max_norm / (norm + 1e-6);
+    if factor < 1.0 {
+        grads.scale(factor as f32);
+    }
+}
+
 /// Scales `grads` down to norm `max_norm` where they are longer; the norm before.
 pub fn clip(grads: &mut GradientBuffer, max_norm: f64) -> f64 {
     if grads.is_fresh() {
         return 0.0;
     }
     let norm = norm(grads.settle());
-    let factor = max_norm / (norm + 1e-6);
-    if factor < 1.0 {
-        grads.scale(factor as f32);
-    }
+    clip_from(grads, norm, max_norm);
     norm
 }

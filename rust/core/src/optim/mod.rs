@@ -11,6 +11,7 @@ pub mod muon;
 pub mod newton_schulz;
 pub mod pass;
 pub mod sgd;
+pub mod share;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,17 +20,21 @@ pub use config::Config;
 
 use crate::error::{Error, Result};
 use crate::model::Gpt;
+use crate::buffer::parts_mut;
 use crate::model::adapting;
+use crate::model::buckets::within;
 use crate::model::params::Tensor;
 use crate::parallel;
 use crate::simd::{Isa, isa};
 use config::Adam;
 use pass::{Piece, Rule};
+use share::{Part, Share};
 use state::Moment;
 use std::array::from_fn;
+use std::ops::Range;
 use std::path::Path;
 
-/// A tensor with its weights, and its gradients but for a factor.
+/// A tensor, or a part of one, with its weights, and its gradients but for a factor.
 pub struct Slot<'a> {
     tensor: &'a Tensor,
     w: &'a mut [f32],
@@ -45,9 +50,13 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    fn new(isa: Isa, slots: Vec<adapting::Slot<'a>>, grads: &'a [f32], factor: f32) -> Self {
-        let slot = |adapting::Slot { tensor, w, place }| Slot { tensor, w, g: &grads[place] };
-        Weights { isa, factor, slots: slots.into_iter().map(slot).collect() }
+    fn new(isa: Isa, slots: Vec<adapting::Slot<'a>>, share: &Share, grads: &'a [f32], factor: f32) -> Self {
+        let slots = slots.into_iter().flat_map(|adapting::Slot { tensor, w, place }| {
+            let parts = share.of(&place);
+            let pieces = parts_mut(w, parts.clone().into_iter().map(move |part| within(&part, &place)));
+            parts.into_iter().zip(pieces).map(move |(part, w)| Slot { tensor, w, g: &grads[part] })
+        });
+        Weights { isa, factor, slots: slots.collect() }
     }
 
     /// The tensors that `takes` is true for, and the others.
@@ -74,11 +83,17 @@ pub struct Optimizer {
     pub config: Config,
     /// Updates so far.
     pub steps: u64,
+    /// What it updates, and keeps moments for.
+    share: Share,
     moments: Vec<Moment>,
     /// Where Muon works.
     rooms: muon::Rooms,
     /// What it was made for: names of what is trained, and how many numbers each has.
     made_for: Vec<(String, usize)>,
+}
+
+fn unknown_moment(name: &str) -> Error {
+    Error::value("optimizer", "moment", format!("{name:?}"), "see moment_names for those that this one keeps")
 }
 
 /// Names and lengths of what is trained of a model.
@@ -89,12 +104,44 @@ fn trained(model: &Gpt) -> Vec<(String, usize)> {
 impl Optimizer {
     /// A fresh optimizer for `model`.
     pub fn new(model: &Gpt, config: Config) -> Result<Self> {
-        config.validate()?;
-        let moments = state::zeros(&config, &model.trained_tensors())?;
-        Ok(Optimizer { config, steps: 0, moments, rooms: muon::Rooms::default(), made_for: trained(model) })
+        Optimizer::of_share(model, config, Share::ALL)
     }
 
-    /// One update of everything that is trained from the gradients, which stay what they are.
+    /// One that updates a part of what is trained. Muon's matrices must not be cut.
+    pub fn of_share(model: &Gpt, config: Config, share: Share) -> Result<Self> {
+        config.validate()?;
+        let parts = share.parts(model.trained_places());
+        let cut = |part: &&Part<'_>| matches!(config, Config::Muon { .. }) && !part.whole && muon::takes(part.tensor);
+        if let Some(part) = parts.iter().find(cut) {
+            let remedy = "Muon updates whole matrices; give it all of one or nothing";
+            return Err(Error::value("optimizer", "share", format!("a part of {}", part.tensor.name), remedy));
+        }
+        let moments = state::zeros(&config, &parts)?;
+        Ok(Optimizer { config, steps: 0, share, moments, rooms: muon::Rooms::default(), made_for: trained(model) })
+    }
+
+    /// The names of the numbers that it remembers of each weight.
+    pub fn moments(&self) -> impl Iterator<Item = &'static str> {
+        self.moments.iter().map(Moment::name)
+    }
+
+    /// What it remembers of the weights whose gradients lie in `place`: 0 of those outside of its share.
+    pub fn moment(&self, name: &str, place: Range<usize>) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; place.len()];
+        let moment = self.moments.iter().find(|moment| moment.name() == name);
+        moment.ok_or_else(|| unknown_moment(name))?.read(&place, &mut values);
+        Ok(values)
+    }
+
+    /// Sets what it remembers, from the weight on whose gradient lies at `start`; what is outside of its share is passed
+    /// over.
+    pub fn set_moment(&mut self, name: &str, start: usize, values: &[f32]) -> Result<()> {
+        let moment = self.moments.iter_mut().find(|moment| moment.name() == name);
+        moment.ok_or_else(|| unknown_moment(name))?.write(start, values);
+        Ok(())
+    }
+
+    /// One update of everything in its share from the gradients, which stay what they are.
     pub fn step(&mut self, model: &mut Gpt, learning_rate: f64) -> Result<()> {
         self.check_model(model)?;
         if !(learning_rate.is_finite() && learning_rate >= 0.0) {
@@ -111,7 +158,7 @@ impl Optimizer {
         };
         let steps = self.steps.saturating_add(1);
         let (g, factor) = grads.pending();
-        let weights = Weights::new(isa, slots, g, factor);
+        let weights = Weights::new(isa, slots, &self.share, g, factor);
         match (&self.config, &mut self.moments[..]) {
             (&Config::Sgd { momentum, weight_decay }, state) => {
                 let rule = sgd::Rule::new(learning_rate, momentum, weight_decay);
@@ -152,16 +199,27 @@ impl Optimizer {
         Err(Error::value("step", "model", "one of which other tensors are trained", remedy))
     }
 
+    fn check_all(&self, op: &'static str) -> Result<()> {
+        if self.share.is_all() {
+            return Ok(());
+        }
+        let remedy = "bring the moments of all processes into one that updates everything";
+        Err(Error::value(op, "optimizer", "one of a share", remedy))
+    }
+
     /// Writes moments and step count to `path`, under the names of the weights they belong to.
     pub fn save(&self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
+        self.check_all("save")?;
         state::save(path, &model.trained_tensors(), &self.moments, self.steps)
     }
 
     /// Reads what [`Optimizer::save`] wrote; nothing is changed unless everything fits.
     pub fn load(&mut self, path: &Path, model: &Gpt) -> Result<()> {
         self.check_model(model)?;
-        (self.moments, self.steps) = state::load(path, &self.config, &model.trained_tensors())?;
+        self.check_all("load")?;
+        let parts = Share::ALL.parts(model.trained_places());
+        (self.moments, self.steps) = state::load(path, &self.config, &parts)?;
         Ok(())
     }
 }

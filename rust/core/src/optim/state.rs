@@ -2,39 +2,70 @@
 
 use super::config::Config;
 use super::muon;
+use super::share::Part;
 use crate::buffer::{Buffer, padded, parts_mut};
 use crate::error::{Error, Result};
 use crate::io::safetensors::{Input, Output, Reader, write};
+use crate::model::buckets::{overlap, within};
 use crate::model::params::Tensor;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
-/// One number for each weight of some of the tensors.
+/// One number for each weight of some of the parts that are updated.
 pub struct Moment {
     name: &'static str,
-    /// Where each tensor's numbers lie; none for tensors that have none.
+    /// Where each part's numbers lie; none for parts that have none.
     places: Vec<Option<Range<usize>>>,
+    /// Where the gradients of each part lie.
+    gradients: Vec<Range<usize>>,
     data: Buffer,
 }
 
 impl Moment {
-    /// Zeros for the tensors that `has` is true for.
-    fn zeros(name: &'static str, tensors: &[&Tensor], has: impl Fn(&Tensor) -> bool) -> Result<Self> {
+    /// Zeros for the parts of tensors that `has` is true for.
+    fn zeros(name: &'static str, parts: &[Part<'_>], has: impl Fn(&Tensor) -> bool) -> Result<Self> {
         let mut total = 0;
-        let place = |tensor: &&Tensor| {
-            has(tensor).then(|| {
+        let place = |part: &Part<'_>| {
+            has(part.tensor).then(|| {
                 let start = total;
-                total += padded(tensor.range.len());
-                start..start + tensor.range.len()
+                total += padded(part.place.len());
+                start..start + part.place.len()
             })
         };
-        let places = tensors.iter().map(place).collect();
-        Ok(Moment { name, places, data: Buffer::zeros(total, "optimizer state")? })
+        let places = parts.iter().map(place).collect();
+        let gradients = parts.iter().map(|part| part.place.clone()).collect();
+        Ok(Moment { name, places, gradients, data: Buffer::zeros(total, "optimizer state")? })
     }
 
-    /// The numbers of every tensor that has some, in the order of the tensors.
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Copies the numbers of the weights whose gradients lie in `place` to where they lie in it.
+    pub fn read(&self, place: &Range<usize>, values: &mut [f32]) {
+        for (gradients, numbers) in self.gradients.iter().zip(&self.places) {
+            if let (Some(common), Some(numbers)) = (overlap(gradients, place), numbers) {
+                let data = &self.data[numbers.clone()];
+                values[within(&common, place)].copy_from_slice(&data[within(&common, gradients)]);
+            }
+        }
+    }
+
+    /// The way back; `values` begin with the weight whose gradient lies at `start`.
+    pub fn write(&mut self, start: usize, values: &[f32]) {
+        let place = start..start + values.len();
+        for (gradients, numbers) in self.gradients.iter().zip(&self.places) {
+            if let (Some(common), Some(numbers)) = (overlap(gradients, &place), numbers) {
+                let data = &mut self.data[numbers.clone()];
+                data[within(&common, gradients)].copy_from_slice(&values[within(&common, &place)]);
+            }
+        }
+    }
+
+    /// The numbers of every part that has some, in the order of the parts.
     pub fn parts_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         parts_mut(&mut self.data, self.places.iter().flatten().cloned())
     }
@@ -52,17 +83,17 @@ fn entries<'a>(
     tensors.iter().zip(places).filter_map(named)
 }
 
-/// The moments of `config` for tensors that are trained, all zero.
-pub fn zeros(config: &Config, tensors: &[&Tensor]) -> Result<Vec<Moment>> {
-    let all = |name| Moment::zeros(name, tensors, |_| true);
-    let rest = |name| Moment::zeros(name, tensors, |tensor| !muon::takes(tensor));
+/// The moments of `config` for parts of tensors that are trained, all zero.
+pub fn zeros(config: &Config, parts: &[Part<'_>]) -> Result<Vec<Moment>> {
+    let all = |name| Moment::zeros(name, parts, |_| true);
+    let rest = |name| Moment::zeros(name, parts, |tensor| !muon::takes(tensor));
     match config {
         Config::Sgd { momentum, .. } if *momentum == 0.0 => Ok(Vec::new()),
         Config::Sgd { .. } => Ok(vec![all("momentum")?]),
         Config::Adamw { .. } => Ok(vec![all("exp_avg")?, all("exp_avg_sq")?]),
         Config::Lion { .. } => Ok(vec![all("exp_avg")?]),
         Config::Muon { .. } => {
-            Ok(vec![Moment::zeros("momentum", tensors, muon::takes)?, rest("exp_avg")?, rest("exp_avg_sq")?])
+            Ok(vec![Moment::zeros("momentum", parts, muon::takes)?, rest("exp_avg")?, rest("exp_avg_sq")?])
         }
     }
 }
@@ -89,11 +120,12 @@ fn steps_tensor(steps: u64) -> Output<'static> {
 }
 
 /// Reads what [`save`] wrote.
-pub fn load(path: &Path, config: &Config, tensors: &[&Tensor]) -> Result<(Vec<Moment>, u64)> {
+pub fn load(path: &Path, config: &Config, parts: &[Part<'_>]) -> Result<(Vec<Moment>, u64)> {
+    let tensors: &Vec<&Tensor> = &parts.iter().map(|part| part.tensor).collect();
     let mut found: BTreeMap<String, Input> = Reader::open(path)?.tensors(|_| true)?.into_iter().collect();
     let wrong = |what: String| Error::checkpoint(path, what, "it belongs to another model or optimizer");
-    let mut moments = zeros(config, tensors)?;
-    for Moment { name, places, data } in &mut moments {
+    let mut moments = zeros(config, parts)?;
+    for Moment { name, places, data, .. } in &mut moments {
         for (name, tensor, place) in entries(name, places, tensors) {
             match found.remove(&name) {
                 Some(input) if input.shape == tensor.shape => data[place].copy_from_slice(&input.data),

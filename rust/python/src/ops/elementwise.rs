@@ -134,7 +134,7 @@ fn gated_backward<'py>(
 fn dropout<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, p: f32, seed: u64, step: u64) -> PyResult<Out<'py>> {
     let x = Floats::new(x, "x")?;
     let mut y = copy(&x)?;
-    door::enter(py, || kernels::dropout::dropout(&mut y, Dropout { p, seed, substream: step }))?;
+    door::enter(py, || kernels::dropout::dropout(&mut y, Dropout { p, seed, substream: step, first: 0 }))?;
     vector(py, y)
 }
 

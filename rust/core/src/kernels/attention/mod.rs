@@ -308,13 +308,18 @@ impl<'a> Plan<'a> {
 
     /// The index of the first dropout factor of a query; `head` counts through the batch.
     fn dropout_row(&self, head: usize, query: usize) -> u64 {
-        (head * self.queries + query) as u64 * self.keys.next_multiple_of(4) as u64
+        head as u64 * dropout_len(1, self.queries, self.keys) + query as u64 * dropout_len(1, 1, self.keys)
     }
 
     /// Multiply-adds of one product (scores, or weighted sum), roughly: what decides whether threads are worth it.
     fn work(&self) -> usize {
         (self.batch * self.heads * self.queries).saturating_mul(self.window.min(self.keys) * self.dim)
     }
+}
+
+/// Indices of dropout factors that `heads` have for `queries` each, which see `keys`.
+pub fn dropout_len(heads: usize, queries: usize, keys: usize) -> u64 {
+    (heads * queries) as u64 * keys.next_multiple_of(4) as u64
 }
 
 /// `view` must have `shape` and a contiguous last axis.

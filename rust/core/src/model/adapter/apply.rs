@@ -47,6 +47,8 @@ pub struct Masks {
     pub pass: u64,
     /// Linear layers of the model.
     pub layers: u64,
+    /// Tokens in the rows of the batch that others compute before these.
+    pub before: u64,
 }
 
 impl Masks {
@@ -54,7 +56,8 @@ impl Masks {
     pub(crate) fn at(&self, linear: &Linear) -> Dropout {
         const APART: u64 = 1 << 63;
         let substream = self.pass.wrapping_mul(self.layers).wrapping_add(linear.index as u64);
-        Dropout { p: self.p, seed: self.seed, substream: substream | APART }
+        let first = self.before.wrapping_mul(linear.n_in as u64);
+        Dropout { p: self.p, seed: self.seed, substream: substream | APART, first }
     }
 }
 

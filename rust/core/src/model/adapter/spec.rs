@@ -40,7 +40,7 @@ impl Spec {
     }
 
     fn validate(&self) -> Result<()> {
-        let dropout = Dropout { p: self.dropout, seed: 0, substream: 0 };
+        let dropout = Dropout { p: self.dropout, seed: 0, substream: 0, first: 0 };
         dropout.check("adapter")?;
         if self.modules.is_empty() {
             return Err(Error::value("adapter", "modules", "empty", "name a layer to adapt"));

@@ -72,6 +72,9 @@ pub struct Masks {
     pub pass: u64,
     /// Places in the network.
     pub places: u64,
+    /// Elements of the stream, and of the probabilities of a block's attention, in the rows of the batch that others
+    /// compute before these.
+    pub before: [u64; 2],
 }
 
 /// A place where elements are dropped.
@@ -90,13 +93,15 @@ pub enum Place {
 impl Masks {
     /// The mask of one place in this pass.
     pub fn at(&self, place: Place) -> Dropout {
+        let first = self.before[usize::from(matches!(place, Place::Probabilities(_)))];
         let index = match place {
             Place::Embedding => 0,
             Place::Probabilities(layer) => 1 + 3 * layer as u64,
             Place::Attention(layer) => 2 + 3 * layer as u64,
             Place::Mlp(layer) => 3 + 3 * layer as u64,
         };
-        Dropout { p: self.p, seed: self.seed, substream: self.pass.wrapping_mul(self.places).wrapping_add(index) }
+        let substream = self.pass.wrapping_mul(self.places).wrapping_add(index);
+        Dropout { p: self.p, seed: self.seed, substream, first }
     }
 }
 

@@ -19,8 +19,13 @@ fn spec(model: &Gpt, dora: bool, leave_out: &str) -> Spec {
 
 /// A model with an adapter in use whose numbers all matter.
 pub(super) fn adapted(config: Config, dora: bool, leave_out: &str) -> Gpt {
+    adapted_with(config, dora, leave_out, 0.0)
+}
+
+/// The same, a share of whose inputs falls out.
+pub(super) fn adapted_with(config: Config, dora: bool, leave_out: &str, dropout: f32) -> Gpt {
     let mut model = lively(config);
-    let spec = spec(&model, dora, leave_out);
+    let spec = Spec { dropout, ..spec(&model, dora, leave_out) };
     model.add_adapter("a", spec, 7).unwrap();
     model.set_adapter(Some("a")).unwrap();
     let mut noise = Noise::new(11);

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod batches;
+mod buckets;
 mod documents;
 mod edges;
 mod files;

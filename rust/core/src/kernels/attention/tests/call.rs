@@ -57,7 +57,7 @@ fn what_does_not_fit_is_an_error() {
         Options { window: Some(0), ..plain },
         Options { softcap: Some(0.0), ..plain },
         Options { scale: Some(f32::NAN), ..plain },
-        Options { dropout: Some(Dropout { p: 1.0, seed: 0, substream: 0 }), ..plain },
+        Options { dropout: Some(Dropout { p: 1.0, seed: 0, substream: 0, first: 0 }), ..plain },
     ] {
         assert!(matches!(run(a, a, a, a, l, options), Err(Error::Value { .. })));
     }

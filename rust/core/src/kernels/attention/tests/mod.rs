@@ -64,7 +64,7 @@ impl Case {
     }
 
     fn dropout(mut self, p: f32) -> Case {
-        let drop = Dropout { p, seed: 11, substream: 5 };
+        let drop = Dropout { p, seed: 11, substream: 5, first: 0 };
         let keys = self.naive.keys;
         let mut factors = Vec::new();
         for row in 0..self.naive.q_len() / self.naive.dim {

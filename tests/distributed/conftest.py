@@ -14,19 +14,14 @@ WORDS = [
     "a",
     "mat",
     "and",
-    "the",
     "dog",
     "ran",
     "to",
-    "a",
     "big",
     "red",
     "barn",
     "where",
     "hens",
-    "sang",
-    "of",
-    "corn",
 ]
 
 
@@ -38,13 +33,14 @@ def corpus(tmp_path_factory):
     (place / "text.txt").write_text(text)
     Tokenizer.train([text], vocab_size=280).save(place / "tok")
     rows = [
-        {"question": f"what is {w} ?", "answer": f"{w} is {v}"} for w, v in zip(WORDS, WORDS[3:] + WORDS[:3])
+        {"question": f"what is {w} ?", "answer": f"{w} is {v}"}
+        for w, v in zip(WORDS, WORDS[3:] + WORDS[:3], strict=True)
     ]
     (place / "qa.jsonl").write_text("\n".join(map(json.dumps, rows * 2)))
     pairs = [
         {"prompt": f"say {w} {i}", "chosen": f" {w} it is", "rejected": f" no {v} here"}
         for i in range(2)
-        for w, v in zip(WORDS, WORDS[1:] + WORDS[:1])
+        for w, v in zip(WORDS, WORDS[1:] + WORDS[:1], strict=True)
     ]
     (place / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     return place

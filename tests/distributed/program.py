@@ -1,4 +1,4 @@
-"""What the processes of a test do: `program.py JOB`, a file that says what to train. Each says what it has at the end."""
+"""What the processes of a test do: `program.py JOB`, a file that says what to train. Each says what it has."""
 
 import json
 import os

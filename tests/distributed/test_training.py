@@ -92,7 +92,8 @@ def test_the_best_weights_come_back_to_all(job, tmp_path):
     settings = {"learning_rate": 0.3, "early_stopping_patience": 2, "eval_steps": 1, "max_steps": 12}
     for where in ({}, {"output_dir": str(tmp_path / "run")}):
         run = results(2, changed(job, train=settings, **where), tmp_path)
-        assert run[0]["weights"] == run[1]["weights"] and len(run[0]["losses"]) < 12
+        assert run[0]["weights"] == run[1]["weights"]
+        assert len(run[0]["losses"]) < 12
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -137,4 +138,5 @@ def test_all_go_back_together(job, tmp_path, stage):
         2, changed(job, train=settings, output_dir=str(tmp_path / "run"), spike=[75, 30.0]), tmp_path
     )
     assert [said["rollbacks"] for said in run] == [1, 1]
-    assert run[0]["weights"] == run[1]["weights"] and len(run[0]["losses"]) == 90
+    assert run[0]["weights"] == run[1]["weights"]
+    assert len(run[0]["losses"]) == 90

@@ -11,6 +11,7 @@ from subgpt.cli.loading import source_paths
 from subgpt.cli.outcome import INTERRUPTED
 from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.terminal import err
+from subgpt.distributed.launch import from_main
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
@@ -27,16 +28,27 @@ METHOD = (
 )  # fmt: skip
 
 
+# How several processes share a run.
+TEAM = ("zero_stage", "gradient_compression", "bucket_megabytes", "peer_timeout")
+
+
+def team_settings() -> list[Setting]:
+    """List the flags of a run that several processes make: they have a panel of their own."""
+    others = [name for name in TrainConfig.model_fields if name not in TEAM]
+    return settings_of(TrainConfig, "Several processes (mpirun)", leave_out=others)
+
+
 def tuning_settings(defaults: Mapping[str, Any], leave_out: Iterable[str] = ()) -> list[Setting]:
     """List the flags of a run that changes a model which can write already: what it trains has a panel of its own."""
     others = [name for name in TrainConfig.model_fields if name not in METHOD]
     train = settings_of(
         TrainConfig,
         "Training",
-        leave_out=["output_dir", *METHOD, *leave_out],
+        leave_out=["output_dir", *METHOD, *TEAM, *leave_out],
         defaults={**defaults, "dtype": AUTO},
     )
-    return [*train, *settings_of(TrainConfig, "Adapters and frozen weights", leave_out=others)]
+    method = settings_of(TrainConfig, "Adapters and frozen weights", leave_out=others)
+    return [*train, *method, *team_settings()]
 
 
 @dataclass(frozen=True)
@@ -76,17 +88,22 @@ def gather(
     """Put together what a run is made with: its own saved settings if it is resumed, the file, the flags."""
     names = [*known, *TRAIN_NAMES, "output_dir"]
     values: dict[str, Any] = {}
-    directory = RunDirectory(output)
-    saved = directory.settings
-    if resume and not directory.training.is_dir():
-        raise CheckpointError(
-            f"{directory.path}: no run to resume there; check -o, or start without --resume"
-        )
-    if resume and saved.is_file():
-        values = resolve(saved, {}, names, TrainConfig, sections)
+    if resume:  # only the main one of several processes needs the directory
+        values = from_main(lambda: _saved(RunDirectory(output), names, sections))
     values |= resolve(file, flags, names, TrainConfig, sections)
     values.pop("output_dir", None)
     return Inputs(values)
+
+
+def _saved(directory: RunDirectory, names: Sequence[str], sections: Sequence[str]) -> dict[str, Any]:
+    """Read the settings of a run that goes on."""
+    if not directory.training.is_dir():
+        raise CheckpointError(
+            f"{directory.path}: no run to resume there; check -o, or start without --resume"
+        )
+    if not directory.settings.is_file():
+        return {}
+    return resolve(directory.settings, {}, names, TrainConfig, sections)
 
 
 def carry_out(run: "Run") -> int:

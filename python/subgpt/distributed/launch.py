@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_OF_LAUNCHERS = ("PMI_", "PMIX_", "OMPI_", "MV2_COMM_", "HYDI_")
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 
 
@@ -26,6 +27,11 @@ def was_launched() -> bool:
     if sizes:
         return any(size.isdigit() and int(size) > 1 for size in sizes)
     return any(name in os.environ for name in _RANKS)
+
+
+def without_launcher() -> dict[str, str]:
+    """Give the environment for a process that is none of those that a launcher started."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_LAUNCHERS)}
 
 
 @cache

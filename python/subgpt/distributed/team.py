@@ -106,7 +106,8 @@ class Team(Workers):
         hosts: dict[str, list[str]] = {}
         for member, threads in zip(group.members, self._threads, strict=True):
             hosts.setdefault(member.host, []).append(f"{member.rank} ({member.pid}, {threads} threads)")
-        lines = [f"{group.size} processes on {len(hosts)} hosts; each update is divided among them"]
+        places = "1 host" if len(hosts) == 1 else f"{len(hosts)} hosts"
+        lines = [f"{group.size} processes on {places}; each update is divided among them"]
         if group.size <= 64:
             lines += [f"{host}: rank (process) {', '.join(ranks)}" for host, ranks in hosts.items()]
         return [*lines, f"should one be lost, the job ends: {self._hint()}"]

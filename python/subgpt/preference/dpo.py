@@ -10,6 +10,7 @@ from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
 from subgpt.data.masking import TokenExample
 from subgpt.data.split import check_fraction, in_validation, text_hash
+from subgpt.distributed.launch import is_main
 from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.finetuning.data import Form, choose_form
@@ -210,7 +211,7 @@ def _remember(
         return
     for loader in loaders:
         loader.remember(model)
-    if place is not None:
+    if place is not None and is_main():
         write_json(place, {"data": data, "log_probs": [loader.reference.tolist() for loader in loaders]})
 
 

@@ -1,6 +1,5 @@
 """Processes of trials: begun with their share of the threads, asked to stop, ended."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from types import TracebackType
 from typing import IO, NamedTuple
 
 import subgpt
+from subgpt.distributed.launch import without_launcher
 from subgpt.search.plan import SweepDirectory
 
 # The package that runs here, not another one that the child might find; what is already in its path stays in its place.
@@ -55,7 +55,7 @@ class Pool:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "SUBGPT_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"},
+            env={**without_launcher(), "SUBGPT_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # what Windows has in its place
         )

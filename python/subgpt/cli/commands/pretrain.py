@@ -8,7 +8,7 @@ import typer
 from subgpt.cli.options import Config, OutputDir, Resume, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.cli.shape import MODEL_NAMES, SHAPE, Preset, model_config
-from subgpt.cli.training import METHOD
+from subgpt.cli.training import METHOD, TEAM, team_settings
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 
@@ -23,6 +23,7 @@ app = new_app()
         "subgpt pretrain --data data/web:0.7 --data data/books:0.3 --tokenizer tok/ -o runs/mixed",
         "subgpt pretrain --config mine.yaml -o runs/c --learning-rate 5e-4",
         "subgpt pretrain -o runs/base --resume",
+        "mpirun -n 4 subgpt pretrain --data data/web --tokenizer tok/ --preset d12 -o runs/d12",
     )
 )
 @with_settings(
@@ -39,11 +40,13 @@ app = new_app()
                 "replay_ratio",
                 "recall_tokens",
                 *METHOD,
+                *TEAM,
                 "recipe",
                 "probe_match",
             ],
             defaults={"dtype": AUTO},
         ),
+        *team_settings(),
     ]
 )
 def pretrain(

@@ -184,6 +184,27 @@ mod tests {
     const D: Dropout = Dropout { p: 0.3, seed: 11, substream: 1 << 33 | 5, first: 0 };
 
     #[test]
+    fn a_part_of_a_tensor_has_the_mask_of_its_place() {
+        on_each_isa(|| {
+            let whole: Vec<f32> = (0..900).map(|i| D.factor(i)).collect();
+            for first in [0usize, 1, 2, 3, 4, 16, 37, 402] {
+                let part = Dropout { first: first as u64, ..D };
+                for n in [1, 5, 31, 33, 300] {
+                    let (mut x, mut factors) = (vec![1.0f32; n], vec![0.0; n]);
+                    dropout(&mut x, part).unwrap();
+                    part.fill_factors(0, &mut factors);
+                    let want = &whole[first..first + n];
+                    assert!(x == want && factors == want, "{first} {n}");
+                    assert!((0..n).all(|i| part.factor(i as u64) == want[i]));
+                    let mut half = vec![bf16::from_f32(1.0); n];
+                    dropout(&mut half, part).unwrap();
+                    assert!(half.iter().zip(want).all(|(x, &f)| *x == round_to_bf16(f)));
+                }
+            }
+        });
+    }
+
+    #[test]
     fn every_way_gives_the_same_mask() {
         on_each_isa(|| {
             for (start, n) in [(0, 0), (0, 1), (0, 200), (1, 131), (6, 64), (7, 3), (u64::from(u32::MAX) * 4 - 9, 70)] {

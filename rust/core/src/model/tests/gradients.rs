@@ -22,7 +22,7 @@ pub(super) fn targets(ids: &[u32]) -> Vec<i64> {
 
 /// The masks that the next backward pass of `model` will use, as factors.
 fn masks(model: &Gpt) -> Option<gpt::Masks> {
-    let masks = model.masks()?;
+    let masks = model.masks(T)?;
     let (n, c, heads) = (B * T, model.config.n_embd, B * model.config.n_head);
     let rows = |place: Place| (0..n * c).map(|i| f64::from(masks.at(place).factor(i as u64))).collect();
     let probabilities = |layer: usize| {

@@ -122,6 +122,10 @@ class Group:
         """Give the same processes with messages of their own, which never meet others."""
         return Group(self._comm.Dup())
 
+    def close(self) -> None:
+        """Give back what MPI keeps for a group that `apart` made."""
+        self._comm.Free()
+
     def abort(self, message: str) -> None:
         """Say why on standard error, and end all processes at once."""
         sys.stdout.flush()

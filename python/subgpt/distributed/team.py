@@ -46,7 +46,8 @@ class Team(Workers):
         self.group = group
         self.is_main = group.rank == 0
         self._hint = hint
-        self._watch = Watch(group.apart(), timeout, group.abort, hint)
+        self._signs = group.apart()
+        self._watch = Watch(self._signs, timeout, group.abort, hint)
         self._threads = [int(n) for n in group.numbers([share_cores(group)])[:, 0]]
         self._courier: Courier | None = None
         self._exchange: Exchange | None = None
@@ -78,6 +79,7 @@ class Team(Workers):
     def _close(self) -> None:
         self.group.gather(None)  # nobody stops to give signs of life before all are done
         self._watch.stop()
+        self._signs.close()
         if self._courier is not None:
             self._courier.close()
 

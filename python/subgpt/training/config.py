@@ -139,7 +139,10 @@ class TrainConfig(Settings):
 
     # Several processes.
     zero_stage: int = Field(
-        default=0, ge=0, le=1, description="1: each process keeps a part of the optimizer's moments (ZeRO), less memory"
+        default=0,
+        ge=0,
+        le=1,
+        description="1: each process keeps a part of the optimizer's moments (ZeRO), less memory",
     )
     gradient_compression: Literal["none", "bf16"] = Field(
         default="none", description="bf16: send gradients in half as many bytes, with error feedback"

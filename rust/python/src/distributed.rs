@@ -104,7 +104,7 @@ fn gradient_squares(py: Python<'_>, model: &Model, start: usize, stop: usize) ->
     let shared = &model.shared;
     door::enter(py, || {
         let mut gpt = shared.write();
-        gpt.check_buckets(&[start..stop])?;
+        gpt.check_place("gradients", &(start..stop))?;
         Ok(gpt.gradients_mut().map_or(0.0, |grads| clip::squares(grads, start..stop)))
     })
 }

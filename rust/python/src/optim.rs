@@ -60,7 +60,13 @@ impl Optimizer {
     }
 
     /// What it remembers of the weights whose gradients are those from `start` to `stop`.
-    fn moment<'py>(&self, py: Python<'py>, name: &str, start: usize, stop: usize) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    fn moment<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let values = door::enter(py, || self.lock().moment(name, start..stop.max(start)))?;
         arrays::to_numpy_flat(py, values)
     }

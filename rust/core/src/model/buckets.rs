@@ -149,7 +149,8 @@ impl Gpt {
         Ok(())
     }
 
-    fn check_place(&self, op: &'static str, place: &Range<usize>) -> Result<()> {
+    /// `place` must lie within the gradients.
+    pub fn check_place(&self, op: &'static str, place: &Range<usize>) -> Result<()> {
         let total = self.trained.total();
         if place.start <= place.end && place.end <= total {
             return Ok(());

@@ -57,9 +57,9 @@ impl Trained {
     /// Floats of gradients that belong to weights before `weight`.
     pub fn before(&self, weight: usize) -> usize {
         let next = self.frozen.partition_point(|piece| piece.start < weight);
-        let left_out = next.checked_sub(1).map_or(0, |last| {
-            self.before[last] + self.frozen[last].end.min(weight) - self.frozen[last].start
-        });
+        let left_out = next
+            .checked_sub(1)
+            .map_or(0, |last| self.before[last] + self.frozen[last].end.min(weight) - self.frozen[last].start);
         weight - left_out
     }
 

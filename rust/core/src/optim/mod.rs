@@ -18,9 +18,9 @@ mod tests;
 
 pub use config::Config;
 
+use crate::buffer::parts_mut;
 use crate::error::{Error, Result};
 use crate::model::Gpt;
-use crate::buffer::parts_mut;
 use crate::model::adapting;
 use crate::model::buckets::within;
 use crate::model::params::Tensor;

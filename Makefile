@@ -83,6 +83,15 @@ fuzz-python: $(VENV)/.fuzz ## Fuzz every reader in Python for FUZZ_SECONDS (30) 
 			-artifact_prefix=$(FUZZ_FOUND)/$$target- || exit 1; \
 	done
 
+$(VENV)/.audit: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group audit
+	@touch $@
+
+audit: $(VENV)/.audit ## Known vulnerabilities, licenses and sources of what is depended on; needs cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || { echo "get cargo-deny with: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny check
+	$(BIN)/pip-audit --local --skip-editable
+
 SOAK_MINUTES ?= 30
 
 soak: $(VENV)/.test ## Train, then serve, for SOAK_MINUTES (30) each, and see whether memory stays flat

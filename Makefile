@@ -52,7 +52,7 @@ asan: ## Run the Rust tests on every instruction set under AddressSanitizer
 		--target-dir target/asan -p subgpt-core --lib
 
 # Coverage guides what the property tests of rust/checks draw at random. What is found new stays in rust/fuzz/corpus, a
-# crash in rust/fuzz/artifacts; mended, it goes to the seeds.
+# crash in rust/fuzz/artifacts; mended, it goes to the seeds. What is small is slower on many threads.
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= $(sort $(basename $(notdir $(wildcard rust/fuzz/targets/*.rs))))
 
@@ -63,7 +63,7 @@ fuzz: ## Fuzz every reader and encoder for FUZZ_SECONDS (30) each; needs nightly
 		{ echo "fuzzing needs cargo-fuzz; get it with: cargo install cargo-fuzz"; exit 1; }
 	@cd rust/fuzz && for target in $(FUZZ_TARGETS); do \
 		echo "== $$target"; mkdir -p corpus/$$target; \
-		cargo +nightly fuzz run --fuzz-dir . --target-dir ../../target/fuzz $$target corpus/$$target seeds/$$target -- \
+		SUBGPT_NUM_THREADS=1 cargo +nightly fuzz run --fuzz-dir . --target-dir ../../target/fuzz $$target corpus/$$target seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 || exit 1; \
 	done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import subgpt
+from subgpt import _core
 from subgpt.adapters.config import LoraConfig
 
 SHAPE = subgpt.GPTConfig(vocab_size=20, block_size=8, n_layer=1, n_head=2, n_embd=8, bias=False)
@@ -159,3 +161,27 @@ def test_an_adapter_without_effect_changes_no_bit(adapter):
     before = model.forward(X)
     model.load_adapter(adapter)  # its B is zeros: nobody has trained it
     assert np.array_equal(model.forward(X), before)
+
+
+TOKENIZER = {
+    "tokenizer.ggml.model": ("str", "gpt2"),
+    "tokenizer.ggml.pre": ("str", "gpt-2"),
+    "tokenizer.ggml.tokens": ("[str]", ["a", "b", "ab"]),
+    "tokenizer.ggml.merges": ("[str]", ["a b"]),
+    "tokenizer.ggml.token_type": ("[i32]", [1, 1, 1]),
+    "tokenizer.ggml.scores": ("[f32]", [0.0, 0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("model", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", [name for name in TOKENIZER if not name.endswith(".model")])
+@pytest.mark.parametrize(
+    "entry", [("u32", 3), ("str", "x"), ("[str]", ["x"] * 3), ("[i32]", [1, 2, 3]), ("[f32]", [])]
+)
+def test_entries_of_other_types_in_a_gguf_file(tmp_path, model, name, entry):
+    entries = {**TOKENIZER, "tokenizer.ggml.model": ("str", model), name: entry}
+    path = tmp_path / "odd.gguf"
+    listed = [(key, kind, value) for key, (kind, value) in entries.items()]
+    _core.write_gguf(str(path), [("general.architecture", "str", "gpt2"), *listed])
+    with contextlib.suppress(subgpt.TokenizerError):  # what is left of some is a tokenizer
+        subgpt.Tokenizer.load(path)

@@ -195,12 +195,10 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
         TokenizerError: Its tokenizer is of a kind or split that is not known.
 
     """
-    from subgpt.tokenizer.tokenizer import Tokenizer
-
     values, _ = _core.read_gguf(os.fspath(path))
     whole = values.get("tokenizer.huggingface.json")
     if isinstance(whole, str):
-        return Tokenizer.from_json(whole)
+        return _from_json(whole, path)
     model, pre = values.get("tokenizer.ggml.model"), values.get("tokenizer.ggml.pre")
     if model == "llama":
         return _read_sentencepiece(path, values)
@@ -216,7 +214,16 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
             f"{path}: tokenizer.ggml.pre is {pre!r}; known are {', '.join(sorted(patterns))}; "
             "load the model's tokenizer.json instead"
         )
-    return Tokenizer.from_json(json.dumps(_tokenizer_json(path, values, patterns[pre], pre == "llama-bpe")))
+    return _from_json(json.dumps(_tokenizer_json(path, values, patterns[pre], pre == "llama-bpe")), path)
+
+
+def _from_json(text: str, path: str | os.PathLike[str]) -> Tokenizer:
+    from subgpt.tokenizer.tokenizer import Tokenizer
+
+    try:
+        return Tokenizer.from_json(text)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
 
 
 def _read_sentencepiece(path: str | os.PathLike[str], values: dict[str, Any]) -> Tokenizer:

@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo test test-python test-rust asan fuzz lint format dist clean
+.PHONY: help demo test test-python test-rust asan fuzz fuzz-python soak audit lint format dist clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -52,7 +52,7 @@ asan: ## Run the Rust tests on every instruction set under AddressSanitizer
 		--target-dir target/asan -p subgpt-core --lib
 
 # Coverage guides what the property tests of rust/checks draw at random. What is found new stays in rust/fuzz/corpus, a
-# crash in rust/fuzz/artifacts; mended, it goes to the seeds.
+# crash in rust/fuzz/artifacts; mended, it goes to the seeds. What is small is slower on many threads.
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= $(sort $(basename $(notdir $(wildcard rust/fuzz/targets/*.rs))))
 
@@ -63,9 +63,40 @@ fuzz: ## Fuzz every reader and encoder for FUZZ_SECONDS (30) each; needs nightly
 		{ echo "fuzzing needs cargo-fuzz; get it with: cargo install cargo-fuzz"; exit 1; }
 	@cd rust/fuzz && for target in $(FUZZ_TARGETS); do \
 		echo "== $$target"; mkdir -p corpus/$$target; \
-		cargo +nightly fuzz run --fuzz-dir . --target-dir ../../target/fuzz $$target corpus/$$target seeds/$$target -- \
+		SUBGPT_NUM_THREADS=1 cargo +nightly fuzz run --fuzz-dir . --target-dir ../../target/fuzz $$target corpus/$$target seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 || exit 1; \
 	done
+
+# The same for readers in Python, whose targets are functions of tests/fuzz/readers.py.
+FUZZ_READERS ?= $(notdir $(wildcard tests/fuzz/seeds/*))
+FUZZ_FOUND := target/fuzz-python
+
+$(VENV)/.fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group fuzz
+	@touch $@
+
+fuzz-python: $(VENV)/.fuzz ## Fuzz every reader in Python for FUZZ_SECONDS (30) each
+	@for target in $(FUZZ_READERS); do \
+		echo "== $$target"; mkdir -p $(FUZZ_FOUND)/$$target; \
+		$(BIN)/python tests/fuzz/run.py $$target $(FUZZ_FOUND)/$$target tests/fuzz/seeds/$$target \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=30 -rss_limit_mb=2048 -print_final_stats=1 \
+			-artifact_prefix=$(FUZZ_FOUND)/$$target- || exit 1; \
+	done
+
+$(VENV)/.audit: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group audit
+	@touch $@
+
+audit: $(VENV)/.audit ## Known vulnerabilities, licenses and sources of what is depended on; needs cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || { echo "get cargo-deny with: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny check
+	$(BIN)/pip-audit --local --skip-editable
+
+SOAK_MINUTES ?= 30
+
+soak: $(VENV)/.test ## Train, then serve, for SOAK_MINUTES (30) each, and see whether memory stays flat
+	$(BIN)/python benches/reliability/soak.py train --minutes $(SOAK_MINUTES)
+	$(BIN)/python benches/reliability/soak.py serve --minutes $(SOAK_MINUTES)
 
 lint: $(VENV)/.lint $(VENV)/.test ## Formatting, lints and types, all denied
 	$(BIN)/ruff format --check .

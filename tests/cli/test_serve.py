@@ -202,3 +202,14 @@ def test_the_page_needs_the_key_too(shop: Path) -> None:
         socket_path = "_nicegui_ws/socket.io/?EIO=4&transport=polling"
         assert get(f"{address}/{socket_path}")[0] == 401
         assert get(f"{address}/", Authorization=f"Bearer {KEY}")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
+def test_it_listens_at_addresses_of_either_age(shop: Path, host: str) -> None:
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no address {host}")
+    with started(shop / "run", "--host", host) as (address, _, _):
+        assert (host if ":" not in host else f"[{host}]") in address
+        assert ask(address, {"prompt": "a", "max_tokens": 2})["usage"]["completion_tokens"] == 2

@@ -17,7 +17,7 @@ def files() -> dict[str, str]:
 
 
 def rows() -> list[str]:
-    table = PAGE[PAGE.index("| fault |") :]
+    table = PAGE[PAGE.index("| fault |") :].split("\n\n")[0]
     return [
         line.rstrip("| ").rpartition(" | ")[2] for line in table.splitlines()[2:] if line.startswith("| ")
     ]

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import subgpt
 from subgpt.data import (
     WindowLoader,
     load_corpus,
@@ -17,7 +18,7 @@ from subgpt.data import (
     sniff_kind,
     tokenize_examples,
 )
-from subgpt.errors import SubgptError
+from subgpt.errors import DataError, SubgptError
 
 
 class ByteTokenizer:
@@ -146,3 +147,38 @@ def test_a_corpus_shorter_than_the_block(tmp_path):
     train, _, _ = load_corpus(tmp_path, ByteTokenizer())
     with pytest.raises(SubgptError, match=rf"has {len(train)} tokens, .*block_size=256 needs 257"):
         WindowLoader(train.tokens, block_size=256, batch_size=1, seed=0)
+
+
+def test_a_shard_that_is_cut_while_it_is_trained_on_is_named(tmp_path):
+    """Reading what is not there any more would end the process by SIGBUS."""
+    tok = subgpt.Tokenizer.train(iter(["so much depends upon"]), level="char")
+    subgpt.prepare_data(iter(["so much depends upon " * 3000] * 8), tmp_path / "set", tok, val_fraction=0.1)
+    shape = subgpt.GPTConfig(vocab_size=tok.vocab_size, block_size=16, n_layer=1, n_head=2, n_embd=8)
+    config = subgpt.TrainConfig(max_steps=50, batch_size=2, eval_steps=0)
+
+    class Cut(subgpt.Callback):
+        def on_step(self, event):
+            if event.step == 3:
+                os.truncate(tmp_path / "set" / "train-00000.bin", 64)
+
+    with pytest.raises(DataError, match=r"train-00000\.bin: was cut from \d+ to 64 bytes"):
+        subgpt.pretrain(subgpt.GPT(shape, seed=1), tok, tmp_path / "set", config, callbacks=[Cut()])
+
+
+def test_a_shard_that_is_replaced_while_it_is_trained_on_does_no_harm(tmp_path):
+    tok = subgpt.Tokenizer.train(iter(["so much depends upon"]), level="char")
+    subgpt.prepare_data(iter(["so much depends upon " * 300] * 8), tmp_path / "set", tok, val_fraction=0.1)
+    shape = subgpt.GPTConfig(vocab_size=tok.vocab_size, block_size=16, n_layer=1, n_head=2, n_embd=8)
+    config = subgpt.TrainConfig(max_steps=12, batch_size=2, eval_steps=0)
+
+    class Replace(subgpt.Callback):
+        def on_step(self, event):
+            if event.step == 3:
+                (tmp_path / "new").write_bytes(b"short")
+                (tmp_path / "new").replace(tmp_path / "set" / "train-00000.bin")
+
+    losses = [
+        subgpt.pretrain(subgpt.GPT(shape, seed=1), tok, tmp_path / "set", config, callbacks=calls).losses
+        for calls in ([], [Replace()])
+    ]
+    assert losses[0] == losses[1]

@@ -140,3 +140,27 @@ def test_ctrl_c_ends_a_long_native_call():
     done = run(code)
     assert done.stdout.strip() == "stopped", done.stderr
     assert time.monotonic() - begin < 60
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to processors"
+)
+def test_no_more_threads_than_processors_that_may_be_used():
+    one = "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    code = f"import os; {one}; import subgpt; print(subgpt.get_num_threads())"
+    environment = {name: value for name, value in os.environ.items() if name != "SUBGPT_NUM_THREADS"}
+    seen = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert seen.stdout.strip() == "1"
+
+
+def test_numbers_near_zero_are_numbers():
+    """Nobody's processor is told to take them for zeros, on no thread."""
+    small = np.full((64, 64), 1e-42, np.float32)  # below the smallest normal number
+    assert np.allclose(ops.matmul(small, np.full((64, 64), 1e30, np.float32)), 64 * 1e-12, rtol=1e-3)
+    assert small[0, 0] * np.float32(2) > 0
+    assert np.isfinite(ops.softmax(small)).all()
+    model = small_model()
+    model.load_state_dict({name: value * np.float32(1e-40) for name, value in model.state_dict().items()})
+    assert np.isfinite(model.loss([[1, 2, 3]], [[2, 3, 4]]))

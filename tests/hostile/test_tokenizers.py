@@ -342,3 +342,12 @@ def test_thousands_of_special_tokens():
     assert ids.tolist() == list(tok.special_tokens.values())
     assert tok.encode("<|special" * 100_000, allowed_special="all").size > 0
     assert Tokenizer.from_json(tok.to_json()) == tok
+
+
+def test_a_file_of_4_gb_is_refused_by_its_size(tmp_path: Path):
+    for name in ("tokenizer.json", "ranks.tiktoken", "tokenizer.model"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(4 << 30)  # holes, which take no room
+        with pytest.raises(TokenizerError, match="larger than 1 GB"):
+            Tokenizer.load(tmp_path / name, **({"pattern": "gpt4"} if "ranks" in name else {}))
+        (tmp_path / name).unlink()

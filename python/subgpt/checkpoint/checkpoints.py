@@ -160,7 +160,7 @@ def prune_best(directory: Path, also: Iterable[int]) -> None:
     for path in list_checkpoints(directory):
         try:
             named.add(json.loads((path / "state.json").read_text(encoding="utf-8"))["best_step"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return  # a damaged one may name any
     for step, path in found[:-1]:
         if step not in named:

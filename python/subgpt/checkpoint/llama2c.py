@@ -191,7 +191,10 @@ def _numbers(header: _Header, short: str, size: int, part: npt.NDArray[np.uint8]
         return np.asarray(part.view("<f4"), dtype=np.float32)
     scales = part[size:].view("<f4")
     groups = part[:size].view(np.int8).reshape(-1, header.group_size)
-    return np.asarray(groups * scales[:, None], dtype=np.float32).reshape(-1)
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # scales may be anything; other files may have such weights too
+        return np.asarray(groups * scales[:, None], dtype=np.float32).reshape(-1)
 
 
 def _halves(weight: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ another that begins alike.
 A text has the tokens that it would have alone, whatever else goes on: row by row the kernels give the same bits.
 """
 
+import os
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ class _Running:
 class Engine:
     """Writes many texts at once with one model, in a thread of its own. Its methods may be called from any thread.
 
-    The model must not be trained, and its adapter not be changed, while the engine goes on.
+    The model must not be trained, and its adapter not be changed, while the engine goes on. A forked child has not its
+    thread: what is asked of it there is an InvalidValueError.
 
     Args:
         model: The model.
@@ -135,6 +137,7 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._running: list[_Running] = []
         self._closed = False
+        self._process = os.getpid()
         self._jobs = self._prompt_tokens = self._cached_tokens = self._new_tokens = 0
         self._thread = threading.Thread(target=self._run, name="subgpt-engine", daemon=True)
         self._thread.start()
@@ -175,6 +178,7 @@ class Engine:
     @property
     def stats(self) -> EngineStats:
         """What goes on and what was done."""
+        self._check_process()
         with self._changed:
             return EngineStats(
                 len(self._running),
@@ -188,6 +192,8 @@ class Engine:
 
     def close(self) -> None:
         """Cancel all texts and end the thread; texts that were asked for before have an end all the same."""
+        if os.getpid() != self._process:  # there is no thread, and somebody may have held the lock
+            return
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -212,6 +218,7 @@ class Engine:
             raise ConfigError(
                 f"Engine: logprobs = {logprobs}; give the number of most probable tokens to list, or None"
             )
+        self._check_process()
         if settings.structure is not None:
             Matcher(self.tokenizer, settings)  # its errors belong to who asks, not to the engine's thread
         check_assistant(self.model, self.assistant_model, settings, "Engine")
@@ -227,6 +234,12 @@ class Engine:
             self._waiting.append(job)
             self._changed.notify_all()
         return job
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise InvalidValueError(
+                "Engine: it belongs to the process that this one was forked from; make another"
+            )
 
     # --- in the engine's thread ---
 

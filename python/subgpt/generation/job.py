@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from subgpt.errors import InvalidValueError
 from subgpt.generation.conversation import Trim
 from subgpt.generation.writing import Found, Writing
 
@@ -70,12 +72,15 @@ class Job:
         self._error: BaseException | None = None
         self._ended = self._cancelled = False
         self._wake: Callable[[], object] = lambda: None
+        self._process = os.getpid()
         self.writing: Writing | None = None
 
     # --- for whoever reads ---
 
     def __iter__(self) -> Iterator[Piece]:
         """Wait for the pieces. Raises the error that ended the text, if one did."""
+        if os.getpid() != self._process:
+            raise InvalidValueError("Job: its engine belongs to the process that this one was forked from")
         ended = False
         while not ended:
             with self._changed:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Between the parts of JSON: small models that may write any number of spaces write nothing else.
 _JSON = {"whitespace_pattern": r"\n? {0,16}"}
+_LONGEST = 300
+"""Characters of llguidance's reasons that are passed on."""
 
 
 class Matcher:
@@ -38,7 +40,9 @@ class Matcher:
             _vocabulary(tokenizer, tuple(end_ids(tokenizer, settings))), _grammar(settings), log_level=0
         )
         if self._native.is_error():
-            reason = self._native.get_error().strip().splitlines()[0]
+            reason = (
+                self._native.get_error().strip().splitlines()[0][:_LONGEST]
+            )  # it repeats the whole expression
             raise ConfigError(f"GenerationConfig: {self._name} cannot be used: {reason}")
 
     @property

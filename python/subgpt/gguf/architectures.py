@@ -147,13 +147,23 @@ def read_config(
         )
     try:
         if CONFIG_KEY in values:
-            return GPTConfig.from_dict(json.loads(values[CONFIG_KEY]))
+            return _own(values[CONFIG_KEY], name)
         fields = _Reader(values, name, place)
         config = GPTConfig(vocab_size=vocab_size, tie_embeddings=tied, **_fields(fields, name, factors))
-    except (ConfigError, TypeError, ValueError) as error:
+    except (ConfigError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{place}: {error}") from None
     for problem in _differences(config, name):
         raise CheckpointError(f"{place}: {problem}, which {name} of llama.cpp never has")
+    return config
+
+
+def _own(text: Any, name: str) -> GPTConfig:
+    """Read what our own files say, which has to be of the file's architecture; ConfigError, TypeError or ValueError."""
+    config = GPTConfig.from_dict(json.loads(text))
+    if architecture_of(config) != name:
+        raise ConfigError(
+            f"{CONFIG_KEY} is of {architecture_of(config)}, the file of {name}; convert the model again"
+        )
     return config
 
 

@@ -128,7 +128,7 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32", quantize:
         )
     sample = 0 if quantize is None else SAMPLE
     note_origin(model, _core.load_gguf(model.native, str(path), parts, quantize, sample))
-    eos = values.get("tokenizer.ggml.eos_token_id")
+    eos = _id(values, "eos", config.vocab_size)
     model.generation_config = {} if eos is None else {"eos_token_id": [eos]}
     model.chat_template = _chat_template(values, str(path))
     return model
@@ -136,12 +136,18 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32", quantize:
 
 def _chat_template(values: Mapping[str, Any], path: str) -> ChatTemplate | None:
     """Read the chat template, which may use the names of the tokens that begin and end a text."""
-    source, tokens = values.get(_CHAT_TEMPLATE), values.get("tokenizer.ggml.tokens", [])
+    source, tokens = values.get(_CHAT_TEMPLATE), values.get("tokenizer.ggml.tokens")
     if not isinstance(source, str):
         return None
-    ids = {f"{name}_token": values.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos")}
-    known = {name: tokens[id] for name, id in ids.items() if id is not None and id < len(tokens)}
-    return ChatTemplate(source, path, known)
+    tokens = tokens if isinstance(tokens, list) else []
+    ids = {f"{name}_token": _id(values, name, len(tokens)) for name in ("bos", "eos")}
+    return ChatTemplate(source, path, {name: str(tokens[id]) for name, id in ids.items() if id is not None})
+
+
+def _id(values: Mapping[str, Any], name: str, size: int) -> int | None:
+    """Give the id of a special token, if the file has one that is in a vocabulary of that size."""
+    found = values.get(f"tokenizer.ggml.{name}_token_id")
+    return found if type(found) is int and 0 <= found < size else None
 
 
 def _shapes(model: GPT) -> dict[str, tuple[int, ...]]:

@@ -52,7 +52,7 @@ class SweepDirectory:
         """Give what came of a trial so far; one that wrote nothing, or half of it, is waiting."""
         try:
             return Outcome.from_dict(json.loads(self.outcome(trial).read_text(encoding="utf-8")), self.path)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return Outcome(trial, values)
 
     def write_outcome(self, seen: Outcome) -> None:
@@ -78,7 +78,7 @@ class Plan:
             raise CheckpointError(
                 f"{directory.path}: no sweep to resume there; check output_dir, or start without resume"
             ) from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{directory.plan}: not the plan of a sweep: {error}") from None
 
     def write(self, directory: SweepDirectory) -> None:

@@ -33,6 +33,8 @@ _PRE = {
 }
 
 
+_LARGEST = 3.4e38  # of a score, which is a float32
+
 # The types of tokens in the format.
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 
@@ -193,12 +195,10 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
         TokenizerError: Its tokenizer is of a kind or split that is not known.
 
     """
-    from subgpt.tokenizer.tokenizer import Tokenizer
-
     values, _ = _core.read_gguf(os.fspath(path))
     whole = values.get("tokenizer.huggingface.json")
     if isinstance(whole, str):
-        return Tokenizer.from_json(whole)
+        return _from_json(whole, path)
     model, pre = values.get("tokenizer.ggml.model"), values.get("tokenizer.ggml.pre")
     if model == "llama":
         return _read_sentencepiece(path, values)
@@ -209,12 +209,21 @@ def load_gguf(path: str | os.PathLike[str]) -> Tokenizer:
         )
     patterns = {name: pattern for pattern, name in reversed(_PRE.items())}
     patterns["llama-bpe"] = rf"{_GPT4_HEAD}|\p{{N}}{{1,3}}|{_GPT4_TAIL}"
-    if pre not in patterns:
+    if not isinstance(pre, str) or pre not in patterns:
         raise TokenizerError(
             f"{path}: tokenizer.ggml.pre is {pre!r}; known are {', '.join(sorted(patterns))}; "
             "load the model's tokenizer.json instead"
         )
-    return Tokenizer.from_json(json.dumps(_tokenizer_json(path, values, patterns[pre], pre == "llama-bpe")))
+    return _from_json(json.dumps(_tokenizer_json(path, values, patterns[pre], pre == "llama-bpe")), path)
+
+
+def _from_json(text: str, path: str | os.PathLike[str]) -> Tokenizer:
+    from subgpt.tokenizer.tokenizer import Tokenizer
+
+    try:
+        return Tokenizer.from_json(text)
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: {error}") from None
 
 
 def _read_sentencepiece(path: str | os.PathLike[str], values: dict[str, Any]) -> Tokenizer:
@@ -224,9 +233,9 @@ def _read_sentencepiece(path: str | os.PathLike[str], values: dict[str, Any]) ->
     """
     from subgpt.tokenizer.tokenizer import Tokenizer
 
-    tokens, scores = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.scores")
-    kinds = values.get("tokenizer.ggml.token_type")
-    if not (isinstance(tokens, list) and isinstance(scores, list) and isinstance(kinds, list)):
+    tokens, scores = _list(values, "tokens", str), _list(values, "scores", float)
+    kinds = _list(values, "token_type", int)
+    if tokens is None or scores is None or kinds is None:
         raise TokenizerError(f"{path}: has not tokens, scores and token types; convert the model again")
     llamas = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
     plain = (
@@ -238,21 +247,29 @@ def _read_sentencepiece(path: str | os.PathLike[str], values: dict[str, Any]) ->
             "load the model's Hugging Face files"
         )
     pieces = [token.replace("\u2581", " ").encode() for token in tokens]
+    if not all(abs(score) <= _LARGEST for score in scores):
+        raise TokenizerError(f"{path}: has scores that are not finite; convert the model again")
     file = struct.pack("<i", max(map(len, pieces), default=0)) + b"".join(
         struct.pack("<fi", score, len(piece)) + piece for score, piece in zip(scores, pieces, strict=True)
     )
     return Tokenizer._wrap(_core.Tokenizer.restore("tokenizer.bin", file))
 
 
+def _list(values: dict[str, Any], name: str, kind: type) -> list[Any] | None:
+    """Give an array of the metadata; None where there is none, or one of something else."""
+    found = values.get(f"tokenizer.ggml.{name}")
+    return found if isinstance(found, list) and all(type(entry) is kind for entry in found) else None
+
+
 def _tokenizer_json(
     path: str | os.PathLike[str], values: dict[str, Any], pattern: str, whole_first: bool
 ) -> dict[str, Any]:
-    tokens, merges = values.get("tokenizer.ggml.tokens"), values.get("tokenizer.ggml.merges")
-    if not isinstance(tokens, list) or not isinstance(merges, list):
+    tokens, merges = _list(values, "tokens", str), _list(values, "merges", str)
+    if tokens is None or merges is None:
         raise TokenizerError(
             f"{path}: has no tokenizer.ggml.tokens and merges; it is no tokenizer of this kind"
         )
-    types = values.get("tokenizer.ggml.token_type") or [1] * len(tokens)
+    types = _list(values, "token_type", int) or [_NORMAL] * len(tokens)
     if len(types) != len(tokens):
         raise TokenizerError(f"{path}: has {len(tokens)} tokens and {len(types)} token types; copy it again")
     # Types of the format: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.

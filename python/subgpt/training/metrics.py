@@ -77,8 +77,16 @@ def parse_metrics(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
+        if isinstance(record, dict) and _is_whole(record):
             records.append(record)
     return records
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    """Tell whether a line has all that one of its kind has; somebody else may write to the file as well."""
+    counts = [record.get("step"), record.get("rollback", 0)]
+    wanted = ("loss", "learning_rate", "grad_norm") if "loss" in record else ()
+    numbers = [record.get(name) for name in (*wanted, *record.keys() & {"val_loss", "seconds"})]
+    return all(type(count) is int for count in counts) and all(type(x) in (int, float) for x in numbers)

@@ -7,13 +7,13 @@ their call.
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
-from subgpt.errors import ConfigError, MissingExtraError
+from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
@@ -85,7 +85,7 @@ def run_training(
             watchers = [*(default_callbacks() if callbacks is None else callbacks), *reporters(start.config)]
         keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
-            _write_settings(directory, verb, start.config, model, resumed=start.path is not None)
+            write_settings(directory, verb, start.config, model, resumed=start.path is not None)
             if (
                 not directory.weights.exists()
             ):  # so that a checkpoint of a killed run opens with its tokenizer
@@ -210,15 +210,28 @@ def _before(
     if not watched:
         return {}
     if not fresh and directory is not None and directory.before.exists():
-        values = json.loads(directory.before.read_text(encoding="utf-8"))
-        return {name: Evaluation(**value) for name, value in values.items()}
+        return read_before(directory.before)
     before = {name: measure(model, held) for name, held in watched.items()} if fresh else {}
     if directory is not None and fresh:
         write_json(directory.before, {name: dataclasses.asdict(seen) for name, seen in before.items()})
     return before
 
 
-def _write_settings(
+def read_before(path: Path) -> dict[str, Evaluation]:
+    """Read what a run measured before its first update; CheckpointError for what is no such file any more."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = {str(name): Evaluation(**value) for name, value in values.items()}
+        if not all(isinstance(x, int | float | None) for seen in found.values() for x in vars(seen).values()):
+            raise TypeError("something is no number")
+        return found
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: not the losses before the run ({error}); delete it to go on without them"
+        ) from None
+
+
+def write_settings(
     directory: RunDirectory, verb: str, config: TrainConfig, model: GPT, *, resumed: bool
 ) -> None:
     """Write `config.yaml`: what this run was really made with; sections of others stay when it is resumed."""
@@ -226,7 +239,8 @@ def _write_settings(
 
     before: Any = None
     if resumed and directory.settings.is_file():
-        before = yaml.safe_load(directory.settings.read_text(encoding="utf-8"))
+        with suppress(yaml.YAMLError, ValueError, RecursionError):  # damaged: what others said is lost
+            before = yaml.safe_load(directory.settings.read_text(encoding="utf-8"))
     values = before if isinstance(before, dict) else {}
     values |= {"verb": verb, "subgpt_version": _core.__version__}
     values |= {"train": config.to_dict(), "model": model.config.to_dict()}

@@ -1,6 +1,6 @@
 //! The checks on drawn bytes: the seeds of fuzzing with changes, and texts on the borders of the split patterns.
 
-use crate::{encoding, files, weights};
+use crate::{encoding, files, loading, reading, weights};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -86,6 +86,12 @@ on_changed_seeds! {
     llama2c: files::llama2c, 80;
     gguf: weights::gguf, 150;
     safetensors: weights::safetensors, 150;
+    model: loading::model, 150;
+    gguf_model: loading::gguf_model, 150;
+    adapter: loading::adapter, 150;
+    optimizer: loading::optimizer, 100;
+    corpus: reading::corpus, 200;
+    settings: reading::settings, 300;
     texts: encoding::texts, 100;
     merges: encoding::merges, 60;
 }

@@ -75,7 +75,7 @@ pub fn safetensors(data: &[u8]) {
 }
 
 /// What was opened; refusals must be of the kind that names the file.
-fn accepted<T>(opened: Result<T, Error>) -> Option<T> {
+pub fn accepted<T>(opened: Result<T, Error>) -> Option<T> {
     match opened {
         Ok(file) => Some(file),
         Err(Error::Checkpoint { .. }) => None,
@@ -83,6 +83,7 @@ fn accepted<T>(opened: Result<T, Error>) -> Option<T> {
     }
 }
 
-fn bits(x: &[f32]) -> Vec<u32> {
+/// Numbers to the last bit, since NaN equals nothing.
+pub fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }

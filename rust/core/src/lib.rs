@@ -1,11 +1,12 @@
 //! The engine of subgpt, in reading order: text -> ids -> batch -> forward -> loss -> backward -> step -> logits -> text.
 //!
 //! Arrows point down only. `model` and `tokenizer` stand on `kernels`, `kernels` on `simd`, everything on the
-//! ground floor (`error`, `pages`, `parallel`, `profile`, `progress`, `rng`), which knows nobody. No Python type is named anywhere here.
+//! ground floor (`error`, `fork`, `pages`, `parallel`, `profile`, `progress`, `rng`), which knows nobody. No Python type is named anywhere here.
 
 // The ground floor.
 pub mod buffer;
 pub mod error;
+pub mod fork;
 pub mod pages;
 pub mod parallel;
 pub mod profile;

@@ -15,20 +15,20 @@ use subgpt_core::model::adapter::spec::Spec;
 #[pyfunction]
 fn linear_modules(py: Python<'_>, model: &Model) -> PyResult<Vec<String>> {
     let shared = &model.shared;
-    door::enter(py, || Ok(shared.read().linear_modules().map(str::to_string).collect()))
+    door::enter(py, || Ok(shared.read()?.linear_modules().map(str::to_string).collect()))
 }
 
 /// Makes an adapter that changes nothing yet, by a specification in JSON.
 #[pyfunction]
 fn add_adapter(py: Python<'_>, model: &Model, name: &str, spec: &str, seed: u64) -> PyResult<()> {
     let shared = &model.shared;
-    door::enter(py, || shared.write().add_adapter(name, Spec::from_json(spec)?, seed))
+    door::enter(py, || shared.write()?.add_adapter(name, Spec::from_json(spec)?, seed))
 }
 
 #[pyfunction]
 fn delete_adapter(py: Python<'_>, model: &Model, name: &str) -> PyResult<()> {
     let shared = &model.shared;
-    door::enter(py, || shared.write().delete_adapter(name))
+    door::enter(py, || shared.write()?.delete_adapter(name))
 }
 
 /// Uses an adapter, or none.
@@ -36,13 +36,13 @@ fn delete_adapter(py: Python<'_>, model: &Model, name: &str) -> PyResult<()> {
 #[pyo3(signature = (model, name))]
 fn set_adapter(py: Python<'_>, model: &Model, name: Option<&str>) -> PyResult<()> {
     let shared = &model.shared;
-    door::enter(py, || shared.write().set_adapter(name))
+    door::enter(py, || shared.write()?.set_adapter(name))
 }
 
 #[pyfunction]
 fn active_adapter(py: Python<'_>, model: &Model) -> PyResult<Option<String>> {
     let shared = &model.shared;
-    door::enter(py, || Ok(shared.read().active_adapter().map(str::to_string)))
+    door::enter(py, || Ok(shared.read()?.active_adapter().map(str::to_string)))
 }
 
 /// Every tensor of an adapter, by PEFT's name.
@@ -50,7 +50,7 @@ fn active_adapter(py: Python<'_>, model: &Model) -> PyResult<Option<String>> {
 fn adapter_tensors<'py>(py: Python<'py>, model: &Model, name: &str) -> PyResult<Bound<'py, PyDict>> {
     let shared = &model.shared;
     let tensors = door::enter(py, || {
-        let gpt = shared.read();
+        let gpt = shared.read()?;
         let adapter = gpt.adapter(name)?;
         let copy = |tensor: &subgpt_core::model::params::Tensor| {
             (tensor.name.clone(), tensor.shape.clone(), adapter.params()[tensor.range.clone()].to_vec())
@@ -76,7 +76,7 @@ fn set_adapter_tensor(
     let value = Floats::new(value.as_any(), tensor)?;
     let (data, shape, shared) = (value.slice()?, value.shape().to_vec(), &model.shared);
     door::enter(py, || {
-        let mut gpt = shared.write();
+        let mut gpt = shared.write()?;
         let (tensors, params) = gpt.adapter_mut(name)?.parts_mut();
         let Some(place) = tensors.iter().find(|known| known.name == tensor) else {
             return Err(Error::value(
@@ -103,13 +103,13 @@ fn save_adapter(
     metadata: HashMap<String, String>,
 ) -> PyResult<()> {
     let shared = &model.shared;
-    door::enter(py, || shared.read().adapter(name)?.save(&path, metadata))
+    door::enter(py, || shared.read()?.adapter(name)?.save(&path, metadata))
 }
 
 #[pyfunction]
 fn load_adapter(py: Python<'_>, model: &Model, name: &str, path: PathBuf) -> PyResult<()> {
     let shared = &model.shared;
-    door::enter(py, || shared.write().adapter_mut(name)?.load(&path))
+    door::enter(py, || shared.write()?.adapter_mut(name)?.load(&path))
 }
 
 /// Some numbers of a tensor, evenly spread.
@@ -122,7 +122,7 @@ fn tensor_sample<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let shared = &model.shared;
     let sample = door::enter(py, || {
-        let gpt = shared.read();
+        let gpt = shared.read()?;
         let unknown = || Error::value("tensor", "name", format!("{name:?}"), "see tensor_names()");
         let (_, numbers) = gpt.tensor(name).ok_or_else(unknown)?;
         Ok(numbers.iter().step_by(numbers.len().div_ceil(count.max(1)).max(1)).copied().collect::<Vec<_>>())
@@ -135,7 +135,7 @@ fn tensor_sample<'py>(
 fn train_only(py: Python<'_>, model: &Model, names: HashSet<String>) -> PyResult<()> {
     let shared = &model.shared;
     door::enter(py, || {
-        shared.write().freeze(|name| names.contains(name));
+        shared.write()?.freeze(|name| names.contains(name));
         Ok(())
     })
 }
@@ -144,14 +144,14 @@ fn train_only(py: Python<'_>, model: &Model, names: HashSet<String>) -> PyResult
 #[pyfunction]
 fn trained_names(py: Python<'_>, model: &Model) -> PyResult<Vec<String>> {
     let shared = &model.shared;
-    door::enter(py, || Ok(shared.read().trained_tensors().into_iter().map(|tensor| tensor.name.clone()).collect()))
+    door::enter(py, || Ok(shared.read()?.trained_tensors().into_iter().map(|tensor| tensor.name.clone()).collect()))
 }
 
 /// Numbers that are trained.
 #[pyfunction]
 fn num_trained(py: Python<'_>, model: &Model) -> PyResult<usize> {
     let shared = &model.shared;
-    door::enter(py, || Ok(shared.read().num_trained()))
+    door::enter(py, || Ok(shared.read()?.num_trained()))
 }
 
 /// Adds this file's names to the module.

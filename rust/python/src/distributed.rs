@@ -22,7 +22,7 @@ pub fn range((start, stop): (usize, usize)) -> Range<usize> {
 #[pyfunction]
 fn gradient_buckets(py: Python<'_>, model: &Model, floats: usize) -> PyResult<Vec<(usize, usize)>> {
     let shared = &model.shared;
-    let buckets = door::enter(py, || Ok(shared.read().gradient_buckets(floats)))?;
+    let buckets = door::enter(py, || Ok(shared.read()?.gradient_buckets(floats)))?;
     Ok(buckets.into_iter().map(|bucket| (bucket.start, bucket.end)).collect())
 }
 
@@ -30,7 +30,7 @@ fn gradient_buckets(py: Python<'_>, model: &Model, floats: usize) -> PyResult<Ve
 #[pyfunction]
 fn gradient_starts(py: Python<'_>, model: &Model) -> PyResult<Vec<usize>> {
     let shared = &model.shared;
-    door::enter(py, || Ok(shared.read().gradient_starts()))
+    door::enter(py, || Ok(shared.read()?.gradient_starts()))
 }
 
 /// `Model.backward`, which calls `tell(number, gradients)` with a copy of each bucket that it is done with.
@@ -61,7 +61,7 @@ fn backward_in_buckets(
             }
         };
         let finished = Finished { buckets: &buckets, tell: &mut tell };
-        let mut gpt = model.shared.write();
+        let mut gpt = model.shared.write()?;
         gpt.check_buckets(&buckets)?;
         gpt.backward_watched(&ids, &targets, b, t, documents.as_ref(), ignore_index, scale, Some(finished))
     });
@@ -72,7 +72,7 @@ fn backward_in_buckets(
 #[pyfunction]
 fn gradients<'py>(py: Python<'py>, model: &Model, start: usize, stop: usize) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let shared = &model.shared;
-    let values = door::enter(py, || shared.write().gradients_in(start..stop))?;
+    let values = door::enter(py, || shared.write()?.gradients_in(start..stop))?;
     arrays::to_numpy_flat(py, values)
 }
 
@@ -80,14 +80,14 @@ fn gradients<'py>(py: Python<'py>, model: &Model, start: usize, stop: usize) -> 
 fn set_gradients(py: Python<'_>, model: &Model, start: usize, values: &Bound<'_, PyAny>) -> PyResult<()> {
     let values = Floats::new(values, "values")?;
     let (shared, values) = (&model.shared, values.slice()?);
-    door::enter(py, || shared.write().set_gradients(start, values))
+    door::enter(py, || shared.write()?.set_gradients(start, values))
 }
 
 /// A copy of the numbers that are trained, those whose gradients are from `start` to `stop`.
 #[pyfunction]
 fn trained<'py>(py: Python<'py>, model: &Model, start: usize, stop: usize) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let shared = &model.shared;
-    let values = door::enter(py, || shared.read().trained_in(start..stop))?;
+    let values = door::enter(py, || shared.read()?.trained_in(start..stop))?;
     arrays::to_numpy_flat(py, values)
 }
 
@@ -95,7 +95,7 @@ fn trained<'py>(py: Python<'py>, model: &Model, start: usize, stop: usize) -> Py
 fn set_trained(py: Python<'_>, model: &Model, start: usize, values: &Bound<'_, PyAny>) -> PyResult<()> {
     let values = Floats::new(values, "values")?;
     let (shared, values) = (&model.shared, values.slice()?);
-    door::enter(py, || shared.write().set_trained(start, values))
+    door::enter(py, || shared.write()?.set_trained(start, values))
 }
 
 /// The sum of the squares of the gradients from `start` to `stop`.
@@ -103,7 +103,7 @@ fn set_trained(py: Python<'_>, model: &Model, start: usize, values: &Bound<'_, P
 fn gradient_squares(py: Python<'_>, model: &Model, start: usize, stop: usize) -> PyResult<f64> {
     let shared = &model.shared;
     door::enter(py, || {
-        let mut gpt = shared.write();
+        let mut gpt = shared.write()?;
         gpt.check_place("gradients", &(start..stop))?;
         Ok(gpt.gradients_mut().map_or(0.0, |grads| clip::squares(grads, start..stop)))
     })
@@ -114,7 +114,7 @@ fn gradient_squares(py: Python<'_>, model: &Model, start: usize, stop: usize) ->
 fn clip_from_norm(py: Python<'_>, model: &Model, norm: f64, max_norm: f64) -> PyResult<()> {
     let shared = &model.shared;
     door::enter(py, || {
-        if let Some(grads) = shared.write().gradients_mut() {
+        if let Some(grads) = shared.write()?.gradients_mut() {
             clip::clip_from(grads, norm, max_norm);
         }
         Ok(())

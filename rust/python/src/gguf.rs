@@ -89,7 +89,7 @@ fn save_gguf(
     let (parts, extras) = (parts(&places)?, extras.into_iter().map(|(name, data)| Extra { name, data }));
     let extras: Vec<_> = extras.collect();
     let shared = model.shared.clone();
-    door::enter(py, || shared.read().save_gguf(&path, &metadata, &parts, &extras))
+    door::enter(py, || shared.read()?.save_gguf(&path, &metadata, &parts, &extras))
 }
 
 /// Reads the weights of a model, as [`Model::load_safetensors`] does.
@@ -106,7 +106,7 @@ fn load_gguf<'py>(
     let parts = parts(&places)?;
     let few = quantize.map(model::kind).transpose()?.and_then(|kind| few(kind, true));
     let shared = model.shared.clone();
-    let samples = door::enter(py, || shared.write().load_gguf(&path, &parts, few, sample))?;
+    let samples = door::enter(py, || shared.write()?.load_gguf(&path, &parts, few, sample))?;
     samples.into_iter().map(|sample| arrays::to_numpy_flat(py, sample)).collect()
 }
 

@@ -20,8 +20,8 @@ fn hidden_states<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
     let (states, config) = door::enter(py, || {
-        let gpt = model.shared.read();
-        Ok((gpt.hidden_states(&mut model.shared.arena(), &ids, b, t)?, [gpt.config.n_layer + 1, gpt.config.n_embd]))
+        let gpt = model.shared.read()?;
+        Ok((gpt.hidden_states(&mut *model.shared.arena()?, &ids, b, t)?, [gpt.config.n_layer + 1, gpt.config.n_embd]))
     })?;
     arrays::to_numpy(py, states, &shape(&config[..1], &of_ids, &config[1..]))
 }
@@ -31,8 +31,8 @@ fn hidden_states<'py>(
 fn logit_lens<'py>(py: Python<'py>, model: &Model, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
     let (logits, config) = door::enter(py, || {
-        let gpt = model.shared.read();
-        Ok((gpt.logit_lens(&mut model.shared.arena(), &ids, b, t)?, [gpt.config.n_layer + 1, gpt.config.vocab_size]))
+        let gpt = model.shared.read()?;
+        Ok((gpt.logit_lens(&mut *model.shared.arena()?, &ids, b, t)?, [gpt.config.n_layer + 1, gpt.config.vocab_size]))
     })?;
     arrays::to_numpy(py, logits, &shape(&config[..1], &of_ids, &config[1..]))
 }
@@ -47,8 +47,8 @@ fn logit_lens_top<'py>(
 ) -> PyResult<(Bound<'py, PyArrayDyn<u32>>, Bound<'py, PyArrayDyn<f32>>)> {
     let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
     let (top, states) = door::enter(py, || {
-        let gpt = model.shared.read();
-        Ok((gpt.logit_lens_top(&mut model.shared.arena(), &ids, b, t, k)?, gpt.config.n_layer + 1))
+        let gpt = model.shared.read()?;
+        Ok((gpt.logit_lens_top(&mut *model.shared.arena()?, &ids, b, t, k)?, gpt.config.n_layer + 1))
     })?;
     let shape = shape(&[states], &of_ids, &[k]);
     Ok((arrays::to_numpy(py, top.ids, &shape)?, arrays::to_numpy(py, top.probs, &shape)?))
@@ -63,8 +63,8 @@ fn attention_maps<'py>(
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
     let (maps, config) = door::enter(py, || {
-        let gpt = model.shared.read();
-        Ok((gpt.attention_maps(&mut model.shared.arena(), &ids, b, t)?, [gpt.config.n_layer, gpt.config.n_head]))
+        let gpt = model.shared.read()?;
+        Ok((gpt.attention_maps(&mut *model.shared.arena()?, &ids, b, t)?, [gpt.config.n_layer, gpt.config.n_head]))
     })?;
     arrays::to_numpy(py, maps, &shape(&config[..1], &of_ids[..of_ids.len() - 1], &[config[1], t, t]))
 }

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use subgpt_core::Error;
+use std::sync::{Arc, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use subgpt_core::fork::{Lock, SharedLock};
 use subgpt_core::kernels::matmul::Precision;
 use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
@@ -19,27 +19,28 @@ use subgpt_core::model::documents::Documents;
 use subgpt_core::model::quantized::{Kind, few};
 use subgpt_core::optim::clip;
 use subgpt_core::sampling::{History, Options, probabilities};
+use subgpt_core::{Error, Result};
 
 /// A model that several Python threads may hold: calls that change it take turns.
 ///
 /// Locks are taken without the GIL. A poisoned one is taken all the same: a panic is an [`Error::Internal`] and leaves
-/// buffers of the right size.
+/// buffers of the right size. One that another thread held when the process was forked is an error in the child.
 pub struct Shared {
-    gpt: RwLock<Gpt>,
-    arena: Mutex<Arena>, // of inference passes
+    gpt: SharedLock<Gpt>,
+    arena: Lock<Arena>, // of inference passes
 }
 
 impl Shared {
-    pub fn read(&self) -> RwLockReadGuard<'_, Gpt> {
-        self.gpt.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn read(&self) -> Result<RwLockReadGuard<'_, Gpt>> {
+        self.gpt.read()
     }
 
-    pub fn write(&self) -> RwLockWriteGuard<'_, Gpt> {
-        self.gpt.write().unwrap_or_else(PoisonError::into_inner)
+    pub fn write(&self) -> Result<RwLockWriteGuard<'_, Gpt>> {
+        self.gpt.write()
     }
 
-    pub fn arena(&self) -> MutexGuard<'_, Arena> {
-        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn arena(&self) -> Result<MutexGuard<'_, Arena>> {
+        self.arena.lock()
     }
 }
 
@@ -139,18 +140,19 @@ impl Model {
             gpt.set_precision(precision);
             Ok(gpt)
         })?;
-        Ok(Model { shared: Arc::new(Shared { gpt: RwLock::new(gpt), arena: Mutex::new(Arena::new()) }) })
+        let (gpt, arena) = (SharedLock::new("model", gpt), Lock::new("model", Arena::new()));
+        Ok(Model { shared: Arc::new(Shared { gpt, arena }) })
     }
 
     #[getter]
     fn config(&self, py: Python<'_>) -> PyResult<String> {
-        door::enter(py, || Ok(self.shared.read().config.to_json()))
+        door::enter(py, || Ok(self.shared.read()?.config.to_json()))
     }
 
     #[getter]
     fn dtype(&self, py: Python<'_>) -> PyResult<&'static str> {
         door::enter(py, || {
-            Ok(match self.shared.read().precision() {
+            Ok(match self.shared.read()?.precision() {
                 Precision::Float32 => "float32",
                 Precision::Bfloat16 => "bfloat16",
             })
@@ -160,7 +162,7 @@ impl Model {
     fn set_dtype(&self, py: Python<'_>, dtype: &str) -> PyResult<()> {
         let precision = precision(dtype)?;
         door::enter(py, || {
-            self.shared.write().set_precision(precision);
+            self.shared.write()?.set_precision(precision);
             Ok(())
         })
     }
@@ -169,7 +171,7 @@ impl Model {
     #[getter]
     fn quantization(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
         door::enter(py, || {
-            Ok(self.shared.read().quantization().map(|kind| match kind {
+            Ok(self.shared.read()?.quantization().map(|kind| match kind {
                 Kind::Bfloat16 => "bfloat16",
                 Kind::Int8 => "int8",
                 Kind::Int4 => "int4",
@@ -179,24 +181,24 @@ impl Model {
 
     fn quantize(&self, py: Python<'_>, kind: &str, everything: bool) -> PyResult<()> {
         let kind = self::kind(kind)?;
-        door::enter(py, || self.shared.write().quantize(kind, everything))
+        door::enter(py, || self.shared.write()?.quantize(kind, everything))
     }
 
     #[getter]
     fn gradient_checkpointing(&self, py: Python<'_>) -> PyResult<bool> {
-        door::enter(py, || Ok(self.shared.read().gradient_checkpointing))
+        door::enter(py, || Ok(self.shared.read()?.gradient_checkpointing))
     }
 
     fn set_gradient_checkpointing(&self, py: Python<'_>, on: bool) -> PyResult<()> {
         door::enter(py, || {
-            self.shared.write().gradient_checkpointing = on;
+            self.shared.write()?.gradient_checkpointing = on;
             Ok(())
         })
     }
 
     /// Bytes that passes over `batch` sequences of `block` tokens take.
     fn memory<'py>(&self, py: Python<'py>, batch: usize, block: usize, training: bool) -> PyResult<Bound<'py, PyDict>> {
-        let memory = door::enter(py, || Ok(self.shared.read().memory(batch, block, training)))?;
+        let memory = door::enter(py, || Ok(self.shared.read()?.memory(batch, block, training)))?;
         let bytes = PyDict::new(py);
         bytes.set_item("parameters", memory.parameters)?;
         bytes.set_item("gradients", memory.gradients)?;
@@ -215,21 +217,21 @@ impl Model {
         let Batch { ids, shape, b, t } = batch(ids)?;
         let documents = self::documents(documents, b, t)?;
         let logits =
-            door::enter(py, || self.shared.read().forward(&mut self.shared.arena(), &ids, b, t, documents.as_ref()))?;
+            door::enter(py, || self.shared.read()?.forward(&mut *self.shared.arena()?, &ids, b, t, documents.as_ref()))?;
         let vocab_size = logits.len() / (b * t);
         arrays::to_numpy(py, logits, &[&shape[..], &[vocab_size]].concat())
     }
 
     fn last_logits<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let ids = arrays::ids_1d(ids, "ids")?;
-        let logits = door::enter(py, || self.shared.read().last_logits(&mut self.shared.arena(), &ids))?;
+        let logits = door::enter(py, || self.shared.read()?.last_logits(&mut *self.shared.arena()?, &ids))?;
         arrays::to_numpy_flat(py, logits)
     }
 
     fn next_token_probs<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let ids = arrays::ids_1d(ids, "ids")?;
         let probs = door::enter(py, || {
-            let logits = self.shared.read().last_logits(&mut self.shared.arena(), &ids)?;
+            let logits = self.shared.read()?.last_logits(&mut *self.shared.arena()?, &ids)?;
             let probs = probabilities(&logits, History::default(), &Options::default())?;
             Ok(probs.into_iter().map(|p| p as f32).collect::<Vec<_>>())
         })?;
@@ -248,7 +250,7 @@ impl Model {
         let Batch { ids, b, t, .. } = batch(ids)?;
         let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
         door::enter(py, || {
-            let (model, mut arena) = (self.shared.read(), self.shared.arena());
+            let (model, mut arena) = (self.shared.read()?, self.shared.arena()?);
             model.loss(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
         })
     }
@@ -265,7 +267,7 @@ impl Model {
         let Batch { ids, shape, b, t } = batch(ids)?;
         let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
         let losses = door::enter(py, || {
-            let (model, mut arena) = (self.shared.read(), self.shared.arena());
+            let (model, mut arena) = (self.shared.read()?, self.shared.arena()?);
             model.token_losses(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
         })?;
         arrays::to_numpy(py, losses, &shape)
@@ -273,7 +275,7 @@ impl Model {
 
     fn token_logprobs(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, n: usize) -> PyResult<Vec<TokenLogprob>> {
         let ids = arrays::ids_1d(ids, "ids")?;
-        let found = door::enter(py, || self.shared.read().token_logprobs(&mut self.shared.arena(), &ids, n))?;
+        let found = door::enter(py, || self.shared.read()?.token_logprobs(&mut *self.shared.arena()?, &ids, n))?;
         Ok(found.into_iter().map(plain).collect())
     }
 
@@ -289,39 +291,39 @@ impl Model {
     ) -> PyResult<f64> {
         let Batch { ids, b, t, .. } = batch(ids)?;
         let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
-        door::enter(py, || self.shared.write().backward(&ids, &targets, b, t, documents.as_ref(), ignore_index, scale))
+        door::enter(py, || self.shared.write()?.backward(&ids, &targets, b, t, documents.as_ref(), ignore_index, scale))
     }
 
     fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {
         door::enter(py, || {
-            self.shared.write().zero_grad();
+            self.shared.write()?.zero_grad();
             Ok(())
         })
     }
 
     fn grad_norm(&self, py: Python<'_>) -> PyResult<f64> {
-        door::enter(py, || Ok(self.shared.write().grads().map_or(0.0, clip::norm)))
+        door::enter(py, || Ok(self.shared.write()?.grads().map_or(0.0, clip::norm)))
     }
 
     fn clip_grad_norm(&self, py: Python<'_>, max_norm: f64) -> PyResult<f64> {
         if max_norm.is_nan() || max_norm <= 0.0 {
             return Err(InvalidValueError::new_err(format!("max_norm is {max_norm}; it must be positive")));
         }
-        door::enter(py, || Ok(self.shared.write().gradients_mut().map_or(0.0, |grads| clip::clip(grads, max_norm))))
+        door::enter(py, || Ok(self.shared.write()?.gradients_mut().map_or(0.0, |grads| clip::clip(grads, max_norm))))
     }
 
     fn first_nonfinite(&self, py: Python<'_>, which: &str) -> PyResult<Option<String>> {
         let gradient = is_gradient(which)?;
-        door::enter(py, || Ok(self.shared.read().first_nonfinite(gradient).map(str::to_string)))
+        door::enter(py, || Ok(self.shared.read()?.first_nonfinite(gradient).map(str::to_string)))
     }
 
     fn tensor_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        door::enter(py, || Ok(self.shared.read().layout.tensors.iter().map(|t| t.name.clone()).collect()))
+        door::enter(py, || Ok(self.shared.read()?.layout.tensors.iter().map(|t| t.name.clone()).collect()))
     }
 
     fn tensor_shapes(&self, py: Python<'_>) -> PyResult<Vec<(String, Vec<usize>)>> {
         let shapes = |gpt: &Gpt| gpt.layout.tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
-        door::enter(py, || Ok(shapes(&self.shared.read())))
+        door::enter(py, || Ok(shapes(&*self.shared.read()?)))
     }
 
     fn tensor<'py>(&self, py: Python<'py>, name: &str, which: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
@@ -332,9 +334,9 @@ impl Model {
                 Ok((if gradient { vec![0.0; numbers.len()] } else { numbers.into_owned() }, tensor.shape.clone()))
             };
             if !gradient {
-                return find(&self.shared.read());
+                return find(&*self.shared.read()?);
             }
-            let mut gpt = self.shared.write(); // whose gradients may have to be settled first
+            let mut gpt = self.shared.write()?; // whose gradients may have to be settled first
             let (zeros, shape) = find(&gpt)?;
             Ok((gpt.gradient(name).map_or(zeros, <[f32]>::to_vec), shape))
         })?;
@@ -345,7 +347,7 @@ impl Model {
         let value = Floats::new(value, name)?;
         let (data, shape) = (value.slice()?, value.shape().to_vec());
         door::enter(py, || {
-            let mut gpt = self.shared.write();
+            let mut gpt = self.shared.write()?;
             let (tensor, numbers) = gpt.tensor_mut(name)?;
             if shape != tensor.shape {
                 return Err(Error::shape("set_tensor", "value", &shape, format!("{:?} for {name}", tensor.shape)));
@@ -356,13 +358,13 @@ impl Model {
     }
 
     fn num_params(&self, py: Python<'_>, non_embedding: bool) -> PyResult<usize> {
-        door::enter(py, || Ok(self.shared.read().layout.num_params(non_embedding)))
+        door::enter(py, || Ok(self.shared.read()?.layout.num_params(non_embedding)))
     }
 
     #[getter]
     fn dropout_state(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
         door::enter(py, || {
-            let gpt = self.shared.read();
+            let gpt = self.shared.read()?;
             Ok((gpt.dropout_seed, gpt.passes))
         })
     }
@@ -370,7 +372,7 @@ impl Model {
     #[setter]
     fn set_dropout_state(&self, py: Python<'_>, state: (u64, u64)) -> PyResult<()> {
         door::enter(py, || {
-            let mut gpt = self.shared.write();
+            let mut gpt = self.shared.write()?;
             (gpt.dropout_seed, gpt.passes) = state;
             Ok(())
         })
@@ -379,19 +381,19 @@ impl Model {
     /// Rows of the batch that other processes compute before those of the next training pass.
     #[getter]
     fn rows_before(&self, py: Python<'_>) -> PyResult<u64> {
-        door::enter(py, || Ok(self.shared.read().rows_before))
+        door::enter(py, || Ok(self.shared.read()?.rows_before))
     }
 
     #[setter]
     fn set_rows_before(&self, py: Python<'_>, rows: u64) -> PyResult<()> {
         door::enter(py, || {
-            self.shared.write().rows_before = rows;
+            self.shared.write()?.rows_before = rows;
             Ok(())
         })
     }
 
     fn save_safetensors(&self, py: Python<'_>, path: PathBuf, metadata: HashMap<String, String>) -> PyResult<()> {
-        door::enter(py, || self.shared.read().save(&path, metadata))
+        door::enter(py, || self.shared.read()?.save(&path, metadata))
     }
 
     /// Reads all weights, into few bits if `quantize` says which; gives `sample` of the numbers of each tensor.
@@ -404,7 +406,7 @@ impl Model {
         sample: usize,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
         let few = quantize.map(kind).transpose()?.and_then(|kind| few(kind, true));
-        let samples = door::enter(py, || self.shared.write().load(&paths, few, sample))?;
+        let samples = door::enter(py, || self.shared.write()?.load(&paths, few, sample))?;
         samples.into_iter().map(|sample| arrays::to_numpy_flat(py, sample)).collect()
     }
 

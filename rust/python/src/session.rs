@@ -6,8 +6,9 @@ use crate::errors::{InvalidValueError, ShapeError, to_python};
 use crate::model::{Model, Shared};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use subgpt_core::Result;
+use subgpt_core::fork::Lock;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::session::{Part, Session as CoreSession, append_all, sample_all};
 use subgpt_core::model::speculation::{Guess, Lookup, Speculation, draft};
@@ -25,17 +26,17 @@ pub fn plain(found: Logprobs) -> TokenLogprob {
 #[pyclass(frozen)]
 pub struct Session {
     shared: Arc<Shared>,
-    session: Mutex<CoreSession>,
+    session: Lock<CoreSession>,
 }
 
 impl Session {
     pub fn new(py: Python<'_>, shared: Arc<Shared>) -> PyResult<Session> {
-        let session = door::enter(py, || CoreSession::new(&shared.read()))?;
-        Ok(Session { shared, session: Mutex::new(session) })
+        let session = door::enter(py, || CoreSession::new(&*shared.read()?))?;
+        Ok(Session { shared, session: Lock::new("session", session) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, CoreSession> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Result<MutexGuard<'_, CoreSession>> {
+        self.session.lock()
     }
 }
 
@@ -43,23 +44,23 @@ impl Session {
 impl Session {
     fn append(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<()> {
         let ids = arrays::ids_1d(ids, "ids")?;
-        door::enter(py, || self.lock().append(&self.shared.read(), &ids))
+        door::enter(py, || self.lock()?.append(&*self.shared.read()?, &ids))
     }
 
     fn logits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let logits = door::enter(py, || Ok(self.lock().logits().to_vec()))?;
+        let logits = door::enter(py, || Ok(self.lock()?.logits().to_vec()))?;
         let len = logits.len();
         arrays::to_numpy(py, logits, &[len])
     }
 
     fn fork(&self, py: Python<'_>) -> PyResult<Session> {
-        let session = door::enter(py, || self.lock().fork())?;
-        Ok(Session { shared: self.shared.clone(), session: Mutex::new(session) })
+        let session = door::enter(py, || self.lock()?.fork())?;
+        Ok(Session { shared: self.shared.clone(), session: Lock::new("session", session) })
     }
 
     fn prefix(&self, py: Python<'_>, length: usize) -> PyResult<Option<Session>> {
-        let session = door::enter(py, || self.lock().prefix(length))?;
-        Ok(session.map(|session| Session { shared: self.shared.clone(), session: Mutex::new(session) }))
+        let session = door::enter(py, || self.lock()?.prefix(length))?;
+        Ok(session.map(|session| Session { shared: self.shared.clone(), session: Lock::new("session", session) }))
     }
 
     /// Guesses up to `tokens` tokens ahead: what followed the last `longest` ones, or fewer, before, or what `draft`
@@ -76,13 +77,13 @@ impl Session {
         door::enter(py, || {
             let guess: Box<dyn Guess> = match draft {
                 _ if tokens == 0 => {
-                    self.lock().speculate(None);
+                    self.lock()?.speculate(None);
                     return Ok(());
                 }
                 None => Box::new(Lookup { longest }),
                 Some(shared) => Box::new(Draft::new(shared)?),
             };
-            self.lock().speculate(Some(Speculation::new(guess, tokens)?));
+            self.lock()?.speculate(Some(Speculation::new(guess, tokens)?));
             Ok(())
         })
     }
@@ -90,26 +91,26 @@ impl Session {
     /// How many tokens were guessed, and how many of these were drawn.
     #[getter]
     fn guesses(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
-        let count = door::enter(py, || Ok(self.lock().guesses()))?;
+        let count = door::enter(py, || Ok(self.lock()?.guesses()))?;
         Ok((count.made, count.right))
     }
 
     #[getter]
     fn cache_bytes(&self, py: Python<'_>) -> PyResult<usize> {
-        door::enter(py, || Ok(self.lock().cache_bytes()))
+        door::enter(py, || Ok(self.lock()?.cache_bytes()))
     }
 
     #[pyo3(signature = (options, mask=None))]
     fn sample(&self, py: Python<'_>, options: &str, mask: Option<&[u8]>) -> PyResult<u32> {
-        door::enter(py, || self.lock().sample(&Options::from_json(options)?, mask))
+        door::enter(py, || self.lock()?.sample(&Options::from_json(options)?, mask))
     }
 
     fn best(&self, py: Python<'_>, options: &str, n: usize) -> PyResult<Vec<(u32, f64)>> {
-        door::enter(py, || self.lock().best(&Options::from_json(options)?, n))
+        door::enter(py, || self.lock()?.best(&Options::from_json(options)?, n))
     }
 
     fn logprobs(&self, py: Python<'_>, id: u32, n: usize) -> PyResult<TokenLogprob> {
-        door::enter(py, || self.lock().logprobs(id, n)).map(plain)
+        door::enter(py, || self.lock()?.logprobs(id, n)).map(plain)
     }
 
     /// Samples and appends. `progress` is called while the session is locked: it must not use the session or train
@@ -125,7 +126,7 @@ impl Session {
     ) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
         let new = door::enter_long(py, progress, |listener| {
             let options = Options::from_json(options)?;
-            self.lock().run(&self.shared.read(), max_new_tokens, &options, &stop_ids, listener)
+            self.lock()?.run(&*self.shared.read()?, max_new_tokens, &options, &stop_ids, listener)
         })?;
         let len = new.len();
         arrays::to_numpy(py, new, &[len])
@@ -133,7 +134,7 @@ impl Session {
 
     #[getter]
     fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
-        let ids = door::enter(py, || Ok(self.lock().ids().to_vec()))?;
+        let ids = door::enter(py, || Ok(self.lock()?.ids().to_vec()))?;
         let len = ids.len();
         arrays::to_numpy(py, ids, &[len])
     }
@@ -147,14 +148,14 @@ struct Draft {
 
 impl Draft {
     fn new(shared: Arc<Shared>) -> Result<Draft> {
-        let session = CoreSession::new(&shared.read())?;
+        let session = CoreSession::new(&*shared.read()?)?;
         Ok(Draft { shared, session })
     }
 }
 
 impl Guess for Draft {
     fn guess(&mut self, ids: &[u32], most: usize) -> Result<Vec<u32>> {
-        draft(&self.shared.read(), &mut self.session, ids, most)
+        draft(&*self.shared.read()?, &mut self.session, ids, most)
     }
 
     fn fork(&self) -> Result<Box<dyn Guess>> {
@@ -166,7 +167,7 @@ impl Guess for Draft {
 #[pyclass(frozen)]
 pub struct Batch {
     shared: Arc<Shared>,
-    arena: Mutex<Arena>,
+    arena: Lock<Arena>,
 }
 
 impl Batch {
@@ -189,10 +190,11 @@ impl Batch {
 }
 
 /// Calls `f` with all sessions locked; two calls at once lock them in the same order.
-fn with_locked<R>(sessions: &[Py<Session>], f: impl FnOnce(Vec<&mut CoreSession>) -> R) -> R {
+fn with_locked<R>(sessions: &[Py<Session>], f: impl FnOnce(Vec<&mut CoreSession>) -> Result<R>) -> Result<R> {
     let mut order: Vec<_> = sessions.iter().enumerate().map(|(at, session)| (at, session.get())).collect();
     order.sort_by_key(|(_, session)| std::ptr::from_ref::<Session>(session) as usize);
-    let mut guards: Vec<_> = order.into_iter().map(|(at, session)| (at, session.lock())).collect();
+    let locked = order.into_iter().map(|(at, session)| Ok((at, session.lock()?)));
+    let mut guards = locked.collect::<Result<Vec<_>>>()?;
     guards.sort_by_key(|(at, _)| *at);
     f(guards.iter_mut().map(|(_, guard)| &mut **guard).collect())
 }
@@ -201,7 +203,7 @@ fn with_locked<R>(sessions: &[Py<Session>], f: impl FnOnce(Vec<&mut CoreSession>
 impl Batch {
     #[new]
     fn new(model: &Bound<'_, Model>) -> Batch {
-        Batch { shared: model.get().shared.clone(), arena: Mutex::default() }
+        Batch { shared: model.get().shared.clone(), arena: Lock::new("batch", Arena::new()) }
     }
 
     /// Appends to each session its ids.
@@ -211,8 +213,8 @@ impl Batch {
         door::enter(py, || {
             with_locked(&sessions, |sessions| {
                 let parts = sessions.into_iter().zip(&ids).map(|(session, new)| Part { session, new });
-                let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-                append_all(&self.shared.read(), &mut arena, &mut parts.collect::<Vec<_>>())
+                let mut arena = self.arena.lock()?;
+                append_all(&*self.shared.read()?, &mut arena, &mut parts.collect::<Vec<_>>())
             })
         })
     }
@@ -230,10 +232,10 @@ impl Batch {
         let drawn = door::enter(py, || {
             let options: Vec<Options> =
                 options.iter().map(|options| Options::from_json(options)).collect::<Result<_>>()?;
-            Ok(with_locked(&sessions, |sessions| {
+            with_locked(&sessions, |sessions| {
                 let masks = masks.iter().map(Option::as_deref);
-                sample_all(sessions.into_iter().zip(&options).zip(masks).map(|((s, o), m)| (s, o, m)).collect())
-            }))
+                Ok(sample_all(sessions.into_iter().zip(&options).zip(masks).map(|((s, o), m)| (s, o, m)).collect()))
+            })
         })?;
         drawn
             .into_iter()

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import time
+import urllib.parse
 from collections.abc import Iterator
 
 import pytest
@@ -289,3 +290,13 @@ def test_the_log_has_no_prompts_and_no_words_of_faults(make_client, served, monk
     assert "secret" not in response.text
     assert "RuntimeError" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "..", "poems/../poems", "C:\\x", "%2e%2e", "a\0b"]
+)
+def test_a_name_with_parts_of_a_path_is_no_model(client, name):
+    """Names are looked up among those that are served, and never become paths."""
+    body = json.dumps({"model": name, "prompt": "a", "max_tokens": 1}).encode()
+    assert error_of(post(client, "/v1/completions", body), 404)["code"] == "model_not_found"
+    assert client.get(f"/v1/models/{urllib.parse.quote(name, safe='')}").status_code == 404

@@ -89,9 +89,8 @@ class Course:
         whole = raw[: raw.rfind(b"\n") + 1]
         self._offset += len(whole)
         for record in parse_metrics(whole.decode("utf-8", "replace")):
-            if _is_whole(record):
-                self.run.add(record)
-                self.last = record if "loss" in record else self.last
+            self.run.add(record)
+            self.last = record if "loss" in record else self.last
         return bool(whole)
 
     @property
@@ -142,13 +141,6 @@ def newest_model(path: Path) -> tuple[Path, str]:
             f"{path.name}: has saved no model yet; save_steps (--save-steps) saves one on the way"
         )
     return path, "the saved model"
-
-
-def _is_whole(record: dict[str, Any]) -> bool:
-    """Tell whether a line has all that one of its kind has; somebody else may write to the file as well."""
-    wanted = ("loss", "learning_rate", "grad_norm") if "loss" in record else ("step",)
-    numbers = (record.get(name) for name in (*wanted, *record.keys() & {"val_loss", "seconds"}))
-    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _changed(path: Path) -> float:

@@ -18,11 +18,12 @@ use super::check;
 use super::rows::{self, check_rows};
 use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
+use arc_swap::ArcSwapOption;
 use ndarray::ArrayViewMut2;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// Which numbers of a head are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,20 +158,22 @@ const KEPT: usize = 8;
 /// What a shared table is for: pairing, waves, and the number of positions.
 type Key = (Pairing, Waves, usize);
 
-static SHARED: Mutex<Vec<(Key, Arc<Rope>)>> = Mutex::new(Vec::new());
+/// Without a lock: a child that is forked while another thread holds one would wait for it for ever.
+static SHARED: ArcSwapOption<Vec<(Key, Arc<Rope>)>> = ArcSwapOption::const_empty();
 
 impl Rope {
     /// The table of the positions `0..t`, computed only where it is none of the last few that were asked for.
     pub fn shared(pairing: Pairing, waves: Waves, t: usize) -> Result<Arc<Self>> {
         let key = (pairing, waves, t);
-        let mut kept = SHARED.lock().unwrap_or_else(|e| e.into_inner());
-        let entry = match kept.iter().position(|(k, _)| *k == key) {
-            Some(at) => kept.remove(at),
-            None => (key, Arc::new(Self::new(pairing, waves, &(0..t).collect::<Vec<_>>())?)),
+        let kept = SHARED.load_full().unwrap_or_default();
+        let rope = match kept.iter().position(|(k, _)| *k == key) {
+            Some(0) => return Ok(kept[0].1.clone()),
+            Some(at) => kept[at].1.clone(),
+            None => Arc::new(Self::new(pairing, waves, &(0..t).collect::<Vec<_>>())?),
         };
-        let rope = entry.1.clone();
-        kept.insert(0, entry);
-        kept.truncate(KEPT);
+        // Of two threads that do this at once one is not kept: what is missing is computed again.
+        let others = kept.iter().filter(|(k, _)| *k != key).take(KEPT - 1).cloned();
+        SHARED.store(Some(Arc::new(std::iter::once((key, rope.clone())).chain(others).collect())));
         Ok(rope)
     }
 

@@ -102,6 +102,7 @@ def test_a_host_without_power_is_gone():
         assert sleepers[1].wait(10) == -signal.SIGKILL
         assert sleepers[0].poll() is None
         assert not reaches(hosts, 0, 1)
+    assert sleepers[0].wait(10) == -signal.SIGKILL
 
 
 def test_nothing_is_left_even_when_the_block_fails():

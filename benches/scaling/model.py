@@ -175,7 +175,11 @@ def stops(compute: Compute, network: Network, plan: Plan, counts: list[int], *, 
         for each in plans
         if each.rows >= each.machines and efficiency(compute, network, each) >= 0.5
     ]
-    return f"efficiency of 50 % and more up to {max(good)} machines" if good else "efficiency below 50 % everywhere"
+    return (
+        f"efficiency of 50 % and more up to {max(good)} machines"
+        if good
+        else "efficiency below 50 % everywhere"
+    )
 
 
 def table(compute: Compute, network: Network, plan: Plan, counts: list[int], *, weak: bool) -> str:

@@ -143,8 +143,8 @@ class Hosts:
         return self.on(0, [self.mpirun, *launch, *where, *ranks, *command])
 
     def on(self, host: int, command: Sequence[str]) -> list[str]:
-        """Give the command line that starts `command` once, on one host."""
-        return [str(self._launcher), self.addresses[host], shlex.join(command)]
+        """Give the command line that starts `command` once, on one host, in a process that becomes it."""
+        return [str(self._launcher), self.addresses[host], f"exec {shlex.join(command)}"]
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Give this process's environment with what keeps ranks to the network, and `more`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -56,10 +55,7 @@ def test_a_host_that_is_gone_ends_the_job(job, tmp_path, two, how):
         wait_for_lines(tmp_path / "run" / "training" / "metrics.jsonl", 10)
         getattr(two, how)(1)
         said = last_words(process)
-        # MPICH's mpirun goes on waiting for a host that does not answer. As its own help says, Ctrl-C again forces it.
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            time.sleep(1)
+        # MPICH's mpirun would go on waiting for a host that does not answer.
         assert process.wait(30) != 0
     assert two.addresses[1] in said or "host-2" in said
     assert "--resume" in said

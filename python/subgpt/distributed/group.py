@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from subgpt.distributed.last_resort import leave_behind
+
 A = TypeVar("A", bound=np.generic)
 F32 = npt.NDArray[np.float32]
 
@@ -130,4 +132,5 @@ class Group:
         """Say why on standard error, and end all processes at once."""
         sys.stdout.flush()
         os.write(2, f"subgpt: {message}\n".encode(errors="replace"))
+        leave_behind()
         self._comm.Abort(1)

@@ -9,12 +9,15 @@ import warnings
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-psutil = pytest.importorskip("psutil")  # Ray brings one along
+
+@pytest.fixture(scope="session")
+def ray():
+    """Tests of clusters are skipped without it."""
+    return pytest.importorskip("ray", reason="the extra ray is not installed")
 
 
 @pytest.fixture(scope="module")
-def machines():
+def machines(ray):
     """Two machines of one processor each, which this process has joined; `machines.add_node()` adds another."""
     from ray.cluster_utils import Cluster
 
@@ -55,6 +58,8 @@ def wait_for(there, seconds=60.0):
 
 def at_work():
     """Give the processes that are in the middle of a task."""
+    import psutil  # Ray brings one along
+
     found = []
     for process in psutil.Process().children(recursive=True):
         try:

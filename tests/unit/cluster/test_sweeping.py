@@ -15,7 +15,7 @@ from subgpt import TrainConfig
 from subgpt.search import cluster_pool
 from subgpt.search.plan import SweepDirectory
 
-from .conftest import kill_one_of, ray, wait_for
+from .conftest import kill_one_of, wait_for
 
 LONG = TrainConfig(max_steps=1500, batch_size=4, eval_steps=250, save_steps=250, warmup_steps=0)
 SHORT = TrainConfig(max_steps=6, batch_size=4, eval_steps=3, warmup_steps=0)
@@ -105,7 +105,7 @@ def test_trials_of_a_lost_machine_go_on_on_another_one(sweep, machines, cluster,
     def note(line):
         if line.startswith("trial 3 of 3 begins"):
             wait_for(lambda: all(steps_of(tmp_path / "there", trial) for trial in (1, 2, 3)))
-            lost.append(ray.nodes())
+            lost.append(other)
             machines.remove_node(other, allow_graceful=False)
 
     space = {"seed": [1, 2, 3]}
@@ -138,7 +138,7 @@ print(seen.interrupted, [one.status for one in seen.outcomes])
 
 
 @pytest.fixture
-def endless(tokenizer, corpus, tmp_path):
+def endless(ray, tokenizer, corpus, tmp_path):
     """A sweep that would not end, on a cluster of its own, with two of three trials begun."""
     tokenizer.save(tmp_path / "tok")
     place = tmp_path / "sweep"

@@ -12,6 +12,7 @@ import pytest
 import subgpt
 from subgpt import ConfigError
 from subgpt.cluster import Cluster, LostError, NotBegunError, Tasks
+from subgpt.cluster.board import Board
 from subgpt.cluster.tasks import RETRIES
 
 from .conftest import wait_for
@@ -22,6 +23,18 @@ def outcomes(tasks):
     while len(tasks):
         seen |= dict(tasks.ended(1.0))
     return seen
+
+
+def test_after_the_stop_none_begins_and_what_is_done_again_does_not_count_twice():
+    board = Board()
+    assert board.begin(1)
+    assert not board.tell(1, 7)
+    assert board.begin(1)
+    assert not board.tell(1, 3)
+    assert board.stop() == {1: 7}
+    assert board.tell(1, 8)
+    assert not board.begin(2)
+    assert board.seen() == {1: 8}
 
 
 def test_threads_are_those_that_fit(cluster, monkeypatch):

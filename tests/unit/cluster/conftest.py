@@ -40,7 +40,7 @@ def cluster(machines):
         yield joined
 
 
-def wait_for(there, seconds=60.0):
+def wait_for(there, seconds=150.0):
     """Wait until `there()` is true, and give what it is."""
     until = time.monotonic() + seconds
     while not (seen := there()):
@@ -49,12 +49,12 @@ def wait_for(there, seconds=60.0):
     return seen
 
 
-def at_work():
-    """Give the processes that are in the middle of a task."""
+def at_work(ancestor=None):
+    """Give the processes that are in the middle of a task, below the process of that number."""
     import psutil  # Ray brings one along
 
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.Process(ancestor).children(recursive=True):
         try:
             if process.cmdline()[:1] == ["ray::_run"]:
                 found.append(process)
@@ -63,9 +63,9 @@ def at_work():
     return found
 
 
-def kill_one_of(finished):
+def kill_one_of(finished, ancestor=None):
     """End a process in the middle of a task for good; `finished()` tells whether none was in the middle of one."""
-    process = wait_for(at_work)[0]
+    process = wait_for(lambda: at_work(ancestor))[0]
     process.suspend()
     assert not finished()
     os.kill(process.pid, signal.SIGKILL)

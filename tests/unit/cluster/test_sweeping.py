@@ -104,16 +104,15 @@ def test_trials_of_a_lost_machine_go_on_on_another_one(sweep, machines, cluster,
 
     def note(line):
         if line.startswith("trial 3 of 3 begins"):
-            wait_for(lambda: all(steps_of(tmp_path / "there", trial) for trial in (1, 2, 3)))
-            lost.append(other)
+            raylet = other.all_processes["raylet"][0].process.pid
+            trials = tmp_path / "there" / "trials"
+            lost.append(kill_one_of(lambda: len(list(trials.glob("*.json"))) == 3, raylet))
             machines.remove_node(other, allow_graceful=False)
 
     space = {"seed": [1, 2, 3]}
     there = sweep("there", space, LONG, ray="auto", note=note)
     assert lost
     assert results(there) == results(sweep("here", space, LONG))
-    logs = [SweepDirectory(tmp_path / "there").log(trial).read_text(encoding="utf-8") for trial in (1, 2, 3)]
-    assert sum(log.count("training 4") > 1 or "resumed from" in log for log in logs) == 1
 
 
 def test_a_trial_that_is_lost_again_and_again_died(sweep, cluster, monkeypatch):
@@ -150,7 +149,7 @@ def endless(ray, tokenizer, corpus, tmp_path):
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, **pipes, env=environment, start_new_session=True) as process:
         try:
-            wait_for(lambda: steps_of(place, 1) and steps_of(place, 2), 120)
+            wait_for(lambda: steps_of(place, 1) and steps_of(place, 2))
             yield process, place
         finally:
             process.kill()

@@ -76,3 +76,20 @@ def test_a_mixture_from_the_command_line_and_on_with_it(shop: Path, rows: Path, 
         "pretrain", "--data", tmp_path / "one", "--tokenizer", shop / "char", *SHAPE, "-o", tmp_path / "no"
     )
     assert "prepared with another tokenizer" in wrong.line()
+
+
+def test_prepared_data_is_measured_and_fine_tuned_on(shop: Path, rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = ("data", "prepare", rows, "-t", shop / "run", "-o", out, "--val-fraction", 0.2)
+    assert invoke(*made).code == 0
+    sides = [
+        json.loads(invoke("evaluate", shop / "run", "--data", out, *more, "--json").out)
+        for more in ((), ("--side", "train"))
+    ]
+    manifest = json.loads((out / "dataset.json").read_text())
+    assert [side["tokens"] for side in sides] == [manifest[side]["tokens"] - 1 for side in ("val", "train")]
+    assert "give 'val' or 'train'" in invoke("evaluate", shop / "run", "--data", out, "--side", "both").line()
+    tuned = invoke("finetune", shop / "run", "--data", out, "-o", tmp_path / "run", "--max-steps", 2)
+    assert tuned.code == 0, tuned.err
+    assert "documents, prepared" in tuned.err
+    assert (tmp_path / "run" / "model.safetensors").is_file()

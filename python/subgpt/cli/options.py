@@ -64,6 +64,15 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Work on the machines of a Ray cluster: auto, HOST:PORT, ray://HOST:10001, or local for a new one. They "
+        "must see the files at the same paths. Needs subgpt\\[ray].",
+        show_default=False,
+    ),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run directory.")
 ]

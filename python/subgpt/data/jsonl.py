@@ -55,19 +55,31 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
 
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except RecursionError:
-        # The cause is thousands of frames long and says nothing more.
-        raise DataError(f"{where}: the JSON is nested too deeply") from None
-    except _DuplicateKeyError as error:
-        raise DataError(
-            f"{where}: the key {error.args[0]!r} occurs twice in one object; keep one of them"
-        ) from None
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise DataError(f"{where}: not JSON: {error.msg} at {line}column {error.colno}; {remedy}") from error
-    except ValueError as error:  # a number with more digits than Python converts
-        raise DataError(f"{where}: not usable JSON: {error}") from error
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except JSON_FAULTS as error:
+        # Of the others the cause is thousands of frames long, or says nothing more.
+        raise json_fault(error, where, remedy) from (error if isinstance(error, ValueError) else None)
+
+
+def json_fault(error: Exception, where: str, remedy: str, place: tuple[int, int] | None = None) -> DataError:
+    """Say what is wrong with JSON, as `parse_json` does.
+
+    Args:
+        error: One of `JSON_FAULTS`.
+        where: File, or file and line.
+        remedy: What a correct text would be.
+        place: Line and column, from 1, where those in the error are of a part of the text.
+
+    """
+    if isinstance(error, RecursionError):
+        return DataError(f"{where}: the JSON is nested too deeply")
+    if isinstance(error, _DuplicateKeyError):
+        return DataError(f"{where}: the key {error.args[0]!r} occurs twice in one object; keep one of them")
+    if isinstance(error, json.JSONDecodeError):
+        number, column = place or (error.lineno, error.colno)
+        line = f"line {number}, " if number > 1 else ""
+        return DataError(f"{where}: not JSON: {error.msg} at {line}column {column}; {remedy}")
+    return DataError(f"{where}: not usable JSON: {error}")  # a number with more digits than Python converts
 
 
 def parse_object(line: str, where: str) -> dict[str, Any]:
@@ -87,7 +99,8 @@ class _DuplicateKeyError(Exception):
     pass
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs, for a parser; refuse one in which a key occurs twice."""
     # Parsers disagree on which of two equal keys counts, so a file that has them means different things to
     # different tools.
     fields = dict(pairs)
@@ -95,3 +108,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         raise _DuplicateKeyError(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
     return fields
+
+
+JSON_FAULTS = (RecursionError, _DuplicateKeyError, ValueError)
+"""What parsing JSON raises: nested too deeply, a key twice, no JSON or a number of too many digits."""

@@ -49,7 +49,7 @@ class TokenSet:
         name: For messages.
         train: What is trained on; may be empty.
         val: What is held out; may be empty.
-        val_bytes: UTF-8 bytes of the text that is held out; 0 where nobody knows.
+        train_bytes, val_bytes: UTF-8 bytes of their text; 0 where nobody knows.
         fingerprint: Depends on all ids.
         notes: What there is to say about it.
 
@@ -58,6 +58,7 @@ class TokenSet:
     name: str
     train: ShardedTokens
     val: ShardedTokens
+    train_bytes: int
     val_bytes: int
     fingerprint: str
     notes: tuple[str, ...]
@@ -76,7 +77,7 @@ def token_sources(source: object) -> list[Named] | None:
         ConfigError: A weight for some and none for others.
 
     """
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping) and not hasattr(source, "column_names"):  # a DatasetDict has rows
         named = [_weighed(path, weight) for path, weight in source.items()]
         missing = next((one for one in named if not _is_token_source(one.path)), None)
         if missing is not None:
@@ -206,7 +207,8 @@ def _open_prepared(path: Path, tok: Tokenizer, *, keep_val: bool) -> TokenSet:
     )
     if not keep_val:
         val = ShardedTokens([])
-    return TokenSet(str(path), train, val, made["val"]["text_bytes"], made["fingerprint"], notes)
+    train_bytes, val_bytes = (made[side]["text_bytes"] for side in ("train", "val"))
+    return TokenSet(str(path), train, val, train_bytes, val_bytes, made["fingerprint"], notes)
 
 
 def _check(folder: Path, said: Mapping[str, Any]) -> None:
@@ -242,7 +244,7 @@ def _open_foreign(path: Path, tok: Tokenizer, val_fraction: float) -> TokenSet:
         f"to validate on ({how}); nothing in them says with which tokenizer they were made",
     )
     return TokenSet(
-        str(path), train, val, 0, hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest(), notes
+        str(path), train, val, 0, 0, hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest(), notes
     )
 
 

@@ -6,11 +6,12 @@ from subgpt.data.chat import choose_template
 from subgpt.data.corpus import encode_corpus
 from subgpt.data.documents import read_documents
 from subgpt.data.sniff import sniff_kind
+from subgpt.data.token_sets import token_sources
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
 from subgpt.finetuning.data import PLAIN, Form, held_out_examples
 from subgpt.model.fit import check_fit
-from subgpt.training.data import held_out_text
+from subgpt.training.data import Side, held_out_sets, held_out_text
 
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
@@ -30,16 +31,18 @@ def evaluate(
     text_field: str = "text",
     errors: Literal["replace", "strict"] = "strict",
     chat_template: "ChatTemplate | str" = "auto",
+    side: Side = "val",
 ) -> Evaluation:
     """Measure loss, perplexity and bits per byte of `model` over the whole of `source`.
 
     Running text is cut into windows of `block_size` (the model's if not given) that do not overlap, so every
     token but the first is predicted once, the first of each window without context. Of questions with
     answers, the answers are; chat_template: how these are written, see `subgpt.data.choose_template`; the model's own
-    is `model.chat_template`.
+    is `model.chat_template`. Of ids that lie on the disk (a directory that `prepare_data` made, nanoGPT's or llm.c's
+    files) what they hold out is measured, or with side="train" what they have to train on.
 
     Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source
-    cannot be used.
+    cannot be used, as prepared data of another tokenizer.
     """
     check_fit(model, tokenizer, "evaluate")
     width = model.config.block_size if block_size is None else block_size
@@ -53,6 +56,7 @@ def evaluate(
         text_field=text_field,
         errors=errors,
         form=Form(choose_template(chat_template, tokenizer, model.chat_template)),
+        side=side,
     )
     return measure(model, held_out)
 
@@ -66,8 +70,14 @@ def held_out_source(
     text_field: str,
     errors: Literal["replace", "strict"],
     form: Form = PLAIN,
+    side: Side = "val",
 ) -> HeldOut:
-    """Take all of `source`, text or examples, which are written in `form`, as held-out data."""
+    """Take all of `source`, text or examples, which are written in `form`, as held-out data; of ids, one side."""
+    named = token_sources(source)
+    if named is not None:
+        return held_out_sets(named, tokenizer, block_size, batch_size, side)
+    if side != "val":
+        raise ConfigError(f"side = {side!r} is for prepared data, which has two; leave it out")
     if sniff_kind(source, text_field=text_field).kind == "instruct":
         examples = form.read(cast("ExampleSource", source), errors)
         return held_out_examples(form.tokenize(examples, tokenizer), tokenizer, block_size, batch_size)

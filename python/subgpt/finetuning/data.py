@@ -12,9 +12,10 @@ from subgpt.data.masking import TokenExample, preview, tokenize_examples
 from subgpt.data.packing import PackedLoader
 from subgpt.data.segments import LossOn
 from subgpt.data.sniff import sniff_kind
+from subgpt.data.token_sets import token_sources
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import HeldOut
-from subgpt.training.data import TrainingData, fingerprint, text_data, unknown_note
+from subgpt.training.data import TrainingData, fingerprint, text_data, token_data, unknown_note
 
 if TYPE_CHECKING:
     from subgpt.data.decoding import Errors
@@ -90,7 +91,13 @@ def finetuning_data(
     config: "TrainConfig",
     form: Form = PLAIN,
 ) -> TrainingData:
-    """Read running text or examples with answers: told apart by looking, and said in the notes."""
+    """Read running text or examples with answers: told apart by looking, and said in the notes.
+
+    Ids that lie on the disk are running text that was read before.
+    """
+    named = token_sources(source)
+    if named is not None:
+        return token_data(named, tokenizer, config)
     kind = sniff_kind(source, text_field=config.text_field)
     if kind.kind == "text":
         made = text_data(cast("DocumentSource", source), tokenizer, config)

@@ -50,13 +50,14 @@ def finetune(
 ) -> Run:
     """Train `model` further on `source`, in place.
 
-    source: running text as for `pretrain`, or rows (JSON Lines, CSV, TSV, JSON, Parquet, a `datasets.Dataset`) with
-    prompt and completion, question and answer, instruction and output, messages or conversations: then the loss is
-    on the answers only, if `config.loss_on` says nothing else. old_source: what the model was trained on before, to
-    see what it forgets. eval_source: held-out data of the new kind; without it a part of `source` is held out.
-    replay_source: old data that is trained on between the new, `config.replay_ratio` of the batches, so that less is
-    forgotten; without an old_source a part of it is held out as "old". Without either, the model writes some texts
-    first (`config.recall_tokens`), and the loss on them ("recalled") tells what was forgotten.
+    source: running text as for `pretrain`, also what `prepare_data` made of it, or rows (JSON Lines, CSV, TSV, JSON,
+    Parquet, a `datasets.Dataset`) with prompt and completion, question and answer, instruction and output, messages or
+    conversations: then the loss is on the answers only, if `config.loss_on` says nothing else. old_source: what the
+    model was trained on before, to see what it forgets; of prepared data, what is held out. eval_source: held-out
+    data of the new kind; without it a part of `source` is held out. replay_source: old data that is trained on between
+    the new, `config.replay_ratio` of the batches, so that less is forgotten; without an old_source a part of it is held
+    out as "old". Without either, the model writes some texts first (`config.recall_tokens`), and the loss on them
+    ("recalled") tells what was forgotten.
     probes: rows with questions that are asked before and after, by names of your own, and compared as
     `config.probe_match` says (see `subgpt.probe`). `config.recipe` names settings for what is not set.
     chat_template: for `config.chat_template="auto"`, in place of `model.chat_template`; the template that was used is

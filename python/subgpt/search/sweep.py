@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from subgpt import _core
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.checkpoint.run_directory import naming
+from subgpt.cluster import Cluster
 from subgpt.data.sources import find_files
 from subgpt.errors import CheckpointError, ConfigError, DataError
 from subgpt.model.config import GPTConfig
 from subgpt.search.base import Base
-from subgpt.search.outcomes import DIED, FAILED, FINAL, FINISHED, INTERRUPTED, Outcome, Sweep
+from subgpt.search.cluster_pool import ClusterPool
+from subgpt.search.outcomes import DIED, FAILED, FINAL, FINISHED, INTERRUPTED, WAITING, Outcome, Sweep
+from subgpt.search.places import places_of, read_by_trials, tokenizer_place
 from subgpt.search.plan import Plan, SweepDirectory
 from subgpt.search.pool import Pool
 from subgpt.search.results import write_results
@@ -41,9 +44,10 @@ def sweep(
     output_dir: str | Path,
     random: int | None = None,
     seed: int | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     resume: bool = False,
     note: Note | None = None,
+    ray: str | None = None,
 ) -> Sweep:
     """Run a trial for each combination in `space`, each in a process of its own, and compare their validation losses.
 
@@ -56,13 +60,20 @@ def sweep(
     config's if not given), from lists and ranges alike.
 
     output_dir: the sweep's directory, with a run directory for each trial. jobs: trials at a time, which share the
-    threads. resume: go on with a sweep: what is finished stays, what was interrupted goes on from its last checkpoint,
-    what failed or died is tried again; `space` may add trials. note: gets a line for what happens; None prints them.
+    threads; 1, or one a machine of a cluster, if not given. resume: go on with a sweep: what is finished stays, what
+    was interrupted goes on from its last checkpoint, what failed or died is tried again; `space` may add trials. note:
+    gets a line for what happens; None prints them.
+
+    ray: the address of a Ray cluster to run the trials on: "auto", "HOST:PORT", "ray://HOST:10001", or "local" for one
+    of this machine; where this process has joined one, that is used. Its machines must see `source`, the tokenizer or
+    the saved model, and `output_dir` at the same paths, and have the same subgpt. A trial whose machine is lost goes on
+    from its last checkpoint on another one.
 
     A trial that fails ends nothing. Ctrl-C stops the trials, each with a checkpoint, and reports what is done; a second
     one kills them. `results.json`, `results.csv` and `report.html` are written in any case.
 
-    Raises ConfigError, CheckpointError, OutputError; of a trial's errors only where no trial can begin.
+    Raises ConfigError, CheckpointError, OutputError, MissingExtraError; of a trial's errors only where no trial can
+    begin.
     """
     given = TrainConfig() if config is None else config
     if not isinstance(given, TrainConfig):
@@ -70,12 +81,12 @@ def sweep(
     directory = SweepDirectory(output_dir)
     train = given.model_dump(mode="json", exclude_unset=True)
     train.pop("output_dir", None)
-    data = tuple(str(Path(place).expanduser().resolve()) for place in _places(source))
+    data = tuple(str(Path(place).expanduser().resolve()) for place in places_of(source))
     if isinstance(model, GPTConfig):
         if tokenizer is None:
             raise ConfigError("sweep: a fresh model needs a tokenizer; give one, or the directory of one")
         shape = {name: value for name, value in model.to_dict().items() if value is not None}
-        words = _tokenizer_place(tokenizer, directory)
+        words = tokenizer_place(tokenizer, directory)
         base = Base(data, tokenizer=str(words), shape=shape, train=train)
     elif isinstance(model, str | Path):
         base = Base(data, start=str(model), train=train)
@@ -93,6 +104,7 @@ def sweep(
         resume=resume,
         note=note,
         tokenizer=None if isinstance(tokenizer, str | Path) else tokenizer,
+        ray=ray,
     )
 
 
@@ -103,11 +115,12 @@ def run_sweep(
     directory: SweepDirectory,
     random: int | None,
     seed: int,
-    jobs: int,
+    jobs: int | None,
     resume: bool,
     note: Note | None,
     given: Mapping[str, Any] | None = None,
     tokenizer: "Tokenizer | None" = None,
+    ray: str | None = None,
 ) -> Sweep:
     """Do what `sweep` says with a `base` that is put together already.
 
@@ -115,7 +128,7 @@ def run_sweep(
     of the plan. tokenizer: is saved in the sweep's directory.
     """
     say = _print if note is None else note
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ConfigError(f"sweep: jobs = {jobs}; give the number of trials at a time, 1 or more")
     if not resume and directory.plan.exists():
         raise CheckpointError(
@@ -132,15 +145,18 @@ def run_sweep(
     plan = _plan(base, space, before, random, seed)
     _check(plan, tokenizer)
     with ExitStack() as stack:
+        cluster = None if ray is None else stack.enter_context(Cluster(ray))
         directory.create()
         stack.enter_context(DirectoryLock(directory.lock))
         if tokenizer is not None and not directory.tokenizer.exists():
             tokenizer.save(directory.tokenizer)
         plan.write(directory)
+        if cluster is not None:
+            cluster.check(directory.path, read_by_trials(plan.base))
         outcomes = {n: directory.read_outcome(n, values) for n, values in enumerate(plan.trials, 1)}
         interrupted = True
         try:
-            interrupted = _run(plan, directory, outcomes, jobs, say)
+            interrupted = _run(plan, directory, outcomes, cluster, jobs, say)
         finally:
             ranked = tuple(sorted(outcomes.values(), key=lambda seen: seen.order))
             result = Sweep(ranked, directory.path, plan.axes, interrupted)
@@ -200,7 +216,14 @@ def _impossible(base: Base, values: Values) -> str:
     return ""
 
 
-def _run(plan: Plan, directory: SweepDirectory, outcomes: dict[int, Outcome], jobs: int, say: Note) -> bool:
+def _run(
+    plan: Plan,
+    directory: SweepDirectory,
+    outcomes: dict[int, Outcome],
+    cluster: Cluster | None,
+    jobs: int | None,
+    say: Note,
+) -> bool:
     """Run what is not final; `outcomes` grows. Tells whether it was interrupted."""
     waiting: deque[int] = deque()
     for trial, seen in outcomes.items():
@@ -214,11 +237,15 @@ def _run(plan: Plan, directory: SweepDirectory, outcomes: dict[int, Outcome], jo
         else:
             waiting.append(trial)
     kept = sum(seen.status in FINAL for seen in outcomes.values())
-    threads = max(1, _core.get_num_threads() // min(jobs, max(1, len(waiting))))
+    jobs = jobs or (1 if cluster is None else len(cluster.cpus))
+    side_by_side = min(jobs, max(1, len(waiting)))
+    here = max(1, _core.get_num_threads() // side_by_side)
+    threads = here if cluster is None else cluster.threads(side_by_side)
     after = f", {kept} done before" if kept else ""
     trials, share = _count(len(waiting), "trial"), _count(threads, "thread")
     say(f"{trials} to run{after}; {jobs} at a time, {share} each, in {directory.path}")
-    with Interrupts() as interrupts, Pool(directory, threads) as pool:
+    trials_of = Pool(directory, threads) if cluster is None else ClusterPool(directory, cluster, threads)
+    with Interrupts() as interrupts, trials_of as pool:
         while len(pool) or waiting:
             if interrupts.requested is not None:
                 if not pool.asked:
@@ -233,6 +260,8 @@ def _run(plan: Plan, directory: SweepDirectory, outcomes: dict[int, Outcome], jo
                 say(f"trial {trial} of {len(outcomes)} begins: {describe(outcomes[trial].values)}")
             for trial, how in pool.ended():
                 seen = directory.read_outcome(trial, dict(outcomes[trial].values))
+                if not how and seen.status == WAITING:
+                    continue
                 if seen.status not in (*FINAL, FAILED, INTERRUPTED):
                     seen = Outcome(trial, seen.values, DIED, reason=how, run=directory.run(trial))
                     directory.write_outcome(seen)
@@ -254,33 +283,6 @@ def _told(seen: Outcome, others: Iterable[Outcome]) -> str:
         return f"finished in {seen.seconds:.1f} s, with nothing held out to compare it by"
     best = all(seen.order < other.order for other in others if other.trial != seen.trial)
     return f"finished in {seen.seconds:.1f} s: validation loss {seen.val_loss:.4f}{' (best so far)' if best else ''}"
-
-
-def _places(source: object) -> list[str | Path]:
-    """List files, directories and globs; as for `pretrain`, several are paths, since several strings are texts."""
-    if isinstance(source, str | Path) and str(source):
-        return [source]
-    places = list(source) if isinstance(source, Iterable) and not isinstance(source, str) else []
-    if not places or not all(isinstance(place, Path) for place in places):
-        raise ConfigError(
-            "sweep: source must be files, directories or globs (one, or a list of pathlib.Path), which the trials' own "
-            "processes read; write texts to a file first"
-        )
-    return places
-
-
-def _tokenizer_place(tokenizer: "Tokenizer | str | Path", directory: SweepDirectory) -> Path:
-    """Say where the trials find the tokenizer; one that was saved there before must be the same."""
-    if isinstance(tokenizer, str | Path):
-        return Path(tokenizer).expanduser().resolve()
-    if directory.tokenizer.exists():
-        from subgpt.tokenizer import Tokenizer
-
-        if Tokenizer.load(directory.tokenizer).fingerprint != tokenizer.fingerprint:
-            raise CheckpointError(
-                f"{directory.tokenizer}: the tokenizer is not the one this sweep began with; give that one"
-            )
-    return directory.tokenizer
 
 
 def _print(line: str) -> None:

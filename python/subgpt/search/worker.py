@@ -46,12 +46,16 @@ class _Watch(LogLines):
 
 
 def main(sweep: str, trial: int) -> None:
-    """Train trial number `trial` of the sweep in `sweep` and write its outcome."""
-    directory = SweepDirectory(sweep)
+    """Train trial number `trial` of the sweep in `sweep`, until it is done or standard input ends."""
+    threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    run_trial(SweepDirectory(sweep), trial)
+
+
+def run_trial(directory: SweepDirectory, trial: int) -> None:
+    """Train a trial and write its outcome; an interrupt is one of the ways it may end."""
     plan = Plan.read(directory)
     seen = Outcome(trial, plan.trials[trial - 1], run=directory.run(trial))
     watch = _Watch(sys.stdout, every=2.0)
-    threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     try:
         run = _train(plan, seen, watch)
         status, reason = (INTERRUPTED, "") if run.interrupted else (FINISHED, "")

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from subgpt.evaluation.probes import Probe
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.config import TrainConfig
+
+
+Side: TypeAlias = Literal["val", "train"]
 
 
 class Loader(Protocol):
@@ -99,7 +102,7 @@ def token_data(named: "Sequence[Named]", tokenizer: "Tokenizer", config: "TrainC
     return TrainingData(
         loader=loader if eot_id is None else DocumentLoader(loader, eot_id),
         tokens=sum(len(one.train) for one in trained),
-        held_out=_held_out_sets(sets, block_size, config.batch_size, eot_id),
+        held_out=_side_of(sets, "val", block_size, config.batch_size, eot_id),
         fingerprint=hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
         notes=(*(note for one in sets for note in one.notes), *_weights_note(trained, weights)),
     )
@@ -122,13 +125,41 @@ def _weights_note(sets: Sequence[TokenSet], weights: Sequence[float]) -> list[st
     return [f"windows are drawn from {', '.join(shares)}"]
 
 
-def _held_out_sets(
-    sets: Sequence[TokenSet], block_size: int, batch_size: int, eot_id: int | None
+def held_out_sets(
+    named: "Sequence[Named]", tokenizer: "Tokenizer", block_size: int, batch_size: int, side: Side = "val"
+) -> HeldOut:
+    """Take what sets of ids hold out, or with side="train" what they have to train on, to measure on it.
+
+    Files that bring nothing to validate on are measured as a whole. Raises DataError for a set that is damaged or of
+    another tokenizer, or if there is nothing on that side; ConfigError for weights.
+    """
+    if side not in ("val", "train"):
+        raise ConfigError(f"side = {side!r}; give 'val' or 'train'")
+    if weighed := next((one for one in named if one.weight is not None), None):
+        raise ConfigError(
+            f"{weighed.path}: has the weight {weighed.weight:g}, which is for training; leave it out"
+        )
+    share = 1.0 if side == "val" else 0.0
+    sets = [open_token_set(one.path, tokenizer, val_fraction=share) for one in named]
+    held_out = _side_of(sets, side, block_size, batch_size, None)
+    if held_out is None:
+        names = ", ".join(one.name for one in sets)
+        other = {
+            "val": "held out; name other data, or measure on side='train' (--side train)",
+            "train": "to train on",
+        }
+        raise DataError(f"{names}: nothing in it is {other[side]}")
+    return held_out
+
+
+def _side_of(
+    sets: Sequence[TokenSet], side: Side, block_size: int, batch_size: int, eot_id: int | None
 ) -> HeldOut | None:
+    rows = [(one.val, one.val_bytes) if side == "val" else (one.train, one.train_bytes) for one in sets]
     parts = [
-        held_out_tokens(one.val, one.val_bytes, block_size, batch_size, eot_id)
-        for one in sets
-        if len(one.val) > 1
+        held_out_tokens(tokens, size, block_size, batch_size, eot_id)
+        for tokens, size in rows
+        if len(tokens) > 1
     ]
     if not parts:
         return None

@@ -102,7 +102,11 @@ def test_messages_in_a_cell_are_json(tmp_path):
         ("a.csv", "question,answer\na,\n", r"a\.csv:2: field 'answer' is empty"),
         ("a.json", "[1]", r"a\.json:1: an object is expected, not a number"),
         ("a.json", '{"a": 1}', r"a\.json: an array of objects is expected, not an object"),
-        ("a.json", '[{"q": 1},\n{"q" 2}]', r"a\.json: not JSON: Expecting ':' delimiter at line 2, column 6"),
+        (
+            "a.json",
+            '[{"q": "a", "a": "b"},\n{"q" 2}]',
+            r"a\.json: not JSON: Expecting ':' delimiter at line 2, column 6",
+        ),
         ("a.json", "[" * 100_000, r"a\.json: the JSON is nested too deeply"),
         ("a.json", '[{"q": "a", "a": 7}]', r"a\.json:1: field 'a' must be a string, not a number"),
         ("a.json", '[{"q": "a", "q": "b"}]', r"a\.json: the key 'q' occurs twice"),

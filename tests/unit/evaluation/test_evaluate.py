@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import subgpt
-from subgpt import ConfigError, DataError, evaluate, next_tokens
+from subgpt import ConfigError, DataError, evaluate, next_tokens, prepare_data
+from subgpt.data import read_index, read_shard
 from subgpt.data.loader import evaluation_batches
 from subgpt.evaluation.measure import HeldOut, measure
 
@@ -75,3 +76,65 @@ def test_next_tokens_are_the_most_probable(model, tokenizer):
     for k in (0, -1, 1.5, True):
         with pytest.raises(subgpt.InvalidValueError, match="k is"):
             next_tokens(model, tokenizer, "a", k)
+
+
+@pytest.fixture
+def prepared(tokenizer, poems, tmp_path):
+    prepare_data(poems, tmp_path / "set", tokenizer, val_fraction=0.3)
+    return tmp_path / "set"
+
+
+def texts_of(folder, side, tokenizer):
+    """The documents of a side, as they were written down."""
+    found = []
+    for shard in sorted(folder.glob(f"{side}-*.bin")):
+        ids, begin = read_shard(shard), 0
+        for end in read_index(shard.with_suffix(".idx"))["end"]:
+            found.append(tokenizer.decode(ids[begin : end - 1]))
+            begin = end
+    return found
+
+
+@pytest.mark.parametrize("side", ["val", "train"])
+def test_of_prepared_data_a_side_is_measured_as_its_text_would_be(model, tokenizer, prepared, side):
+    there = evaluate(model, tokenizer, prepared, side=side)
+    texts = texts_of(prepared, side, tokenizer)
+    assert len(texts) > 3
+    text = evaluate(model, tokenizer, iter(texts))
+    assert (there.loss, there.tokens, there.bits_per_byte) == (text.loss, text.tokens, text.bits_per_byte)
+
+
+def test_several_sets_are_measured_together(model, tokenizer, prepared, poems, tmp_path):
+    prepare_data(poems[:9], tmp_path / "other", tokenizer, val_fraction=0.5)
+    sets = [prepared, tmp_path / "other"]
+    one, other = (evaluate(model, tokenizer, path) for path in sets)
+    both = evaluate(model, tokenizer, sets)
+    assert both.tokens == one.tokens + other.tokens
+    assert both.loss * both.tokens == pytest.approx(one.loss * one.tokens + other.loss * other.tokens)
+
+
+def test_files_of_ids_that_hold_nothing_out_are_measured_as_a_whole(model, tokenizer, poems, tmp_path):
+    ids = tokenizer.encode("".join(poems))
+    (tmp_path / "train.bin").write_bytes(ids.astype("<u2").tobytes())
+    seen = evaluate(model, tokenizer, tmp_path / "train.bin")
+    assert (seen.tokens, seen.bits_per_byte) == (len(ids) - 1, None)
+    (tmp_path / "val.bin").write_bytes(ids[:50].astype("<u2").tobytes())
+    assert evaluate(model, tokenizer, tmp_path).tokens == 49
+    assert evaluate(model, tokenizer, tmp_path, side="train").tokens == len(ids) - 1
+
+
+def test_prepared_data_that_cannot_be_measured(model, tokenizer, prepared, poems, tmp_path):
+    other = subgpt.Tokenizer.train(iter([*poems, "£"]), level="char", special_tokens=("<|endoftext|>",))
+    prepare_data(poems, tmp_path / "foreign", other, val_fraction=0.3)
+    with pytest.raises(DataError, match="was prepared with another tokenizer"):
+        evaluate(model, tokenizer, tmp_path / "foreign")
+    prepare_data(poems, tmp_path / "whole", tokenizer, val_fraction=0)
+    with pytest.raises(DataError, match=r"nothing in it is held out; .*--side train"):
+        evaluate(model, tokenizer, tmp_path / "whole")
+    assert evaluate(model, tokenizer, tmp_path / "whole", side="train").tokens > 100
+    with pytest.raises(ConfigError, match=r"has the weight 0\.5, which is for training"):
+        evaluate(model, tokenizer, f"{prepared}:0.5")
+    with pytest.raises(ConfigError, match="give 'val' or 'train'"):
+        evaluate(model, tokenizer, prepared, side="test")
+    with pytest.raises(ConfigError, match="side = 'train' is for prepared data"):
+        evaluate(model, tokenizer, iter(poems), side="train")

@@ -54,6 +54,31 @@ def test_only_answers_are_targets(tokenizer, rows):
     assert data.held_out.text_bytes > 0
 
 
+def test_prepared_data_is_trained_on_as_its_text_would_be(tiny, tokenizer, poems, rows, tmp_path):
+    (tmp_path / "new.txt").write_text("<|endoftext|>".join(poems), encoding="utf-8")
+    (tmp_path / "old.txt").write_text("<|endoftext|>".join(poems[:8]), encoding="utf-8")
+    for name in ("new", "old"):
+        subgpt.prepare_data(tmp_path / f"{name}.txt", tmp_path / name, tokenizer, val_fraction=0.3)
+    config = {"max_steps": 6, "val_fraction": 0.3, "recall_tokens": 0}
+    text = run(GPT(tiny(), seed=1), tokenizer, tmp_path / "new.txt", config)
+    there = run(GPT(tiny(), seed=1), tokenizer, tmp_path / "new", config, old_source=tmp_path / "old")
+    assert there.losses == text.losses
+    assert there.after["new"].loss == text.after["new"].loss
+    assert (
+        there.after["old"].tokens == subgpt.evaluate(GPT(tiny(), seed=1), tokenizer, tmp_path / "old").tokens
+    )
+    replayed = run(GPT(tiny(block_size=48), seed=1), tokenizer, rows, config, replay_source=tmp_path / "old")
+    assert set(replayed.after) == {"new", "old"}
+
+
+def test_prepared_data_of_another_tokenizer_is_refused(model, tokenizer, poems, tmp_path):
+    other = subgpt.Tokenizer.train(iter([*poems, "£"]), level="char", special_tokens=("<|endoftext|>",))
+    subgpt.prepare_data(poems, tmp_path / "set", other, val_fraction=0.3)
+    for sources in ({"source": tmp_path / "set"}, {"source": iter(poems), "eval_source": tmp_path / "set"}):
+        with pytest.raises(DataError, match="was prepared with another tokenizer"):
+            run(model, tokenizer, **sources)
+
+
 def test_the_new_is_learnt_and_the_old_is_watched(model, tokenizer, rows, poems):
     done = run(model, tokenizer, rows, old_source=iter_twice(poems))
     assert set(done.before) == set(done.after) == {"new", "old"}

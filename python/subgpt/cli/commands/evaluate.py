@@ -24,6 +24,7 @@ app = new_app()
     epilog=examples(
         "subgpt evaluate runs/base --data held-out.txt",
         "subgpt evaluate runs/qa --data qa.jsonl --json",
+        "subgpt evaluate runs/base --data data/corpus --side val",
         "subgpt evaluate runs/base --data held-out.txt --quantize int8",
         "subgpt evaluate runs/facts --probe seen=facts.jsonl --probe paraphrased=others.jsonl",
     )
@@ -33,7 +34,10 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", metavar="SRC", help="Text to measure on; may be repeated.", show_default=False
+            "--data",
+            metavar="SRC",
+            help="Text to measure on, or a directory of prepared data; may be repeated.",
+            show_default=False,
         ),
     ] = None,
     probe: Probes = None,
@@ -44,6 +48,10 @@ def evaluate(
             help="How answers are compared: as texts, by the number they come to, or token by token.",
         ),
     ] = "exact",
+    side: Annotated[
+        str,
+        typer.Option(metavar="val|train", help="Of prepared data: what is held out, or what is trained on."),
+    ] = "val",
     batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
     text_field: TextField = "text",
     chat_template: ChatTemplateOption = "auto",
@@ -71,7 +79,8 @@ def evaluate(
     seen = None
     if data:
         paths = source_paths(data)
-        seen = measure(model, tokenizer, paths, batch_size=batch_size, text_field=text_field, **how)
+        own = {"batch_size": batch_size, "text_field": text_field, "side": side}
+        seen = measure(model, tokenizer, paths, **own, **how)  # type: ignore[arg-type]
     results = {
         name: ask(model, tokenizer, file, match=probe_match, **how)  # type: ignore[arg-type]
         for name, file in questions.items()

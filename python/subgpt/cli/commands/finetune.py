@@ -42,8 +42,8 @@ def finetune(
         typer.Option(
             "--data",
             metavar="SRC",
-            help="Text, or rows (.jsonl, .csv, .tsv, .json, .parquet) with question and answer, prompt and "
-            "completion, or messages.",
+            help="Text, a directory of prepared data, or rows (.jsonl, .csv, .tsv, .json, .parquet) with question and "
+            "answer, prompt and completion, or messages.",
             show_default=False,
         ),
     ] = None,

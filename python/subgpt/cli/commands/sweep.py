@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, Json, OutputDir, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Ray, examples, new_app
 from subgpt.cli.search import Data, StartModel, TokenizerOption, sweep_settings
 from subgpt.cli.settings import with_settings
 from subgpt.cli.shape import Preset
@@ -41,7 +41,15 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Draw so many trials (by --seed) in place of a grid.", show_default=False),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Trials at a time; they share the threads.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trials at a time, which share the threads; 1, or with --ray one a machine.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Ray = None,
     config: Config = None,
     resume: Annotated[
         bool,
@@ -75,6 +83,7 @@ def sweep(
         resume=resume,
         note=note,
         given=given,
+        ray=ray,
     )
     if json:
         print_json(

@@ -33,10 +33,10 @@ def stage_here(
 ) -> None:
     """Do units one after the other; the tokenizer's threads share the work on each."""
     for number, unit in jobs:
-        _stage(number, unit, staging, tok, options, told)
+        stage_counted(number, unit, staging, tok, options, told)
 
 
-def _stage(
+def stage_counted(
     number: int, unit: Unit, staging: Staging, tok: Tokenizer, options: PrepareOptions, told: Told
 ) -> None:
     """Do a unit; it counts for its size on the disk, whatever its text turns out to be."""
@@ -136,5 +136,5 @@ def _work(job: Job) -> None:
             _state["amounts"].put(pending)
             pending = 0
 
-    _stage(*job, _state["staging"], _state["tok"], _state["options"], told)
+    stage_counted(*job, _state["staging"], _state["tok"], _state["options"], told)
     _state["amounts"].put(pending)

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from subgpt.checkpoint.lock import DirectoryLock
+from subgpt.cluster import Cluster
 from subgpt.data.decoding import Errors
 from subgpt.data.documents import SEPARATOR, DocumentSource, open_source
 from subgpt.data.formats import find_row_files
 from subgpt.data.prepare import units as cutting
+from subgpt.data.prepare.cluster_pool import stage_on_cluster
 from subgpt.data.prepare.finish import finish
 from subgpt.data.prepare.manifest import NAME
 from subgpt.data.prepare.options import SHARD_TOKENS, PrepareOptions
@@ -103,9 +105,10 @@ def prepare_data(
     errors: Errors = "strict",
     bad_rows: Literal["refuse", "skip"] = "refuse",
     separator: str | None = SEPARATOR,
-    processes: int = 1,
+    processes: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    ray: str | None = None,
 ) -> Prepared:
     """Turn text into token shards in the directory ``output``, which `pretrain` takes as its source.
 
@@ -131,10 +134,14 @@ def prepare_data(
         errors: Bytes that are no text: ``"strict"`` refuses them, ``"replace"`` puts U+FFFD.
         bad_rows: Rows that are broken or have no text: ``"refuse"``, or ``"skip"`` and count.
         separator: Splits text files into documents; None for never.
-        processes: How many read and encode. More than one need a guarded main module
-            (``if __name__ == "__main__":``), as everywhere in Python.
+        processes: How many read and encode; 1, or as many as a cluster has processors, if not given. More than one
+            need a guarded main module (``if __name__ == "__main__":``), as everywhere in Python.
         overwrite: Discard what is in the directory of a preparation, finished or not.
         progress: Called with what is being done, how much of it is done, and of how much.
+        ray: The address of a Ray cluster to read and encode on: ``"auto"``, ``"HOST:PORT"``,
+            ``"ray://HOST:10001"``, or ``"local"`` for one of this machine; where this process has joined one, that is
+            used. Its machines must see source and output at the same paths, and have the same subgpt. What a lost
+            machine was at is done again on another.
 
     Raises:
         MissingFileError, DataError: As for `read_documents`; the sources changed since the preparation began; too
@@ -142,7 +149,7 @@ def prepare_data(
         ConfigError: An option cannot be, or is another than that of the preparation that is gone on with.
         OutputError: The directory has something else in it, or the disk is full.
         CheckpointError: Another process is preparing there.
-        MissingExtraError: A format or near duplicates need an extra.
+        MissingExtraError: A format, near duplicates or a cluster need an extra.
 
     """
     options = PrepareOptions(
@@ -156,8 +163,11 @@ def prepare_data(
         bad_rows,
         separator,
     )
-    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+    if processes is not None and (
+        isinstance(processes, bool) or not isinstance(processes, int) or processes < 1
+    ):
         raise ConfigError(f"processes must be a whole number of at least 1, not {processes!r}")
+    cluster = None if ray is None else Cluster(ray)
     if near_duplicates is not None:
         need_minhash()
     opened = open_source(source, find=find_row_files)
@@ -179,7 +189,7 @@ def prepare_data(
             units: list[Unit] = []
         else:
             units = plan_units(files, cutting.UNIT_BYTES)
-            _stage_files(units, staging, tokenizer, options, tell, processes)
+            _stage_files(units, staging, tokenizer, options, tell, processes, cluster)
             count = len(units)
         made = finish(folder, staging, count, units, sources, tokenizer, options, tell)
     shutil.rmtree(staging.folder, ignore_errors=True)
@@ -244,7 +254,8 @@ def _stage_files(
     tok: Tokenizer,
     options: PrepareOptions,
     tell: Progress,
-    processes: int,
+    processes: int | None,
+    cluster: Cluster | None,
 ) -> None:
     """Stage the units that are not finished."""
     total = sum(part.size for unit in units for part in unit)
@@ -256,7 +267,14 @@ def _stage_files(
         done += amount
         tell("reading", done, total)
 
-    processes = min(processes, len(jobs))
+    if cluster is not None and jobs:
+        files = [Path(part.path) for _, unit in jobs for part in unit]
+        with cluster:
+            cluster.check(staging.folder, files)
+            processes = min(processes or sum(cluster.cpus), len(jobs))
+            stage_on_cluster(jobs, staging, tok, options, told, processes, cluster)
+        return
+    processes = min(processes or 1, len(jobs))
     if processes > 1:
         stage_in_processes(jobs, staging, tok, options, told, processes)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subgpt.cli.commands.tokenizer.arguments import TokenizerOption, WrongUsage
-from subgpt.cli.options import Json, OnInvalid, TextField
+from subgpt.cli.options import Json, OnInvalid, Ray, TextField
 
 if TYPE_CHECKING:
     from subgpt.data.prepare.prepare import Prepared
@@ -72,8 +72,13 @@ def command(
     errors: OnInvalid = "strict",
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that read and encode; as many as threads.", show_default=False),
+        typer.Option(
+            min=1,
+            help="Processes that read and encode; as many as threads, or as the cluster has processors.",
+            show_default=False,
+        ),
     ] = None,
+    ray: Ray = None,
     stdin_name: Annotated[
         str,
         typer.Option(metavar="NAME", help="What - would be called as a file: its ending tells what it is."),
@@ -113,9 +118,10 @@ def command(
             errors=errors,  # type: ignore[arg-type]
             bad_rows=bad_rows,  # type: ignore[arg-type]
             separator=separator or None,
-            processes=processes or _core.get_num_threads(),
+            processes=processes or (_core.get_num_threads() if ray is None else None),
             overwrite=overwrite,
             progress=progress,
+            ray=ray,
         )
     if json:
         print_json(made.manifest)

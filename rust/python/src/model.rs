@@ -216,8 +216,9 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let Batch { ids, shape, b, t } = batch(ids)?;
         let documents = self::documents(documents, b, t)?;
-        let logits =
-            door::enter(py, || self.shared.read()?.forward(&mut *self.shared.arena()?, &ids, b, t, documents.as_ref()))?;
+        let logits = door::enter(py, || {
+            self.shared.read()?.forward(&mut *self.shared.arena()?, &ids, b, t, documents.as_ref())
+        })?;
         let vocab_size = logits.len() / (b * t);
         arrays::to_numpy(py, logits, &[&shape[..], &[vocab_size]].concat())
     }

@@ -191,9 +191,8 @@ def _numbers(header: _Header, short: str, size: int, part: npt.NDArray[np.uint8]
         return np.asarray(part.view("<f4"), dtype=np.float32)
     scales = part[size:].view("<f4")
     groups = part[:size].view(np.int8).reshape(-1, header.group_size)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # scales may be anything; other files may have such weights too
+    # Scales may be anything; others' files may have such weights, too.
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(groups * scales[:, None], dtype=np.float32).reshape(-1)
 
 

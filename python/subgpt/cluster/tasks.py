@@ -105,11 +105,21 @@ class Tasks:
 
 
 def _begin_board(ray: Any) -> Any:
-    """Begin the board on this machine: it shall not be lost with another one."""
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=True
-    )
-    return ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+    """Begin the board on this machine, so that it is not lost with another one, and wait until it is there.
+
+    A machine that Ray begins it by way of may be lost meanwhile; then it is begun again.
+    """
+    there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    here = there(ray.get_runtime_context().get_node_id(), soft=False)
+    for left in reversed(range(RETRIES + 1)):
+        board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        try:
+            ray.get(board.seen.remote())
+            break
+        except ray.exceptions.RayActorError:
+            if not left:
+                raise
+    return board
 
 
 def _run(

@@ -65,8 +65,12 @@ def at_work(ancestor=None):
 
 def kill_one_of(finished, ancestor=None):
     """End a process in the middle of a task for good; `finished()` tells whether none was in the middle of one."""
-    process = wait_for(lambda: at_work(ancestor))[0]
-    process.suspend()
+    while True:
+        process = wait_for(lambda: at_work(ancestor))[0]
+        process.suspend()
+        if process in at_work(ancestor):
+            break
+        process.resume()  # its task had ended meanwhile
     assert not finished()
     os.kill(process.pid, signal.SIGKILL)
     return process.pid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -59,15 +60,11 @@ def test_the_bytes_are_those_that_come_out_here(prepare, cluster):
 
 
 def test_a_process_that_is_lost_in_the_middle_of_a_unit_leaves_no_trace(prepare, cluster, tmp_path):
-    killed = []
-
-    def kill_once(what, done, total):
-        if not killed and what == "reading":
-            staging = Staging(tmp_path / "there" / ".preparing")
-            killed.append(kill_one_of(lambda: all(staging.done(unit).exists() for unit in range(2))))
-
-    assert prepare("there", ray="auto", processes=1, progress=kill_once) == prepare("here")
-    assert killed
+    staging = Staging(tmp_path / "there" / ".preparing")
+    with ThreadPoolExecutor(1) as threads:
+        killing = threads.submit(kill_one_of, lambda: all(staging.done(unit).exists() for unit in range(4)))
+        assert prepare("there", ray="auto", processes=1) == prepare("here")
+        assert killing.result()
 
 
 def test_broken_off_it_goes_on(prepare, cluster, tmp_path):

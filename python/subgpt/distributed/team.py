@@ -176,8 +176,8 @@ class Team(Workers):
         self._sharded = config.zero_stage == 1
         floats = max(1, int(config.bucket_megabytes * _FLOATS))
         buckets = _core.gradient_buckets(model.native, floats)
-        whole_tensors = config.optimizer == "muon" and self._sharded
-        starts = _core.gradient_starts(model.native) if whole_tensors else None
+        # Muon's matrices stay whole. So they do where moments are not divided: pieces decide the last bit of the norm.
+        starts = _core.gradient_starts(model.native) if config.optimizer == "muon" else None
         if starts is not None:
             buckets = snap(buckets, starts)
         counts = [divide(bucket, group.size, starts) for bucket in buckets]

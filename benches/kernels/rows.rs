@@ -124,7 +124,7 @@ fn cases<E: Element>() -> Vec<Case<E>> {
             add_assign(a.x.slice_mut(), a.y.slice()).unwrap();
         }),
         case("dropout", STREAM, [0, 2], |_, a| {
-            dropout(a.y.slice_mut(), Dropout { p: 0.1, seed: 1, substream: 2 }).unwrap();
+            dropout(a.y.slice_mut(), Dropout { p: 0.1, seed: 1, substream: 2, first: 0 }).unwrap();
         }),
         case("embedding", STREAM, [1, 1], |o, a| embedding(o.table.view(), &o.ids, a.y.view_mut()).unwrap()),
         case("embedding_backward", STREAM, [2, 1], |o, a| {

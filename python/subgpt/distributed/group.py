@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -133,4 +134,5 @@ class Group:
         sys.stdout.flush()
         os.write(2, f"subgpt: {message}\n".encode(errors="replace"))
         leave_behind()
+        time.sleep(0.5)  # the launcher passes words on when it comes to it, and drops those of processes that it ended
         self._comm.Abort(1)

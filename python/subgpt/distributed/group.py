@@ -134,5 +134,6 @@ class Group:
         sys.stdout.flush()
         os.write(2, f"subgpt: {message}\n".encode(errors="replace"))
         leave_behind()
-        time.sleep(0.5)  # the launcher passes words on when it comes to it, and drops those of processes that it ended
+        # The launcher passes words on when it comes to it, and drops those of processes that it ended.
+        time.sleep(0.5)
         self._comm.Abort(1)

@@ -93,7 +93,7 @@ def test_the_launcher_starts_a_run_and_later_goes_on_with_it(tmp_path):
     (tmp_path / "mpirun").write_text('#!/bin/sh\necho mpirun "$@"\n', encoding="utf-8")
     (tmp_path / "mpirun").chmod(0o755)
     run = tmp_path / "base"
-    script = launcher()["args"][0].replace("/work/runs/base", str(run))
+    script = launcher()["args"][0].replace("/shared/runs/base", str(run))
 
     def started() -> list[str]:
         words = [*launcher()["command"], f"PATH={tmp_path}:$PATH; {script}"]

@@ -142,14 +142,14 @@ class Team(Workers):
         steps = int(self.from_main(lambda: first.steps))
         seed, passes = self.from_main(lambda: list(model.native.dropout_state))
         model.native.dropout_state = (seed, passes)
-        if self._sharded:
-            whole = first.native if self.is_main else None
-            optimizer.restrict(sorted(exchange.own(number) for number in range(len(exchange.buckets))))
-            if steps:
-                deal_out(whole, optimizer, exchange)
+        source = first.native
+        own = sorted(exchange.own(number) for number in range(len(exchange.buckets)))
+        optimizer.restrict(own if self._sharded else None)  # with fresh moments, which those of step 0 are
+        if steps and self._sharded:
+            deal_out(source if self.is_main else None, optimizer, exchange)
         elif steps:
-            if restored is not None:
-                optimizer.native = restored.native
+            if self.is_main:
+                optimizer.native = source
             copy_to_all(optimizer, exchange)
         optimizer.native.steps = steps
         exchange.forget()

@@ -8,6 +8,7 @@ The parts of an update can be made by several processes: an objective says what 
 are numbered, so that together they compute what one process would.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,7 @@ class Loss(NamedTuple):
     targets: int
 
 
-class Objective:
+class Objective(ABC):
     """The mean of something over all targets of an update that count."""
 
     def backward(self, model: GPT, batches: Sequence[Any]) -> Loss:
@@ -42,10 +43,11 @@ class Objective:
         ]
         return Loss(sum(parts), total)
 
+    @abstractmethod
     def count(self, batch: Any) -> int:
         """Count the targets of a batch that count."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_gradient(
         self, model: GPT, batch: Any, total: int, listener: "GradientListener | None" = None
     ) -> float:
@@ -53,23 +55,22 @@ class Objective:
 
         listener: hears of pieces of all gradients once this adds nothing more to them.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def size(self, batch: Any) -> int:
         """Count the rows of a batch, which can be divided."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, batch: Any, start: int, stop: int) -> Any:
         """Give the part of a batch from row `start` to `stop`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def masks(self, counts: Sequence[Sequence[int]], number: int, part: int, start: int) -> tuple[int, int]:
         """Tell how the masks of dropout of a part are numbered: passes of the update, and rows of its pass, before it.
 
         counts: the targets of each part of each batch. number, part: whose; `number` beyond the last tells of all
         passes. start: the first row of the part.
         """
-        raise NotImplementedError
 
 
 class NextToken(Objective):

@@ -28,9 +28,9 @@ class Optimizer:
         self.learning_rate = _check("learning_rate", learning_rate, 0.0, math.inf)
         self.native = _core.Optimizer(model.native, json.dumps(settings))
 
-    def restrict(self, share: Sequence[tuple[int, int]]) -> None:
-        """Update only the weights whose gradients lie in the pieces `share`, with fresh moments of these alone."""
-        self.native = _core.Optimizer(self.model.native, self.native.config, list(share))
+    def restrict(self, share: Sequence[tuple[int, int]] | None) -> None:
+        """Update only the weights whose gradients lie in the pieces `share`, None for all, with fresh moments."""
+        self.native = _core.Optimizer(self.model.native, self.native.config, share)
 
     @property
     def steps(self) -> int:

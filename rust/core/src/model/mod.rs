@@ -1,6 +1,7 @@
 //! The model: configuration, flat parameters, and the network forwards and backwards, in reading order.
 //!
-//! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward` -> `buckets`;
+//! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward` -> `buckets`,
+//! both ways together in `training`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
 //! `kv_cache` and `session` for generation, `scoring` what each token of a text surprises; `inside` shows what a pass makes
 //! on the way; `source` is where weights come from, `weights` and `gguf` are to and from files.
@@ -31,12 +32,11 @@ pub mod speculation;
 #[cfg(test)]
 mod tests;
 pub mod trained;
+pub mod training;
 pub mod weights;
 
 use crate::buffer::{self, Buffer};
 use crate::error::{Error, Result};
-use crate::kernels::Beta;
-use crate::kernels::attention::dropout_len;
 use crate::kernels::check;
 use crate::kernels::matmul::{Precision, Scalar};
 use crate::parallel;
@@ -46,12 +46,10 @@ use adapter::apply::{self, Adapted};
 use adapter::prepared::Prepared;
 use adapting::Adapters;
 use arena::{Activations, Arena, Keep, Shape};
-use block::Masks;
-use buckets::Finished;
 use config::Config;
 use documents::Documents;
 use forward::{Pass, Ropes};
-use gradients::{GradientBuffer, Gradients};
+use gradients::GradientBuffer;
 use head::Targets;
 use linear::Weights;
 use packs::Packs;
@@ -388,125 +386,6 @@ impl Gpt {
     ) -> Result<f64> {
         let kept = Targets::new(targets, ignore_index)?;
         Ok(head::mean(&self.token_losses(arena, ids, targets, b, t, documents, ignore_index)?, kept))
-    }
-
-    /// The mean loss, with dropout; adds `scale` x its gradient to the gradient buffer.
-    ///
-    /// A panic on the way, which the door reports, leaves no gradients rather than half-made ones: the next update then
-    /// asks for a backward pass.
-    pub fn backward(
-        &mut self,
-        ids: &[u32],
-        targets: &[i64],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        ignore_index: i64,
-        scale: f32,
-    ) -> Result<f64> {
-        self.backward_watched(ids, targets, b, t, documents, ignore_index, scale, None)
-    }
-
-    /// The same; `finished` hears of pieces of the gradients that are done.
-    pub fn backward_watched(
-        &mut self,
-        ids: &[u32],
-        targets: &[i64],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        ignore_index: i64,
-        scale: f32,
-        finished: Option<Finished<'_>>,
-    ) -> Result<f64> {
-        self.check_ids("backward", ids, b, t)?;
-        check_documents("backward", documents, b, t)?;
-        self.check_targets("backward", ids, targets, ignore_index)?;
-        if self.trained.is_empty() {
-            let remedy = match self.quantized {
-                None => "leave some of them unfrozen",
-                Some(_) => "those of a quantized model's linear layers stay as they are; train an adapter over them",
-            };
-            return Err(Error::value("backward", "trained weights", "none", remedy));
-        }
-        let targets = Targets::new(targets, ignore_index)?;
-        match self.precision {
-            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, documents, scale, finished),
-            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, documents, scale, finished),
-        }
-    }
-
-    fn backward_as<E: Scalar>(
-        &mut self,
-        ids: &[u32],
-        targets: Targets<'_>,
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        scale: f32,
-        mut finished: Option<Finished<'_>>,
-    ) -> Result<f64> {
-        let mut grads = match self.grads.take() {
-            Some(grads) => grads,
-            None => GradientBuffer::new(self.trained.total())?,
-        };
-        if self.packs.is_none() && Packs::are_worth_keeping(&self.layout, E::PRECISION) {
-            self.packs = Some(Packs::new(&self.layout, E::PRECISION)?);
-        }
-        let (mut arena, mut packs) = (std::mem::take(&mut self.arena), self.packs.take());
-        let loss = parallel::install(|| {
-            if let Some(packs) = &mut packs {
-                packs.refresh(&self.layout, &self.params, self.version)?;
-            }
-            let prepared = self.prepared()?;
-            let adapted = self.adapted(prepared.as_deref(), self.adapter_masks(t));
-            let weights = Weights { packs: packs.as_ref(), adapted, direct: false, ..self.bare() };
-            let shape = self.shape(b, t, self.keep());
-            let ropes = &Ropes::new(&self.config, t)?;
-            let pass = Pass { model: self, weights, shape, positions: None, documents, ropes, masks: self.masks(t) };
-            let mut acts = arena.plan::<E>(&self.config, shape)?;
-            pass.blocks(ids, &mut [], &mut acts)?;
-            let (data, fresh) = grads.begin();
-            let beta = if fresh { Beta::Overwrite } else { Beta::Accumulate };
-            let watch = finished.as_mut().map(|finished| (finished.again(), 0));
-            let mut added = Gradients { data, trained: &self.trained, beta, watch };
-            let loss = pass.backward(&mut added, ids, targets, scale, &mut acts);
-            if loss.is_err() {
-                grads.zero(); // none rather than half-made ones
-            }
-            loss
-        });
-        (self.arena, self.packs) = (arena, packs);
-        self.grads = Some(grads);
-        self.passes = self.passes.wrapping_add(u64::from(loss.is_ok()));
-        loss
-    }
-
-    fn masks(&self, t: usize) -> Option<Masks> {
-        let places = 1 + 3 * self.config.n_layer as u64;
-        let (p, seed, pass) = (self.config.dropout, self.dropout_seed, self.passes);
-        let (stream, scores) = (t * self.config.n_embd, dropout_len(self.config.n_head, t, t));
-        let before = [stream as u64, scores].map(|row| self.rows_before.wrapping_mul(row));
-        (p > 0.0).then_some(Masks { p, seed, pass, places, before })
-    }
-
-    fn adapter_masks(&self, t: usize) -> Option<apply::Masks> {
-        let p = self.adapters.active().map_or(0.0, |adapter| adapter.spec.dropout);
-        let layers = 4 * self.config.n_layer as u64;
-        let before = self.rows_before.wrapping_mul(t as u64);
-        (p > 0.0).then_some(apply::Masks { p, seed: self.dropout_seed, pass: self.passes, layers, before })
-    }
-
-    /// The gradients of all that is trained, or `None` before the first backward pass.
-    pub fn grads(&mut self) -> Option<&[f32]> {
-        self.grads.as_mut().map(|grads| &*grads.settle())
-    }
-
-    /// Sets every gradient to 0.
-    pub fn zero_grad(&mut self) {
-        if let Some(grads) = &mut self.grads {
-            grads.zero();
-        }
     }
 }
 

@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo site test test-python test-rust asan fuzz fuzz-python soak audit lint format dist clean
+.PHONY: help demo site test test-python test-rust asan fuzz fuzz-python soak audit results lint format dist clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -104,6 +104,15 @@ SOAK_MINUTES ?= 30
 soak: $(VENV)/.test ## Train, then serve, for SOAK_MINUTES (30) each, and see whether memory stays flat
 	$(BIN)/python benches/reliability/soak.py train --minutes $(SOAK_MINUTES)
 	$(BIN)/python benches/reliability/soak.py serve --minutes $(SOAK_MINUTES)
+
+# Peers take gigabytes; llama-cpp-python is compiled here, which takes a quarter of an hour.
+$(VENV)/.peers: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group peers
+	@touch $@
+
+results: $(VENV)/.peers dist ## Run every bench that was not run yet (hours), and write docs/results.md
+	$(BIN)/python benches/results/run.py
+	$(BIN)/python benches/results/page.py --folder runs/results
 
 lint: $(VENV)/.lint $(VENV)/.test ## Formatting, lints and types, all denied
 	$(BIN)/ruff format --check .

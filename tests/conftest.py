@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,3 +46,17 @@ def threads() -> Iterator[None]:
     before = subgpt.get_num_threads()
     yield
     subgpt.set_num_threads(before)
+
+
+@pytest.fixture
+def within(record_property: Callable[[str, object], None]) -> Iterator[Callable[[str, float, float], None]]:
+    """Holds a difference below its bound; the largest of each name is told with the test's result (``--junitxml``)."""
+    largest: dict[str, float] = {}
+
+    def check(what: str, value: float, bound: float) -> None:
+        largest[what] = max(largest.get(what, 0.0), float(value))
+        assert value < bound, f"{what}: {value} is not below {bound}"
+
+    yield check
+    for what, value in largest.items():
+        record_property(what, value)

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,9 @@ def resident(process: int) -> int:
     return total
 
 
-def measure(side: str, options: argparse.Namespace, corpus: Path, tokenizer: Path, out: Path) -> None:
+def measure(
+    side: str, options: argparse.Namespace, corpus: Path, tokenizer: Path, out: Path
+) -> dict[str, Any]:
     arguments = ["--one", side, "--corpus", corpus, "--tokenizer", tokenizer, "--out", out]
     arguments += ["--processes", options.processes]
     if options.near_duplicates is not None:
@@ -158,6 +161,7 @@ def measure(side: str, options: argparse.Namespace, corpus: Path, tokenizer: Pat
         f"peak {in_bytes(peak)}  {' '.join(told[:-1])}",
         flush=True,
     )
+    return {"side": side, "tokens": tokens, "tokens_per_second": tokens / seconds, "peak_bytes": peak}
 
 
 def main() -> None:
@@ -168,6 +172,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--near-duplicates", type=float)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES)
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     for name in ("--corpus", "--tokenizer", "--out"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
@@ -184,14 +189,17 @@ def main() -> None:
         start = (text for _, text in zip(range(2000), texts_of(corpus), strict=False))
         Tokenizer.train(start, vocab_size=8192).save(tokenizer)
         print(f"corpus of {in_bytes(corpus.stat().st_size)}, {options.processes} process(es)", flush=True)
+        found = []
         for side in options.sides:
             needs = {"subgpt": (), "datasets": ("datasets", "tokenizers"), "nanogpt": ("tokenizers",)}[side]
             if all(importlib.util.find_spec(name) for name in needs):
                 out = Path(folder, side)
                 out.mkdir()
-                measure(side, options, corpus, tokenizer, out)
+                found.append(measure(side, options, corpus, tokenizer, out))
             else:
                 print(f"{side:10} not installed")
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ runs go on to the gain of full training where they reach it.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import subgpt
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5])
     parser.add_argument("--lora", type=int, nargs="*", default=[8, 32], help="ranks of adapters")
     parser.add_argument("--lora-rate", type=float, default=5e-3)
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     arguments = parser.parse_args()
     stories = (DATA / "corpora" / "tinystories_sample.txt").read_text()
     shakespeare = (DATA / "corpora" / "tinyshakespeare.txt").read_text()
@@ -36,6 +38,7 @@ def main() -> None:
     for rank in arguments.lora:
         adapter = {"lora_r": rank, "learning_rate": arguments.lora_rate}
         ways += [(f"r = {rank}", ratio, adapter) for ratio in arguments.ratios[:2]]
+    rows = []
     for method, ratio, settings in ways:
         model, tok = subgpt.load(DATA / "model" / "stories260K.bin")
         steps = round(arguments.steps / (1 - ratio))
@@ -57,6 +60,13 @@ def main() -> None:
             f"{method:>8}{ratio:>8.2f}{steps:>8}" + "{:>12.3f}{:>8.3f}{:>12.3f}{:>8.3f}".format(*losses),
             flush=True,
         )
+        names = ("new_before", "new_after", "old_before", "old_after")
+        row = {"method": method, "replay": ratio, **dict(zip(names, losses, strict=True))}
+        first = next((other for other in rows if other["method"] == method), row)
+        forgotten = [each["old_after"] - each["old_before"] for each in (row, first)]
+        rows.append({**row, "forgotten_less": 1 - forgotten[0] / forgotten[1]})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

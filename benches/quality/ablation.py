@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import statistics
 import time
 from collections.abc import Iterable
@@ -167,34 +168,46 @@ class Table:
             writer.writerows(rows)
 
 
-def summary(table: Table, steps: int, dtype: str) -> str:
+def averaged(table: Table, steps: int, dtype: str) -> list[dict[str, Any]]:
+    """Give the rows that were run, with their means over seeds."""
+    found = []
+    for row in ROWS:
+        runs = [r for r in table.rows if (r["row"], r["steps"], r["dtype"]) == (row.name, str(steps), dtype)]
+        if runs:
+            losses = [float(run["loss"]) for run in runs]
+            mean = {
+                n: statistics.mean(float(run[n]) for run in runs)
+                for n in ("loss", "bits_per_byte", "seconds")
+            }
+            found.append(
+                {
+                    "row": row.name,
+                    "base": row.base,
+                    "parameters": int(runs[0]["parameters"]),
+                    **mean,
+                    "losses": losses,
+                }
+            )
+    return found
+
+
+def summary(rows: list[dict[str, Any]], steps: int, dtype: str) -> str:
     """Write the table of means: loss, its spread over seeds, and the difference to the row it starts from."""
-    found = {
-        row.name: [
-            r for r in table.rows if (r["row"], r["steps"], r["dtype"]) == (row.name, str(steps), dtype)
-        ]
-        for row in ROWS
-    }
-    mean = {
-        name: statistics.mean(float(r["loss"]) for r in results) for name, results in found.items() if results
-    }
+    mean = {row["row"]: row["loss"] for row in rows}
     lines = [
         f"Character level, {steps} steps of 12 x 64, {dtype}; loss over the whole held-out tenth, in nats.",
         "",
         "| recipe | starts from | parameters | loss | seeds: from, to | difference | bits per byte | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in ROWS:
-        if results := found[row.name]:
-            losses = [float(r["loss"]) for r in results]
-            bits, seconds = (
-                statistics.mean(float(r[n]) for r in results) for n in ("bits_per_byte", "seconds")
-            )
-            change = f"{mean[row.name] - mean[row.base]:+.4f}" if row.base in mean else ""
-            lines.append(
-                f"| {row.name} | {row.base or ''} | {int(results[0]['parameters']):,} | {mean[row.name]:.4f} "
-                f"| {len(losses)}: {min(losses):.4f} to {max(losses):.4f} | {change} | {bits:.4f} | {seconds:.0f} |"
-            )
+    for row in rows:
+        losses, loss = row["losses"], row["loss"]
+        change = f"{loss - mean[row['base']]:+.4f}" if row["base"] in mean else ""
+        lines.append(
+            f"| {row['row']} | {row['base'] or ''} | {row['parameters']:,} | {loss:.4f} "
+            f"| {len(losses)}: {min(losses):.4f} to {max(losses):.4f} | {change} | {row['bits_per_byte']:.4f} "
+            f"| {row['seconds']:.0f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -238,6 +251,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1337, 1338, 1339])
     parser.add_argument("--steps", type=int, default=TRAINING["max_steps"])
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     parser.add_argument("--list", action="store_true", help="show the rows and what they change")
     args = parser.parse_args()
     if args.list:
@@ -257,7 +271,10 @@ def main() -> None:
                 run(BY_NAME[name], seed, args.steps, args.dtype, args.data, table)
             except subgpt.ConfigError as error:
                 print(f"{name}: skipped, this version cannot make it: {error}", flush=True)
-    text = summary(table, args.steps, args.dtype)
+    rows = averaged(table, args.steps, args.dtype)
+    text = summary(rows, args.steps, args.dtype)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     (args.output / "ablation.md").write_text(text, encoding="utf-8")
     draw(table, args.steps, args.dtype, args.output / "ablation.png")
     print(text)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from subgpt import CheckpointError
@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--steps", type=int, default=200, help="updates of each run")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
@@ -194,6 +195,8 @@ def main() -> None:
         print(f"  died with {what}: {count}" if "checkpoints" in what else f"  {what}: {count}")
     for name, found in (("differences", report.differences), ("unreadable", report.unreadable)):
         print(f"{name}: {len(found)}", *sorted(set(found)), sep="\n  ")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
     raise SystemExit(bool(report.differences or report.unreadable))
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import shutil
 import signal
 import sys
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--warm-up", type=float, default=60, help="seconds that are not looked at")
     parser.add_argument("--visitors", type=int, default=12, help="clients at a time")
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     options = parser.parse_args()
     fine = True
     if options.what == "train":
@@ -122,6 +124,10 @@ def main() -> None:
     else:
         course, fine = serve(options.minutes, options.warm_up, options.visitors)
     course.show(options.what)
+    if options.json:
+        found = {name: course.quarters(name) for name in ("mib", "threads", "files")}
+        found |= {"slope_mib_an_hour": course.slope(), "grows": course.grows(), "fine": fine}
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     sys.exit(0 if fine and not course.grows() else 1)
 
 

@@ -9,6 +9,7 @@ before them cost, summed. "waits" is the same with a run that waits until each c
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 import time
@@ -66,16 +67,21 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=20, help="steps between checkpoints, while measuring")
     parser.add_argument("--saves", type=int, default=5)
     parser.add_argument("--save-steps", type=int, default=500, help="steps between checkpoints, in the share")
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     arguments = parser.parse_args()
     parameters = subgpt.GPTConfig.preset(arguments.preset, vocab_size=arguments.vocab_size).num_params()
     print(f"{arguments.preset}, {parameters:,} parameters, a checkpoint is {12 * parameters / 2**20:.0f} MiB")
     print(f"{'':>12}{'step, ms':>12}{'a checkpoint, ms':>20}{f'of {arguments.save_steps} steps':>16}")
+    rows = []
     for name, waits in (("background", False), ("waits", True)):
         with tempfile.TemporaryDirectory(dir=".") as folder:
             usual, found = costs(Path(folder) / "run", arguments, waits=waits)
         cost = statistics.median(found)
         share = cost / (arguments.save_steps * usual)
         print(f"{name:>12}{1e3 * usual:>12.1f}{1e3 * cost:>20.1f}{share:>16.2%}", flush=True)
+        rows.append({"how": name, "step_seconds": usual, "checkpoint_seconds": cost, "share": share})
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -226,18 +227,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=subgpt.get_num_threads())
     parser.add_argument("--memory", type=float, default=0.7, help="share of free memory a point may take")
     parser.add_argument("--png", action="store_true", help="draw each sweep")
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     print(f"subgpt {subgpt.__version__}, {subgpt.isa()}, {args.threads} threads, vocabulary {VOCAB}")
+    found = {}
     for name in args.sweep or TITLES:
         seen = list(run(name, args))
         write_csv(args.output / f"{name}.csv", seen)
         if len(seen) < 2:
             continue
         fitted, predicted = exponents(name, seen)
+        found[name] = {"exponent": fitted, "by_arithmetic": predicted}
         print(f"cost per token ~ x^{fitted:.2f}; the arithmetic predicts x^{predicted:.2f}")
         if args.png:
             draw(args.output / f"{name}.png", name, seen, fitted, predicted)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--warm-up", type=float, default=10, help="seconds")
     parser.add_argument("--alone", type=float, default=10, help="seconds of the client that is alone")
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     options = parser.parse_args()
 
     with running(options.run, options.serve) as server:
@@ -201,13 +202,26 @@ def main() -> None:
         before, seconds = server.memory, options.minutes * 60
         begin = time.perf_counter()
         tally = asyncio.run(load(server.port, options.clients, seconds, options.max_tokens, seed=20_000))
-        show(str(options.clients), tally, time.perf_counter() - begin)
-        print(f"\nmemory {before:.0f} MiB after warm-up, {server.memory:.0f} MiB at the end")
+        took, after = time.perf_counter() - begin, server.memory
+        show(str(options.clients), tally, took)
+        print(f"\nmemory {before:.0f} MiB after warm-up, {after:.0f} MiB at the end")
         for error in sorted(set(tally.errors))[:10]:
             print(f"    {tally.errors.count(error)} x {error}")
         asyncio.run(end_in_the_middle(server, signal.SIGKILL))
     with running(options.run, options.serve) as server:
         asyncio.run(end_in_the_middle(server, signal.SIGTERM))
+    if options.json:
+        found = {
+            "clients": options.clients,
+            "errors": len(tally.errors),
+            "texts": tally.texts,
+            "tokens_per_second": tally.tokens / took,
+            "times_one_client": tally.tokens / took / (alone.tokens / options.alone),
+            "growth": after / before - 1,
+            "first_seconds": statistics.quantiles(tally.first, n=20)[9::9],
+            "between_seconds": statistics.quantiles(tally.between, n=20)[9::9],
+        }
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     sys.exit(1 if tally.errors else 0)
 
 

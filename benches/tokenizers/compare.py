@@ -98,12 +98,21 @@ class Table:
         print(f"{'work':<58}{'peer':>12}{'ratio':>8}{'ours':>12}{'theirs':>12}", flush=True)
 
     def add(
-        self, work: str, peer: str, measured: tuple[float, float, float], size: float, unit: str = "MB/s"
+        self,
+        work: str,
+        peer: str,
+        measured: tuple[float, float, float],
+        size: float,
+        peaks: tuple[float, float] | None = None,
     ) -> None:
         ratio, ours, theirs = measured
-        shown = [f"{size / t:.0f} {unit}" if size else f"{t * 1e3:.1f} ms" for t in (ours, theirs)]
+        shown = [f"{size / t:.0f} MB/s" if size else f"{t * 1e3:.1f} ms" for t in (ours, theirs)]
         print(f"{work:<58}{peer:>12}{ratio:>7.2f}x{shown[0]:>12}{shown[1]:>12}", flush=True)
-        self.rows.append({"work": work, "peer": peer, "ratio": ratio, "ours_s": ours, "theirs_s": theirs})
+        row: dict[str, Any] = {"work": work, "peer": peer, "ratio": ratio, "ours_s": ours, "theirs_s": theirs}
+        if peaks:
+            print(f"    peak memory {peaks[0]:.0f} MB against {peaks[1]:.0f} MB")
+            row |= {"ours_peak_mb": peaks[0], "theirs_peak_mb": peaks[1]}
+        self.rows.append(row)
 
 
 def same(ours: Any, theirs: Any, what: str) -> None:
@@ -283,8 +292,8 @@ def train(table: Table, count: int) -> None:
             for peer in ("gigatoken", "rustbpe"):
                 ratio = statistics.median(b / a for a, b in zip(times["subgpt"], times[peer], strict=True))
                 medians = (statistics.median(times["subgpt"]), statistics.median(times[peer]))
-                table.add(f"train {size}, 100 MB, 2 threads", peer, (ratio, *medians), 0)
-                print(f"    peak memory {memory['subgpt']:.0f} MB against {memory[peer]:.0f} MB")
+                peaks = (memory["subgpt"], memory[peer])
+                table.add(f"train {size}, 100 MB, 2 threads", peer, (ratio, *medians), 0, peaks)
 
 
 def _train_once(name: str, call: str, path: Path, size: int) -> tuple[float, float]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from corpus import SHARED
 
@@ -103,11 +105,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="pairs for a ratio (default 5)")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="n, in characters")
     parser.add_argument("--check", action="store_true", help=f"fail where a ratio is {MOST} or more")
+    parser.add_argument("--json", type=Path, help="write what was found into this file")
     arguments = parser.parse_args()
     subgpt.set_num_threads(1)
     heads = "".join(f"{f'n = {n:,}':>16}" for n in arguments.sizes)
     print(f"{'vocabulary':<12}{'text':<34}{heads}{'MB/s':>8}", flush=True)
-    missed = 0
+    rows = []
     for name in arguments.vocabularies:
         tokenizer = Tokenizer.load(SHARED / "vocab" / "tiktoken" / f"{VOCABULARIES[name]}.tiktoken")
         for what, make in texts(tokenizer).items():
@@ -120,9 +123,12 @@ def main() -> None:
                     both.append((encode_seconds(tokenizer, short), encode_seconds(tokenizer, long)))
                 ratios.append(statistics.median(b / a for a, b in both))
                 rate = len(long.encode()) / 1e6 / statistics.median(b for _, b in both)
-            missed += sum(ratio >= MOST for ratio in ratios)
+            rows.append({"vocabulary": name, "text": what, "ratios": ratios, "mb_per_second": rate})
             shown = "".join(f"{ratio:>15.2f}{'!' if ratio >= MOST else ' '}" for ratio in ratios)
             print(f"{name:<12}{what:<34}{shown}{rate:>8.1f}", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    missed = sum(ratio >= MOST for row in rows for ratio in row["ratios"])
     if arguments.check and missed:
         sys.exit(f"{missed} ratios are {MOST} or more")
 

@@ -23,7 +23,7 @@ def reference(shared):
 
 
 @pytest.mark.parametrize("row", range(8))
-def test_every_case_is_transformers_distribution(reference, row):
+def test_every_case_is_transformers_distribution(reference, row, within):
     cases, arrays = reference
     assert len(cases) == 30
     for number, options in enumerate(cases):
@@ -31,4 +31,4 @@ def test_every_case_is_transformers_distribution(reference, row):
         expected = arrays[f"c{number}/probs"][row]
         if row in TIED:
             probs, expected = np.sort(probs), np.sort(expected)
-        assert np.abs(probs - expected).max() < 1e-6, options
+        within("probability", np.abs(probs - expected).max(), 1e-6)

@@ -5,8 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import TEXT
-
+TEXT = "the moon is a mirror of the sun, and the sea is one of both\n" * 60
 SCRIPT = Path(__file__).resolve().parents[2] / "benches" / "quality" / "ablation.py"
 
 

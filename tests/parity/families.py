@@ -12,6 +12,7 @@ GEMMA = {
     **LLAMA, "activation": "gelu_new", "norm_unit_offset": True, "post_norm": True, "scale_embeddings": True,
     "norm_eps": 1e-6,
 }  # fmt: skip
+ARCEE = {**LLAMA, "mlp": "plain", "activation": "relu2"}
 FIVE = {"n_head": 5, "n_embd": 50, "n_kv_head": 1}
 SEVEN = {"n_head": 7, "n_embd": 42, "n_kv_head": 7}
 NINE = {"n_head": 9, "n_embd": 54, "n_kv_head": 3}
@@ -43,6 +44,8 @@ _BLOCKS = {
     "qwen3": {**LLAMA, "qk_norm": True},
     "qwen3-untied": {**LLAMA, **UNTIED, "qk_norm": True, "head_dim": 14, "rope_theta": 5e4},
     "qwen3-windows": {**LLAMA, **NINE, "qk_norm": True, "sliding_window": 8, "layer_types": [FULL, SLIDES]},
+    "arcee": {**ARCEE, "n_kv_head": 1, "n_inner": 100},
+    "arcee-untied": {**ARCEE, **NINE, **UNTIED, "norm_eps": 1e-6, "rope_theta": 5e4},
     "smollm3": {**LLAMA, "n_kv_head": 1, "rope_layers": [True, False]},
     "smollm3-untied": {**LLAMA, **NINE, **UNTIED, "n_layer": 4, "rope_layers": [True, True, True, False]},
     "smollm3-windows": {**LLAMA, "rope_layers": [False, True], "sliding_window": 5, "layer_types": WINDOWS},

@@ -18,6 +18,7 @@ BLOCKS = {
     "llama-linear": {**LLAMA, "rope_scaling": {"rope_type": "linear", "factor": 4}},
     "qwen2": {**LLAMA, "qkv_bias": True, "n_kv_head": 1},
     "qwen3": {**LLAMA, "qk_norm": True, "head_dim": 32, "rope_theta": 1e6},
+    "arcee": {**LLAMA, "mlp": "plain", "activation": "relu2", "n_kv_head": 2, "tie_embeddings": False},
     "smollm3": {**LLAMA, "rope_layers": [True, True, True, False]},
     "gemma2": {**GEMMA, "layer_types": [SLIDES, FULL] * 2, "attn_softcap": 50, "logit_softcap": 30},
     "gemma3": {

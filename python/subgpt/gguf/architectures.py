@@ -23,8 +23,8 @@ CONFIG_KEY = "subgpt.config"
 """What our own files say beside it: every field of `GPTConfig`, so that nothing is lost on the way back."""
 
 _NAMES = {
-    "gpt2": "gpt2", "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "smollm3": "smollm3",
-    "gemma2": "gemma2", "gemma3_text": "gemma3",
+    "gpt2": "gpt2", "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "arcee": "arcee",
+    "smollm3": "smollm3",     "gemma2": "gemma2", "gemma3_text": "gemma3",
 }  # fmt: skip
 KNOWN = tuple(dict.fromkeys(_NAMES.values()))
 _GEMMA = ("gemma2", "gemma3")
@@ -207,8 +207,7 @@ def _fields(entry: _Reader, name: str, factors: "np.ndarray[Any, Any] | None") -
         "rope_scaling": _scaling(entry, factors),
         "norm": "rms_norm",
         "position": "rotary",
-        "mlp": "gated",
-        "activation": "gelu_new" if name in _GEMMA else "silu",
+        **_mlp(name),
         "bias": False,
         "qk_norm": name in ("qwen3", "gemma3"),
         "qkv_bias": True if name == "qwen2" else None,
@@ -231,6 +230,12 @@ def _fields(entry: _Reader, name: str, factors: "np.ndarray[Any, Any] | None") -
     if name == "gemma3":
         fields["rope_local_theta"] = _GEMMA3_LOCAL_THETA
     return fields
+
+
+def _mlp(name: str) -> dict[str, str]:
+    if name == "arcee":
+        return {"mlp": "plain", "activation": "relu2"}
+    return {"mlp": "gated", "activation": "gelu_new" if name in _GEMMA else "silu"}
 
 
 def _scaling(entry: _Reader, factors: "np.ndarray[Any, Any] | None") -> RopeScaling | None:

@@ -22,7 +22,7 @@ _GEMMA = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }  # fmt: skip
 # Architectures whose heads llama.cpp rotates in neighbouring pairs.
-_PAIRS = ("llama", "smollm3")
+_PAIRS = ("llama", "arcee", "smollm3")
 _BLOCK = 32
 
 

@@ -2,7 +2,7 @@
 
 Names are nanoGPT's (`n_layer`, `n_head`, `n_embd`, `block_size`, `vocab_size`), and Hugging Face's where
 nanoGPT has none. The defaults are GPT-2's block; other fields turn it into Llama's, Mistral's, Qwen's,
-SmolLM's, Gemma's or nanochat's.
+Arcee's, SmolLM's, Gemma's or nanochat's.
 """
 
 import dataclasses

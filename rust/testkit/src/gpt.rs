@@ -185,7 +185,7 @@ impl Gpt<'_> {
         let c = self.n_embd;
         let [up, down] = match (self.llama, self.gated) {
             (false, _) => ["mlp.c_fc", "mlp.c_proj"],
-            (true, false) => ["mlp.fc1", "mlp.fc2"],
+            (true, false) => ["mlp.up_proj", "mlp.down_proj"],
             (true, true) => ["mlp.gate_proj", "mlp.down_proj"],
         };
         let mut inner = self.linear(params, &format!("{name}.{up}"), normed, c);

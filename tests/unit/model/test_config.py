@@ -146,6 +146,7 @@ def test_nano_has_one_to_three_million_parameters():
         ({**MODERN, "qk_norm": True, "mlp": "gated", "activation": "silu", "n_inner": 96}, "qwen3"),
         ({**MODERN, "qk_norm": False, "mlp": "gated", "activation": "silu", "n_kv_head": 2}, "llama"),
         ({**MODERN, "mlp": "plain", "activation": "relu2", "norm_gain": False}, "subgpt"),
+        ({**LLAMA, "mlp": "plain", "activation": "relu2", "n_kv_head": 2}, "arcee"),
         ({"norm": "rms_norm", "rope_theta": 5e5}, "subgpt"),
         ({**LLAMA, "head_dim": 24, "rope_scaling": {"rope_type": "linear", "factor": 4}}, "llama"),
         ({**LLAMA, "sliding_window": 9}, "mistral"),
@@ -210,6 +211,13 @@ def test_what_a_file_leaves_out_is_as_in_the_family():
     assert gemma3.windows == (512,) * 5 + (None, 512)
     assert (gemma3.rope_theta, gemma3.rope_local_theta, gemma3.rope_scaling.factor) == (1e6, 5000, 8)
     assert GPTConfig.from_hf({"model_type": "mistral"}).windows == (4096,) * 32
+    arcee = GPTConfig.from_hf({"model_type": "arcee"})
+    assert (arcee.mlp, arcee.activation, arcee.inner_size, arcee.block_size) == (
+        "plain",
+        "relu2",
+        18432,
+        4096,
+    )
     assert GPTConfig.from_hf({"model_type": "mistral", "sliding_window": None}).windows == (None,) * 32
     slides = {
         "model_type": "qwen2",

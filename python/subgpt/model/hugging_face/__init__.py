@@ -1,7 +1,7 @@
 """`GPTConfig` in Hugging Face's words: the content of a `config.json`, one module a family.
 
 A configuration is written as the first family below that computes the same, so that transformers and whatever
-else reads its files opens the model as it is. A block that none of them has (relu2, norms without gains …) is
+else reads its files opens the model as it is. A block that none of them has (norms without gains …) is
 written under a `model_type` of our own, which subgpt alone opens.
 
 | family | block |
@@ -10,6 +10,7 @@ written under a `model_type` of our own, which subgpt alone opens.
 | llama | RMS norm, rotary positions, gated MLP with SiLU |
 | mistral | the same, and a sliding window |
 | qwen2, qwen3 | the same as llama, and biases of queries, keys and values, or norms of query and key heads |
+| arcee | the same as llama, but a plain MLP with squared ReLU |
 | smollm3 | the same as llama, and blocks that do not rotate |
 | gemma2, gemma3_text | norms behind attention and MLP as well, GeGLU, windows in some blocks, scaled embeddings |
 | subgpt | everything else |
@@ -22,12 +23,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
-from subgpt.model.hugging_face import gemma, gpt2, llama, mistral, own, qwen, smollm3
+from subgpt.model.hugging_face import arcee, gemma, gpt2, llama, mistral, own, qwen, smollm3
 
 if TYPE_CHECKING:
     from subgpt.model.config import GPTConfig
 
-FAMILIES = (gpt2, llama, mistral, qwen, smollm3, gemma, own)
+FAMILIES = (gpt2, llama, mistral, qwen, arcee, smollm3, gemma, own)
 _READERS = {kind: family.read for family in FAMILIES for kind in family.MODEL_TYPES}
 
 

@@ -273,7 +273,7 @@ impl Planner<'_> {
         let post_1 = config.post_norm.then(|| self.norm(&behind));
         let norm_2 = self.norm(&if config.post_norm { name("pre_feedforward_layernorm") } else { behind });
         let (up, down) = match config.mlp {
-            Mlp::Plain => (vec![(name("mlp.fc1"), f)], "mlp.fc2"),
+            Mlp::Plain => (vec![(name("mlp.up_proj"), f)], "mlp.down_proj"),
             Mlp::Gated => (vec![(name("mlp.gate_proj"), f), (name("mlp.up_proj"), f)], "mlp.down_proj"),
         };
         let up = self.linear(&up, c);

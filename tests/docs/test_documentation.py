@@ -31,6 +31,16 @@ def blocks(page: Path, language: str) -> list[str]:
     return [text for name, text in BLOCK.findall(page.read_text(encoding="utf-8")) if name == language]
 
 
+def test_excerpts_of_the_worked_example_are_the_code():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    excerpts = re.findall(r"^```(?:rust|python notest)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    sources = [*(ROOT / "python").rglob("*.py"), *(ROOT / "rust").rglob("*.rs")]
+    texts = [source.read_text(encoding="utf-8") for source in sources if "target" not in source.parts]
+    assert len(excerpts) == 2
+    for excerpt in excerpts:
+        assert any(excerpt in text for text in texts), excerpt
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the corpus and the questions that the pages speak of."""

@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo site test test-python test-rust asan fuzz fuzz-python soak audit results lint format dist clean
+.PHONY: help demo site test test-python test-rust asan fuzz fuzz-python soak audit results lint format dist crates clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -129,6 +129,13 @@ format: $(VENV)/.lint ## Format everything
 dist: $(VENV)/.lint ## Build the abi3 wheel and the sdist into dist/
 	$(BIN)/maturin build --release --out dist
 	$(BIN)/maturin sdist --out dist
+
+crates: ## Pack the sources of all crates into dist/, for building where there is no network
+	@rm -rf target/crates && mkdir -p dist target/crates/.cargo
+	@cargo vendor --locked --quiet target/crates/vendor >/dev/null
+	@printf '[source.crates-io]\nreplace-with = "vendored"\n\n[source.vendored]\ndirectory = "vendor"\n' \
+		> target/crates/.cargo/config.toml
+	tar -C target/crates -cJf dist/subgpt-crates.tar.xz .cargo vendor
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) target dist

@@ -1,5 +1,7 @@
 """Writes docs/results.md: every target, what was measured, and whether it is met; misses with their reasons.
 
+The README's table has those with a headline.
+
 python benches/results/page.py                          # from the figures that are kept, figures.json
 python benches/results/page.py --folder runs/results    # takes what `run.py` made before
 """
@@ -14,7 +16,9 @@ from typing import Any
 from figures import gather, keep, stored
 from targets import Section, Target, benches, sections
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+BEGIN, END = "<!-- results -->\n", "<!-- end of results -->"
 HEAD = """# Results
 
 Every target that was set for subgpt, and what was measured: {met} of {all} are met, {missed} are missed, {open} were
@@ -38,6 +42,7 @@ def main() -> None:
     if args.folder:
         keep(gather(args.folder, targets))
     PAGE.write_text(page(targets, stored()), encoding="utf-8")
+    README.write_text(with_headlines(README.read_text(encoding="utf-8"), targets, stored()), encoding="utf-8")
 
 
 def page(targets: list[Section], store: dict[str, Any]) -> str:
@@ -53,6 +58,27 @@ def page(targets: list[Section], store: dict[str, Any]) -> str:
     parts += ["\n## What is missed, and why\n\n", *reasons(all_rows)]
     parts += ["\n## Commands, dates and machines\n\n", *commands(store, all_rows)]
     return "".join(parts)
+
+
+def with_headlines(readme: str, targets: list[Section], store: dict[str, Any]) -> str:
+    """Put the figures with a headline between the marks of the README, each with its command."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = [Row(target, store) for section in targets for target in section.targets if target.headline]
+    lines = ["| what | measured | command |\n|---|---|---|\n"]
+    for row in rows:
+        command = benches()[row.target.bench].command.replace("{python}", "python")
+        for place, words in (
+            ("{shared}", "../shared"),
+            (" --json {json}", ""),
+            ("{work}/", ""),
+            ("{wheel}", "dist/*.whl"),
+        ):
+            command = command.replace(place, words)
+        if row.target.tests:
+            command = f"pytest tests/{row.target.tests[0].partition('::')[0]}"
+        lines.append(f"| {row.target.headline} | {row.measured()} | `{command}` |\n")
+    return before + BEGIN + "".join(lines) + END + after
 
 
 class Row:

@@ -80,6 +80,7 @@ class Target:
     scale: float = 1
     tests: tuple[str, ...] = ()
     largest: str = ""
+    headline: str = ""
     recorded: dict[str, Any] = field(default_factory=dict)
     why: str = ""
 

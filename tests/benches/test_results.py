@@ -197,3 +197,6 @@ def test_lines_and_reports_become_rows(results, tmp_path):
 def test_the_page_is_what_the_figures_say(results):
     made = results.page.page(results.targets.sections(), results.figures.stored())
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == made, "run benches/results/page.py"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = results.page.with_headlines(readme, results.targets.sections(), results.figures.stored())
+    assert readme == shown, "run benches/results/page.py"

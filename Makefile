@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo site test test-python test-rust asan fuzz fuzz-python soak audit results lint format dist crates clean
+.PHONY: help demo picture site test test-python test-rust asan fuzz fuzz-python soak audit results lint format dist crates clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,6 +39,9 @@ site: $(VENV)/.site ## Build the pages of docs/ as a site into site/, strictly
 
 demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`
 	$(BIN)/subgpt quickstart
+
+picture: $(VENV)/.demo ## Draw the README's picture from what `make demo` left
+	$(BIN)/python docs/draw_life.py subgpt-quickstart docs/images/life.png
 
 test: test-python test-rust ## Build, install and run every test
 

@@ -93,14 +93,25 @@ def _this_process(draws: bool) -> int:
 
     draws: the run has a directory, and so a picture of its losses at its end if matplotlib is there.
     """
-    import subgpt.tokenizer
-    import subgpt.training.pretrain  # noqa: F401
-
+    _train_a_little()
     if draws:
         with suppress(ImportError):
             import matplotlib.backends.backend_agg
             import matplotlib.figure  # noqa: F401
     return resident() or 0
+
+
+def _train_a_little() -> None:
+    """Train the smallest model for a step: what a run reads on its way, modules and code, is in memory then."""
+    from subgpt.model.gpt import GPT
+    from subgpt.tokenizer import Tokenizer
+    from subgpt.training.pretrain import pretrain
+
+    text = "ab" * 40
+    tokenizer = Tokenizer.train(iter([text]), level="char")
+    model = GPT(GPTConfig(tokenizer.vocab_size, block_size=8, n_layer=1, n_head=1, n_embd=8), seed=0)
+    config = TrainConfig(max_steps=1, batch_size=1, eval_steps=0, save_steps=0, val_fraction=0.0)
+    pretrain(model, tokenizer, iter([text]), config, callbacks=())
 
 
 def _total(config: TrainConfig, step: float, forward: float) -> float:

@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from subgpt import Tokenizer, prepare_data
-from subgpt.cli.sizes import in_bytes, parse_bytes
+from subgpt.cli.sizes import parse_bytes
+from subgpt.units import in_bytes
 
 SIDES = ("subgpt", "datasets", "nanogpt")
 WORDS = 50_000

@@ -9,7 +9,8 @@ import pytest
 
 from subgpt import Tokenizer
 from subgpt.cli import meter
-from subgpt.cli.sizes import in_bytes, parse_bytes, parse_sizes
+from subgpt.cli.sizes import parse_bytes, parse_sizes
+from subgpt.units import in_bytes
 
 from .conftest import invoke
 

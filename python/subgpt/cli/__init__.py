@@ -7,24 +7,22 @@ error, a traceback only with `--debug`), 2 after wrong usage, 130 after Ctrl-C.
 import sys
 from collections.abc import Sequence
 
+from subgpt.cli import volume
 from subgpt.cli.outcome import finish
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `subgpt` with `argv` (by default the process's own) and give the exit code back."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
     _never_fail_to_print()
-    debug = "--debug" in before
-    if debug:
-        arguments.remove("--debug")
+    volume.reset()
 
     def run() -> object:
         from subgpt.cli.app import command
 
         return command().main(args=arguments, prog_name="subgpt", standalone_mode=False)
 
-    return finish(run, debug=debug)
+    return finish(run)
 
 
 def _never_fail_to_print() -> None:

@@ -1,16 +1,28 @@
 """What several commands share: how an application is made, and the options that mean the same everywhere."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from subgpt.cli.volume import with_volume
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _App(typer.Typer):
+    """An application whose commands all have the flags of `volume`."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+        register = super().command(name, **settings)
+        return lambda function: register(with_volume(function))
+
 
 def new_app(**settings: Any) -> typer.Typer:
-    """Make a command's application: `-h` for help, exceptions left to `main`."""
-    return typer.Typer(
+    """Make a command's application: `-h` for help, `-q` and `-v`, exceptions left to `main`."""
+    return _App(
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,

@@ -5,32 +5,33 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from subgpt.cli.volume import wants_traceback
 from subgpt.distributed.launch import is_told
 from subgpt.errors import SubgptError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
-def finish(run: Callable[[], object], *, debug: bool) -> int:
-    """Call `run` and give the exit code; print what went wrong, with a traceback only if `debug`."""
+def finish(run: Callable[[], object]) -> int:
+    """Call `run` and give the exit code; print what went wrong, with a traceback only with --debug."""
     import typer
 
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         result = run()
     except usage_error as error:
-        return _fail(_usage_line(error), WRONG_USAGE, debug)
+        return _fail(_usage_line(error), WRONG_USAGE)
     except (SubgptError, OSError, MemoryError) as error:
         if is_told(error):  # by another process of the same run
             return FAILED
-        return _fail(describe(error), FAILED, debug)
+        return _fail(describe(error), FAILED)
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else FAILED
     except Exception as error:
         line = f"internal error: {type(error).__name__}: {error}; please report it with the output of --debug"
-        return _fail(line, FAILED, debug)
+        return _fail(line, FAILED)
     if result == INTERRUPTED:
         print("subgpt: interrupted", file=sys.stderr)
     return result if isinstance(result, int) else 0
@@ -46,8 +47,8 @@ def describe(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _fail(line: str, code: int, debug: bool) -> int:
-    if debug:
+def _fail(line: str, code: int) -> int:
+    if wants_traceback():
         traceback.print_exc()
     from subgpt.cli.terminal import complain
 

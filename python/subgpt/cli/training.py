@@ -10,7 +10,7 @@ from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.cli.loading import source_paths
 from subgpt.cli.outcome import INTERRUPTED
 from subgpt.cli.settings import Setting, resolve, settings_of
-from subgpt.cli.terminal import err
+from subgpt.cli.terminal import note
 from subgpt.distributed.launch import from_main
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.model.dtype import AUTO
@@ -134,11 +134,9 @@ def keep(inputs: Mapping[str, Any]) -> "Callable[[RunStart], None]":
 
 def show_settings(values: Mapping[str, Any]) -> None:
     """Print the resolved settings, one paragraph a section."""
-    from rich.text import Text
-
     for section in ("model", "train"):
         words = [f"{k}={v}" for k, v in values.get(section, {}).items() if v not in (None, "")]
-        err().print(Text(f"{section}: {' '.join(words)}", style="dim"))
+        note(f"{section}: {' '.join(words)}")
 
 
 def absolute(value: Any) -> Any:

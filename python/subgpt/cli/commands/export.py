@@ -39,12 +39,12 @@ def export(
 ) -> None:
     """Write a model for other programs; what was written is read again and compared."""
     from subgpt.checkpoint.load import load
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import out, print_json
     from subgpt.errors import ConfigError
     from subgpt.gguf.model import save_gguf
     from subgpt.spelling import did_you_mean
+    from subgpt.units import in_bytes
 
     if format not in ("gguf", "hf"):
         raise ConfigError(f"export: format = {format!r} is not known; {did_you_mean(format, ('gguf', 'hf'))}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from subgpt.cli.outcome import describe
 from subgpt.cli.talk.commands import run_command
-from subgpt.cli.terminal import complain, note, out, warn, write_pieces
+from subgpt.cli.terminal import complain, detail, note, out, warn, write_pieces
 from subgpt.data.messages import Message
 from subgpt.errors import SubgptError
 
@@ -33,13 +33,11 @@ class Talk:
         settings: "GenerationConfig",
         *,
         system: str = "",
-        verbose: bool = False,
     ) -> None:
         self.conversation = conversation
         self.settings = settings
         self.system = system
         self.turns: list[Message] = []
-        self._verbose = verbose
         self._told_of_limit = False
 
     @property
@@ -70,8 +68,7 @@ class Talk:
             self.turns += [Message("user", question), Message("assistant", answer)]
         elif not stopped:
             note("(no answer)")
-        if self._verbose:
-            note(self._speed(time.monotonic() - begin))
+        detail(self._speed(time.monotonic() - begin))
         return not stopped
 
     def _fitting(self, messages: list[Message]) -> tuple[Message, ...]:

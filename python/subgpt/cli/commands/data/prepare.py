@@ -92,9 +92,9 @@ def command(
     """
     from subgpt import _core, prepare_data
     from subgpt.cli.meter import in_full, metering
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.terminal import print_json
     from subgpt.tokenizer import Tokenizer
+    from subgpt.units import in_bytes
 
     if STDIN in source and len(source) > 1:
         raise WrongUsage(ctx, "- stands for standard input and cannot be given beside files")
@@ -136,7 +136,7 @@ def _sources(names: Sequence[str], output: Path, stdin_name: str, overwrite: boo
     It stays where the work is broken off, which then goes on with it and does not read standard input again.
     """
     from subgpt.cli.loading import source_paths
-    from subgpt.cli.terminal import err
+    from subgpt.cli.terminal import note
 
     if list(names) != [STDIN]:
         yield source_paths(names)
@@ -146,7 +146,7 @@ def _sources(names: Sequence[str], output: Path, stdin_name: str, overwrite: boo
     if overwrite or not kept.exists():
         _keep_stdin(kept)
     else:
-        err().print(f"going on with what standard input gave before, in {kept}")
+        note(f"going on with what standard input gave before, in {kept}")
     yield [kept]
     kept.unlink(missing_ok=True)
     folder.rmdir()
@@ -165,9 +165,9 @@ def _keep_stdin(path: Path) -> None:
 
 
 def _print(made: "Prepared", seconds: float) -> None:
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import out
+    from subgpt.units import duration, in_bytes
 
     said: dict[str, Any] = made.manifest
     first, second, *more = made.describe()
@@ -176,7 +176,7 @@ def _print(made: "Prepared", seconds: float) -> None:
     facts = [
         ("documents", first),
         ("tokens", second),
-        ("text", f"{in_bytes(size)} in {seconds:.1f} s"),
+        ("text", f"{in_bytes(size)} in {duration(seconds)}"),
         ("shards", f"{shards} of {said['dtype']}"),
     ]
     facts += [("damaged", line) for line in more]

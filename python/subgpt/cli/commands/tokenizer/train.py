@@ -11,8 +11,9 @@ import typer
 from subgpt.cli.commands.tokenizer.arguments import WrongUsage, read_option
 from subgpt.cli.options import OnInvalid, TextField
 from subgpt.cli.settings import default_note
-from subgpt.cli.sizes import in_bytes, parse_bytes, parse_sizes
+from subgpt.cli.sizes import parse_bytes, parse_sizes
 from subgpt.errors import OutputError
+from subgpt.units import duration, in_bytes
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -121,7 +122,7 @@ def command(
     seconds = time.monotonic() - begin
     for target, tokenizer in zip(targets, tokenizers, strict=True):
         tokenizer.save(target, format=format)  # type: ignore[arg-type]
-    _print_facts(targets, tokenizers, sizes, f"{found.describe()}, {in_bytes(size)}, in {seconds:.1f} s")
+    _print_facts(targets, tokenizers, sizes, f"{found.describe()}, {in_bytes(size)}, in {duration(seconds)}")
     if format == "tokenizer.json":  # files that say everything about the tokenizer
         shown = " ".join(f"-t {target}" for target in targets)
         out().print(f"look at it: subgpt tokenizer show {shown} 'this is a bruh moment'")

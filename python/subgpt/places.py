@@ -5,6 +5,7 @@ from pathlib import Path
 from subgpt.spelling import nearest
 
 TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json", "tokenizer.model", "tokenizer.bin")
+_OF_TOKENIZERS = {*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", "merges.txt"}
 _LOOKED_AT = 200
 """Entries of a directory that are looked at: a folder of a million files must not make an error wait."""
 _SHOWN = 3
@@ -18,9 +19,25 @@ def absent(path: Path, remedy: str) -> str:
     """
     if not path.parent.is_dir():
         return f"{path}: no such file or directory, nor {path.parent}; {remedy}"
-    near = nearest(path.name, [entry.name for entry in _some(path.parent)])
-    meant = "" if near is None else f"did you mean {str(path.with_name(near))!r}? "
+    near = beside(path)
+    meant = "" if near is None else f"did you mean {near!r}? "
     return f"{path}: no such file or directory; {meant}{remedy}"
+
+
+def beside(path: Path) -> str | None:
+    """Find what is there under a name like that of a path which is not."""
+    near = nearest(path.name, [entry.name for entry in _some(path.parent)])
+    return None if near is None else str(path.with_name(near))
+
+
+def no_text(directory: Path) -> str | None:
+    """Say what a directory is that was named as text and is none, and what it belongs to; None if it may be text."""
+    names = {entry.name for entry in _some(directory)}
+    if _is_model(directory) and any(name.endswith(".safetensors") for name in names):
+        return f"{directory}: is a model and no text; name files or directories of text"
+    if "tokenizer.json" in names and names <= _OF_TOKENIZERS:
+        return f"{directory}: is a tokenizer, which belongs to --tokenizer; name files or directories of text"
+    return None
 
 
 def no_model(directory: Path) -> str:

@@ -52,6 +52,17 @@ def examples(*lines: str) -> str:
     return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
+class WrongUsage(typer.BadParameter):
+    """Arguments that make no sense, alone or together: exit code 2, and the line says where help is."""
+
+    def __init__(self, ctx: typer.Context, message: str) -> None:
+        super().__init__(message, ctx=ctx)
+
+    def format_message(self) -> str:
+        """Give the message alone: it names the argument itself."""
+        return self.message
+
+
 RunDir = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or any saved model.", show_default=False)
 ]

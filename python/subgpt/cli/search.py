@@ -105,7 +105,7 @@ def base_of(given: Mapping[str, Any]) -> "Base":
         return base
     return Base(
         data,
-        tokenizer=inputs.need("tokenizer", "give a directory made by: subgpt tokenizer train"),
+        tokenizer=inputs.path("tokenizer", "give a directory made by: subgpt tokenizer train"),
         preset=inputs.values.get("preset", DEFAULT_PRESET),
         shape=inputs.part(MODEL_NAMES),
         train=inputs.part(name for name in TRAIN_NAMES if name not in MODEL_NAMES),

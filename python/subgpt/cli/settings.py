@@ -4,6 +4,7 @@ The flags are made from the settings' own classes, so that a field of `TrainConf
 written down twice. `with_settings` puts them into a command's signature in place of its `**settings`.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
 
 import typer
 
+from subgpt.cli.origins import flag_of, misspelt, note_file, note_flags, variable_of
 from subgpt.errors import ConfigError, MissingFileError
 from subgpt.spelling import did_you_mean
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE_LIMIT = 1 << 20
 _OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
+_VARIABLES = ("num_threads", "isa")  # which the native module reads
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,13 @@ class Setting:
     @property
     def parameter(self) -> inspect.Parameter:
         """The flag as a parameter of a command; None where it was not given."""
-        flag = "--" + self.name.replace("_", "-")
+        flag = flag_of(self.name)
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if self.default is True or self.can_be_on else flag,
             help=self.help + default_note(self.default),
             show_default=False,
             rich_help_panel=self.panel,
-            envvar="SUBGPT_" + self.name.upper(),
+            envvar=variable_of(self.name),
             show_envvar=False,
         )
         annotation = cast(Any, Annotated)[self.kind | None, option]  # made at run time, so not a type to mypy
@@ -79,13 +82,27 @@ def settings_of(
 
 def with_settings(settings: Iterable[Setting]) -> Callable[[F], F]:
     """Give a command one flag for each setting, in place of the `**settings` in its signature."""
+    flags = list(settings)
+    names = [setting.name for setting in flags]
 
     def extend(command: F) -> F:
         signature = inspect.signature(command)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        added = [setting.parameter for setting in settings]
-        command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-        return command
+        context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+        @functools.wraps(command)
+        def run(ctx: typer.Context, **values: Any) -> Any:
+            from subgpt.cli.terminal import warn
+
+            note_flags(ctx, names, values)
+            for wrong, right in misspelt([*names, *_VARIABLES]):
+                warn(f"{wrong} is set, and means nothing; did you mean {right}?")
+            return command(**values)
+
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *(setting.parameter for setting in flags), context]
+        )
+        return cast("F", run)
 
     return extend
 
@@ -111,6 +128,7 @@ def resolve(
                 f"{file}: there is no setting {name!r}; {did_you_mean(name, [*names, *owner.ALIASES])}"
             )
         resolved[target] = value
+    note_file(file, resolved)
     return resolved | {name: value for name, value in flags.items() if value is not None}
 
 
@@ -132,11 +150,39 @@ def _parse(file: Path) -> Any:
     try:
         if file.stat().st_size > _FILE_LIMIT:
             raise ConfigError(f"{file}: larger than 1 MiB; that is no file of settings")
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.load(file.read_text(encoding="utf-8"), _loader())
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such file; --config takes a YAML file of settings") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{file}: is a directory; --config takes a YAML file of settings") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f":{mark.line + 1}"
+        raise ConfigError(
+            f"{file}{place}: not YAML: {error.problem or error.context}; write lines such as 'max_steps: 500'"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file}: not YAML: {error}") from None
+        raise ConfigError(f"{file}: not YAML: {error}; write lines such as 'max_steps: 500'") from None
+
+
+@functools.cache
+def _loader() -> Any:
+    """Make a reader of plain YAML that refuses a name which is there twice, of which one would be lost."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is there twice", key.start_mark
+                    )
+                if isinstance(key.value, str):
+                    seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _mapping(values: Any, file: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from subgpt.cli.streams import give_up
 from subgpt.cli.volume import is_quiet, is_verbose
 
 if TYPE_CHECKING:
@@ -23,7 +24,15 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 def _console(stream: str) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stream == "stderr", highlight=False, soft_wrap=True)
+    class Patient(Console):
+        """Lets nobody who stops looking end the work; results that nobody takes do end it."""
+
+        def on_broken_pipe(self) -> None:
+            if not self.stderr:
+                raise BrokenPipeError
+            give_up("stderr")
+
+    return Patient(stderr=stream == "stderr", highlight=False, soft_wrap=True)
 
 
 def out() -> "Console":

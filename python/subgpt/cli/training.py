@@ -69,7 +69,17 @@ class Inputs:
         value = self.values.get(name) or []
         if isinstance(value, Mapping):  # in a file of settings: each with its weight
             value = [f"{source}:{weight}" for source, weight in value.items()]
-        return source_paths([value] if isinstance(value, str) else value)
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
+            raise ConfigError(f"{name} = {value!r}: give a file, directory or glob, or a list of these")
+        return source_paths(names)
+
+    def path(self, name: str, what: str) -> str:
+        """Give the path of `name`, which may not be absent."""
+        value = self.need(name, what)
+        if not isinstance(value, str | Path):
+            raise ConfigError(f"{name} = {value!r} is no path; {what}")
+        return str(value)
 
     def part(self, names: Iterable[str]) -> dict[str, Any]:
         """Give those of `names` that have a value."""

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from subgpt.cli.streams import reader_is_gone
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PANEL = "Everywhere"
@@ -49,6 +51,10 @@ def _flag(*names: str, help: str) -> Any:
     )
 
 
+class ReaderGone(Exception):  # noqa: N818 - no error: who read had enough
+    """Nobody takes the results any more. Typer would make another exit code of Python's own exception."""
+
+
 Quiet = Annotated[bool, _flag("--quiet", "-q", help="Say no more than results, warnings and errors.")]
 Verbose = Annotated[bool, _flag("--verbose", "-v", help="Say more: each step, times, memory.")]
 Debug = Annotated[bool, _flag("--debug", help="Show the traceback of an error.")]
@@ -66,7 +72,12 @@ def with_volume(command: F) -> F:
 
     @functools.wraps(command)
     def run(**values: Any) -> Any:
-        return command(**{name: value for name, value in values.items() if name not in _FLAGS})
+        try:
+            return command(**{name: value for name, value in values.items() if name not in _FLAGS})
+        except BrokenPipeError:
+            if reader_is_gone():
+                raise ReaderGone from None
+            raise
 
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *flags])  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]

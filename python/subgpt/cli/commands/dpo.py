@@ -67,6 +67,7 @@ def dpo(
 
     inputs = gather(config, {"data": data, **settings}, output=output, resume=resume, known=("data",))
     inputs.need("data", "give rows with prompt, chosen and rejected")
+    sources = inputs.sources("data")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
@@ -74,7 +75,7 @@ def dpo(
         run = train(
             model,
             tokenizer,
-            inputs.sources("data"),
+            sources,
             training,
             beta=beta,
             label_smoothing=label_smoothing,

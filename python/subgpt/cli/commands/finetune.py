@@ -96,6 +96,7 @@ def finetune(
     }
     inputs = gather(config, flags, output=output, resume=resume, known=sources)
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
+    named = {name: inputs.sources(name) for name in sources if name != "probe"}
     probes = named_files(inputs.values.get("probe"))
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     if "chat_template" in training.model_fields_set:
@@ -106,11 +107,11 @@ def finetune(
         run = train(
             model,
             tokenizer,
-            inputs.sources("data"),
+            named["data"],
             training,
-            old_source=inputs.sources("old_data") or None,
-            eval_source=inputs.sources("eval_data") or None,
-            replay_source=inputs.sources("replay") or None,
+            old_source=named["old_data"] or None,
+            eval_source=named["eval_data"] or None,
+            replay_source=named["replay"] or None,
             probes=probes,
             output_dir=output,
             resume=resume,

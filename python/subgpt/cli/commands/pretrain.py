@@ -80,16 +80,17 @@ def pretrain(
     known = ("data", "tokenizer", "preset", *MODEL_NAMES)
     sections = ("train", "model", "inputs")
     inputs = gather(config, flags, output=output, resume=resume, known=known, sections=sections)
-    words = Tokenizer.load(inputs.need("tokenizer", "give a directory made by: subgpt tokenizer train"))
+    words = Tokenizer.load(inputs.path("tokenizer", "give a directory made by: subgpt tokenizer train"))
     training = TrainConfig(**inputs.part(name for name in TRAIN_NAMES if name != "block_size"))
     inputs.need("data", "give a file, directory or glob of text")
+    sources = inputs.sources("data")
     shape = model_config(inputs, {"vocab_size": words.vocab_size})
     model = GPT(shape, seed=training.seed, dtype=training.dtype or AUTO)
     with watching(keep(inputs.part(("data", "tokenizer")))) as callbacks:
         run = train(
             model,
             words,
-            inputs.sources("data"),
+            sources,
             training,
             output_dir=output,
             resume=resume,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import TokenizerOption, WrongUsage
-from subgpt.cli.options import Json, OnInvalid, Ray, TextField
+from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
+from subgpt.cli.options import Json, OnInvalid, Ray, TextField, WrongUsage
 
 if TYPE_CHECKING:
     from subgpt.data.prepare.prepare import Prepared
@@ -100,7 +100,11 @@ def command(
         raise WrongUsage(ctx, "- stands for standard input and cannot be given beside files")
     opened = Tokenizer.load(tokenizer)
     begin = time.monotonic()
-    with _sources(source, output, stdin_name, overwrite) as paths, metering() as show:
+    with (
+        _told_how_to_go_on(output),
+        _sources(source, output, stdin_name, overwrite) as paths,
+        metering() as show,
+    ):
 
         def progress(what: str, done: int, total: int) -> None:
             show(what, done, total, in_bytes if what == "reading" else in_full)
@@ -127,6 +131,18 @@ def command(
         print_json(made.manifest)
     else:
         _print(made, time.monotonic() - begin)
+
+
+@contextmanager
+def _told_how_to_go_on(output: Path) -> Iterator[None]:
+    from subgpt.cli.terminal import note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output.exists():
+            note(f"{output} has what was prepared so far; the same command goes on with it")
+        raise
 
 
 @contextmanager

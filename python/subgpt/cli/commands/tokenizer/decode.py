@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import TokenizerOption, WrongUsage
+from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
+from subgpt.cli.options import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

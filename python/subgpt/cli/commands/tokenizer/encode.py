@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import AllowSpecial, TokenizerOption, WrongUsage, one_text
-from subgpt.cli.options import Json, OnInvalid
+from subgpt.cli.commands.tokenizer.arguments import AllowSpecial, TokenizerOption, one_text
+from subgpt.cli.options import Json, OnInvalid, WrongUsage
 from subgpt.errors import OutputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import WrongUsage, read_option
-from subgpt.cli.options import OnInvalid, TextField
+from subgpt.cli.commands.tokenizer.arguments import read_option
+from subgpt.cli.options import OnInvalid, TextField, WrongUsage
 from subgpt.cli.settings import default_note
 from subgpt.cli.sizes import parse_bytes, parse_sizes
 from subgpt.errors import OutputError

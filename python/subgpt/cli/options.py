@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from subgpt.cli.choices import completing, one_of
 from subgpt.cli.volume import with_volume
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,9 +72,7 @@ TokenizerDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 TextField = Annotated[str, typer.Option(help="Key of the text in a .jsonl line.")]
-OnInvalid = Annotated[
-    str, typer.Option(metavar="strict|replace", help="Bytes that are not UTF-8: refuse or replace.")
-]
+OnInvalid = Annotated[str, one_of(("strict", "replace"), help="Bytes that are not UTF-8: refuse or replace.")]
 OutputDir = Annotated[
     Path,
     typer.Option("--output-dir", "-o", metavar="DIR", help="The run directory to write.", show_default=False),
@@ -104,20 +103,21 @@ ChatTemplateOption = Annotated[
     typer.Option(
         "--chat-template",
         metavar="auto|chatml|plain|FILE",
+        autocompletion=completing(("auto", "chatml", "plain")),
         help="How conversations are written; auto: the model's own template, else chatml where the tokenizer has its "
         "tokens, else plain.",
     ),
 ]
 QuantizeOption = Annotated[
     str | None,
-    typer.Option(
+    one_of(
+        ("bfloat16", "int8", "int4"),
         "--quantize",
-        metavar="bfloat16|int8|int4",
         help="Keep the weights in fewer bits: less memory, faster, less exact.",
         show_default=False,
     ),
 ]
 LossOnOption = Annotated[
     str,
-    typer.Option(metavar="answers|all|last", help="What is learnt: answers, all text, or the last answer."),
+    one_of(("answers", "all", "last"), help="What is learnt: answers, all text, or the last answer."),
 ]

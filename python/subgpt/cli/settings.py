@@ -9,10 +9,11 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import typer
 
+from subgpt.cli.choices import completing
 from subgpt.cli.origins import flag_of, misspelt, note_file, note_flags, variable_of
 from subgpt.errors import ConfigError, MissingFileError
 from subgpt.spelling import did_you_mean
@@ -30,7 +31,8 @@ _VARIABLES = ("num_threads", "isa")  # which the native module reads
 class Setting:
     """One setting as a flag: its name, its type, what it means, its default (None: not shown), its panel.
 
-    One that is true by default, or `can_be_on` by a preset, can be switched off as well: --bias, --no-bias.
+    values: what it may be, where that is a few words; shells complete them. One that is true by default, or `can_be_on`
+    by a preset, can be switched off as well: --bias, --no-bias.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Setting:
     default: Any
     panel: str
     can_be_on: bool = False
+    values: tuple[str, ...] = ()
 
     @property
     def parameter(self) -> inspect.Parameter:
@@ -51,6 +54,7 @@ class Setting:
             rich_help_panel=self.panel,
             envvar=variable_of(self.name),
             show_envvar=False,
+            autocompletion=completing(self.values) if self.values else None,
         )
         annotation = cast(Any, Annotated)[self.kind | None, option]  # made at run time, so not a type to mypy
         return inspect.Parameter(
@@ -76,7 +80,8 @@ def settings_of(
         if name not in leave_out:
             default = (defaults or {}).get(name, field.default)
             words = field.description or name.replace("_", " ")
-            listed.append(Setting(name, _kind(field.annotation), words, default, panel))
+            values = _values(field.annotation)
+            listed.append(Setting(name, _kind(field.annotation), words, default, panel, values=values))
     return listed
 
 
@@ -191,6 +196,14 @@ def _mapping(values: Any, file: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{file}: expected lines such as 'max_steps: 500', found {type(values).__name__}")
     return values
+
+
+def _values(annotation: Any) -> tuple[str, ...]:
+    """List the words that a field may be: those of its Literal, or of one in its union."""
+    options = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return tuple(option for option in options if isinstance(option, str))
+    return tuple(value for option in options for value in _values(option))
 
 
 def _kind(annotation: Any) -> type:

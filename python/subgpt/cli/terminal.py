@@ -8,11 +8,12 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from subgpt.cli.streams import give_up
 from subgpt.cli.volume import is_quiet, is_verbose
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -32,7 +33,10 @@ def _console(stream: str) -> "Console":
                 raise BrokenPipeError
             give_up("stderr")
 
-    return Patient(stderr=stream == "stderr", highlight=False, soft_wrap=True)
+    plain = bool(os.environ.get("NO_COLOR"))  # rich itself would leave bold and dim
+    return Patient(
+        stderr=stream == "stderr", highlight=False, soft_wrap=True, color_system=None if plain else "auto"
+    )
 
 
 def out() -> "Console":
@@ -133,6 +137,18 @@ def write_pieces(pieces: "Iterable[str]") -> None:
         else:
             sys.stdout.write(piece)
             sys.stdout.flush()
+
+
+def copied(pieces: "Iterable[str]", written: list[str]) -> "Iterator[str]":
+    """Pass the pieces on, and keep each in `written`."""
+    for piece in pieces:
+        written.append(piece)
+        yield piece
+
+
+def speed(tokens: int, seconds: float) -> str:
+    """Say how fast a text was written."""
+    return f"{tokens:,} tokens in {duration(seconds)}, {tokens / max(seconds, 1e-9):,.0f} tokens/s"
 
 
 def note(line: str, style: str = "dim") -> None:

@@ -1,7 +1,7 @@
 """What `pretrain` and `finetune` share: settings from everywhere, shown and kept; the run, watched."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,9 +116,44 @@ def _saved(directory: RunDirectory, names: Sequence[str], sections: Sequence[str
     return resolve(directory.settings, {}, names, TrainConfig, sections)
 
 
-def carry_out(run: "Run") -> int:
-    """Give the exit code of a run that came to its end or was interrupted."""
+def print_run(run: "Run", *, json: bool) -> int:
+    """Print what came of a run, and give its exit code: what it changed for people, everything for scripts."""
+    from subgpt.cli.probing import print_probes
+    from subgpt.cli.tables import print_changes
+    from subgpt.cli.terminal import print_json
+
+    if json:
+        print_json(_as_json(run))
+    else:
+        print_changes(run)
+        print_probes(run)
     return INTERRUPTED if run.interrupted else 0
+
+
+def _as_json(run: "Run") -> dict[str, Any]:
+    from subgpt.cli.probing import as_json
+
+    probes = {
+        when: as_json({name: seen for name, change in run.probes.items() if (seen := getattr(change, when))})
+        for when in ("before", "after")
+    }
+    return {
+        "output_dir": None if run.output_dir is None else str(run.output_dir),
+        "steps": run.step,
+        "max_steps": run.max_steps,
+        "seconds": run.seconds,
+        "tokens": run.tokens,
+        "loss": run.losses[-1] if run.losses else None,
+        "val_loss": run.val_losses[-1] if run.val_losses else None,
+        "best_val_loss": run.best if run.val_losses else None,
+        "best_step": run.best_step if run.val_losses else None,
+        "interrupted": run.interrupted,
+        "stopped_early": run.stopped_early,
+        "rollbacks": len(run.rollbacks),
+        "before": {name: asdict(seen) for name, seen in run.before.items()},
+        "after": {name: asdict(seen) for name, seen in run.after.items()},
+        "probes": probes,
+    }
 
 
 def keep(inputs: Mapping[str, Any]) -> "Callable[[RunStart], None]":

@@ -6,6 +6,8 @@ Every command has these flags, and they may stand before its name as well: `subg
 
 import functools
 import inspect
+import os
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -72,12 +74,37 @@ def with_volume(command: F) -> F:
 
     @functools.wraps(command)
     def run(**values: Any) -> Any:
+        _warn_of_variables()
+        begin = time.monotonic()
         try:
             return command(**{name: value for name, value in values.items() if name not in _FLAGS})
         except BrokenPipeError:
             if reader_is_gone():
                 raise ReaderGone from None
             raise
+        finally:
+            if is_verbose():
+                _tell_cost(time.monotonic() - begin)
 
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *flags])  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]
+
+
+def _tell_cost(seconds: float) -> None:
+    """Say what a command took."""
+    from subgpt.cli.terminal import note
+    from subgpt.performance.machine import peak_resident
+    from subgpt.units import duration, in_memory
+
+    most = peak_resident()
+    note(f"took {duration(seconds)}" + ("" if most is None else f" and at most {in_memory(most)} of memory"))
+
+
+def _warn_of_variables() -> None:
+    """Say which variables mean nothing to the native module, which passes over them."""
+    if "SUBGPT_NUM_THREADS" in os.environ or "SUBGPT_ISA" in os.environ:
+        from subgpt.cli.facts import complaints
+        from subgpt.cli.terminal import warn
+
+        for complaint in complaints():
+            warn(complaint)

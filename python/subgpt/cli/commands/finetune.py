@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app
 from subgpt.cli.probing import Probes
 from subgpt.cli.settings import Setting, with_settings
 from subgpt.cli.training import tuning_settings
@@ -16,7 +16,12 @@ from subgpt.training.config import TrainConfig
 app = new_app()
 
 RECIPE = Setting(
-    "recipe", str, f"settings by intent, below all others: {', '.join(recipe_names())}", None, "Training"
+    "recipe",
+    str,
+    f"settings by intent, below all others: {', '.join(recipe_names())}",
+    None,
+    "Training",
+    values=tuple(recipe_names()),
 )
 
 
@@ -69,6 +74,7 @@ def finetune(
     probe: Probes = None,
     config: Config = None,
     resume: Resume = False,
+    json: Json = False,
     **settings: Any,
 ) -> None:
     """Go on training a model on new text, or on questions and answers (the loss is on the answers only).
@@ -77,10 +83,9 @@ def finetune(
     which all commands open with it; `subgpt merge` makes one model of both.
     """
     from subgpt.cli.loading import load_with_tokenizer
-    from subgpt.cli.probing import named_files, print_probes
+    from subgpt.cli.probing import named_files
     from subgpt.cli.progress import watching
-    from subgpt.cli.tables import print_changes
-    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
+    from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
     from subgpt.data.chat import absolute_choice
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
@@ -117,6 +122,4 @@ def finetune(
             resume=resume,
             callbacks=callbacks,
         )
-    print_changes(run)
-    print_probes(run)
-    raise typer.Exit(carry_out(run))
+    raise typer.Exit(print_run(run, json=json))

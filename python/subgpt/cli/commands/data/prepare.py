@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from subgpt.cli.choices import one_of
 from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
 from subgpt.cli.options import Json, OnInvalid, Ray, TextField, WrongUsage
 
@@ -67,7 +68,7 @@ def command(
         str, typer.Option(help="Splits text files into documents; empty: never.")
     ] = "<|endoftext|>",
     bad_rows: Annotated[
-        str, typer.Option(metavar="refuse|skip", help="Rows that are broken or have no text.")
+        str, one_of(("refuse", "skip"), help="Rows that are broken or have no text.")
     ] = "refuse",
     errors: OnInvalid = "strict",
     processes: Annotated[
@@ -182,7 +183,7 @@ def _keep_stdin(path: Path) -> None:
 
 def _print(made: "Prepared", seconds: float) -> None:
     from subgpt.cli.tables import facts_table
-    from subgpt.cli.terminal import out
+    from subgpt.cli.terminal import note, out
     from subgpt.units import duration, in_bytes
 
     said: dict[str, Any] = made.manifest
@@ -198,4 +199,4 @@ def _print(made: "Prepared", seconds: float) -> None:
     facts += [("damaged", line) for line in more]
     facts += [("bad row", why) for why in said["bad"][:5]]
     out().print(facts_table(facts))
-    out().print(f"train on it: subgpt pretrain --data {made.path} --tokenizer {made.path} -o runs/new")
+    note(f"train on it: subgpt pretrain --data {made.path} --tokenizer {made.path} -o runs/new")

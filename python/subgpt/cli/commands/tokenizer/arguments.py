@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FORMATS = ("tokenizer.json", "tiktoken", "vocab-merges", "gguf")
+PATTERNS = ("gpt2", "gpt4", "o200k")
+
 TokenizerOption = Annotated[
     Path,
     typer.Option(

@@ -18,8 +18,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # while Python still reads the modules
         return _INTERRUPTED
     streams.make_usable()
-    volume.reset()
-    origins.reset()
 
     def run() -> object:
         from subgpt.cli.app import command
@@ -27,4 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = list(sys.argv[1:] if argv is None else argv)
         return command().main(args=arguments, prog_name="subgpt", standalone_mode=False)
 
-    return finish(run)
+    try:
+        return finish(run)
+    finally:  # another call in this process begins anew
+        volume.reset()
+        origins.reset()

@@ -18,6 +18,8 @@ def make_usable() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+            if os.name == "nt" and not stream.isatty():  # a file gets the text as it is there, too
+                reconfigure(encoding="utf-8", newline="\n")
 
 
 def reader_is_gone() -> bool:

@@ -75,7 +75,8 @@ def warn(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print `value` as JSON on one line of standard output."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not is_unicode, allow_nan=False))
 
 
 def harmless(text: str) -> str:

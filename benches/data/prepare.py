@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from subgpt import Tokenizer, prepare_data
-from subgpt.cli.sizes import in_bytes, parse_bytes
+from subgpt.cli.sizes import parse_bytes
+from subgpt.units import in_bytes
 
 SIDES = ("subgpt", "datasets", "nanogpt")
 WORDS = 50_000

@@ -7,8 +7,8 @@ _SHOWN = 12
 """Names listed where none is near: more would hide the message."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Find the one of `names` most like `name`, or None when nothing is near.
+def nearest(name: str, names: Iterable[str], *, cutoff: float = 0.55) -> str | None:
+    """Find the one of `names` most like `name`, or None when nothing is near: 1 is the same, 0 nothing in common.
 
     >>> nearest("learnig_rate", ["learning_rate", "max_steps"])
     'learning_rate'
@@ -16,7 +16,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     True
     """
     known = {known.lower(): known for known in names}
-    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.55)
+    close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=cutoff)
     return known[close[0]] if close else None
 
 

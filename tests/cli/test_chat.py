@@ -85,7 +85,9 @@ def test_lines_of_a_pipe_are_questions(parrot: Path) -> None:
 
 def test_speed_and_cache_are_shown_if_asked_for(parrot: Path) -> None:
     result = invoke("chat", parrot, "--temperature", 0, "-v", stdin="Who sat?\nOn what?\n")
-    first, second = result.err.splitlines()
+    opened, first, second, took = result.err.splitlines()
+    assert "parameters" in opened
+    assert took.startswith("took ")
     assert "8 tokens in " in first
     assert "tokens/s; 0 of " in first
     assert "tokens/s; 0 of " not in second

@@ -143,7 +143,7 @@ def test_nothing_to_train_is_an_error_of_one_line(
 def test_what_is_missing_or_wrong(shop: Path, tmp_path: Path) -> None:
     data = ("data", "inspect", "--data", shop / "qa.jsonl")
     assert "--model is missing" in invoke(*data).line()
-    assert "loss_on must be" in invoke(*data, "--model", shop / "run", "--loss-on", "x").line()
+    assert "known: answers, all, last" in invoke(*data, "--model", shop / "run", "--loss-on", "x").line()
     assert (
         "no such file; a chat template is"
         in invoke(*data, "--model", shop / "run", "--chat-template", "x").line()

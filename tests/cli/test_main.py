@@ -88,7 +88,7 @@ def test_every_error_becomes_one_line(
     def fail() -> None:
         raise error
 
-    assert outcome.finish(fail, debug=False) == code
+    assert outcome.finish(fail) == code
     told = capsys.readouterr().err
     assert told.startswith("subgpt: error: ")
     assert text in told
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_with_130() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    assert outcome.finish(interrupt, debug=False) == 130
+    assert outcome.finish(interrupt) == 130
 
 
 def test_output_is_plain_in_a_pipe(shop: Path) -> None:

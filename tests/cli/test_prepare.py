@@ -23,7 +23,7 @@ def test_files_to_shards_and_on_to_a_run(shop: Path, rows: Path, tmp_path: Path)
     arguments = ("data", "prepare", rows, shop / "corpus", "-t", shop / "subword", "-o", out)
     done = invoke(*arguments, "--val-fraction", 0.1, "--shard-tokens", 2000)
     assert done.code == 0, done.err
-    assert "202 documents of 203; left out: 1 exact duplicates" in done.out
+    assert "202 documents of 203; left out: 1 exact duplicates" in done.err
     assert f"subgpt pretrain --data {out}" in done.out
     before = snapshot(out)
     told = json.loads(invoke(*arguments, "--val-fraction", 0.1, "--shard-tokens", 2000, "--json").out)
@@ -51,7 +51,7 @@ def test_standard_input(shop: Path, rows: Path, tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line(shop: Path, rows: Path, tmp_path: Path) -> None:
     base = ("data", "prepare", rows, "-t", shop / "subword", "-o")
     assert "no field 'body'" in invoke(*base, tmp_path / "a", "--text-field", "body").line()
-    assert "bad_rows must be" in invoke(*base, tmp_path / "b", "--bad-rows", "maybe").line()
+    assert "known: refuse, skip" in invoke(*base, tmp_path / "b", "--bad-rows", "maybe").line()
     assert "has something in it already" in invoke(*base, shop / "corpus").line()
     assert "no such file" in invoke("data", "prepare", tmp_path / "none", *base[3:], tmp_path / "c").line()
 
@@ -88,7 +88,7 @@ def test_prepared_data_is_measured_and_fine_tuned_on(shop: Path, rows: Path, tmp
     ]
     manifest = json.loads((out / "dataset.json").read_text())
     assert [side["tokens"] for side in sides] == [manifest[side]["tokens"] - 1 for side in ("val", "train")]
-    assert "give 'val' or 'train'" in invoke("evaluate", shop / "run", "--data", out, "--side", "both").line()
+    assert "known: val, train" in invoke("evaluate", shop / "run", "--data", out, "--side", "both").line()
     tuned = invoke("finetune", shop / "run", "--data", out, "-o", tmp_path / "run", "--max-steps", 2)
     assert tuned.code == 0, tuned.err
     assert "documents, prepared" in tuned.err

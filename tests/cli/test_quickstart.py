@@ -75,6 +75,6 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("steps", [0, -3])
 def test_too_few_steps_are_refused_before_anything_is_written(tmp_path: Path, steps: int) -> None:
     result = invoke("quickstart", "--steps", steps, "--out", tmp_path / "out")
-    assert result.code == 1
-    assert "max_steps" in result.line()
+    assert result.code == 2
+    assert "--steps" in result.line()
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,8 @@ import pytest
 
 from subgpt import Tokenizer
 from subgpt.cli import meter
-from subgpt.cli.sizes import in_bytes, parse_bytes, parse_sizes
+from subgpt.cli.sizes import parse_bytes, parse_sizes
+from subgpt.units import in_bytes
 
 from .conftest import invoke
 
@@ -22,7 +23,7 @@ def test_several_sizes_make_a_directory_each(shop: Path, tmp_path: Path) -> None
     small, large = (Tokenizer.load(tmp_path / "toks" / size) for size in ("280", "300"))
     assert (len(small), len(large)) == (280, 300)
     assert small == Tokenizer.train(shop / "corpus", vocab_size=280)
-    assert "show -t" in done.out
+    assert "show -t" in done.err
 
 
 def test_options_reach_the_training(shop: Path, tmp_path: Path) -> None:

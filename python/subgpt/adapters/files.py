@@ -13,6 +13,7 @@ import numpy.typing as npt
 from subgpt import _core
 from subgpt.adapters.config import LoraConfig
 from subgpt.errors import CheckpointError, MissingFileError
+from subgpt.places import absent
 
 F32 = npt.NDArray[np.float32]
 
@@ -48,11 +49,12 @@ def load_adapter(path: str | os.PathLike[str]) -> Adapter:
     from subgpt.checkpoint.load import read_json
 
     directory = Path(path)
+    remedy = f"an adapter's directory has {CONFIG} and {WEIGHTS}"
+    if not directory.is_dir():
+        raise MissingFileError(absent(directory, remedy))
     for name in (CONFIG, WEIGHTS):
         if not (directory / name).is_file():
-            raise MissingFileError(
-                f"{directory / name}: no such file; an adapter's directory has {CONFIG} and {WEIGHTS}"
-            )
+            raise MissingFileError(f"{directory / name}: no such file; {remedy}")
     config = LoraConfig.from_peft(read_json(directory / CONFIG), str(directory / CONFIG))
     place = directory / WEIGHTS
     found: dict[str, dict[str, F32]] = {}

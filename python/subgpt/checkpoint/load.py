@@ -18,6 +18,7 @@ from subgpt.errors import CheckpointError, ConfigError, MissingFileError
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.model.quantized import check_quantization
+from subgpt.places import TOKENIZERS, no_model
 from subgpt.spelling import nearest
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _CONVERT = (
     "is a format that can run code when opened, so it is never read; convert it once where you trust it: "
     "transformers' AutoModelForCausalLM.from_pretrained(…).save_pretrained(folder) writes model.safetensors"
 )
-_TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json", "tokenizer.model", "tokenizer.bin")
 _JSON_LIMIT = 64 << 20
 
 
@@ -61,6 +61,21 @@ def load(
     return model, tokenizer
 
 
+def locate(path_or_id: str | Path) -> Path:
+    """Find the directory or file of a model, and fetch it if it is one of the hub, without opening it.
+
+    Raises as `load` does where there is none.
+    """
+    for suffix in (".gguf", ".bin"):
+        if (file := _file(path_or_id, suffix)) is not None:
+            return file
+    directory = _directory(path_or_id)
+    if not (directory / "config.json").exists() and not is_adapter(directory):
+        _refuse_unfinished(directory)
+        raise MissingFileError(no_model(directory))
+    return directory
+
+
 def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "tuple[GPT, Tokenizer | None]":
     """Open a model, whatever kind of file or directory it is.
 
@@ -70,15 +85,13 @@ def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "t
         return _load_gguf(file, dtype, quantize)
     if (file := _file(path_or_id, ".bin")) is not None:
         return _load_llama2c(file, dtype)
-    directory = _directory(path_or_id)
+    directory = locate(path_or_id)
     if directory.name.startswith(("step-", "best-")):
         from subgpt.checkpoint.checkpoints import check_opened  # which plain models are opened without
 
         check_opened(directory)
     if is_adapter(directory):
         return _load_adapter(directory, dtype)
-    if not (directory / "config.json").exists():
-        _refuse_unfinished(directory)
     values = read_json(directory / "config.json")
     config = GPTConfig.from_hf(values, str(directory / "config.json"))
     files = _weight_files(directory)
@@ -200,8 +213,12 @@ def _directory(path_or_id: str | Path) -> Path:
         return path
     if path.suffix in _PICKLES:
         raise CheckpointError(f"{path}: {_CONVERT}")
-    if path.is_file():
+    if path.is_file() and path.suffix in (".safetensors", ".json"):
         raise CheckpointError(f"{path}: is a file; give the directory that holds it beside config.json")
+    if path.is_file():
+        raise CheckpointError(
+            f"{path}: is no model; give a directory with config.json and weights, or a .gguf file"
+        )
     beside = [str(other) for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
     near = nearest(str(path), beside)
     if near is None and is_hub_id(
@@ -294,7 +311,7 @@ def _check_size(config: GPTConfig, files: list[Path]) -> None:
 def _tokenizer(directory: Path, config: GPTConfig | None) -> "Tokenizer | None":
     """Open the tokenizer in `directory`, or for a checkpoint in its run directory; None without one."""
     for place in _places(directory):
-        if any((place / name).exists() for name in _TOKENIZERS):
+        if any((place / name).exists() for name in TOKENIZERS):
             return _open_tokenizer(place, config)
     return None
 

@@ -121,7 +121,13 @@ if sys.platform == "win32":
         file.seek(0)
 
 else:
-    import fcntl
+    try:
+        import fcntl
 
-    def _acquire(file: IO[bytes]) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        def _acquire(file: IO[bytes]) -> None:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    except ImportError:  # a system without locks: the process that is named in the file has to do
+
+        def _acquire(file: IO[bytes]) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), file.name)

@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from subgpt.cli.volume import Debug, Quiet, Verbose
+
 VERBS = {
     "quickstart": "Train, fine-tune and sample a small GPT on text that this machine has, in minutes.",
     "tokenizer": "Train a tokenizer and look at what it does (train, encode, decode, show).",
@@ -73,11 +75,11 @@ def _placeholder() -> None:
 def _top(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
-    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
-    del debug  # `main` looks for it itself, so that it may stand after the command as well
+    del quiet, verbose, debug  # kept by `volume` when they are read
     if version:
         from subgpt import __version__
 

@@ -1,5 +1,6 @@
 """Opening what a command works on: a saved model that has its tokenizer with it."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,19 @@ def load_with_tokenizer(
 ) -> "tuple[GPT, Tokenizer]":
     """Load the model in `run`, to compute in `dtype` or quantized, and its tokenizer, which must be there too."""
     from subgpt.checkpoint.load import load
+    from subgpt.cli.terminal import detail
+    from subgpt.units import duration
 
+    begin = time.monotonic()
     model, tokenizer = load(run, dtype=dtype, quantize=quantize)
     if tokenizer is None:
         raise MissingFileError(
             f"{run / 'tokenizer.json'}: no such file; copy the model's tokenizer.json beside it"
         )
+    kept = model.quantization or model.dtype
+    detail(
+        f"{run}: {model.num_params():,} parameters, {kept}, opened in {duration(time.monotonic() - begin)}"
+    )
     return model, tokenizer
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from subgpt.cli.terminal import err
+from subgpt.cli.terminal import err, is_watched, note
+from subgpt.cli.volume import is_quiet
+from subgpt.units import about
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,17 +18,6 @@ _SECONDS_BETWEEN_LINES = 10.0
 def in_full(amount: int) -> str:
     """Write a number with its thousands apart."""
     return f"{amount:,}"
-
-
-def in_time(seconds: float) -> str:
-    """Write a time as people say it.
-
-    >>> in_time(42.4), in_time(200), in_time(9000)
-    ('42 s', '3 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class Meter(Protocol):
@@ -41,7 +32,7 @@ class Meter(Protocol):
 @contextmanager
 def metering() -> Iterator[Meter]:
     """Give the meter for where standard error goes, and take it down however the work ends."""
-    if not err().is_terminal:
+    if not is_watched() or is_quiet():
         yield _Lines()
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -91,8 +82,8 @@ class _Lines:
             self._last = now
             left = ""
             if total and done > before:
-                left = f", about {in_time((now - begin) * (total - done) / (done - before))} left"
-            err().print(f"{what}: {_amount(done, total, write)}{left}")
+                left = f", about {about((now - begin) * (total - done) / (done - before))} left"
+            note(f"{what}: {_amount(done, total, write)}{left}", style="")
 
 
 def _amount(done: int, total: int | None, write: Callable[[int], str]) -> str:

@@ -17,6 +17,7 @@ from subgpt.quickstart.narrator import Narrator
 from subgpt.report.facts import Answer, Candidate, LossChange, Piece, Sample
 from subgpt.report.visible import show_text
 from subgpt.training.callbacks import Callback
+from subgpt.units import duration
 
 
 class TerminalNarrator(Narrator):
@@ -31,7 +32,7 @@ class TerminalNarrator(Narrator):
         self._count += 1
         passed = time.monotonic() - self._begin
         out().print()
-        out().print(Text.assemble((f"{self._count}  {title}", "bold"), (f"   at {passed:.0f} s", "dim")))
+        out().print(Text.assemble((f"{self._count}  {title}", "bold"), (f"   at {duration(passed)}", "dim")))
 
     def say(self, text: str) -> None:
         """Print one line."""

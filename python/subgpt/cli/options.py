@@ -1,16 +1,29 @@
 """What several commands share: how an application is made, and the options that mean the same everywhere."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from subgpt.cli.choices import completing, one_of
+from subgpt.cli.volume import with_volume
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _App(typer.Typer):
+    """An application whose commands all have the flags of `volume`."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
+        register = super().command(name, **settings)
+        return lambda function: register(with_volume(function))
+
 
 def new_app(**settings: Any) -> typer.Typer:
-    """Make a command's application: `-h` for help, exceptions left to `main`."""
-    return typer.Typer(
+    """Make a command's application: `-h` for help, `-q` and `-v`, exceptions left to `main`."""
+    return _App(
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
@@ -40,6 +53,17 @@ def examples(*lines: str) -> str:
     return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
+class WrongUsage(typer.BadParameter):
+    """Arguments that make no sense, alone or together: exit code 2, and the line says where help is."""
+
+    def __init__(self, ctx: typer.Context, message: str) -> None:
+        super().__init__(message, ctx=ctx)
+
+    def format_message(self) -> str:
+        """Give the message alone: it names the argument itself."""
+        return self.message
+
+
 RunDir = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or any saved model.", show_default=False)
 ]
@@ -48,9 +72,7 @@ TokenizerDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 TextField = Annotated[str, typer.Option(help="Key of the text in a .jsonl line.")]
-OnInvalid = Annotated[
-    str, typer.Option(metavar="strict|replace", help="Bytes that are not UTF-8: refuse or replace.")
-]
+OnInvalid = Annotated[str, one_of(("strict", "replace"), help="Bytes that are not UTF-8: refuse or replace.")]
 OutputDir = Annotated[
     Path,
     typer.Option("--output-dir", "-o", metavar="DIR", help="The run directory to write.", show_default=False),
@@ -81,20 +103,21 @@ ChatTemplateOption = Annotated[
     typer.Option(
         "--chat-template",
         metavar="auto|chatml|plain|FILE",
+        autocompletion=completing(("auto", "chatml", "plain")),
         help="How conversations are written; auto: the model's own template, else chatml where the tokenizer has its "
         "tokens, else plain.",
     ),
 ]
 QuantizeOption = Annotated[
     str | None,
-    typer.Option(
+    one_of(
+        ("bfloat16", "int8", "int4"),
         "--quantize",
-        metavar="bfloat16|int8|int4",
         help="Keep the weights in fewer bits: less memory, faster, less exact.",
         show_default=False,
     ),
 ]
 LossOnOption = Annotated[
     str,
-    typer.Option(metavar="answers|all|last", help="What is learnt: answers, all text, or the last answer."),
+    one_of(("answers", "all", "last"), help="What is learnt: answers, all text, or the last answer."),
 ]

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from subgpt.performance.memory import gib
+from subgpt.units import duration, in_memory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,9 +25,9 @@ def estimate_json(seen: "Estimate") -> dict[str, Any]:
 def estimate_facts(seen: "Estimate") -> list[tuple[str, str]]:
     """Give names and values in reading order."""
     facts = [("parameters", f"{seen.parameters:,}"), ("dtype", seen.dtype)]
-    facts += [(f"memory, {name}", gib(size)) for name, size in seen.memory.items() if size]
-    limit = "" if seen.memory_limit is None else f" of {gib(seen.memory_limit)}"
-    facts.append(("memory, total", f"{gib(seen.total_bytes)}{limit}"))
+    facts += [(f"memory, {name}", in_memory(size)) for name, size in seen.memory.items() if size]
+    limit = "" if seen.memory_limit is None else f" of {in_memory(seen.memory_limit)}"
+    facts.append(("memory, total", f"{in_memory(seen.total_bytes)}{limit}"))
     if seen.step_seconds is not None and seen.total_seconds is not None:
         facts += [
             ("time of a step", f"{duration(seen.step_seconds)}, {seen.tokens_per_second:,.0f} tokens/s"),
@@ -78,19 +78,3 @@ def operations_table(seen: "Bench") -> "Table":
             "(everything else)", "", f"{1e3 * seen.rest * seen.step_seconds:.3f}", f"{seen.rest:.1%}"
         )
     return table
-
-
-def duration(seconds: float) -> str:
-    """Write a time as people read it.
-
-    >>> duration(0.0123), duration(75), duration(7265), duration(200_000)
-    ('12.3 ms', '1 min 15 s', '2 h 1 min', '2 d 7 h')
-    """
-    if seconds < 1:
-        return f"{1e3 * seconds:.1f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    for size, name, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {name} {int(seconds % size // part)} {small}"
-    return ""

@@ -1,14 +1,22 @@
-"""Who watches a training run: a live bar in a terminal, plain lines in a pipe or a log."""
+"""Who watches a training run: a live bar in a terminal, plain lines in a pipe or a log, nobody with -q."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from subgpt.cli.terminal import err, harmless
-from subgpt.training.callbacks import Callback, LogLines, describe_eval
+from subgpt.cli.terminal import err, harmless, is_watched, warn
+from subgpt.cli.volume import is_quiet, is_verbose
+from subgpt.training.callbacks import Callback, LogLines, describe_eval, describe_rollback
 
 if TYPE_CHECKING:
-    from subgpt.training.callbacks import CheckpointEvent, EvalEvent, RunStart, SampleEvent, StepEvent
+    from subgpt.training.callbacks import (
+        CheckpointEvent,
+        EvalEvent,
+        RollbackEvent,
+        RunStart,
+        SampleEvent,
+        StepEvent,
+    )
     from subgpt.training.run import Run
 
 
@@ -20,18 +28,41 @@ def watching(
 
     started: called before the first update. brief: leave out what a quickstart says itself.
     """
-    display = (LiveBar if err().is_terminal else Lines)(started, brief=brief)
+    loud = LiveBar if is_watched() else Lines
+    display = Silent(started) if is_quiet() else loud(started, brief=brief)
     try:
         yield (display,)
     finally:
         display.close()
 
 
+class Silent(Callback):
+    """Says only what is a warning."""
+
+    def __init__(self, started: "Callable[[RunStart], None] | None") -> None:
+        self.started = started
+
+    def on_start(self, start: "RunStart") -> None:
+        """Let settings be kept."""
+        if self.started is not None:
+            self.started(start)
+
+    def on_rollback(self, event: "RollbackEvent") -> None:
+        """Warn."""
+        warn(describe_rollback(event))
+
+    def close(self) -> None:
+        """Do nothing: there is no display to take down."""
+
+
 class Lines(LogLines):
-    """Plain lines, a training line every few seconds; `brief` leaves out all but steps and validations."""
+    """Plain lines, a training line every few seconds, or at each step with -v.
+
+    `brief` leaves out all but steps and validations.
+    """
 
     def __init__(self, started: "Callable[[RunStart], None] | None" = None, *, brief: bool = False) -> None:
-        super().__init__()
+        super().__init__(every=0.0 if is_verbose() else 5.0)
         self.started = started
         self.brief = brief
 

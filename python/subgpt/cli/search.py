@@ -12,6 +12,7 @@ from subgpt.cli.shape import DEFAULT_PRESET, MODEL_NAMES, SHAPE
 from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from subgpt.search.base import Base
@@ -91,6 +92,7 @@ def given_of(file: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def base_of(given: Mapping[str, Any]) -> "Base":
     """Put together what a run is made with; what is missing is said."""
+    from subgpt.checkpoint.load import locate
     from subgpt.search.base import Base
 
     inputs = Inputs({"dtype": AUTO, **given})
@@ -98,10 +100,12 @@ def base_of(given: Mapping[str, Any]) -> "Base":
     start = inputs.values.get("model")
     if start is not None:
         shape = inputs.part(name for name in MODEL_NAMES if name != "block_size")
-        return Base(data, start=start, shape=shape, train=inputs.part(TRAIN_NAMES))
+        base = Base(data, start=start, shape=shape, train=inputs.part(TRAIN_NAMES))
+        locate(start)  # what is wrong with it is said once, and not by each trial
+        return base
     return Base(
         data,
-        tokenizer=inputs.need("tokenizer", "give a directory made by: subgpt tokenizer train"),
+        tokenizer=inputs.path("tokenizer", "give a directory made by: subgpt tokenizer train"),
         preset=inputs.values.get("preset", DEFAULT_PRESET),
         shape=inputs.part(MODEL_NAMES),
         train=inputs.part(name for name in TRAIN_NAMES if name not in MODEL_NAMES),
@@ -114,12 +118,15 @@ def _place(start: str) -> str:
 
 
 @contextmanager
-def test_bar(steps: int) -> "Iterator[OnStep | None]":
-    """Show how far a range test is, where somebody watches."""
-    from subgpt.cli.terminal import err
+def test_bar(steps: int) -> "Iterator[OnStep]":
+    """Show how far a range test is."""
+    from subgpt.cli.meter import metering
+    from subgpt.cli.terminal import err, is_watched
+    from subgpt.cli.volume import is_quiet
 
-    if not err().is_terminal:
-        yield None
+    if not is_watched() or is_quiet():
+        with metering() as show:
+            yield lambda step, *_: show("trying rates, step", step, steps)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -195,7 +202,7 @@ def print_trials(sweep: "Sweep", rows: int = 30) -> None:
             row += [seen.status, "", "", ""]
         else:
             train = "" if seen.train_loss is None else f"{seen.train_loss:.4f}"
-            row += [f"{seen.val_loss:.4f}", str(seen.best_step), train, f"{seen.seconds:.1f} s"]
+            row += [f"{seen.val_loss:.4f}", str(seen.best_step), train, duration(seen.seconds)]
         style = "bold" if place == 0 and not seen.order[0] else "dim" if seen.order[0] else ""
         table.add_row(*(Text(cell, style=style) for cell in (str(seen.trial), *row)))
     out().print(table)

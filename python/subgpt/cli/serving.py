@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subgpt.cli.tables import facts_table
-from subgpt.cli.terminal import err, read_argument
+from subgpt.cli.terminal import note, read_argument, remark
 from subgpt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def told_start(served: "Sequence[Served]", settings: "ServerSettings") -> Callab
             ("asked by", "this machine" if settings.is_local else "other machines, too"),
             ("key", "needed" if settings.api_key is not None else "none"),
         ]
-        err().print(facts_table(facts))
-        err().print("Ctrl-C ends the server", style="dim")
+        remark(facts_table(facts))
+        note("Ctrl-C ends the server")
 
     return tell
 

@@ -4,14 +4,17 @@ The flags are made from the settings' own classes, so that a field of `TrainConf
 written down twice. `with_settings` puts them into a command's signature in place of its `**settings`.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import typer
 
+from subgpt.cli.choices import completing
+from subgpt.cli.origins import flag_of, misspelt, note_file, note_flags, variable_of
 from subgpt.errors import ConfigError, MissingFileError
 from subgpt.spelling import did_you_mean
 
@@ -21,13 +24,15 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE_LIMIT = 1 << 20
 _OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
+_VARIABLES = ("num_threads", "isa")  # which the native module reads
 
 
 @dataclass(frozen=True)
 class Setting:
     """One setting as a flag: its name, its type, what it means, its default (None: not shown), its panel.
 
-    One that is true by default, or `can_be_on` by a preset, can be switched off as well: --bias, --no-bias.
+    values: what it may be, where that is a few words; shells complete them. One that is true by default, or `can_be_on`
+    by a preset, can be switched off as well: --bias, --no-bias.
     """
 
     name: str
@@ -36,18 +41,20 @@ class Setting:
     default: Any
     panel: str
     can_be_on: bool = False
+    values: tuple[str, ...] = ()
 
     @property
     def parameter(self) -> inspect.Parameter:
         """The flag as a parameter of a command; None where it was not given."""
-        flag = "--" + self.name.replace("_", "-")
+        flag = flag_of(self.name)
         option = typer.Option(
             f"{flag}/--no-{flag[2:]}" if self.default is True or self.can_be_on else flag,
             help=self.help + default_note(self.default),
             show_default=False,
             rich_help_panel=self.panel,
-            envvar="SUBGPT_" + self.name.upper(),
+            envvar=variable_of(self.name),
             show_envvar=False,
+            autocompletion=completing(self.values) if self.values else None,
         )
         annotation = cast(Any, Annotated)[self.kind | None, option]  # made at run time, so not a type to mypy
         return inspect.Parameter(
@@ -73,19 +80,34 @@ def settings_of(
         if name not in leave_out:
             default = (defaults or {}).get(name, field.default)
             words = field.description or name.replace("_", " ")
-            listed.append(Setting(name, _kind(field.annotation), words, default, panel))
+            values = _values(field.annotation)
+            listed.append(Setting(name, _kind(field.annotation), words, default, panel, values=values))
     return listed
 
 
 def with_settings(settings: Iterable[Setting]) -> Callable[[F], F]:
     """Give a command one flag for each setting, in place of the `**settings` in its signature."""
+    flags = list(settings)
+    names = [setting.name for setting in flags]
 
     def extend(command: F) -> F:
         signature = inspect.signature(command)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        added = [setting.parameter for setting in settings]
-        command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-        return command
+        context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+        @functools.wraps(command)
+        def run(ctx: typer.Context, **values: Any) -> Any:
+            from subgpt.cli.terminal import warn
+
+            note_flags(ctx, names, values)
+            for wrong, right in misspelt([*names, *_VARIABLES]):
+                warn(f"{wrong} is set, and means nothing; did you mean {right}?")
+            return command(**values)
+
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *(setting.parameter for setting in flags), context]
+        )
+        return cast("F", run)
 
     return extend
 
@@ -111,6 +133,7 @@ def resolve(
                 f"{file}: there is no setting {name!r}; {did_you_mean(name, [*names, *owner.ALIASES])}"
             )
         resolved[target] = value
+    note_file(file, resolved)
     return resolved | {name: value for name, value in flags.items() if value is not None}
 
 
@@ -132,11 +155,39 @@ def _parse(file: Path) -> Any:
     try:
         if file.stat().st_size > _FILE_LIMIT:
             raise ConfigError(f"{file}: larger than 1 MiB; that is no file of settings")
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.load(file.read_text(encoding="utf-8"), _loader())
     except FileNotFoundError:
         raise MissingFileError(f"{file}: no such file; --config takes a YAML file of settings") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{file}: is a directory; --config takes a YAML file of settings") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f":{mark.line + 1}"
+        raise ConfigError(
+            f"{file}{place}: not YAML: {error.problem or error.context}; write lines such as 'max_steps: 500'"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file}: not YAML: {error}") from None
+        raise ConfigError(f"{file}: not YAML: {error}; write lines such as 'max_steps: 500'") from None
+
+
+@functools.cache
+def _loader() -> Any:
+    """Make a reader of plain YAML that refuses a name which is there twice, of which one would be lost."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is there twice", key.start_mark
+                    )
+                if isinstance(key.value, str):
+                    seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _mapping(values: Any, file: Path) -> dict[str, Any]:
@@ -145,6 +196,14 @@ def _mapping(values: Any, file: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{file}: expected lines such as 'max_steps: 500', found {type(values).__name__}")
     return values
+
+
+def _values(annotation: Any) -> tuple[str, ...]:
+    """List the words that a field may be: those of its Literal, or of one in its union."""
+    options = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return tuple(option for option in options if isinstance(option, str))
+    return tuple(value for option in options for value in _values(option))
 
 
 def _kind(annotation: Any) -> type:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from subgpt.cli.choices import completing
 from subgpt.cli.settings import Setting, default_note, settings_of
 from subgpt.model.config import GPTConfig
 from subgpt.model.dtype import AUTO
@@ -32,13 +33,18 @@ SHAPE = [
     Setting("block_size", int, "longest text seen at once, in tokens", None, _PANEL),
     Setting("n_inner", int, "width inside the MLP; 4 n_embd if not given, 8/3 if gated", None, _PANEL),
     Setting("dropout", float, "share of values dropped in training", 0.0, _PANEL),
-    Setting("mlp", str, "plain or gated", None, _PANEL),
+    Setting("mlp", str, "plain or gated", None, _PANEL, values=("plain", "gated")),
     Setting(
-        "activation", str, "gelu (exact), gelu_new (GPT-2's), relu2; silu or gelu if gated", None, _PANEL
+        "activation",
+        str,
+        "gelu (exact), gelu_new (GPT-2's), relu2; silu or gelu if gated",
+        None,
+        _PANEL,
+        values=("gelu", "gelu_new", "relu2", "silu"),
     ),
-    Setting("norm", str, "layer_norm or rms_norm", None, _PANEL),
+    Setting("norm", str, "layer_norm or rms_norm", None, _PANEL, values=("layer_norm", "rms_norm")),
     Setting("norm_gain", bool, "a learned factor for each column of a norm", None, _PANEL, can_be_on=True),
-    Setting("position", str, "learned or rotary", None, _PANEL),
+    Setting("position", str, "learned or rotary", None, _PANEL, values=("learned", "rotary")),
     Setting(
         "rope_theta", float, "base of the wave lengths of rotary positions; 10000 is usual", None, _PANEL
     ),
@@ -60,6 +66,7 @@ Preset = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        autocompletion=completing((*PRESETS, *(f"d{depth}" for depth in range(1, MAX_DEPTH + 1)))),
         help=f"Size of the model: d1 to d{MAX_DEPTH} by depth, or {', '.join(PRESETS)}."
         + default_note(DEFAULT_PRESET),
         show_default=False,

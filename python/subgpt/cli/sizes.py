@@ -33,15 +33,3 @@ def parse_sizes(text: str) -> list[int]:
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"{text!r} names a size twice")
     return sizes
-
-
-def in_bytes(size: float) -> str:
-    """Write a number of bytes in the units that files are counted in.
-
-    >>> in_bytes(512), in_bytes(1_234_567), in_bytes(2.5e9)
-    ('512 bytes', '1.2 MB', '2.5 GB')
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size:.0f} bytes"

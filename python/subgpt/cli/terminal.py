@@ -1,13 +1,22 @@
-"""What the terminal gets: consoles that know NO_COLOR and pipes, one line of complaint, JSON for scripts."""
+"""What the terminal gets: consoles that know NO_COLOR and pipes, one line of complaint, JSON for scripts.
+
+Standard output has results alone, standard error everything else: `note` is a remark, `detail` one for those who ask
+for more (-v), `warn` and `complain` are said with -q as well.
+"""
 
 import functools
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from subgpt.cli.streams import give_up
+from subgpt.cli.volume import is_quiet, is_verbose
+from subgpt.units import duration
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
@@ -16,7 +25,18 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 def _console(stream: str) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stream == "stderr", highlight=False, soft_wrap=True)
+    class Patient(Console):
+        """Lets nobody who stops looking end the work; results that nobody takes do end it."""
+
+        def on_broken_pipe(self) -> None:
+            if not self.stderr:
+                raise BrokenPipeError
+            give_up("stderr")
+
+    plain = bool(os.environ.get("NO_COLOR"))  # rich itself would leave bold and dim
+    return Patient(
+        stderr=stream == "stderr", highlight=False, soft_wrap=True, color_system=None if plain else "auto"
+    )
 
 
 def out() -> "Console":
@@ -27,6 +47,16 @@ def out() -> "Console":
 def err() -> "Console":
     """Give the console for progress and complaints, so that standard output stays clean."""
     return _console("stderr")
+
+
+def in_terminal() -> bool:
+    """Whether results are looked at, and not taken by a pipe or file; FORCE_COLOR makes no terminal of these."""
+    return sys.stdout.isatty()
+
+
+def is_watched() -> bool:
+    """Whether a bar that moves can be shown; else progress is now and then a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def complain(line: str) -> None:
@@ -45,7 +75,8 @@ def warn(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print `value` as JSON on one line of standard output."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not is_unicode, allow_nan=False))
 
 
 def harmless(text: str) -> str:
@@ -85,7 +116,7 @@ def write_stream(prompt: str, pieces: "Iterable[str]") -> None:
 
     A pipe gets the text exactly as it is, with one line end after it in a terminal only.
     """
-    if not out().is_terminal:
+    if not in_terminal():
         sys.stdout.write(prompt)
         write_pieces(pieces)
         return
@@ -100,17 +131,41 @@ def write_pieces(pieces: "Iterable[str]") -> None:
     """Print the pieces as they come, to a pipe exactly as they are."""
     from rich.text import Text
 
-    in_terminal = out().is_terminal
+    shown = in_terminal()
     for piece in pieces:
-        if in_terminal:
+        if shown:
             out().print(Text(harmless(piece)), end="")
         else:
             sys.stdout.write(piece)
             sys.stdout.flush()
 
 
-def note(line: str) -> None:
-    """Print a remark on standard error, so that standard output has the results alone."""
+def copied(pieces: "Iterable[str]", written: list[str]) -> "Iterator[str]":
+    """Pass the pieces on, and keep each in `written`."""
+    for piece in pieces:
+        written.append(piece)
+        yield piece
+
+
+def speed(tokens: int, seconds: float) -> str:
+    """Say how fast a text was written."""
+    return f"{tokens:,} tokens in {duration(seconds)}, {tokens / max(seconds, 1e-9):,.0f} tokens/s"
+
+
+def note(line: str, style: str = "dim") -> None:
+    """Print a remark on standard error, so that standard output has the results alone; nothing with -q."""
     from rich.text import Text
 
-    err().print(Text(harmless(line), style="dim"))
+    remark(Text(harmless(line), style=style))
+
+
+def detail(line: str) -> None:
+    """Print a remark that only -v asks for."""
+    if is_verbose():
+        note(line)
+
+
+def remark(what: "RenderableType") -> None:
+    """Print a table or a text as a remark."""
+    if not is_quiet():
+        err().print(what)

@@ -1,7 +1,7 @@
 """What `pretrain` and `finetune` share: settings from everywhere, shown and kept; the run, watched."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.cli.loading import source_paths
 from subgpt.cli.outcome import INTERRUPTED
 from subgpt.cli.settings import Setting, resolve, settings_of
-from subgpt.cli.terminal import err
+from subgpt.cli.terminal import note
 from subgpt.distributed.launch import from_main
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.model.dtype import AUTO
@@ -69,7 +69,17 @@ class Inputs:
         value = self.values.get(name) or []
         if isinstance(value, Mapping):  # in a file of settings: each with its weight
             value = [f"{source}:{weight}" for source, weight in value.items()]
-        return source_paths([value] if isinstance(value, str) else value)
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
+            raise ConfigError(f"{name} = {value!r}: give a file, directory or glob, or a list of these")
+        return source_paths(names)
+
+    def path(self, name: str, what: str) -> str:
+        """Give the path of `name`, which may not be absent."""
+        value = self.need(name, what)
+        if not isinstance(value, str | Path):
+            raise ConfigError(f"{name} = {value!r} is no path; {what}")
+        return str(value)
 
     def part(self, names: Iterable[str]) -> dict[str, Any]:
         """Give those of `names` that have a value."""
@@ -106,9 +116,44 @@ def _saved(directory: RunDirectory, names: Sequence[str], sections: Sequence[str
     return resolve(directory.settings, {}, names, TrainConfig, sections)
 
 
-def carry_out(run: "Run") -> int:
-    """Give the exit code of a run that came to its end or was interrupted."""
+def print_run(run: "Run", *, json: bool) -> int:
+    """Print what came of a run, and give its exit code: what it changed for people, everything for scripts."""
+    from subgpt.cli.probing import print_probes
+    from subgpt.cli.tables import print_changes
+    from subgpt.cli.terminal import print_json
+
+    if json:
+        print_json(_as_json(run))
+    else:
+        print_changes(run)
+        print_probes(run)
     return INTERRUPTED if run.interrupted else 0
+
+
+def _as_json(run: "Run") -> dict[str, Any]:
+    from subgpt.cli.probing import as_json
+
+    probes = {
+        when: as_json({name: seen for name, change in run.probes.items() if (seen := getattr(change, when))})
+        for when in ("before", "after")
+    }
+    return {
+        "output_dir": None if run.output_dir is None else str(run.output_dir),
+        "steps": run.step,
+        "max_steps": run.max_steps,
+        "seconds": run.seconds,
+        "tokens": run.tokens,
+        "loss": run.losses[-1] if run.losses else None,
+        "val_loss": run.val_losses[-1] if run.val_losses else None,
+        "best_val_loss": run.best if run.val_losses else None,
+        "best_step": run.best_step if run.val_losses else None,
+        "interrupted": run.interrupted,
+        "stopped_early": run.stopped_early,
+        "rollbacks": len(run.rollbacks),
+        "before": {name: asdict(seen) for name, seen in run.before.items()},
+        "after": {name: asdict(seen) for name, seen in run.after.items()},
+        "probes": probes,
+    }
 
 
 def keep(inputs: Mapping[str, Any]) -> "Callable[[RunStart], None]":
@@ -134,11 +179,9 @@ def keep(inputs: Mapping[str, Any]) -> "Callable[[RunStart], None]":
 
 def show_settings(values: Mapping[str, Any]) -> None:
     """Print the resolved settings, one paragraph a section."""
-    from rich.text import Text
-
     for section in ("model", "train"):
         words = [f"{k}={v}" for k, v in values.get(section, {}).items() if v not in (None, "")]
-        err().print(Text(f"{section}: {' '.join(words)}", style="dim"))
+        note(f"{section}: {' '.join(words)}")
 
 
 def absolute(value: Any) -> Any:

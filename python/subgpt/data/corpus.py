@@ -14,6 +14,7 @@ from subgpt.data.documents import SEPARATOR, Document, DocumentSource, documents
 from subgpt.data.sources import FoundFiles
 from subgpt.data.split import MIN_TOKENS, I64Array, Split, check_fraction, in_validation, split_documents
 from subgpt.errors import DataError
+from subgpt.units import in_bytes
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -77,7 +78,7 @@ class CorpusSummary:
     def describe(self) -> list[str]:
         """Lines for the terminal."""
         lines = [
-            f"{self.source}: {self.documents} documents, {self.text_bytes / 1e6:.2f} MB of text",
+            f"{self.source}: {self.documents} documents, {in_bytes(self.text_bytes)} of text",
             f"{self.train_tokens} tokens to train on, {self.val_tokens} to validate on ({self.split})",
         ]
         if self.damaged:

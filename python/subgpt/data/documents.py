@@ -192,9 +192,19 @@ def _after_separator(text: str, begin: int, end: int) -> int:
 
 def _from_jsonl(path: Path, text_field: str, errors: Errors) -> Iterator[Document]:
     for row in read_rows(path, errors):
-        text = need_str(row.fields, text_field, row.where, 'name the field with text_field="..."')
+        text = need_str(row.fields, text_field, row.where, _no_text(row.fields))
         decoded = clean(text, row.where, errors)
         yield Document(decoded.text, Origin(str(path), row.line), row.damaged or decoded.damaged)
+
+
+def _no_text(fields: Mapping[str, Any]) -> str:
+    """Say what to do about a row that has no text."""
+    from subgpt.data.instruct import shape_of
+
+    shape = shape_of(fields)
+    if shape is not None:
+        return f"rows with {shape} are examples, which fine-tuning learns from (subgpt finetune)"
+    return "name the field with text_field (--text-field)"
 
 
 def _from_texts(texts: Iterable[Any], errors: Errors) -> Iterator[Document]:

@@ -15,6 +15,7 @@ from typing import IO, cast
 
 from subgpt.data.decoding import UTF16_BOMS, Decoded, Errors, check_errors, decode, detect
 from subgpt.errors import DataError, MissingFileError
+from subgpt.places import absent
 
 COMPRESSED = (".gz", ".zst")
 """Endings of files that are read as what they hold."""
@@ -64,7 +65,9 @@ def open_bytes(path: Path) -> IO[bytes]:
             return cast("IO[bytes]", arrow.input_stream(str(path), compression="zstd"))
         return path.open("rb")
     except FileNotFoundError as error:
-        raise MissingFileError(f"no such file: {str(path)!r}") from error
+        raise MissingFileError(absent(path, "name a file that is there")) from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a directory; name a file") from error
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); check its permissions"

@@ -26,12 +26,21 @@ from typing import TypeAlias
 from subgpt.data.decoding import UTF16_BOMS
 from subgpt.data.reading import open_bytes, read_text
 from subgpt.errors import DataError, MissingFileError
+from subgpt.places import beside, no_text
 
 PathSource: TypeAlias = "str | os.PathLike[str]"
 FileSource: TypeAlias = "PathSource | Sequence[PathSource]"
 
 __all__ = ["FileSource", "FoundFiles", "PathSource", "find_files", "read_text"]
 
+_BINARIES = {
+    ".parquet": "make training data of it first: subgpt data prepare",
+    ".gguf": "it is a model or tokenizer",
+    ".safetensors": "it is a model's weights",
+    ".pdf": "save it as text first",
+    ".docx": "save it as text first",
+    ".zip": "unpack it first",
+}
 SNIFFED_BYTES = 8192
 """How much of a file is looked at to tell text from binary."""
 
@@ -141,15 +150,16 @@ class _Finder:
                 f"{path}: a symbolic link that leads nowhere or in a circle; name the file it should reach"
             )
         if stat.S_ISDIR(mode):
+            if (why := no_text(path)) is not None:
+                raise DataError(why)
             self._walk(path)
         elif not stat.S_ISREG(mode):
             raise DataError(
                 f"{path}: not a regular file (a pipe, socket or device); save its contents to a file first"
             )
         elif (at := self._nul_offset(path)) is not None:
-            raise DataError(
-                f"{path}: a binary file (NUL byte at offset {at}); text as UTF-8 or UTF-16 is expected"
-            )
+            what = _BINARIES.get(path.suffix.lower(), "name a text in UTF-8 or UTF-16")
+            raise DataError(f"{path}: a binary file (NUL byte at offset {at}) and no text; {what}")
         else:
             self._take(path)
 
@@ -230,6 +240,8 @@ def _missing(name: PathSource, path: Path) -> str:
     if glob.has_magic(str(path)):
         return f"nothing matches {shown!r} (looked from {Path.cwd()})"
     hint = "; to use a text itself, pass it in a list: [text]" if len(text) > 200 or "\n" in text else ""
+    if not hint and (near := beside(path)) is not None:
+        hint = f"; did you mean {near!r}?"
     return f"no such file or directory: {shown!r} (looked from {Path.cwd()}){hint}"
 
 

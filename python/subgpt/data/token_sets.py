@@ -25,6 +25,7 @@ from subgpt.data.shards import INDEX_MAGIC, check_shard, read_header, read_shard
 from subgpt.data.sources import find_files
 from subgpt.data.tokens import ShardedTokens
 from subgpt.errors import ConfigError, DataError, MissingFileError
+from subgpt.places import absent
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -161,7 +162,7 @@ def _token_files(path: Path) -> list[Path]:
 
 def _no_set(path: Path) -> DataError | MissingFileError:
     if not os.path.lexists(path):
-        return MissingFileError(f"no such file or directory: {str(path)!r} (looked from {Path.cwd()})")
+        return MissingFileError(absent(path, "give a directory made by subgpt data prepare"))
     return DataError(
         f"{path}: is no set of ids, and only those have weights; make one with subgpt data prepare"
     )

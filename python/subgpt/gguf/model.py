@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.adapters.attach import SAMPLE, note_origin, refuse_adapters
+from subgpt.checkpoint.run_directory import naming
 from subgpt.data.chat.template import ChatTemplate
-from subgpt.errors import CheckpointError, ConfigError
+from subgpt.errors import CheckpointError, ConfigError, OutputError
 from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_config, rope_factors
 from subgpt.gguf.tensors import places
 from subgpt.model.gpt import GPT
@@ -85,8 +86,12 @@ def save_gguf(
     ]
     if tokenizer is not None and model.chat_template is not None:
         entries.append((_CHAT_TEMPLATE, "str", model.chat_template.source))
+    if target.is_dir():
+        raise OutputError(f"{target}: is a directory; name a file, such as {target / 'model.gguf'}")
     parts = places(_shapes(model), model.config, architecture, quantize)
     partial = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    with naming(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
         _core.save_gguf(model.native, str(partial), entries, parts, _extras(model, architecture))
         divergence, agreement = _compare(model, load_gguf(partial))

@@ -7,8 +7,9 @@ from subgpt.errors import ConfigError
 from subgpt.model.config import GPTConfig
 from subgpt.performance.calibrate import calibrate
 from subgpt.performance.machine import memory_limit, resident
-from subgpt.performance.memory import gib, native_memory
+from subgpt.performance.memory import native_memory
 from subgpt.training.config import TrainConfig
+from subgpt.units import in_memory
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Estimate:
         if self.memory_limit is None or self.total_bytes <= self.memory_limit:
             return None
         return (
-            f"{gib(self.total_bytes)} are needed, this machine gives {gib(self.memory_limit)}: take a smaller "
-            "model, a smaller batch_size or block_size, or gradient_checkpointing"
+            f"{in_memory(self.total_bytes)} are needed, this machine gives {in_memory(self.memory_limit)}: "
+            "take a smaller model, a smaller batch_size or block_size, or gradient_checkpointing"
         )
 
 

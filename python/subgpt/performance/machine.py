@@ -1,6 +1,7 @@
 """How much memory this process may have and has, as the operating system says it."""
 
 import ctypes
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ def resident() -> int | None:
     """Give the bytes of memory that this process holds right now; None where the system does not say."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return int(pages) * mmap.PAGESIZE
     except OSError:
         return peak_resident()
 
@@ -45,8 +46,8 @@ def _physical() -> int | None:
         found = ctypes.windll.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
         return kilobytes.value * 1024 if found else None
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
+        return mmap.PAGESIZE * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
         return None
 
 

@@ -11,6 +11,7 @@ from subgpt.model.gpt import GPT
 from subgpt.performance.machine import memory_limit
 from subgpt.training.config import TrainConfig
 from subgpt.training.start import prepare
+from subgpt.units import in_memory
 
 LARGE = 1 << 30
 """Bytes of parameters from which on a model is not made only to be measured."""
@@ -59,18 +60,6 @@ def check_room(needed: int) -> None:
     limit = memory_limit()
     if limit is not None and needed > limit:
         raise OutOfMemoryError(
-            f"{gib(needed)} are needed, this machine gives {gib(limit)}; take a smaller model, a smaller "
+            f"{in_memory(needed)} are needed, this machine gives {in_memory(limit)}; take a smaller model, a smaller "
             "batch_size or block_size, or gradient_checkpointing"
         )
-
-
-def gib(size: float) -> str:
-    """Write a number of bytes as people read it.
-
-    >>> gib(3 * 2**30), gib(5_000_000), gib(300)
-    ('3.0 GiB', '4.8 MiB', '0.3 KiB')
-    """
-    for unit, name in ((30, "GiB"), (20, "MiB")):
-        if size >= 1 << unit:
-            return f"{size / (1 << unit):.1f} {name}"
-    return f"{size / 1024:.1f} KiB"

@@ -17,6 +17,7 @@ from subgpt.data.documents import Document, Origin
 from subgpt.data.reading import read_text
 from subgpt.errors import DataError, SubgptError
 from subgpt.quickstart.docstrings import builtin_docs
+from subgpt.units import in_bytes
 
 SKIPPED_DIRECTORIES = frozenset(
     {"test", "tests", "idle_test", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages"}
@@ -60,7 +61,7 @@ class PythonCorpus:
         parts = [f"{self.source_files} library sources", f"{self.topics} reference topics"]
         if others:
             parts.append(f"{others} docstrings")
-        return f"{', '.join(parts)}: {self.text_bytes / 1e6:.2f} MB of text"
+        return f"{', '.join(parts)}: {in_bytes(self.text_bytes)} of text"
 
 
 def python_corpus(*, stdlib: Path | None = None) -> PythonCorpus:

@@ -23,6 +23,7 @@ from subgpt.training.config import TrainConfig
 from subgpt.training.data import held_out_text
 from subgpt.training.pretrain import pretrain
 from subgpt.training.run import Run
+from subgpt.units import duration
 
 ANSWERS_SHOWN = 5
 EVALUATED_BATCHES = 24
@@ -129,7 +130,7 @@ def _pretrain(
             )
         _stop_if_interrupted(run)
         did.append(f"{config.n_layer} layers of {config.n_embd}, {model.num_params():,} parameters")
-        did.append(f"{run.step} steps, {run.tokens:,} tokens in {run.seconds:.0f} s")
+        did.append(f"{run.step} steps, {run.tokens:,} tokens in {duration(run.seconds)}")
         for line in did:
             course.narrator.say(line)
         # The very part that pretraining held out: loading the corpus the same way divides it the same way.
@@ -168,7 +169,7 @@ def _finetune(
             )
         _stop_if_interrupted(run)
         after = answer_all(model, tokenizer, questions, course.plan.answer_tokens)
-        did.append(f"{run.step} steps on {len(texts.taught)} questions in {run.seconds:.0f} s")
+        did.append(f"{run.step} steps on {len(texts.taught)} questions in {duration(run.seconds)}")
         course.narrator.say(did[0])
     answers = [
         Answer(row["question"], row["answer"], first, then)

@@ -18,12 +18,12 @@ from subgpt.report import (
     Report,
     Sample,
     Stage,
-    duration,
     render_page,
     svg_file,
 )
 from subgpt.training.plot import panel_of, save_loss_plot
 from subgpt.training.run import Run
+from subgpt.units import duration, in_bytes
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def make_report(outcome: Outcome) -> Report:
             "library and language reference that come with Python."
         ),
         facts=[
-            ("corpus", f"{outcome.texts.text_bytes / 1e6:.2f} MB"),
+            ("corpus", in_bytes(outcome.texts.text_bytes)),
             ("parameters", f"{outcome.parameters:,}"),
             ("tokens seen", f"{base.tokens:,}"),
             ("held-out loss", f"{knowledge.loss:.3f} nats"),

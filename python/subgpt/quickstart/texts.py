@@ -11,6 +11,7 @@ from subgpt.data.split import text_hash
 from subgpt.quickstart.corpus import python_corpus
 from subgpt.quickstart.plan import Plan
 from subgpt.quickstart.questions import question_pairs
+from subgpt.units import in_bytes
 
 HELD_OUT = 0.1
 MAX_DIGITS = 0.05
@@ -45,7 +46,7 @@ def collect(folder: Path, plan: Plan) -> Texts:
     write_jsonl(pairs, taught)
     write_jsonl(held_out, kept)
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in documents)
-    part = "" if len(documents) == len(found.documents) else f", of which {size / 1e6:.2f} MB are used"
+    part = "" if len(documents) == len(found.documents) else f", of which {in_bytes(size)} are used"
     return Texts(documents, taught, kept, corpus, pairs, held_out, found.describe() + part, size)
 
 

@@ -11,7 +11,7 @@ from subgpt.report.facts import (
     Sample,
     Stage,
 )
-from subgpt.report.page import duration, render_page
+from subgpt.report.page import render_page
 from subgpt.report.svg import loss_svg, svg_file
 from subgpt.report.tokens import TokenView, render_tokens, view_tokens
 from subgpt.training.plot import Panel, Series
@@ -29,7 +29,6 @@ __all__ = [
     "Series",
     "Stage",
     "TokenView",
-    "duration",
     "loss_svg",
     "render_examples",
     "render_page",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from subgpt.report.facts import Report
 from subgpt.report.svg import loss_svg
 from subgpt.report.visible import show_lines, show_text, visible
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,11 +39,3 @@ def environment(package: str = "subgpt.report") -> "Environment":
     made.filters["show_lines"] = show_lines
     made.filters["show_text"] = show_text
     return made
-
-
-def duration(seconds: float) -> str:
-    """Write a time that reads well: `0.4 s`, `12 s`, `2 min 05 s`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from subgpt import _core
 from subgpt.report.facts import LossChange, ProbeScore, Report
-from subgpt.report.page import duration, render_page
+from subgpt.report.page import render_page
 from subgpt.training.plot import panel_of
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from subgpt.training.run import Run

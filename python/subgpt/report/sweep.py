@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.errors import SubgptError
-from subgpt.report.page import duration, environment
+from subgpt.report.page import environment
 from subgpt.report.scatter import Dot, scatter_svg
 from subgpt.report.svg import loss_svg
 from subgpt.training.plot import Panel, Series
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from subgpt.search.outcomes import Outcome, Sweep

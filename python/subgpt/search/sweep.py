@@ -25,6 +25,7 @@ from subgpt.search.results import write_results
 from subgpt.search.space import Axis, Values, axes_of, describe, draw, grid
 from subgpt.training.config import TrainConfig
 from subgpt.training.interrupt import Interrupts
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -280,9 +281,10 @@ def _told(seen: Outcome, others: Iterable[Outcome]) -> str:
     if seen.status != FINISHED:
         return f"{seen.status}: {seen.reason}" if seen.reason else f"{seen.status} after step {seen.steps}"
     if seen.val_loss is None:
-        return f"finished in {seen.seconds:.1f} s, with nothing held out to compare it by"
+        return f"finished in {duration(seen.seconds)}, with nothing held out to compare it by"
     best = all(seen.order < other.order for other in others if other.trial != seen.trial)
-    return f"finished in {seen.seconds:.1f} s: validation loss {seen.val_loss:.4f}{' (best so far)' if best else ''}"
+    mark = " (best so far)" if best else ""
+    return f"finished in {duration(seen.seconds)}: validation loss {seen.val_loss:.4f}{mark}"
 
 
 def _print(line: str) -> None:

@@ -106,10 +106,10 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        remedy = "give another --port (0: a free one)" if port else "give another --host"
-        raise ConfigError(
-            f"serve: cannot listen at {host}, port {port}: {error.strerror or error}; {remedy}"
-        ) from None
+        of_host = isinstance(error, socket.gaierror) or not port
+        remedy = "give another --host" if of_host else "give another --port (0: a free one)"
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
+        raise ConfigError(f"serve: cannot listen at {host}, port {port}: {reason}; {remedy}") from None
 
 
 def run_server(served: Sequence[Served], settings: ServerSettings, started: Callable[[str], None]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from subgpt.errors import DtypeError, InvalidValueError
+from subgpt.errors import DtypeError, InvalidValueError, MissingFileError, TokenizerError
+from subgpt.places import absent
 
 if TYPE_CHECKING:
     from subgpt._core import SpecialRules
@@ -24,6 +26,33 @@ def path_argument(path: str | os.PathLike[str]) -> str:
     if not isinstance(name, str):
         raise DtypeError(f"path must be str or a path, not {type(name).__name__}")
     return name
+
+
+def check_place(name: str) -> None:
+    """Refuse what holds no tokenizer for sure, before its content is looked at.
+
+    Raises:
+        MissingFileError: There is nothing of that name.
+        TokenizerError: It is a plain text, whose ending a file of merges may have as well.
+
+    """
+    path = Path(name)
+    if "\0" in name or path.is_dir():
+        return
+    if not path.exists():
+        raise MissingFileError(
+            absent(
+                path,
+                "give the directory or file of a tokenizer (subgpt tokenizer train makes one), or a run's",
+            )
+        )
+    if path.suffix == ".txt" and not any(
+        path.with_name(other).exists() for other in ("vocab.json", "encoder.json")
+    ):
+        raise TokenizerError(
+            f"{path}: is no tokenizer, and as merges it needs vocab.json or encoder.json beside it; give the directory "
+            "or file of a tokenizer (subgpt tokenizer train makes one)"
+        )
 
 
 def text_argument(what: str, value: str) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from subgpt import _core
 from subgpt.errors import DtypeError, TokenizerError
 from subgpt.tokenizer.arguments import (
+    check_place,
     has_surrogate,
     integer,
     numbered,
@@ -191,6 +192,7 @@ class Tokenizer:
             from subgpt.tokenizer.gguf import load_gguf
 
             return load_gguf(path)
+        check_place(path_argument(path))
         native = _core.Tokenizer.load(
             path_argument(path),
             None if pattern is None else text_argument("pattern", pattern),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from subgpt.units import about
+
 if TYPE_CHECKING:
     from subgpt.evaluation.measure import Evaluation
     from subgpt.training.run import Run
@@ -118,6 +120,7 @@ class LogLines(Callback):
         self.stream = sys.stderr if stream is None else stream
         self.every = every
         self._last = float("-inf")
+        self._first: StepEvent | None = None
 
     def on_start(self, start: RunStart) -> None:
         """Say what is about to happen."""
@@ -132,7 +135,15 @@ class LogLines(Callback):
         """Say the loss, now and then."""
         if event.seconds - self._last >= self.every or event.step == event.max_steps:
             self._last = event.seconds
-            self.say(f"step {event.step}/{event.max_steps}  {describe_step(event)}")
+            self.say(f"step {event.step}/{event.max_steps}  {describe_step(event)}{self._left(event)}")
+
+    def _left(self, event: StepEvent) -> str:
+        """Say how long the rest will take, from how long the steps took that were seen."""
+        first = self._first = self._first or event
+        if first.step < event.step < event.max_steps:
+            each = (event.seconds - first.seconds) / (event.step - first.step)
+            return f"  about {about(each * (event.max_steps - event.step))} left"
+        return ""
 
     def on_eval(self, event: EvalEvent) -> None:
         """Say the validation loss."""

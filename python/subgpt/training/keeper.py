@@ -38,6 +38,7 @@ from subgpt.training.callbacks import RollbackEvent
 from subgpt.training.config import TrainConfig
 from subgpt.training.guard import BadStepError, check_weights
 from subgpt.training.make_optimizer import make_optimizer
+from subgpt.training.metrics import has_steps
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.recorder import Recorder
 from subgpt.training.workers import ALONE, Workers
@@ -86,7 +87,7 @@ class Keeper:
             return
         used = (
             list_checkpoints(directory.checkpoints)
-            or directory.metrics.exists()
+            or has_steps(directory.metrics)
             or directory.weights.exists()
             or directory.adapter.exists()
         )

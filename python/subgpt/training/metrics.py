@@ -71,6 +71,11 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     return parse_metrics(Path(path).read_text(encoding="utf-8", errors="replace"))
 
 
+def has_steps(path: Path) -> bool:
+    """Tell whether a run came to its first update; one that ended before has nothing to lose."""
+    return path.exists() and any(record["step"] > 0 for record in read_metrics(path))
+
+
 def parse_metrics(text: str) -> list[dict[str, Any]]:
     """Read the lines of a `metrics.jsonl`, leaving out what is no record."""
     records = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import MissingFileError
 from subgpt.training.metrics import read_metrics
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from subgpt.evaluation.measure import Evaluation
@@ -108,7 +109,7 @@ class Run:
         return save_loss_plot([panel_of(self, "Loss")], Path("loss.png") if target is None else target)
 
     def __str__(self) -> str:
-        parts = [f"{self.step} steps in {self.seconds:.1f} s"]
+        parts = [f"{self.step} steps in {duration(self.seconds)}"]
         if self.losses:
             parts.append(f"loss {self.losses[0]:.4f} -> {self.losses[-1]:.4f}")
         if self.val_losses:

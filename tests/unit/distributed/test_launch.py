@@ -69,7 +69,7 @@ def test_what_another_process_says_is_not_said_twice(capsys):
     def fails():
         raise told_by(Member(2, "b", 77), "no such file")
 
-    assert finish(fails, debug=False) == FAILED
+    assert finish(fails) == FAILED
     assert capsys.readouterr() == ("", "")
     error = told_by(Member(2, "b", 77), "no such file")
     assert is_told(error)

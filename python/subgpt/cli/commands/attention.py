@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from subgpt.cli.options import RunDir, examples, new_app
+from subgpt.cli.options import Json, RunDir, examples, new_app
 
 app = new_app()
 
@@ -33,14 +33,17 @@ def attention(
         list[int] | None,
         typer.Option(help="A head to draw, counted from 0; may be repeated. All where none is named."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Draw where each token of a text looks: a map for each head of each layer."""
     from subgpt.cli.loading import load_with_tokenizer
-    from subgpt.cli.terminal import err, read_argument
+    from subgpt.cli.terminal import note, print_json, read_argument
     from subgpt.inside.attention import save_attention_plot
 
     model, tokenizer = load_with_tokenizer(run)
     picture = save_attention_plot(
         model, tokenizer, read_argument(prompt), output, layers=layer or None, heads=head or None
     )
-    err().print(f"attention: {picture}", markup=False)
+    if json:
+        print_json({"picture": str(picture)})
+    note(f"attention: {picture}", style="")

@@ -39,13 +39,13 @@ def chat(
         list[str] | None,
         typer.Option(help="A text that ends an answer; may be repeated.", rich_help_panel="Sampling"),
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the speed of each answer.")] = False,
     **settings: Any,
 ) -> None:
     r"""Talk with a model: a line is a question, a line with a slash a command (/help lists them).
 
-    Ctrl-C stops an answer, twice it leaves. Without a terminal every line of standard input is a question. With
-    prompt_toolkit (pip install 'subgpt\[chat]') lines can be edited and taken up again.
+    Ctrl-C stops an answer, twice it leaves; -v shows the speed of each answer. Without a terminal every line of
+    standard input is a question. With prompt_toolkit (pip install 'subgpt\[chat]') lines can be edited and taken up
+    again.
     """
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.talk.lines import in_terminal, line_reader
@@ -58,7 +58,7 @@ def chat(
     config = GenerationConfig(**options, stop=tuple(stop or ()))
     model, tokenizer = load_with_tokenizer(run, quantize=quantize)
     conversation = Conversation(model, tokenizer, chat_template=chat_template)
-    talk = Talk(conversation, merge_options(model, config, {}), system=system, verbose=verbose)
+    talk = Talk(conversation, merge_options(model, config, {}), system=system)
     typed = in_terminal()
     if typed:
         form = (

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app
 from subgpt.cli.settings import with_settings
 from subgpt.cli.training import tuning_settings
 from subgpt.model.dtype import AUTO
@@ -55,18 +55,19 @@ def dpo(
     ] = 0.0,
     config: Config = None,
     resume: Resume = False,
+    json: Json = False,
     **settings: Any,
 ) -> None:
     """Train a model on preferences (direct preference optimization)."""
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.progress import watching
-    from subgpt.cli.tables import print_changes
-    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
+    from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.preference.dpo import dpo as train
 
     inputs = gather(config, {"data": data, **settings}, output=output, resume=resume, known=("data",))
     inputs.need("data", "give rows with prompt, chosen and rejected")
+    sources = inputs.sources("data")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
@@ -74,7 +75,7 @@ def dpo(
         run = train(
             model,
             tokenizer,
-            inputs.sources("data"),
+            sources,
             training,
             beta=beta,
             label_smoothing=label_smoothing,
@@ -82,5 +83,4 @@ def dpo(
             resume=resume,
             callbacks=callbacks,
         )
-    print_changes(run)
-    raise typer.Exit(carry_out(run))
+    raise typer.Exit(print_run(run, json=json))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from subgpt.cli.choices import one_of
 from subgpt.cli.options import (
     ChatTemplateOption,
     Json,
@@ -43,14 +44,14 @@ def evaluate(
     probe: Probes = None,
     probe_match: Annotated[
         str,
-        typer.Option(
-            metavar="exact|number|tokens",
+        one_of(
+            ("exact", "number", "tokens"),
             help="How answers are compared: as texts, by the number they come to, or token by token.",
         ),
     ] = "exact",
     side: Annotated[
         str,
-        typer.Option(metavar="val|train", help="Of prepared data: what is held out, or what is trained on."),
+        one_of(("val", "train"), help="Of prepared data: what is held out, or what is trained on."),
     ] = "val",
     batch_size: Annotated[int, typer.Option(help="Windows at a time.")] = 16,
     text_field: TextField = "text",

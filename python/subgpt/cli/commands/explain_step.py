@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Json, examples, new_app
+from subgpt.cli.options import Json, WrongUsage, examples, new_app
 
 if TYPE_CHECKING:
     from subgpt.inside.step import StepExplanation
@@ -23,6 +23,7 @@ app = new_app()
     )
 )
 def explain_step(
+    ctx: typer.Context,
     words: Annotated[
         list[str],
         typer.Argument(
@@ -48,7 +49,7 @@ def explain_step(
     from subgpt.inside.tiny import tiny_model
 
     if len(words) > 2:
-        raise typer.BadParameter(f"{len(words)} arguments; give [RUN] TEXT, the text in quotes")
+        raise WrongUsage(ctx, f"{len(words)} arguments; give [RUN] TEXT, the text in quotes")
     text = read_argument(words[-1])
     if len(words) == 2:
         model, tokenizer = load_with_tokenizer(Path(words[0]))

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from subgpt.cli.choices import one_of
 from subgpt.cli.options import Json, RunDir, examples, new_app
 
 app = new_app()
@@ -25,12 +26,10 @@ def export(
     ],
     format: Annotated[
         str,
-        typer.Option(
-            metavar="gguf|hf", help="gguf: one file for llama.cpp; hf: a directory for transformers."
-        ),
+        one_of(("gguf", "hf"), help="gguf: one file for llama.cpp; hf: a directory for transformers."),
     ] = "gguf",
     quantize: Annotated[
-        str, typer.Option(metavar="f32|f16|bf16|q8_0|q4_0", help="How matrices are stored in a GGUF file.")
+        str, one_of(("f32", "f16", "bf16", "q8_0", "q4_0"), help="How matrices are stored in a GGUF file.")
     ] = "f16",
     tokenizer: Annotated[
         bool, typer.Option("--tokenizer/--no-tokenizer", help="Whether the tokenizer goes with it.")
@@ -39,15 +38,11 @@ def export(
 ) -> None:
     """Write a model for other programs; what was written is read again and compared."""
     from subgpt.checkpoint.load import load
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import out, print_json
-    from subgpt.errors import ConfigError
     from subgpt.gguf.model import save_gguf
-    from subgpt.spelling import did_you_mean
+    from subgpt.units import in_bytes
 
-    if format not in ("gguf", "hf"):
-        raise ConfigError(f"export: format = {format!r} is not known; {did_you_mean(format, ('gguf', 'hf'))}")
     model, found = load(run)
     kept = found if tokenizer else None
     facts: dict[str, Any] = {"file": str(output), "format": format}

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app
 from subgpt.cli.probing import Probes
 from subgpt.cli.settings import Setting, with_settings
 from subgpt.cli.training import tuning_settings
@@ -16,7 +16,12 @@ from subgpt.training.config import TrainConfig
 app = new_app()
 
 RECIPE = Setting(
-    "recipe", str, f"settings by intent, below all others: {', '.join(recipe_names())}", None, "Training"
+    "recipe",
+    str,
+    f"settings by intent, below all others: {', '.join(recipe_names())}",
+    None,
+    "Training",
+    values=tuple(recipe_names()),
 )
 
 
@@ -69,6 +74,7 @@ def finetune(
     probe: Probes = None,
     config: Config = None,
     resume: Resume = False,
+    json: Json = False,
     **settings: Any,
 ) -> None:
     """Go on training a model on new text, or on questions and answers (the loss is on the answers only).
@@ -77,10 +83,9 @@ def finetune(
     which all commands open with it; `subgpt merge` makes one model of both.
     """
     from subgpt.cli.loading import load_with_tokenizer
-    from subgpt.cli.probing import named_files, print_probes
+    from subgpt.cli.probing import named_files
     from subgpt.cli.progress import watching
-    from subgpt.cli.tables import print_changes
-    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
+    from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
     from subgpt.data.chat import absolute_choice
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
@@ -96,6 +101,7 @@ def finetune(
     }
     inputs = gather(config, flags, output=output, resume=resume, known=sources)
     inputs.need("data", "give a text, or a .jsonl of questions and answers")
+    named = {name: inputs.sources(name) for name in sources if name != "probe"}
     probes = named_files(inputs.values.get("probe"))
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     if "chat_template" in training.model_fields_set:
@@ -106,16 +112,14 @@ def finetune(
         run = train(
             model,
             tokenizer,
-            inputs.sources("data"),
+            named["data"],
             training,
-            old_source=inputs.sources("old_data") or None,
-            eval_source=inputs.sources("eval_data") or None,
-            replay_source=inputs.sources("replay") or None,
+            old_source=named["old_data"] or None,
+            eval_source=named["eval_data"] or None,
+            replay_source=named["replay"] or None,
             probes=probes,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,
         )
-    print_changes(run)
-    print_probes(run)
-    raise typer.Exit(carry_out(run))
+    raise typer.Exit(print_run(run, json=json))

@@ -1,11 +1,12 @@
 """`subgpt generate`: text after a prompt, shown as it is written."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import ChatTemplateOption, QuantizeOption, RunDir, examples, new_app
+from subgpt.cli.options import ChatTemplateOption, Json, QuantizeOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.errors import ConfigError
 from subgpt.generation.config import GenerationConfig
@@ -66,11 +67,12 @@ def generate(
             rich_help_panel="Sampling",
         ),
     ] = None,
+    json: Json = False,
     **settings: Any,
 ) -> None:
     """Write text after a prompt, shown as it is written."""
     from subgpt.cli.loading import load_with_tokenizer
-    from subgpt.cli.terminal import read_argument, write_stream
+    from subgpt.cli.terminal import copied, detail, print_json, read_argument, speed, write_stream
     from subgpt.generation.chat import stream_chat
     from subgpt.generation.generate import generate
     from subgpt.generation.stream import stream
@@ -94,7 +96,15 @@ def generate(
         pieces = iter([generate(model, tokenizer, text, config=config, return_prompt=False)])
     else:
         pieces = stream(model, tokenizer, text, config=config, assistant_model=helper)
-    write_stream(text if echo and not ask else "", pieces)
+    begin = time.monotonic()
+    written: list[str] = []
+    if json:
+        written.extend(pieces)
+        print_json({"model": str(run), "prompt": text, "text": "".join(written), "seed": config.seed})
+    else:
+        write_stream(text if echo and not ask else "", copied(pieces, written))
+    tokens = tokenizer.count("".join(written), disallowed_special=())
+    detail(speed(tokens, time.monotonic() - begin))
 
 
 def _bias(given: str) -> tuple[str, str]:

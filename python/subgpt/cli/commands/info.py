@@ -18,7 +18,10 @@ def info(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show this installation, or what is in a run directory."""
+    """Show this installation, or what is in a run directory.
+
+    A report of a problem should have all of the first; nothing in it is secret.
+    """
     from subgpt.cli.facts import environment, run_facts
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import out, print_json

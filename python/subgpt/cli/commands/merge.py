@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from subgpt.cli.options import OutputDir, RunDir, examples, new_app
+from subgpt.cli.options import Json, OutputDir, RunDir, examples, new_app
 from subgpt.errors import ConfigError
 
 app = new_app()
@@ -29,13 +29,14 @@ def merge(
             show_default=False,
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Add adapters (LoRA, rsLoRA, DoRA) to the weights of a model, and save it as a model like any other."""
     from subgpt.adapters.attach import adapter_of
     from subgpt.adapters.files import load_adapter
     from subgpt.adapters.merge import merge_adapter
     from subgpt.checkpoint.load import load
-    from subgpt.cli.terminal import out
+    from subgpt.cli.terminal import out, print_json
 
     loaded = [load_adapter(path) for path in adapters or []]
     model, tokenizer = load(base)
@@ -48,4 +49,7 @@ def merge(
         merge_adapter(model, adapter)
     model.save(output, tokenizer=tokenizer)
     layers = sum(len(adapter.layers) for adapter in merged)
-    out().print(f"{layers} layers of {len(merged)} adapters merged into {output}")
+    if json:
+        print_json({"output_dir": str(output), "adapters": len(merged), "layers": layers})
+    else:
+        out().print(f"{layers} layers of {len(merged)} adapters merged into {output}")

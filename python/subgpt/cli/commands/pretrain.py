@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, OutputDir, Resume, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.cli.shape import MODEL_NAMES, SHAPE, Preset, model_config
 from subgpt.cli.training import METHOD, TEAM, team_settings
@@ -67,11 +67,12 @@ def pretrain(
     preset: Preset = None,
     config: Config = None,
     resume: Resume = False,
+    json: Json = False,
     **settings: Any,
 ) -> None:
     """Train a model from nothing on your own text, and save it as a run directory."""
     from subgpt.cli.progress import watching
-    from subgpt.cli.training import TRAIN_NAMES, carry_out, gather, keep
+    from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
     from subgpt.training.pretrain import pretrain as train
@@ -80,19 +81,20 @@ def pretrain(
     known = ("data", "tokenizer", "preset", *MODEL_NAMES)
     sections = ("train", "model", "inputs")
     inputs = gather(config, flags, output=output, resume=resume, known=known, sections=sections)
-    words = Tokenizer.load(inputs.need("tokenizer", "give a directory made by: subgpt tokenizer train"))
+    words = Tokenizer.load(inputs.path("tokenizer", "give a directory made by: subgpt tokenizer train"))
     training = TrainConfig(**inputs.part(name for name in TRAIN_NAMES if name != "block_size"))
     inputs.need("data", "give a file, directory or glob of text")
+    sources = inputs.sources("data")
     shape = model_config(inputs, {"vocab_size": words.vocab_size})
     model = GPT(shape, seed=training.seed, dtype=training.dtype or AUTO)
     with watching(keep(inputs.part(("data", "tokenizer")))) as callbacks:
         run = train(
             model,
             words,
-            inputs.sources("data"),
+            sources,
             training,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,
         )
-    raise typer.Exit(carry_out(run))
+    raise typer.Exit(print_run(run, json=json))

@@ -13,7 +13,9 @@ app = new_app()
 
 @app.command(epilog=examples("subgpt quickstart", "subgpt quickstart --steps 20 --out /tmp/first-look"))
 def quickstart(
-    steps: Annotated[int, typer.Option(help="Pretraining steps; everything else follows.")] = DEFAULT_STEPS,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Pretraining steps; everything else follows.")
+    ] = DEFAULT_STEPS,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("subgpt-quickstart"),
     seed: Annotated[int, typer.Option(help="Same seed, same weights.")] = 0,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from subgpt.cli.choices import one_of
 from subgpt.cli.options import QuantizeOption, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.serving.settings import ServerSettings
@@ -36,9 +37,7 @@ def serve(
     ] = None,
     dtype: Annotated[
         str,
-        typer.Option(
-            metavar="float32|bfloat16|auto", help="How prompts are scored; texts are written in float32."
-        ),
+        one_of(("float32", "bfloat16", "auto"), help="How prompts are scored; texts are written in float32."),
     ] = "float32",
     quantize: QuantizeOption = None,
     threads: Annotated[

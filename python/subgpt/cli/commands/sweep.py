@@ -95,6 +95,7 @@ def sweep(
     else:
         print_trials(result)
     if result.interrupted:
+        note(f"go on with: subgpt sweep -o {output} --resume")
         raise typer.Exit(INTERRUPTED)
     if result.best is None:
         raise typer.Exit(1)

@@ -2,12 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from subgpt.cli.outcome import describe
 from subgpt.cli.talk.commands import run_command
-from subgpt.cli.terminal import complain, note, out, warn, write_pieces
+from subgpt.cli.terminal import complain, copied, detail, note, out, speed, warn, write_pieces
 from subgpt.data.messages import Message
 from subgpt.errors import SubgptError
 
@@ -33,13 +33,11 @@ class Talk:
         settings: "GenerationConfig",
         *,
         system: str = "",
-        verbose: bool = False,
     ) -> None:
         self.conversation = conversation
         self.settings = settings
         self.system = system
         self.turns: list[Message] = []
-        self._verbose = verbose
         self._told_of_limit = False
 
     @property
@@ -59,7 +57,7 @@ class Talk:
         if self.conversation.prompt_tokens > self.conversation.model.config.block_size:
             warn("the question is longer than the model's context, so only the end of it is seen")
         try:
-            write_pieces(_kept(pieces, said))
+            write_pieces(copied(pieces, said))
             stopped = False
         except KeyboardInterrupt:
             stopped = True
@@ -70,8 +68,7 @@ class Talk:
             self.turns += [Message("user", question), Message("assistant", answer)]
         elif not stopped:
             note("(no answer)")
-        if self._verbose:
-            note(self._speed(time.monotonic() - begin))
+        detail(self._speed(time.monotonic() - begin))
         return not stopped
 
     def _fitting(self, messages: list[Message]) -> tuple[Message, ...]:
@@ -88,7 +85,7 @@ class Talk:
     def _speed(self, seconds: float) -> str:
         read, new = self.conversation.prompt_tokens, self.conversation.answer_tokens
         return (
-            f"{new} tokens in {seconds:.2f} s, {new / seconds:.0f} tokens/s; "
+            f"{speed(new, seconds)}; "
             f"{self.conversation.cached_tokens} of {read} tokens before them were read earlier"
         )
 
@@ -126,9 +123,3 @@ def run_talk(talk: Talk, read: Callable[[], str], *, interactive: bool) -> bool:
         except (SubgptError, OSError, MemoryError) as error:
             well = False
             complain(describe(error))
-
-
-def _kept(pieces: Iterator[str], said: list[str]) -> Iterator[str]:
-    for piece in pieces:
-        said.append(piece)
-        yield piece

@@ -10,9 +10,9 @@ from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import MissingFileError
 from subgpt.playground.limits import MAX_RUNS
 from subgpt.playground.views.texts import folders_with
-from subgpt.report.page import duration
 from subgpt.training.metrics import parse_metrics, read_metrics
 from subgpt.training.run import Run
+from subgpt.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

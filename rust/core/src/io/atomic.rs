@@ -104,7 +104,8 @@ fn sync_tree(directory: &Path) -> Result<()> {
         if path.is_dir() {
             sync_tree(&path)?;
         } else {
-            call(Call::Sync, &path, || File::open(&path).and_then(|f| f.sync_all()))
+            // Windows writes out what is open for writing alone; a file that may only be read is synced elsewhere.
+            call(Call::Sync, &path, || File::options().read(true).write(cfg!(windows)).open(&path)?.sync_all())
                 .map_err(Error::io("sync", &path))?;
         }
     }

@@ -118,7 +118,7 @@ def _open(
     model: Path | None, tokenizer: Path | None, block_size: int | None
 ) -> "tuple[Tokenizer, int | None]":
     """Open the tokenizer, and find how many tokens fit; the weights are not needed."""
-    from subgpt.checkpoint.load import read_json
+    from subgpt.checkpoint.load import locate, read_json
     from subgpt.errors import ConfigError
     from subgpt.model.config import GPTConfig
     from subgpt.tokenizer import Tokenizer
@@ -126,9 +126,9 @@ def _open(
     place = tokenizer or model
     if place is None:
         raise ConfigError("--model is missing: give the model that would learn, or a --tokenizer")
-    opened = Tokenizer.load(place)
-    if model is not None and block_size is None:
-        config = model / "config.json"
+    found = None if model is None else locate(model)
+    opened = Tokenizer.load(tokenizer or found or place)
+    if found is not None and block_size is None and (config := found / "config.json").exists():
         block_size = GPTConfig.from_hf(read_json(config), str(config)).block_size
     return opened, block_size
 
@@ -162,10 +162,10 @@ def _survey_json(survey: "Survey") -> dict[str, Any]:
 
 
 def _print_survey(survey: "Survey") -> None:
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import harmless, out
     from subgpt.data.survey import shares
+    from subgpt.units import in_bytes
 
     mean = survey.text_bytes / survey.documents
     facts = [

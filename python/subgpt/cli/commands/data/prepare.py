@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import TokenizerOption, WrongUsage
-from subgpt.cli.options import Json, OnInvalid, Ray, TextField
+from subgpt.cli.choices import one_of
+from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
+from subgpt.cli.options import Json, OnInvalid, Ray, TextField, WrongUsage
 
 if TYPE_CHECKING:
     from subgpt.data.prepare.prepare import Prepared
@@ -67,7 +68,7 @@ def command(
         str, typer.Option(help="Splits text files into documents; empty: never.")
     ] = "<|endoftext|>",
     bad_rows: Annotated[
-        str, typer.Option(metavar="refuse|skip", help="Rows that are broken or have no text.")
+        str, one_of(("refuse", "skip"), help="Rows that are broken or have no text.")
     ] = "refuse",
     errors: OnInvalid = "strict",
     processes: Annotated[
@@ -92,15 +93,19 @@ def command(
     """
     from subgpt import _core, prepare_data
     from subgpt.cli.meter import in_full, metering
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.terminal import print_json
     from subgpt.tokenizer import Tokenizer
+    from subgpt.units import in_bytes
 
     if STDIN in source and len(source) > 1:
         raise WrongUsage(ctx, "- stands for standard input and cannot be given beside files")
     opened = Tokenizer.load(tokenizer)
     begin = time.monotonic()
-    with _sources(source, output, stdin_name, overwrite) as paths, metering() as show:
+    with (
+        _told_how_to_go_on(output),
+        _sources(source, output, stdin_name, overwrite) as paths,
+        metering() as show,
+    ):
 
         def progress(what: str, done: int, total: int) -> None:
             show(what, done, total, in_bytes if what == "reading" else in_full)
@@ -130,13 +135,25 @@ def command(
 
 
 @contextmanager
+def _told_how_to_go_on(output: Path) -> Iterator[None]:
+    from subgpt.cli.terminal import note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output.exists():
+            note(f"{output} has what was prepared so far; the same command goes on with it")
+        raise
+
+
+@contextmanager
 def _sources(names: Sequence[str], output: Path, stdin_name: str, overwrite: bool) -> Iterator[list[Path]]:
     """Give the paths that were named; standard input becomes a file beside the output, gone when all is prepared.
 
     It stays where the work is broken off, which then goes on with it and does not read standard input again.
     """
     from subgpt.cli.loading import source_paths
-    from subgpt.cli.terminal import err
+    from subgpt.cli.terminal import note
 
     if list(names) != [STDIN]:
         yield source_paths(names)
@@ -146,7 +163,7 @@ def _sources(names: Sequence[str], output: Path, stdin_name: str, overwrite: boo
     if overwrite or not kept.exists():
         _keep_stdin(kept)
     else:
-        err().print(f"going on with what standard input gave before, in {kept}")
+        note(f"going on with what standard input gave before, in {kept}")
     yield [kept]
     kept.unlink(missing_ok=True)
     folder.rmdir()
@@ -165,9 +182,9 @@ def _keep_stdin(path: Path) -> None:
 
 
 def _print(made: "Prepared", seconds: float) -> None:
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.tables import facts_table
-    from subgpt.cli.terminal import out
+    from subgpt.cli.terminal import note, out
+    from subgpt.units import duration, in_bytes
 
     said: dict[str, Any] = made.manifest
     first, second, *more = made.describe()
@@ -176,10 +193,10 @@ def _print(made: "Prepared", seconds: float) -> None:
     facts = [
         ("documents", first),
         ("tokens", second),
-        ("text", f"{in_bytes(size)} in {seconds:.1f} s"),
+        ("text", f"{in_bytes(size)} in {duration(seconds)}"),
         ("shards", f"{shards} of {said['dtype']}"),
     ]
     facts += [("damaged", line) for line in more]
     facts += [("bad row", why) for why in said["bad"][:5]]
     out().print(facts_table(facts))
-    out().print(f"train on it: subgpt pretrain --data {made.path} --tokenizer {made.path} -o runs/new")
+    note(f"train on it: subgpt pretrain --data {made.path} --tokenizer {made.path} -o runs/new")

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from subgpt.cli.options import WrongUsage
+
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 T = TypeVar("T")
+
+FORMATS = ("tokenizer.json", "tiktoken", "vocab-merges", "gguf")
+PATTERNS = ("gpt2", "gpt4", "o200k")
 
 TokenizerOption = Annotated[
     Path,
@@ -34,17 +39,6 @@ TokenizerOptions = Annotated[
 AllowSpecial = Annotated[
     bool, typer.Option("--allow-special", help="Read special tokens in the text as such, not as plain text.")
 ]
-
-
-class WrongUsage(typer.BadParameter):
-    """Arguments that make no sense, alone or together: exit code 2, and the line says where help is."""
-
-    def __init__(self, ctx: typer.Context, message: str) -> None:
-        super().__init__(message, ctx=ctx)
-
-    def format_message(self) -> str:
-        """Give the message alone: it names the argument itself."""
-        return self.message
 
 
 def read_option(ctx: typer.Context, name: str, parse: Callable[[str], T], value: str) -> T:

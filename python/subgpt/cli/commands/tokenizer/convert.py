@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from subgpt.cli.options import TokenizerDir
+from subgpt.cli.choices import completing, one_of
+from subgpt.cli.commands.tokenizer.arguments import FORMATS, PATTERNS
+from subgpt.cli.options import Json, TokenizerDir
 
 if TYPE_CHECKING:
     from subgpt.tokenizer.tokenizer import Format
@@ -29,8 +31,8 @@ def command(
     ],
     format: Annotated[
         str | None,
-        typer.Option(
-            metavar="tokenizer.json|tiktoken|vocab-merges|gguf",
+        one_of(
+            FORMATS,
             help="The format; by default the ending of PATH says, and tokenizer.json for a directory.",
             show_default=False,
         ),
@@ -39,6 +41,7 @@ def command(
         str | None,
         typer.Option(
             metavar="gpt2|gpt4|o200k|REGEX",
+            autocompletion=completing(PATTERNS),
             help="How text is cut, for ranks and merges, whose files do not say.",
             show_default=False,
         ),
@@ -50,11 +53,15 @@ def command(
             show_default=False,
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write a tokenizer in another format, read it back, and make sure that it gives the same ids."""
-    from subgpt.cli.terminal import out
+    from subgpt.cli.terminal import out, print_json
     from subgpt.tokenizer import Tokenizer, convert
 
     opened = Tokenizer.load(directory, pattern=pattern, special_tokens=special_token or None)
     written = convert(opened, output, format=cast("Format | None", format))
-    out().print(f"{written}: read back, the same ids")
+    if json:
+        print_json({"file": str(written), "vocab_size": opened.vocab_size})
+    else:
+        out().print(f"{written}: read back, the same ids")

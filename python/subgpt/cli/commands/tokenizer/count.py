@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """Print how many tokens a text has, or each of several files and all of them together."""
     from subgpt.cli.meter import metering
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.terminal import print_json
     from subgpt.tokenizer import Tokenizer
+    from subgpt.units import in_bytes
 
     opened = Tokenizer.load(tokenizer)
     allowed: Literal["all"] | tuple[()] = "all" if allow_special else ()

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import TokenizerOption, WrongUsage
+from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
+from subgpt.cli.options import Json, WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +35,11 @@ def command(
         Path | None,
         typer.Option(metavar="FILE", help="Ids as text, or a shard of them (.bin).", show_default=False),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print the text of ids and nothing else, not even a line end of its own."""
     from subgpt.cli.ids import parse_ids
+    from subgpt.cli.terminal import print_json
     from subgpt.tokenizer import Tokenizer
 
     if bool(ids) == (file is not None):
@@ -44,6 +47,9 @@ def command(
     opened = Tokenizer.load(tokenizer)
     given = parse_ids(ids or []) if file is None else _ids_in(file, opened)
     text = opened.decode_bytes(given)
+    if json:
+        print_json({"text": text.decode("utf-8", "replace"), "bytes": text.hex()})
+        return
     sys.stdout.flush()
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()

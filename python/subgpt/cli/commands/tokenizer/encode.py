@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import AllowSpecial, TokenizerOption, WrongUsage, one_text
-from subgpt.cli.options import Json, OnInvalid
+from subgpt.cli.commands.tokenizer.arguments import AllowSpecial, TokenizerOption, one_text
+from subgpt.cli.options import Json, OnInvalid, WrongUsage
 from subgpt.errors import OutputError
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def _write(
 ) -> _Written:
     """Write the shards, all or none."""
     from subgpt.cli.meter import metering
-    from subgpt.cli.sizes import in_bytes
     from subgpt.data import read_shard
+    from subgpt.units import in_bytes
 
     begin = time.monotonic()
     with _all_or_nothing(output) as folder, metering() as show:
@@ -124,9 +124,9 @@ def _all_or_nothing(output: Path) -> Iterator[Path]:
 
 
 def _print_facts(written: _Written) -> None:
-    from subgpt.cli.sizes import in_bytes
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import out
+    from subgpt.units import duration, in_bytes
 
     first, last = written.shards[0], Path(written.shards[-1]).name
     rate = f", {written.bytes / written.tokens:.2f} bytes per token" if written.tokens else ""
@@ -135,7 +135,7 @@ def _print_facts(written: _Written) -> None:
             [
                 ("shards", first if len(written.shards) == 1 else f"{first} … {last}"),
                 ("tokens", f"{written.tokens:,}{rate}"),
-                ("text", f"{in_bytes(written.bytes)} in {written.seconds:.1f} s"),
+                ("text", f"{in_bytes(written.bytes)} in {duration(written.seconds)}"),
             ]
         )
     )

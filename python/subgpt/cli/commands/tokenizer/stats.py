@@ -45,9 +45,9 @@ def command(
     """Measure tokenizers on a text: compression, unused entries, the longest ones, and parts of words."""
     from subgpt.cli.loading import source_paths
     from subgpt.cli.meter import metering
-    from subgpt.cli.sizes import in_bytes
-    from subgpt.cli.terminal import out, print_json
+    from subgpt.cli.terminal import note, out, print_json
     from subgpt.tokenizer.statistics import statistics
+    from subgpt.units import in_bytes
 
     if plot is not None:
         from subgpt.report.compression import WHAT
@@ -76,7 +76,7 @@ def command(
     if plot is not None:
         _draw(measured, plot)
         if not json:
-            out().print(f"{plot}: compression against vocabulary size")
+            note(f"{plot}: compression against vocabulary size")
 
 
 def _table(measured: "Sequence[tuple[str, Tokenizer, Statistics]]") -> "Table":

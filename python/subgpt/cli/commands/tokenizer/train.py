@@ -4,15 +4,17 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from subgpt.cli.commands.tokenizer.arguments import WrongUsage, read_option
-from subgpt.cli.options import OnInvalid, TextField
+from subgpt.cli.choices import completing, one_of
+from subgpt.cli.commands.tokenizer.arguments import FORMATS, PATTERNS, read_option
+from subgpt.cli.options import Json, OnInvalid, TextField, WrongUsage
 from subgpt.cli.settings import default_note
-from subgpt.cli.sizes import in_bytes, parse_bytes, parse_sizes
+from subgpt.cli.sizes import parse_bytes, parse_sizes
 from subgpt.errors import OutputError
+from subgpt.units import duration, in_bytes
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -46,7 +48,7 @@ def command(
         ),
     ],
     level: Annotated[
-        str, typer.Option(metavar="char|word|subword", help="What a token is; subword fits any text.")
+        str, one_of(("char", "word", "subword"), help="What a token is; subword fits any text.")
     ] = "subword",
     vocab_size: Annotated[
         str | None,
@@ -59,7 +61,11 @@ def command(
     ] = None,
     pattern: Annotated[
         str,
-        typer.Option(metavar="gpt2|gpt4|o200k|REGEX", help="How text is cut before subwords are learned."),
+        typer.Option(
+            metavar="gpt2|gpt4|o200k|REGEX",
+            help="How text is cut before subwords are learned.",
+            autocompletion=completing(PATTERNS),
+        ),
     ] = "gpt4",
     special_token: Annotated[
         list[str] | None,
@@ -81,21 +87,19 @@ def command(
     ] = None,
     format: Annotated[
         str,
-        typer.Option(metavar="tokenizer.json|tiktoken|vocab-merges|gguf", help="The format to save it in."),
+        one_of(FORMATS, help="The format to save it in."),
     ] = "tokenizer.json",
     text_field: TextField = "text",
     errors: OnInvalid = "strict",
+    json: Json = False,
 ) -> None:
     """Train a tokenizer on text and save it."""
     from subgpt.cli.loading import source_paths
-    from subgpt.cli.terminal import out
+    from subgpt.cli.terminal import note, print_json
     from subgpt.data.sources import find_files
-    from subgpt.tokenizer.tokenizer import Format
 
     sizes = None if vocab_size is None else read_option(ctx, "--vocab-size", parse_sizes, vocab_size)
     memory = None if max_memory is None else read_option(ctx, "--max-memory", parse_bytes, max_memory)
-    if format not in get_args(Format):
-        raise WrongUsage(ctx, f"--format: {format!r} is not known; known are {', '.join(get_args(Format))}")
     if level != "subword" and format != "tokenizer.json":
         raise WrongUsage(
             ctx, f"--format: {format} holds subwords only; use tokenizer.json for --level {level}"
@@ -121,10 +125,17 @@ def command(
     seconds = time.monotonic() - begin
     for target, tokenizer in zip(targets, tokenizers, strict=True):
         tokenizer.save(target, format=format)  # type: ignore[arg-type]
-    _print_facts(targets, tokenizers, sizes, f"{found.describe()}, {in_bytes(size)}, in {seconds:.1f} s")
+    if json:
+        rows = [
+            {"path": str(target), "level": made.level, "vocab_size": made.vocab_size, "format": format}
+            for target, made in zip(targets, tokenizers, strict=True)
+        ]
+        print_json({"tokenizers": rows, "bytes": size, "seconds": round(seconds, 3)})
+        return
+    _print_facts(targets, tokenizers, sizes, f"{found.describe()}, {in_bytes(size)}, in {duration(seconds)}")
     if format == "tokenizer.json":  # files that say everything about the tokenizer
         shown = " ".join(f"-t {target}" for target in targets)
-        out().print(f"look at it: subgpt tokenizer show {shown} 'this is a bruh moment'")
+        note(f"look at it: subgpt tokenizer show {shown} 'this is a bruh moment'")
 
 
 def _targets(ctx: typer.Context, output: Path, sizes: Sequence[int] | None) -> list[Path]:

@@ -9,7 +9,7 @@ import subgpt
 from subgpt import GPTConfig, Tokenizer
 from subgpt.gguf.model import save_gguf
 
-from .gguf_blocks import BLOCKS, LLAMA
+from ..parity.gguf_blocks import BLOCKS, LLAMA
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="pip install llama-cpp-python")
 

@@ -30,13 +30,6 @@ from subgpt.evaluation.lm_eval import SubgptLM  # noqa: E402
 ENDINGS, WORDS, WRITING, WHOLE = "endings", "words", "writing", "whole"
 KEPT = 40  # tokens of a text that is written
 
-# What the harness's own dependencies complain of.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 
 @pytest.fixture(scope="module")
 def stories(shared):

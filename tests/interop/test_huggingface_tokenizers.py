@@ -23,11 +23,9 @@ def test_published_vocabularies_saved_here(ours, name, texts, tmp_path):
     ours, path = ours(name), tmp_path / "tokenizer.json"
     ours.save(path)
     theirs = tokenizers.Tokenizer.from_file(str(path))
-    same = Tokenizer.load(path)
-    assert same == ours
-    part = {name: known(text[:60_000]) for name, text in texts.items()}
+    assert Tokenizer.load(path) == ours
+    part = {name: known(text[:20_000]) for name, text in texts.items()}
     assert differing(ours.encode_ordinary, lambda text: theirs.encode(text).ids, part) == []
-    assert differing(ours.encode_ordinary, lambda text: same.encode_ordinary(text).tolist(), part) == []
 
 
 @pytest.fixture(
@@ -47,7 +45,7 @@ def trained(request, shared, tmp_path_factory):
 
 def test_trained_tokenizers_give_the_same_ids_in_tokenizers(trained, texts):
     theirs, ours = trained
-    part = {name: known(text[:100_000]) for name, text in texts.items()}
+    part = {name: known(text[:40_000]) for name, text in texts.items()}
     assert differing(ours.encode_ordinary, lambda text: theirs.encode(text).ids, part) == []
     assert theirs.get_vocab_size() == ours.vocab_size
     for text in part.values():

@@ -9,7 +9,8 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo picture site test test-python test-rust asan fuzz fuzz-python soak audit results lint format dist crates clean
+.PHONY: help demo picture site test test-python test-rust interop asan fuzz fuzz-python soak audit results lint format \
+	dist crates clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -54,6 +55,20 @@ test-rust: $(BIN)/python
 		PYO3_PYTHON=$(abspath $(BIN)/python) LD_LIBRARY_PATH="$(LIBPYTHON):$$LD_LIBRARY_PATH" \
 			cargo test --quiet -p subgpt-python; \
 	else echo "skipped: cargo test -p subgpt-python needs a Python with a shared libpython"; fi
+
+# Peers have an environment of their own: a few GB, and ten minutes to compile llama.cpp. INTEROP_PIP may name an index
+# with a smaller PyTorch: make interop INTEROP_PIP='--extra-index-url https://download.pytorch.org/whl/cpu'
+INTEROP := .venv-interop
+INTEROP_PIP ?=
+
+$(INTEROP)/.interop: $(SOURCES)
+	$(PYTHON) -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --quiet --upgrade pip
+	$(INTEROP)/bin/python -m pip install --quiet $(INTEROP_PIP) '.[test]' --group interop
+	@touch $@
+
+interop: $(INTEROP)/.interop ## Install peers (PyTorch, transformers, peft, lm-eval, llama.cpp ...), and let them check us
+	$(INTEROP)/bin/python -m pytest tests/interop
 
 # The sanitizer's runtime comes with the stable compiler, its flag only with this variable. Tests ask for more memory
 # than there is.
@@ -141,4 +156,4 @@ crates: ## Pack the sources of all crates into dist/, for building where there i
 	tar -C target/crates -cJf dist/subgpt-crates.tar.xz .cargo vendor
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) $(INTEROP) target dist

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -11,49 +10,17 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ..server_process import started
 from .conftest import invoke
 
 for needed in ("fastapi", "uvicorn", "prometheus_client", "itsdangerous"):
     pytest.importorskip(needed, reason=f"{needed}, of the extra `serve`, is not installed")
 
 KEY = "correct-horse-battery"
-
-
-@contextmanager
-def started(
-    *arguments: object, page: bool = False, **environment: str
-) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
-    """Start the command at a free port; gives its address and what it says, once it has said all of it."""
-    command = [
-        sys.executable,
-        "-m",
-        "subgpt.cli",
-        "serve",
-        *map(str, arguments),
-        "--port",
-        "0",
-        *(() if page else ("--no-playground",)),
-    ]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
-    try:
-        said = ""
-        while "Ctrl-C" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        yield re.search(r"http://\S+:\d+(?=/v1)", said).group(), said, process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def ask(address: str, body: dict[str, object], **headers: str) -> dict[str, object]:

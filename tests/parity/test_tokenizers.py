@@ -2,39 +2,21 @@
 
 import json
 import random
-import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given
-from hypothesis import strategies as st
 
 from subgpt.tokenizer import Tokenizer
 
-ATOMS = [
-    *"aZéßſ中ㅎª19½٣ \n\r\t'!/_-’\u01c5\u02b0\u0301\u0903\u2167\u00a0\u0085\u3000\u200d\u200b\0",
-    *["  ", "   ", "\r\n", "\n\n", "'s", "'S", "'ſ", "'ll", "'LL", "'re", "'vE", "'d", "//", "123", "12345"],
-    *["😀", "👨‍👩‍👧", "🇩🇪", "hello", " World", "don't", "HTTPServer", "naïve", "\U0010ffff"],
-    *["<|endoftext|>", "<|endof"],
-]
-BORDERS = st.lists(st.one_of(st.sampled_from(ATOMS), st.characters(codec="utf-8")), max_size=30).map("".join)
+from .texts import BORDERS, differing, every_text, known
 
 
 @pytest.fixture(scope="module")
 def texts(shared):
-    """Every text among the reference data, by its name."""
-    folder = shared / "data"
-    paths = [
-        p for part in ("corpora", "unicode", "code", "finetune") for p in sorted((folder / part).rglob("*.*"))
-    ]
-    return {str(p.relative_to(folder)): p.read_bytes().decode("utf-8", "replace") for p in paths}
-
-
-def differing(ours, theirs, texts):
-    """Names of the texts that two encoders disagree about."""
-    return [name for name, text in texts.items() if ours(text).tolist() != theirs(text)]
+    return every_text(shared)
 
 
 def test_tiktokens_ids_on_every_text(pair, texts):
@@ -79,24 +61,6 @@ def test_tiktokens_ids_on_random_characters(pair):
         assert ours.encode_ordinary(text).tolist() == theirs.encode_ordinary(text)
 
 
-def test_a_saved_rank_file_gives_the_same_ids_in_tokenizers(pair, texts, tmp_path_factory):
-    _, ours = pair
-    path = tmp_path_factory.mktemp("saved") / "tokenizer.json"
-    ours.save(path)
-    theirs = tokenizers.Tokenizer.from_file(str(path))
-    same = Tokenizer.load(path)
-    assert same == ours
-    part = {name: known(text[:60_000]) for name, text in texts.items()}
-    assert differing(ours.encode_ordinary, lambda text: theirs.encode(text).ids, part) == []
-    assert differing(ours.encode_ordinary, lambda text: same.encode_ordinary(text).tolist(), part) == []
-
-
-def known(text):
-    """Drop special tokens, and what the libraries' Unicode versions may differ about."""
-    text = text.replace("<|endoftext|>", "")
-    return "".join(c for c in text if unicodedata.category(c) not in ("Cn", "Cs", "Co"))
-
-
 @pytest.fixture(scope="module")
 def gpt2(shared):
     path = shared / "data" / "vocab" / "gpt2" / "tokenizer.json"
@@ -138,49 +102,6 @@ def test_smollms_file(shared, texts):
     assert differing(ours.encode_ordinary, lambda text: theirs.encode(text).ids, known_texts) == []
     assert ours.vocab_size == 49153
     assert Tokenizer.from_json(ours.to_json()) == ours
-
-
-@pytest.fixture(
-    scope="module",
-    params=["char", "word", "gpt2", "gpt4", "o200k"],
-)
-def trained(request, shared, tmp_path_factory):
-    """A tokenizer trained here, saved, and loaded by `tokenizers`."""
-    level = request.param if request.param in ("char", "word") else "subword"
-    pattern = request.param if level == "subword" else "gpt4"
-    sources = [shared / "data" / "corpora" / "tinyshakespeare.txt", shared / "data" / "unicode" / "udhr"]
-    ours = Tokenizer.train(sources, level=level, pattern=pattern, vocab_size=4000)
-    folder = tmp_path_factory.mktemp(level)
-    ours.save(folder)
-    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), ours
-
-
-def test_trained_tokenizers_give_the_same_ids_in_tokenizers(trained, texts):
-    theirs, ours = trained
-    part = {name: known(text[:100_000]) for name, text in texts.items()}
-    assert differing(ours.encode_ordinary, lambda text: theirs.encode(text).ids, part) == []
-    assert theirs.get_vocab_size() == ours.vocab_size
-    for text in part.values():
-        ids = ours.encode_ordinary(text)
-        assert theirs.decode(ids.tolist(), skip_special_tokens=False) == ours.decode(ids)
-
-
-@given(text=BORDERS)
-def test_trained_tokenizers_on_the_borders(trained, text):
-    theirs, ours = trained
-    text = known(text)
-    ids = ours.encode(text, allowed_special="all").tolist()
-    assert ids == theirs.encode(text).ids
-    assert theirs.decode(ids, skip_special_tokens=False) == ours.decode(ids)
-    if ours.unk_id not in ids:
-        assert ours.decode(ids) == text
-
-
-def test_special_tokens_in_tokenizers(trained):
-    theirs, ours = trained
-    text = "First<|endoftext|> Citizen:<|endoftext|><|endoftext|>\n"
-    assert ours.encode(text, allowed_special="all").tolist() == theirs.encode(text).ids
-    assert {t.content: i for i, t in theirs.get_added_tokens_decoder().items()} == ours.special_tokens
 
 
 def test_others_byte_level_files_load(tmp_path: Path):

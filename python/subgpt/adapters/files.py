@@ -102,7 +102,10 @@ def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = 
         directory.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"} | ({BASE: base} if base else {})
         _core.write_safetensors(str(directory / WEIGHTS), tensors_of(adapter), metadata)
-        text = json.dumps(adapter.config.to_peft(), indent=2, sort_keys=True)
+        values = adapter.config.to_peft()
+        # GPT-2's layers, which are the other way round in transformers; peft warns where it has to find that out.
+        values["fan_in_fan_out"] = any(module.startswith("transformer.h.") for module in adapter.layers)
+        text = json.dumps(values, indent=2, sort_keys=True)
         _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
 
 

@@ -83,7 +83,7 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             write_json(staged / "config.json", model.config.to_hf(bos_token_id=bos, eos_token_id=eot))
             write_json(staged / "generation_config.json", generation)
             if tokenizer is not None:
-                tokenizer.save(staged)
+                _save_tokenizer(tokenizer, staged, generation)
             if model.chat_template is not None:
                 model.chat_template.save(staged)
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
@@ -97,10 +97,11 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
 def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
     """Write the adapter in use as PEFT does, with the tokenizer and template of its training and where texts end."""
     directory = RunDirectory(path).path
+    generation = _generation_config(model, tokenizer)
     model.save_adapter(directory, model.active_adapter or "")
     with naming(directory):
-        write_json(directory / "generation_config.json", _generation_config(model, tokenizer))
-        tokenizer.save(directory)
+        write_json(directory / "generation_config.json", generation)
+        _save_tokenizer(tokenizer, directory, generation)
         if model.chat_template is not None:
             model.chat_template.save(directory)
 
@@ -111,6 +112,21 @@ def _generation_config(model: "GPT", tokenizer: "Tokenizer | None") -> dict[str,
     bos = before[0] if before else eot
     fresh = {"bos_token_id": bos, "eos_token_id": eot, "do_sample": True, "temperature": 1.0}
     return {**fresh, **model.generation_config}
+
+
+def _save_tokenizer(tokenizer: "Tokenizer", directory: Path, generation: dict[str, Any]) -> None:
+    """Write the tokenizer, and by name what the model begins and ends texts with, as `transformers` looks for it."""
+    tokenizer.save(directory)
+    path = directory / "tokenizer_config.json"
+    if not path.exists():  # a SentencePiece model that is kept as it is
+        return
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for role in ("bos", "eos"):
+        ids = generation[f"{role}_token_id"]
+        first = next(iter(ids), None) if isinstance(ids, Sequence) else ids
+        if config[f"{role}_token"] is None and first is not None and first < tokenizer.vocab_size:
+            config[f"{role}_token"] = tokenizer.id_to_token(first)
+    write_json(path, config)
 
 
 def _sync(directory: Path) -> None:

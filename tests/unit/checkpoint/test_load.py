@@ -46,6 +46,27 @@ def test_the_directory_is_what_transformers_expects(model, tokenizer, saved):
     assert "lm_head.weight" not in tensors
 
 
+def test_a_saved_tokenizer_names_what_texts_begin_and_end_with(tiny, poems, tmp_path):
+    """Names that are not <|endoftext|>: without them transformers finds neither, and lm-eval no id to begin with."""
+    tok = subgpt.Tokenizer.train(iter(poems), vocab_size=258, special_tokens=("<s>", "</s>"))
+    values = json.loads(tok.to_json())
+    begin = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    values["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [begin, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [begin, {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [256], "tokens": ["<s>"]}},
+    }
+    tok = subgpt.Tokenizer.from_json(json.dumps(values))
+    model = GPT(tiny(vocab_size=258), seed=1)
+    for ends, named in ([257], "</s>"), (257, "</s>"), ([999], None), ([], None):
+        model.generation_config = {"eos_token_id": ends}
+        model.save(tmp_path, tokenizer=tok)
+        config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+        assert (config["bos_token"], config["eos_token"]) == ("<s>", named)
+        assert load(tmp_path)[1] == tok
+
+
 def test_a_model_without_biases_is_stored_with_zero_ones(tiny, tmp_path):
     model = GPT(tiny(bias=False), seed=1)
     model.save(tmp_path)

@@ -172,25 +172,6 @@ def test_rows_in_memory():
         read_examples({"train": ROWS, "test": ROWS})
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_datasets_of_hugging_face(tmp_path):
-    datasets = pytest.importorskip("datasets", reason="datasets is an extra: pip install 'subgpt[data]'")
-    made = datasets.Dataset.from_list(ROWS)
-    assert sniff_kind(made).kind == "instruct"
-    expected = [e.messages for e in read_examples(ROWS)]
-    assert [e.messages for e in read_examples(made)] == expected
-    made.save_to_disk(str(tmp_path / "one"))
-    datasets.DatasetDict(train=made, test=made).save_to_disk(str(tmp_path / "two"))
-    datasets.DatasetDict(test=made).save_to_disk(str(tmp_path / "three"))
-    for source in (tmp_path / "one", [tmp_path / "two"], str(tmp_path / "two" / "test")):
-        assert [e.messages for e in read_examples(source)] == expected
-    assert sniff_kind(tmp_path / "one").why.startswith("Hugging Face dataset rows with question + answer in")
-    with pytest.raises(DataError, match="no split 'train' in it; name one of test"):
-        read_examples(tmp_path / "three")
-    with pytest.raises(DataError, match="give the rows of one"):
-        read_examples(datasets.DatasetDict(train=made))
-
-
 def test_the_kind_is_told_by_the_name(tmp_path):
     names = ["a.jsonl", "a.ndjson.gz", "A.CSV", "a.tsv", "a.json", "a.parquet", "a.txt", "csv"]
     kinds = [format_of(tmp_path / name) for name in names]

@@ -326,13 +326,6 @@ def test_parquet_by_row_groups(tok, tmp_path, monkeypatch):
         prepare_data(tmp_path / "a.parquet", tmp_path / "none", tok, text_field="body")
 
 
-def test_a_saved_dataset(tok, tmp_path):
-    datasets = pytest.importorskip("datasets", reason="datasets is an extra: pip install 'subgpt[data]'")
-    datasets.Dataset.from_dict({"text": [text(i) for i in range(9)]}).save_to_disk(str(tmp_path / "saved"))
-    prepare_data(tmp_path / "saved", tmp_path / "out", tok, val_fraction=0)
-    assert documents(tmp_path / "out", tok)["train"] == [text(i) for i in range(9)]
-
-
 def test_near_duplicates_go_and_others_stay(tok, tmp_path):
     pytest.importorskip("rensa", reason="rensa is an extra: pip install 'subgpt[dedup]'")
     rng = np.random.default_rng(1)

@@ -9,7 +9,7 @@ import pytest
 
 import subgpt
 
-from .families import FAMILIES
+from ..parity.families import FAMILIES
 
 torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'subgpt[parity]'")
 transformers = pytest.importorskip(
@@ -37,7 +37,6 @@ def opened(folder):
     )
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_transformers_opens_a_model_as_it_is(tmp_path, name):
     config = BLOCKS[name]
@@ -76,11 +75,10 @@ def test_transformers_opens_a_model_as_it_is(tmp_path, name):
     np.testing.assert_array_equal(back.forward(ids), model.forward(ids))
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_last_positions_are_those_of_float64(tmp_path, name):
     """All positions there are, 2048 of rotary ones: there transformers' own float32 is off by up to 7e-5."""
-    from .float64 import float64, in_float64
+    from ..parity.float64 import float64, in_float64
 
     config = BLOCKS[name]
     model = lively(config)
@@ -95,7 +93,6 @@ def test_the_last_positions_are_those_of_float64(tmp_path, name):
     np.testing.assert_array_equal(logits[len(start) - 1 : -1].argmax(-1), ids[len(start) :])
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("level", ["char", "word", "subword"])
 def test_transformers_opens_a_run_with_its_tokenizer(tmp_path, level):
     tok = subgpt.Tokenizer.train(iter([TEXT]), level=level, vocab_size=300 if level == "subword" else None)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use subgpt_core::buffer::Buffer;
 use subgpt_core::model::Gpt;
 use subgpt_core::model::config::Config as Shape;
+use subgpt_core::model::rows::{Labels, Rows};
 use subgpt_core::optim::config::{AdjustLr, Decay};
 use subgpt_core::optim::{Config, Optimizer, clip};
 use subgpt_core::parallel;
@@ -28,7 +29,9 @@ fn model([n_embd, n_layer, vocab_size, block_size]: [usize; 4]) -> Gpt {
     );
     let shape = Shape::from_json(&shape).expect("a configuration");
     let mut model = Gpt::new(shape, 1).expect("a model that fits memory");
-    model.backward(&[1, 2, 3], &[2, 3, 4], 1, 3, None, -100, 1.0).expect("a batch that fits the model");
+    model
+        .backward(Rows::new(&[1, 2, 3], 1, 3), Labels::new(&[2, 3, 4], -100), 1.0)
+        .expect("a batch that fits the model");
     model
 }
 

@@ -3,13 +3,14 @@
 use crate::arrays::{self, Floats};
 use crate::door;
 use crate::errors::DtypeError;
-use crate::model::{Batch, Model, batch, documents, targets};
+use crate::model::{Model, batch, beside};
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::prelude::*;
 use std::ops::Range;
 use subgpt_core::Result;
 use subgpt_core::kernels::exchange;
 use subgpt_core::model::buckets::Finished;
+use subgpt_core::model::rows::Labels;
 use subgpt_core::optim::clip;
 use subgpt_core::simd::bf16;
 
@@ -47,8 +48,9 @@ fn backward_in_buckets(
     tell: Py<PyAny>,
 ) -> PyResult<f64> {
     arrays::ready(py)?;
-    let Batch { ids, b, t, .. } = batch(ids)?;
-    let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
+    let batch = batch(ids)?;
+    let (targets, documents) = beside(&batch, targets, documents)?;
+    let (rows, labels) = (batch.rows(documents.as_ref()), Labels::new(&targets, ignore_index));
     let buckets: Vec<_> = buckets.into_iter().map(range).collect();
     let mut raised: Option<PyErr> = None;
     let outcome = door::enter(py, || {
@@ -63,7 +65,7 @@ fn backward_in_buckets(
         let finished = Finished { buckets: &buckets, tell: &mut tell };
         let mut gpt = model.shared.write()?;
         gpt.check_buckets(&buckets)?;
-        gpt.backward_watched(&ids, &targets, b, t, documents.as_ref(), ignore_index, scale, Some(finished))
+        gpt.backward_watched(rows, labels, scale, Some(finished))
     });
     raised.map_or(outcome, Err)
 }

@@ -2,7 +2,7 @@
 
 use crate::arrays;
 use crate::door;
-use crate::model::{Batch, Model, batch};
+use crate::model::{Model, batch};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 
@@ -18,23 +18,29 @@ fn hidden_states<'py>(
     model: &Model,
     ids: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-    let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
+    let batch = batch(ids)?;
     let (states, config) = door::enter(py, || {
         let gpt = model.shared.read()?;
-        Ok((gpt.hidden_states(&mut *model.shared.arena()?, &ids, b, t)?, [gpt.config.n_layer + 1, gpt.config.n_embd]))
+        Ok((
+            gpt.hidden_states(&mut *model.shared.arena()?, batch.rows(None))?,
+            [gpt.config.n_layer + 1, gpt.config.n_embd],
+        ))
     })?;
-    arrays::to_numpy(py, states, &shape(&config[..1], &of_ids, &config[1..]))
+    arrays::to_numpy(py, states, &shape(&config[..1], &batch.shape, &config[1..]))
 }
 
 /// The logits that the last norm and the head make of each: (n_layer + 1, *ids.shape, vocab_size).
 #[pyfunction]
 fn logit_lens<'py>(py: Python<'py>, model: &Model, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-    let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
+    let batch = batch(ids)?;
     let (logits, config) = door::enter(py, || {
         let gpt = model.shared.read()?;
-        Ok((gpt.logit_lens(&mut *model.shared.arena()?, &ids, b, t)?, [gpt.config.n_layer + 1, gpt.config.vocab_size]))
+        Ok((
+            gpt.logit_lens(&mut *model.shared.arena()?, batch.rows(None))?,
+            [gpt.config.n_layer + 1, gpt.config.vocab_size],
+        ))
     })?;
-    arrays::to_numpy(py, logits, &shape(&config[..1], &of_ids, &config[1..]))
+    arrays::to_numpy(py, logits, &shape(&config[..1], &batch.shape, &config[1..]))
 }
 
 /// Ids and probabilities of their `k` most probable tokens: (n_layer + 1, *ids.shape, k).
@@ -45,12 +51,12 @@ fn logit_lens_top<'py>(
     ids: &Bound<'py, PyAny>,
     k: usize,
 ) -> PyResult<(Bound<'py, PyArrayDyn<u32>>, Bound<'py, PyArrayDyn<f32>>)> {
-    let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
+    let batch = batch(ids)?;
     let (top, states) = door::enter(py, || {
         let gpt = model.shared.read()?;
-        Ok((gpt.logit_lens_top(&mut *model.shared.arena()?, &ids, b, t, k)?, gpt.config.n_layer + 1))
+        Ok((gpt.logit_lens_top(&mut *model.shared.arena()?, batch.rows(None), k)?, gpt.config.n_layer + 1))
     })?;
-    let shape = shape(&[states], &of_ids, &[k]);
+    let shape = shape(&[states], &batch.shape, &[k]);
     Ok((arrays::to_numpy(py, top.ids, &shape)?, arrays::to_numpy(py, top.probs, &shape)?))
 }
 
@@ -61,12 +67,19 @@ fn attention_maps<'py>(
     model: &Model,
     ids: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-    let Batch { ids, shape: of_ids, b, t } = batch(ids)?;
+    let batch = batch(ids)?;
     let (maps, config) = door::enter(py, || {
         let gpt = model.shared.read()?;
-        Ok((gpt.attention_maps(&mut *model.shared.arena()?, &ids, b, t)?, [gpt.config.n_layer, gpt.config.n_head]))
+        Ok((
+            gpt.attention_maps(&mut *model.shared.arena()?, batch.rows(None))?,
+            [gpt.config.n_layer, gpt.config.n_head],
+        ))
     })?;
-    arrays::to_numpy(py, maps, &shape(&config[..1], &of_ids[..of_ids.len() - 1], &[config[1], t, t]))
+    arrays::to_numpy(
+        py,
+        maps,
+        &shape(&config[..1], &batch.shape[..batch.shape.len() - 1], &[config[1], batch.t, batch.t]),
+    )
 }
 
 /// Adds this file's names to the module.

@@ -17,6 +17,7 @@ use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
 use subgpt_core::model::documents::Documents;
 use subgpt_core::model::quantized::{Kind, few};
+use subgpt_core::model::rows::{Labels, Rows};
 use subgpt_core::optim::clip;
 use subgpt_core::sampling::{History, Options, probabilities};
 use subgpt_core::{Error, Result};
@@ -59,6 +60,13 @@ pub struct Batch {
     pub t: usize,
 }
 
+impl Batch {
+    /// What the model reads of it.
+    pub fn rows<'a>(&'a self, documents: Option<&'a Documents>) -> Rows<'a> {
+        Rows::new(&self.ids, self.b, self.t).within(documents)
+    }
+}
+
 pub fn batch(ids: &Bound<'_, PyAny>) -> PyResult<Batch> {
     let ids = arrays::ids(ids, "ids")?;
     let (b, t) = rows(ids.shape(), "ids")?;
@@ -74,8 +82,14 @@ fn beside_ids(value: &Bound<'_, PyAny>, name: &str, b: usize, t: usize) -> PyRes
     Ok(value.iter().copied().collect())
 }
 
-pub fn targets(targets: &Bound<'_, PyAny>, b: usize, t: usize) -> PyResult<Vec<i64>> {
-    beside_ids(targets, "targets", b, t)
+/// The targets of a batch, and the documents in it.
+pub fn beside(
+    batch: &Batch,
+    targets: &Bound<'_, PyAny>,
+    documents: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(Vec<i64>, Option<Documents>)> {
+    let Batch { b, t, .. } = *batch;
+    Ok((beside_ids(targets, "targets", b, t)?, self::documents(documents, b, t)?))
 }
 
 /// The number of each id's document in its row.
@@ -214,13 +228,12 @@ impl Model {
         ids: &Bound<'py, PyAny>,
         documents: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let Batch { ids, shape, b, t } = batch(ids)?;
-        let documents = self::documents(documents, b, t)?;
-        let logits = door::enter(py, || {
-            self.shared.read()?.forward(&mut *self.shared.arena()?, &ids, b, t, documents.as_ref())
-        })?;
-        let vocab_size = logits.len() / (b * t);
-        arrays::to_numpy(py, logits, &[&shape[..], &[vocab_size]].concat())
+        let batch = batch(ids)?;
+        let documents = self::documents(documents, batch.b, batch.t)?;
+        let rows = batch.rows(documents.as_ref());
+        let logits = door::enter(py, || self.shared.read()?.forward(&mut *self.shared.arena()?, rows))?;
+        let vocab_size = logits.len() / rows.n();
+        arrays::to_numpy(py, logits, &[&batch.shape[..], &[vocab_size]].concat())
     }
 
     fn last_logits<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
@@ -248,11 +261,11 @@ impl Model {
         ignore_index: i64,
         documents: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<f64> {
-        let Batch { ids, b, t, .. } = batch(ids)?;
-        let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
+        let batch = batch(ids)?;
+        let (targets, documents) = beside(&batch, targets, documents)?;
         door::enter(py, || {
             let (model, mut arena) = (self.shared.read()?, self.shared.arena()?);
-            model.loss(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
+            model.loss(&mut arena, batch.rows(documents.as_ref()), Labels::new(&targets, ignore_index))
         })
     }
 
@@ -265,13 +278,13 @@ impl Model {
         ignore_index: i64,
         documents: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let Batch { ids, shape, b, t } = batch(ids)?;
-        let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
+        let batch = batch(ids)?;
+        let (targets, documents) = beside(&batch, targets, documents)?;
         let losses = door::enter(py, || {
             let (model, mut arena) = (self.shared.read()?, self.shared.arena()?);
-            model.token_losses(&mut arena, &ids, &targets, b, t, documents.as_ref(), ignore_index)
+            model.token_losses(&mut arena, batch.rows(documents.as_ref()), Labels::new(&targets, ignore_index))
         })?;
-        arrays::to_numpy(py, losses, &shape)
+        arrays::to_numpy(py, losses, &batch.shape)
     }
 
     fn token_logprobs(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, n: usize) -> PyResult<Vec<TokenLogprob>> {
@@ -290,9 +303,10 @@ impl Model {
         scale: f32,
         documents: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<f64> {
-        let Batch { ids, b, t, .. } = batch(ids)?;
-        let (targets, documents) = (self::targets(targets, b, t)?, self::documents(documents, b, t)?);
-        door::enter(py, || self.shared.write()?.backward(&ids, &targets, b, t, documents.as_ref(), ignore_index, scale))
+        let batch = batch(ids)?;
+        let (targets, documents) = beside(&batch, targets, documents)?;
+        let (rows, labels) = (batch.rows(documents.as_ref()), Labels::new(&targets, ignore_index));
+        door::enter(py, || self.shared.write()?.backward(rows, labels, scale))
     }
 
     fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {

@@ -7,6 +7,7 @@ use super::Gpt;
 use super::arena::{LOSS_ROWS, Scratch};
 use super::gradients::Gradients;
 use super::linear::{Weights, sums, view, view_mut};
+use super::rows::Labels;
 use crate::error::{Error, Result};
 use crate::kernels::Beta;
 use crate::kernels::cross_entropy::{cross_entropy, cross_entropy_inplace};
@@ -28,7 +29,8 @@ pub struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     /// Counts the targets that are not ignored; refuses a batch without any, whose mean loss does not exist.
-    pub fn new(ids: &'a [i64], ignore_index: i64) -> Result<Self> {
+    pub fn new(labels: Labels<'a>) -> Result<Self> {
+        let Labels { ids, ignore_index } = labels;
         let kept = ids.iter().filter(|&&t| t != ignore_index).count();
         if kept == 0 {
             let remedy = format!("at least one must differ from ignore_index = {ignore_index}");

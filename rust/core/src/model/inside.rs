@@ -16,6 +16,7 @@ use super::block::attn;
 use super::forward::Pass;
 use super::head;
 use super::linear::{sums, view, view_mut};
+use super::rows::Rows;
 use crate::buffer;
 use crate::error::{Error, Result};
 use crate::kernels::cross_entropy::cross_entropy;
@@ -44,43 +45,44 @@ pub struct Top {
 
 impl Gpt {
     /// The residual stream (n_layer + 1, b, t, n_embd) before each block and after the last, without dropout.
-    pub fn hidden_states(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
-        self.check_ids("hidden_states", ids, b, t)?;
-        let mut states = States { all: buffer::zeros(self.states() * b * t * self.config.n_embd, "hidden states")? };
-        self.watch(arena, ids, b, t, &mut states)?;
+    pub fn hidden_states(&self, arena: &mut Arena, rows: Rows<'_>) -> Result<Vec<f32>> {
+        self.check_rows("hidden_states", rows)?;
+        let mut states = States { all: buffer::zeros(self.states() * rows.n() * self.config.n_embd, "hidden states")? };
+        self.watch(arena, rows, &mut states)?;
         Ok(states.all)
     }
 
     /// The logits (n_layer + 1, b, t, vocab_size) that the last norm and the head make of each of them; the last are those
     /// of [`Gpt::forward`], bit for bit.
-    pub fn logit_lens(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
-        self.check_ids("logit_lens", ids, b, t)?;
-        let mut lens = Lens { all: buffer::zeros(self.states() * b * t * self.config.vocab_size, "logits")? };
-        self.watch(arena, ids, b, t, &mut lens)?;
+    pub fn logit_lens(&self, arena: &mut Arena, rows: Rows<'_>) -> Result<Vec<f32>> {
+        self.check_rows("logit_lens", rows)?;
+        let mut lens = Lens { all: buffer::zeros(self.states() * rows.n() * self.config.vocab_size, "logits")? };
+        self.watch(arena, rows, &mut lens)?;
         Ok(lens.all)
     }
 
     /// Their `k` most probable tokens (n_layer + 1, b, t, k), a chunk of logits at a time.
-    pub fn logit_lens_top(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize, k: usize) -> Result<Top> {
-        self.check_ids("logit_lens", ids, b, t)?;
+    pub fn logit_lens_top(&self, arena: &mut Arena, rows: Rows<'_>, k: usize) -> Result<Top> {
+        self.check_rows("logit_lens", rows)?;
         if k == 0 || k > self.config.vocab_size {
             let remedy = format!("give a number from 1 to vocab_size = {}", self.config.vocab_size);
             return Err(Error::value("logit_lens", "k", k, remedy));
         }
-        let len = self.states() * b * t * k;
+        let len = self.states() * rows.n() * k;
         let probs = buffer::zeros(len, "probabilities")?;
         let top = Top { ids: vec![0; len], probs };
         let mut lens = TopLens { k, top };
-        self.watch(arena, ids, b, t, &mut lens)?;
+        self.watch(arena, rows, &mut lens)?;
         Ok(lens.top)
     }
 
     /// The probabilities (n_layer, b, n_head, t, t) with which each position looks at each: 0 at those that it does not see.
-    pub fn attention_maps(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize) -> Result<Vec<f32>> {
-        self.check_ids("attention_maps", ids, b, t)?;
-        let len = self.config.n_layer * b * self.config.n_head * t * t;
+    pub fn attention_maps(&self, arena: &mut Arena, rows: Rows<'_>) -> Result<Vec<f32>> {
+        self.check_rows("attention_maps", rows)?;
+        let t = rows.t;
+        let len = self.config.n_layer * rows.b * self.config.n_head * t * t;
         let mut maps = Maps { scores: buffer::zeros(t * t, "scores")?, all: buffer::zeros(len, "attention maps")? };
-        self.watch(arena, ids, b, t, &mut maps)?;
+        self.watch(arena, rows, &mut maps)?;
         Ok(maps.all)
     }
 
@@ -89,23 +91,16 @@ impl Gpt {
         self.config.n_layer + 1
     }
 
-    fn watch(&self, arena: &mut Arena, ids: &[u32], b: usize, t: usize, watcher: &mut impl Watcher) -> Result<()> {
+    fn watch(&self, arena: &mut Arena, rows: Rows<'_>, watcher: &mut impl Watcher) -> Result<()> {
         match self.inference_precision() {
-            Precision::Float32 => self.watch_as::<f32>(arena, ids, b, t, watcher),
-            Precision::Bfloat16 => self.watch_as::<bf16>(arena, ids, b, t, watcher),
+            Precision::Float32 => self.watch_as::<f32>(arena, rows, watcher),
+            Precision::Bfloat16 => self.watch_as::<bf16>(arena, rows, watcher),
         }
     }
 
-    fn watch_as<E: Scalar>(
-        &self,
-        arena: &mut Arena,
-        ids: &[u32],
-        b: usize,
-        t: usize,
-        watcher: &mut impl Watcher,
-    ) -> Result<()> {
-        self.pass::<E, _>(arena, b, t, None, |pass, mut acts| {
-            pass.embed(ids, &mut acts)?;
+    fn watch_as<E: Scalar>(&self, arena: &mut Arena, rows: Rows<'_>, watcher: &mut impl Watcher) -> Result<()> {
+        self.pass::<E, _>(arena, rows, |pass, mut acts| {
+            pass.embed(rows.ids, &mut acts)?;
             watcher.see(&pass, 0, &mut acts)?;
             for layer in 0..self.config.n_layer {
                 pass.block(layer, Vec::new(), &mut acts)?;

@@ -25,6 +25,7 @@ pub mod linear;
 pub mod packs;
 pub mod params;
 pub mod quantized;
+pub mod rows;
 pub mod scoring;
 pub mod session;
 pub mod source;
@@ -47,7 +48,6 @@ use adapter::prepared::Prepared;
 use adapting::Adapters;
 use arena::{Activations, Arena, Keep, Shape};
 use config::Config;
-use documents::Documents;
 use forward::{Pass, Ropes};
 use gradients::GradientBuffer;
 use head::Targets;
@@ -55,6 +55,7 @@ use linear::Weights;
 use packs::Packs;
 use params::{Extent, Layout};
 use quantized::Quantized;
+use rows::{Labels, Rows};
 use std::sync::Arc;
 use trained::Trained;
 
@@ -230,8 +231,9 @@ impl Gpt {
         if self.gradient_checkpointing { Keep::Inputs } else { Keep::Everything }
     }
 
-    /// Sequences and positions of `ids` (b, t): not empty, at most `block_size` long, inside the vocabulary.
-    fn check_ids(&self, op: &'static str, ids: &[u32], b: usize, t: usize) -> Result<()> {
+    /// Rows of `ids` (b, t): not empty, at most `block_size` long, inside the vocabulary, with documents of their own.
+    fn check_rows(&self, op: &'static str, rows: Rows<'_>) -> Result<()> {
+        let Rows { ids, b, t, documents } = rows;
         check::len(op, "ids", ids.len(), b * t)?;
         if b == 0 || t == 0 {
             return Err(Error::value(op, "ids", "empty", "give at least one token"));
@@ -240,23 +242,23 @@ impl Gpt {
             let remedy = format!("at most block_size = {} fit; cut the sequence", self.config.block_size);
             return Err(Error::value(op, "ids", format!("{t} tokens long"), remedy));
         }
-        check::ids(op, ids, self.config.vocab_size)
+        check::ids(op, ids, self.config.vocab_size)?;
+        documents.map_or(Ok(()), |documents| documents.check(op, b, t))
     }
 
-    fn check_targets(&self, op: &'static str, ids: &[u32], targets: &[i64], ignore_index: i64) -> Result<()> {
-        check::len(op, "targets", targets.len(), ids.len())?;
-        check::targets(op, targets, self.config.vocab_size, ignore_index)
+    fn check_labels(&self, op: &'static str, rows: Rows<'_>, labels: Labels<'_>) -> Result<()> {
+        check::len(op, "targets", labels.ids.len(), rows.ids.len())?;
+        check::targets(op, labels.ids, self.config.vocab_size, labels.ignore_index)
     }
 
     /// Makes room for a pass without dropout; `run` makes it, inside the pool.
     fn pass<E: Scalar, R: Send>(
         &self,
         arena: &mut Arena,
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
+        rows: Rows<'_>,
         run: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
+        let Rows { b, t, documents, .. } = rows;
         parallel::install(|| {
             let (shape, prepared) = (self.shape(b, t, Keep::Nothing), self.prepared()?);
             let (weights, ropes) = (self.weights::<E>(prepared.as_deref()), &Ropes::new(&self.config, t)?);
@@ -269,49 +271,29 @@ impl Gpt {
     fn infer<E: Scalar, R: Send>(
         &self,
         arena: &mut Arena,
-        ids: &[u32],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
+        rows: Rows<'_>,
         finish: impl FnOnce(Pass<'_>, Activations<'_, E>) -> Result<R> + Send,
     ) -> Result<R> {
-        self.pass(arena, b, t, documents, |pass, mut acts| {
-            pass.blocks(ids, &mut [], &mut acts)?;
+        self.pass(arena, rows, |pass, mut acts| {
+            pass.blocks(rows.ids, &mut [], &mut acts)?;
             finish(pass, acts)
         })
     }
 
-    /// Logits (b, t, vocab_size) of `ids` (b, t), without dropout.
-    ///
-    /// Here as in the other passes `documents` says which tokens of a row see each other; `None`: a row is one document.
-    pub fn forward(
-        &self,
-        arena: &mut Arena,
-        ids: &[u32],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-    ) -> Result<Vec<f32>> {
-        self.check_ids("forward", ids, b, t)?;
-        check_documents("forward", documents, b, t)?;
+    /// Logits (b, t, vocab_size), without dropout.
+    pub fn forward(&self, arena: &mut Arena, rows: Rows<'_>) -> Result<Vec<f32>> {
+        self.check_rows("forward", rows)?;
         match self.inference_precision() {
-            Precision::Float32 => self.forward_as::<f32>(arena, ids, b, t, documents),
-            Precision::Bfloat16 => self.forward_as::<bf16>(arena, ids, b, t, documents),
+            Precision::Float32 => self.forward_as::<f32>(arena, rows),
+            Precision::Bfloat16 => self.forward_as::<bf16>(arena, rows),
         }
     }
 
-    fn forward_as<E: Scalar>(
-        &self,
-        arena: &mut Arena,
-        ids: &[u32],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-    ) -> Result<Vec<f32>> {
-        self.infer::<E, _>(arena, ids, b, t, documents, |pass, mut acts| {
+    fn forward_as<E: Scalar>(&self, arena: &mut Arena, rows: Rows<'_>) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, rows, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
-            let mut logits = buffer::zeros(b * t * self.config.vocab_size, "logits")?;
-            head::logits(self, pass.weights, b * t, acts.scratch.normed, &mut logits)?;
+            let mut logits = buffer::zeros(rows.n() * self.config.vocab_size, "logits")?;
+            head::logits(self, pass.weights, rows.n(), acts.scratch.normed, &mut logits)?;
             Ok(logits)
         })
     }
@@ -319,77 +301,45 @@ impl Gpt {
     /// Logits (vocab_size,) after the last of `ids`, with the rows of generation; a longer sequence is cut to its last
     /// `block_size` tokens.
     pub fn last_logits(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
-        let ids = &ids[ids.len().saturating_sub(self.config.block_size)..];
-        self.check_ids("last_logits", ids, 1, ids.len())?;
+        let row = Rows::one(&ids[ids.len().saturating_sub(self.config.block_size)..]);
+        self.check_rows("last_logits", row)?;
         match self.generation_precision() {
-            Precision::Float32 => self.last_logits_as::<f32>(arena, ids),
-            Precision::Bfloat16 => self.last_logits_as::<bf16>(arena, ids),
+            Precision::Float32 => self.last_logits_as::<f32>(arena, row),
+            Precision::Bfloat16 => self.last_logits_as::<bf16>(arena, row),
         }
     }
 
-    fn last_logits_as<E: Scalar>(&self, arena: &mut Arena, ids: &[u32]) -> Result<Vec<f32>> {
-        self.infer::<E, _>(arena, ids, 1, ids.len(), None, |pass, mut acts| {
-            pass.last_norm_of(&[ids.len() - 1], &mut acts)?;
+    fn last_logits_as<E: Scalar>(&self, arena: &mut Arena, row: Rows<'_>) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, row, |pass, mut acts| {
+            pass.last_norm_of(&[row.t - 1], &mut acts)?;
             let mut logits = buffer::zeros(self.config.vocab_size, "logits")?;
             head::logits(self, pass.weights, 1, acts.scratch.normed, &mut logits)?;
             Ok(logits)
         })
     }
 
-    /// The loss of each position in nats, 0 where its target is `ignore_index`, without dropout.
-    pub fn token_losses(
-        &self,
-        arena: &mut Arena,
-        ids: &[u32],
-        targets: &[i64],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        ignore_index: i64,
-    ) -> Result<Vec<f32>> {
-        self.check_ids("loss", ids, b, t)?;
-        check_documents("loss", documents, b, t)?;
-        self.check_targets("loss", ids, targets, ignore_index)?;
-        let targets = Targets { ids: targets, ignore_index, kept: 1 };
+    /// The loss of each position in nats, 0 where its label does not count, without dropout.
+    pub fn token_losses(&self, arena: &mut Arena, rows: Rows<'_>, labels: Labels<'_>) -> Result<Vec<f32>> {
+        self.check_rows("loss", rows)?;
+        self.check_labels("loss", rows, labels)?;
+        let targets = Targets { ids: labels.ids, ignore_index: labels.ignore_index, kept: 1 };
         match self.inference_precision() {
-            Precision::Float32 => self.token_losses_as::<f32>(arena, ids, targets, b, t, documents),
-            Precision::Bfloat16 => self.token_losses_as::<bf16>(arena, ids, targets, b, t, documents),
+            Precision::Float32 => self.token_losses_as::<f32>(arena, rows, targets),
+            Precision::Bfloat16 => self.token_losses_as::<bf16>(arena, rows, targets),
         }
     }
 
-    fn token_losses_as<E: Scalar>(
-        &self,
-        arena: &mut Arena,
-        ids: &[u32],
-        targets: Targets<'_>,
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-    ) -> Result<Vec<f32>> {
-        self.infer::<E, _>(arena, ids, b, t, documents, |pass, mut acts| {
+    fn token_losses_as<E: Scalar>(&self, arena: &mut Arena, rows: Rows<'_>, targets: Targets<'_>) -> Result<Vec<f32>> {
+        self.infer::<E, _>(arena, rows, |pass, mut acts| {
             pass.last_norm(&mut acts)?;
-            head::losses(self, pass.weights, b * t, targets, &mut acts.scratch)?;
+            head::losses(self, pass.weights, rows.n(), targets, &mut acts.scratch)?;
             Ok(acts.scratch.losses.to_vec())
         })
     }
 
-    /// The mean loss in nats over the targets that are not `ignore_index`, without dropout.
-    pub fn loss(
-        &self,
-        arena: &mut Arena,
-        ids: &[u32],
-        targets: &[i64],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        ignore_index: i64,
-    ) -> Result<f64> {
-        let kept = Targets::new(targets, ignore_index)?;
-        Ok(head::mean(&self.token_losses(arena, ids, targets, b, t, documents, ignore_index)?, kept))
+    /// The mean loss in nats over the labels that count, without dropout.
+    pub fn loss(&self, arena: &mut Arena, rows: Rows<'_>, labels: Labels<'_>) -> Result<f64> {
+        let kept = Targets::new(labels)?;
+        Ok(head::mean(&self.token_losses(arena, rows, labels)?, kept))
     }
-}
-
-/// Documents must be those of the rows.
-fn check_documents(op: &'static str, documents: Option<&Documents>, b: usize, t: usize) -> Result<()> {
-    documents.map_or(Ok(()), |documents| documents.check(op, b, t))
 }

@@ -1,15 +1,15 @@
 //! Training passes: forwards with dropout, and backwards into the gradient buffer.
 
+use super::Gpt;
 use super::adapter::apply;
 use super::block::Masks;
 use super::buckets::Finished;
-use super::documents::Documents;
 use super::forward::{Pass, Ropes};
 use super::gradients::{GradientBuffer, Gradients};
 use super::head::Targets;
 use super::linear::Weights;
 use super::packs::Packs;
-use super::{Gpt, check_documents};
+use super::rows::{Labels, Rows};
 use crate::error::{Error, Result};
 use crate::kernels::Beta;
 use crate::kernels::attention::dropout_len;
@@ -22,34 +22,20 @@ impl Gpt {
     ///
     /// A panic on the way, which the door reports, leaves no gradients rather than half-made ones: the next update then
     /// asks for a backward pass.
-    pub fn backward(
-        &mut self,
-        ids: &[u32],
-        targets: &[i64],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        ignore_index: i64,
-        scale: f32,
-    ) -> Result<f64> {
-        self.backward_watched(ids, targets, b, t, documents, ignore_index, scale, None)
+    pub fn backward(&mut self, rows: Rows<'_>, labels: Labels<'_>, scale: f32) -> Result<f64> {
+        self.backward_watched(rows, labels, scale, None)
     }
 
     /// The same; `finished` hears of pieces of the gradients that are done.
     pub fn backward_watched(
         &mut self,
-        ids: &[u32],
-        targets: &[i64],
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
-        ignore_index: i64,
+        rows: Rows<'_>,
+        labels: Labels<'_>,
         scale: f32,
         finished: Option<Finished<'_>>,
     ) -> Result<f64> {
-        self.check_ids("backward", ids, b, t)?;
-        check_documents("backward", documents, b, t)?;
-        self.check_targets("backward", ids, targets, ignore_index)?;
+        self.check_rows("backward", rows)?;
+        self.check_labels("backward", rows, labels)?;
         if self.trained.is_empty() {
             let remedy = match self.quantized {
                 None => "leave some of them unfrozen",
@@ -57,23 +43,21 @@ impl Gpt {
             };
             return Err(Error::value("backward", "trained weights", "none", remedy));
         }
-        let targets = Targets::new(targets, ignore_index)?;
+        let targets = Targets::new(labels)?;
         match self.precision {
-            Precision::Float32 => self.backward_as::<f32>(ids, targets, b, t, documents, scale, finished),
-            Precision::Bfloat16 => self.backward_as::<bf16>(ids, targets, b, t, documents, scale, finished),
+            Precision::Float32 => self.backward_as::<f32>(rows, targets, scale, finished),
+            Precision::Bfloat16 => self.backward_as::<bf16>(rows, targets, scale, finished),
         }
     }
 
     fn backward_as<E: Scalar>(
         &mut self,
-        ids: &[u32],
+        rows: Rows<'_>,
         targets: Targets<'_>,
-        b: usize,
-        t: usize,
-        documents: Option<&Documents>,
         scale: f32,
         mut finished: Option<Finished<'_>>,
     ) -> Result<f64> {
+        let Rows { ids, b, t, documents } = rows;
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
             None => GradientBuffer::new(self.trained.total())?,

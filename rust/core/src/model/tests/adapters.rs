@@ -4,6 +4,7 @@
 use super::gradients::{B, T, targets, twin};
 use super::*;
 use crate::model::adapter::spec::{Module, Spec};
+use crate::model::rows::{Labels, Rows};
 use crate::optim::{self, Optimizer};
 use std::collections::HashMap;
 use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
@@ -74,7 +75,7 @@ fn check(config: Config, dora: bool, leave_out: &str) {
     let targets = targets(&ids);
     let numbers = wide(model.adapter("a").unwrap().params());
     let (got, grads, trained) = {
-        let loss = model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap();
+        let loss = model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 1.0).unwrap();
         let trained: Vec<_> = model.trained_tensors().into_iter().cloned().collect();
         (loss, model.grads().unwrap().to_vec(), trained)
     };
@@ -135,7 +136,7 @@ fn what_falls_out_of_an_adapters_inputs_falls_out_on_the_way_back() {
         let targets = targets(&ids);
         let at = |model: &mut Gpt| {
             model.passes = 3;
-            model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap()
+            model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 1.0).unwrap()
         };
         let plain = super::loss(&model, &ids, &targets, B, T);
         let with_dropout = at(&mut model);
@@ -173,14 +174,14 @@ fn a_fresh_adapter_changes_nothing_and_one_that_is_put_away_leaves_nothing() {
     for dora in [false, true] {
         let mut model = lively(modern());
         let ids = some_ids(B * T, model.config.vocab_size);
-        let plain = model.forward(&mut Arena::new(), &ids, B, T, None).unwrap();
+        let plain = model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap();
         let spec = spec(&model, dora, "");
         model.add_adapter("fresh", spec.clone(), 1).unwrap();
         model.set_adapter(Some("fresh")).unwrap();
-        let fresh = model.forward(&mut Arena::new(), &ids, B, T, None).unwrap();
+        let fresh = model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap();
         assert_close("logits", &fresh, &wide(&plain), 1e-6);
         model.adapter_mut("fresh").unwrap().params_mut().fill(0.1);
-        let moved = model.forward(&mut Arena::new(), &ids, B, T, None).unwrap();
+        let moved = model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap();
         assert!(moved.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-2));
         model.add_adapter("other", spec, 2).unwrap();
         assert_eq!(model.adapters().collect::<Vec<_>>(), ["fresh", "other"]);
@@ -189,7 +190,7 @@ fn a_fresh_adapter_changes_nothing_and_one_that_is_put_away_leaves_nothing() {
         assert_eq!(model.active_adapter(), Some("other"));
         assert!(model.set_adapter(Some("fresh")).unwrap_err().to_string().contains("other"));
         model.set_adapter(None).unwrap();
-        assert_eq!(bits(&model.forward(&mut Arena::new(), &ids, B, T, None).unwrap()), bits(&plain));
+        assert_eq!(bits(&model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap()), bits(&plain));
     }
 }
 
@@ -224,7 +225,7 @@ fn gradients_of_an_adapter_add_up_and_survive_checkpointing_and_rounding() {
             let ids = some_ids(B * T, model.config.vocab_size);
             for _ in 0..passes {
                 model.passes = 5;
-                model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
+                model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
             }
             model.grads().unwrap().to_vec()
         };
@@ -247,7 +248,7 @@ fn frozen_weights_have_no_gradients_and_the_others_those_they_had() {
         let ids = some_ids(B * T, config.vocab_size);
         let full = {
             let mut model = lively(config.clone());
-            model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
+            model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
             model.grads().unwrap().to_vec()
         };
         let rules: [fn(&str) -> bool; 5] = [
@@ -262,13 +263,14 @@ fn frozen_weights_have_no_gradients_and_the_others_those_they_had() {
             model.freeze(rule);
             let trained: Vec<_> = model.trained_tensors().into_iter().cloned().collect();
             if trained.is_empty() {
-                let refused = model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap_err();
+                let refused =
+                    model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap_err();
                 assert!(refused.to_string().contains("unfrozen"));
                 continue;
             }
             let mut optimizer =
                 Optimizer::new(&model, optim::Config::Sgd { momentum: 0.5, weight_decay: 0.0 }).unwrap();
-            model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
+            model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
             for tensor in &all.layout.tensors {
                 let got = model.gradient(&tensor.name).map(bits);
                 let want = rule(&tensor.name).then(|| bits(&full[tensor.range.clone()]));
@@ -312,7 +314,7 @@ fn an_optimizer_moves_an_adapter_alone_and_goes_on_from_its_file() {
         let ids = some_ids(B * T, model.config.vocab_size);
         let mut optimizer = Optimizer::new(&model, config.clone()).unwrap();
         let step = |model: &mut Gpt, optimizer: &mut Optimizer| {
-            let loss = model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
+            let loss = model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
             optimizer.step(model, 0.01).unwrap();
             model.zero_grad();
             loss

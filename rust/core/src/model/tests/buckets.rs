@@ -3,6 +3,7 @@
 use super::super::buckets::Finished;
 use super::adapters::{adapted, adapted_with};
 use super::*;
+use crate::model::rows::{Labels, Rows};
 use crate::optim::share::Share;
 use crate::optim::{Config as Rule, Optimizer, config::AdjustLr, config::Decay};
 use std::iter::once;
@@ -29,7 +30,7 @@ fn told(model: &mut Gpt, floats: usize) -> (Vec<Range<usize>>, Vec<Vec<f32>>) {
         heard.push(grads.to_vec());
     };
     let finished = Finished { buckets: &buckets, tell: &mut tell };
-    model.backward_watched(&ids, &targets(&ids), 2, T, None, -100, 1.0, Some(finished)).unwrap();
+    model.backward_watched(Rows::new(&ids, 2, T), Labels::new(&targets(&ids), -100), 1.0, Some(finished)).unwrap();
     (buckets, heard)
 }
 
@@ -86,12 +87,14 @@ fn rows_that_others_compute_have_their_own_masks() {
         let ids = some_ids(3 * T, config.vocab_size);
         let (targets, config) = (targets(&ids), Config { dropout: 0.4, ..config });
         let mut whole = lively(config.clone());
-        let loss = whole.backward(&ids, &targets, 3, T, None, -100, 1.0).unwrap();
+        let loss = whole.backward(Rows::new(&ids, 3, T), Labels::new(&targets, -100), 1.0).unwrap();
         let (mut parts, mut mean) = (lively(config), 0.0);
         for (first, rows) in [(0, 1), (1, 2)] {
             let (at, share) = (first * T..(first + rows) * T, rows as f64 / 3.0);
             (parts.passes, parts.rows_before) = (0, first as u64);
-            let part = parts.backward(&ids[at.clone()], &targets[at], rows, T, None, -100, share as f32).unwrap();
+            let part = parts
+                .backward(Rows::new(&ids[at.clone()], rows, T), Labels::new(&targets[at], -100), share as f32)
+                .unwrap();
             mean += share * part;
         }
         assert!((loss - mean).abs() < 1e-6, "{loss} {mean}");
@@ -105,13 +108,14 @@ fn an_adapter_has_them_too() {
     let ids = some_ids(2 * T, modern().vocab_size);
     let make = || adapted_with(modern(), false, "none", 0.4);
     let mut whole = make();
-    let loss = whole.backward(&ids, &targets(&ids), 2, T, None, -100, 1.0).unwrap();
+    let loss = whole.backward(Rows::new(&ids, 2, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
     let mut halves = make();
     let mean: f64 = (0..2)
         .map(|row| {
             let at = row * T..(row + 1) * T;
             (halves.passes, halves.rows_before) = (0, row as u64);
-            halves.backward(&ids[at.clone()], &targets(&ids)[at], 1, T, None, -100, 0.5).unwrap() / 2.0
+            halves.backward(Rows::new(&ids[at.clone()], 1, T), Labels::new(&targets(&ids)[at], -100), 0.5).unwrap()
+                / 2.0
         })
         .sum();
     assert!((loss - mean).abs() < 1e-6, "{loss} {mean}");
@@ -162,7 +166,7 @@ fn two_shares_make_the_update_of_one_optimizer() {
             for _step in 0..3 {
                 for model in [&mut alone, &mut together] {
                     model.zero_grad();
-                    model.backward(&ids, &targets(&ids), 1, T, None, -100, 1.0).unwrap();
+                    model.backward(Rows::new(&ids, 1, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
                 }
                 one.step(&mut alone, 0.01).unwrap();
                 two.iter_mut().for_each(|optimizer| optimizer.step(&mut together, 0.01).unwrap());
@@ -190,7 +194,7 @@ fn a_share_has_moments_of_its_own_weights_alone() {
     let mut model = lively(tiny());
     let (ids, rule) = (some_ids(T, 11), rules()[1].clone());
     let mut optimizer = Optimizer::of_share(&model, rule, Share::new(once(64..96).collect()).unwrap()).unwrap();
-    model.backward(&ids, &targets(&ids), 1, T, None, -100, 1.0).unwrap();
+    model.backward(Rows::new(&ids, 1, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
     optimizer.step(&mut model, 0.01).unwrap();
     let kept = optimizer.moment("exp_avg", 32..128).unwrap();
     assert!(kept[..32].iter().chain(&kept[64..]).all(|&m| m == 0.0) && kept[32..64].iter().any(|&m| m != 0.0));

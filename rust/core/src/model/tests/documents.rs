@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Error;
 use crate::model::documents::Documents;
+use crate::model::rows::{Labels, Rows};
 
 const T: usize = 24;
 /// Places of each row's documents; what is left is padding.
@@ -50,15 +51,19 @@ fn check(config: &Config, precision: Precision, checkpointing: bool, tolerance: 
     let (numbers, targets) = numbers_and_targets(&ids);
     let documents = Documents::numbered(&numbers, ROWS.len(), T).unwrap();
     let kept = targets.iter().filter(|&&target| target != -100).count();
-    let losses = model.token_losses(&mut arena, &ids, &targets, ROWS.len(), T, Some(&documents), -100).unwrap();
-    let loss = model.backward(&ids, &targets, ROWS.len(), T, Some(&documents), -100, 1.0).unwrap();
+    let losses = model
+        .token_losses(&mut arena, Rows::new(&ids, ROWS.len(), T).within(Some(&documents)), Labels::new(&targets, -100))
+        .unwrap();
+    let loss = model
+        .backward(Rows::new(&ids, ROWS.len(), T).within(Some(&documents)), Labels::new(&targets, -100), 1.0)
+        .unwrap();
     let (mut want, mut mean) = (vec![0.0; losses.len()], 0.0);
     for place in places() {
         let (ids, targets, n) = (&ids[place.clone()], &targets[place.clone()], place.len());
-        let own = alone.token_losses(&mut arena, ids, targets, 1, n, None, -100).unwrap();
+        let own = alone.token_losses(&mut arena, Rows::new(ids, 1, n), Labels::new(targets, -100)).unwrap();
         want[place].copy_from_slice(&own);
         let share = n as f64 / kept as f64;
-        mean += share * alone.backward(ids, targets, 1, n, None, -100, share as f32).unwrap();
+        mean += share * alone.backward(Rows::new(ids, 1, n), Labels::new(targets, -100), share as f32).unwrap();
     }
     assert!(difference(&losses, &want) < tolerance, "losses: {}", difference(&losses, &want));
     assert!((loss - mean).abs() < f64::from(tolerance) * mean, "{loss} instead of {mean}");
@@ -84,8 +89,9 @@ fn a_row_that_is_one_document_has_the_same_bits_as_without() {
         let whole = Documents::new(vec![0; 14], 2, 7).unwrap();
         let run = |documents| {
             let mut model = lively(config.clone());
-            let logits = model.forward(&mut Arena::new(), &ids, 2, 7, documents).unwrap();
-            let loss = model.backward(&ids, &targets, 2, 7, documents, -100, 1.0).unwrap();
+            let logits = model.forward(&mut Arena::new(), Rows::new(&ids, 2, 7).within(documents)).unwrap();
+            let loss =
+                model.backward(Rows::new(&ids, 2, 7).within(documents), Labels::new(&targets, -100), 1.0).unwrap();
             let grads = model.grads().unwrap();
             // Gradients of positions are added up in another order.
             let wpe = model_wpe(&config);
@@ -107,7 +113,8 @@ fn nothing_of_another_document_reaches_a_logit() {
     let ids = some_ids(20, 11);
     let mut others = ids.clone();
     others[..10].iter_mut().for_each(|id| *id = (*id + 1) % 11);
-    let [a, b] = [ids, others].map(|ids| model.forward(&mut Arena::new(), &ids, 1, 20, Some(&documents)).unwrap());
+    let [a, b] = [ids, others]
+        .map(|ids| model.forward(&mut Arena::new(), Rows::new(&ids, 1, 20).within(Some(&documents))).unwrap());
     assert!(a[..110] != b[..110] && a[110..] == b[110..]);
 }
 
@@ -131,8 +138,11 @@ fn documents_that_cannot_be_are_refused() {
     let mut model = lively(tiny());
     for (b, t) in [(1, 2), (3, 1)] {
         let other = Documents::new(vec![0; b * t], b, t).unwrap();
-        assert!(matches!(model.forward(&mut Arena::new(), &[1; 3], 1, 3, Some(&other)), Err(Error::Shape { .. })));
-        let refused = model.backward(&[1; 3], &[1; 3], 1, 3, Some(&other), -100, 1.0);
+        assert!(matches!(
+            model.forward(&mut Arena::new(), Rows::new(&[1; 3], 1, 3).within(Some(&other))),
+            Err(Error::Shape { .. })
+        ));
+        let refused = model.backward(Rows::new(&[1; 3], 1, 3).within(Some(&other)), Labels::new(&[1; 3], -100), 1.0);
         assert!(matches!(refused, Err(Error::Shape { .. })));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Error;
+use crate::model::rows::{Labels, Rows};
 use crate::model::session::Session;
 use crate::progress;
 use crate::sampling::Options;
@@ -14,7 +15,7 @@ fn the_smallest_models_train_and_generate() {
         let mut model = lively(config);
         let ids = some_ids(2 * t, v);
         let targets: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
-        let loss = model.backward(&ids, &targets, 2, t, None, -100, 1.0).unwrap();
+        let loss = model.backward(Rows::new(&ids, 2, t), Labels::new(&targets, -100), 1.0).unwrap();
         assert!(loss.is_finite() && (v > 1 || loss == 0.0), "{loss}");
         assert!(model.first_nonfinite(true).is_none() && model.first_nonfinite(false).is_none());
         let mut session = Session::new(&model).unwrap();
@@ -28,9 +29,9 @@ fn the_smallest_models_train_and_generate() {
 fn an_ignore_index_that_is_an_id_is_ignored() {
     let model = lively(tiny());
     let (ids, mut arena) = ([1, 2, 3], Arena::new());
-    let losses = model.token_losses(&mut arena, &ids, &[2, 5, 2], 1, 3, None, 2).unwrap();
+    let losses = model.token_losses(&mut arena, Rows::new(&ids, 1, 3), Labels::new(&[2, 5, 2], 2)).unwrap();
     assert!(losses[0] == 0.0 && losses[1] > 0.0 && losses[2] == 0.0);
-    let mean = model.loss(&mut arena, &ids, &[2, 5, 2], 1, 3, None, 2).unwrap();
+    let mean = model.loss(&mut arena, Rows::new(&ids, 1, 3), Labels::new(&[2, 5, 2], 2)).unwrap();
     assert_eq!(mean, f64::from(losses[1]));
 }
 
@@ -57,7 +58,7 @@ fn a_refused_batch_changes_nothing() {
         (&[0; 8], &[0; 8], 1, 8),
     ];
     for (ids, targets, b, t) in refused {
-        let error = model.backward(ids, targets, b, t, None, -100, 1.0).unwrap_err();
+        let error = model.backward(Rows::new(ids, b, t), Labels::new(targets, -100), 1.0).unwrap_err();
         assert!(matches!(error, Error::Value { .. } | Error::Shape { .. }), "{error}");
     }
     assert!(model.grads().is_none() && model.passes == 0);
@@ -72,8 +73,8 @@ fn an_arena_serves_passes_of_any_size_in_any_order() {
     let mut arena = Arena::new();
     for (b, t) in [(1, 1), (3, 7), (2, 4), (1, 7), (3, 7)] {
         let ids = some_ids(b * t, 11);
-        let fresh = model.forward(&mut Arena::new(), &ids, b, t, None).unwrap();
-        assert_eq!(bits(&model.forward(&mut arena, &ids, b, t, None).unwrap()), bits(&fresh));
+        let fresh = model.forward(&mut Arena::new(), Rows::new(&ids, b, t)).unwrap();
+        assert_eq!(bits(&model.forward(&mut arena, Rows::new(&ids, b, t)).unwrap()), bits(&fresh));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::quantized::Kind;
+use crate::model::rows::{Labels, Rows};
 use crate::model::session::Session;
 use crate::progress;
 use crate::sampling::Options;
@@ -12,7 +13,7 @@ fn a_cached_decode_equals_the_whole_forward() {
     for config in [tiny(), modern(), gemma()] {
         let model = lively(Config { block_size: 24, ..config });
         let ids = some_ids(24, 11);
-        let whole = model.forward(&mut Arena::new(), &ids, 1, 24, None).unwrap();
+        let whole = model.forward(&mut Arena::new(), Rows::new(&ids, 1, 24)).unwrap();
         for chunk in [1, 2, 5, 24] {
             let mut session = Session::new(&model).unwrap();
             let mut seen = 0;
@@ -93,7 +94,7 @@ fn a_sliding_window_equals_the_forward_of_the_last_tokens() {
         for at in first..ids.len() {
             session.append(&model, &ids[at..=at]).unwrap();
             let window = &ids[(at + 1).saturating_sub(7)..=at];
-            let whole = model.forward(&mut Arena::new(), window, 1, window.len(), None).unwrap();
+            let whole = model.forward(&mut Arena::new(), Rows::one(window)).unwrap();
             assert_close("logits", session.logits(), &wide(&whole[whole.len() - 11..]), 1e-5);
             let last = model.last_logits(&mut Arena::new(), &ids[..=at]).unwrap();
             assert_close("last logits", &last, &wide(&whole[whole.len() - 11..]), 1e-5);
@@ -164,12 +165,8 @@ fn log_probabilities_of_a_text_are_those_met_on_the_way() {
     let scored = model.token_logprobs(&mut Arena::new(), &ids, 3).unwrap();
     let losses = model.token_losses(
         &mut Arena::new(),
-        &ids[..19],
-        &ids[1..].iter().map(|&id| i64::from(id)).collect::<Vec<_>>(),
-        1,
-        19,
-        None,
-        -1,
+        Rows::new(&ids[..19], 1, 19),
+        Labels::new(&ids[1..].iter().map(|&id| i64::from(id)).collect::<Vec<_>>(), -1),
     );
     let mut session = Session::new(&model).unwrap();
     assert!(session.logprobs(1, 0).is_err());

@@ -4,6 +4,7 @@ use super::*;
 use crate::kernels::rope::{Scaling, Waves};
 use crate::model::block::Place;
 use crate::model::config::LayerType;
+use crate::model::rows::{Labels, Rows};
 use std::ops::Range;
 use subgpt_testkit::gpt::{self, BlockMasks};
 use subgpt_testkit::gradcheck::{assert_close, gradient, wide};
@@ -89,7 +90,7 @@ fn check(config: Config) {
     let place = |name: &str| layout.get(name).map(|tensor| tensor.range.clone());
     let twin = twin(&model, &place);
     let params = wide(&model.params);
-    let got = model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap();
+    let got = model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 1.0).unwrap();
     let want = twin.loss(&params, &ids, &targets, -100);
     assert!((got - want).abs() < 2e-6 * want, "loss {got} instead of {want}");
     let want = gradient(&params, |params| twin.loss(params, &ids, &targets, -100));
@@ -159,7 +160,7 @@ fn blocks_computed_once_more_give_the_same_bits() {
                 let mut model = lively(config.clone());
                 model.set_precision(precision);
                 model.gradient_checkpointing = again;
-                let loss = model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap();
+                let loss = model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 1.0).unwrap();
                 (loss.to_bits(), bits(model.grads().unwrap()))
             });
             assert!(kept == recomputed);
@@ -177,12 +178,12 @@ fn gradients_add_up_and_can_be_scaled() {
     let mut model = lively(tiny());
     let ids = some_ids(B * T, 11);
     let targets = targets(&ids);
-    model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap();
+    model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 1.0).unwrap();
     let once = model.grads().unwrap().to_vec();
     model.zero_grad();
     assert!(model.grads().unwrap().iter().all(|&g| g == 0.0));
     for _ in 0..2 {
-        model.backward(&ids, &targets, B, T, None, -100, 0.5).unwrap();
+        model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 0.5).unwrap();
     }
     assert_close("gradients", model.grads().unwrap(), &wide(&once), 1e-6);
 }
@@ -195,7 +196,7 @@ fn a_pass_is_replayed_from_its_number_and_others_differ() {
     let mut pass = |number: u64| {
         model.passes = number;
         model.zero_grad();
-        let loss = model.backward(&ids, &targets, B, T, None, -100, 1.0).unwrap();
+        let loss = model.backward(Rows::new(&ids, B, T), Labels::new(&targets, -100), 1.0).unwrap();
         assert_eq!(model.passes, number.wrapping_add(1));
         (loss.to_bits(), bits(model.grads().unwrap()))
     };
@@ -219,7 +220,7 @@ fn bits_do_not_depend_on_threads() {
                 crate::parallel::set_num_threads(threads);
                 let mut model = lively(config.clone());
                 model.set_precision(precision);
-                let loss = model.backward(&ids, &targets, 8, 40, None, -100, 1.0).unwrap();
+                let loss = model.backward(Rows::new(&ids, 8, 40), Labels::new(&targets, -100), 1.0).unwrap();
                 (loss.to_bits(), bits(model.grads().unwrap()))
             };
             let one = run(1);
@@ -241,7 +242,7 @@ fn bfloat16_products_stay_close_to_float32() {
             let noise = Noise::new(5).normal(model.params.len(), 0.1);
             model.params_mut().iter_mut().zip(noise).for_each(|(p, v)| *p += v);
             model.set_precision(precision);
-            (model.backward(&ids, &targets, 4, 40, None, -100, 1.0).unwrap(), model)
+            (model.backward(Rows::new(&ids, 4, 40), Labels::new(&targets, -100), 1.0).unwrap(), model)
         };
         let ((exact, mut wide), (loss, mut narrow)) = (run(Precision::Float32), run(Precision::Bfloat16));
         assert!(loss != exact && (loss - exact).abs() < 2e-3 * exact, "{loss} instead of {exact}");
@@ -266,15 +267,16 @@ fn weights_are_packed_again_after_every_change() {
             model
         };
         let mut model = fresh(None);
-        model.backward(&ids, &targets, 4, 40, None, -100, 1.0).unwrap();
+        model.backward(Rows::new(&ids, 4, 40), Labels::new(&targets, -100), 1.0).unwrap();
         model.params_mut().iter_mut().for_each(|p| *p *= 1.01);
         model.zero_grad();
-        let loss = model.backward(&ids, &targets, 4, 40, None, -100, 1.0).unwrap();
+        let loss = model.backward(Rows::new(&ids, 4, 40), Labels::new(&targets, -100), 1.0).unwrap();
         let mut other = fresh(Some(model.params()));
-        assert_eq!(other.backward(&ids, &targets, 4, 40, None, -100, 1.0).unwrap(), loss);
+        assert_eq!(other.backward(Rows::new(&ids, 4, 40), Labels::new(&targets, -100), 1.0).unwrap(), loss);
         assert!(bits(other.grads().unwrap()) == bits(model.grads().unwrap()));
-        assert_eq!(other.loss(&mut Arena::new(), &ids, &targets, 4, 40, None, -100).unwrap().to_bits(), {
-            model.loss(&mut Arena::new(), &ids, &targets, 4, 40, None, -100).unwrap().to_bits()
-        });
+        assert_eq!(
+            other.loss(&mut Arena::new(), Rows::new(&ids, 4, 40), Labels::new(&targets, -100)).unwrap().to_bits(),
+            { model.loss(&mut Arena::new(), Rows::new(&ids, 4, 40), Labels::new(&targets, -100)).unwrap().to_bits() }
+        );
     }
 }

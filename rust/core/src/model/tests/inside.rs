@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::inside::largest;
+use crate::model::rows::Rows;
 use crate::parallel;
 
 const T: usize = 7;
@@ -19,11 +20,11 @@ fn models() -> Vec<Gpt> {
 fn the_last_lens_is_the_head() {
     for model in models() {
         let (ids, mut arena) = (some_ids(2 * T, 11), Arena::new());
-        let logits = model.forward(&mut arena, &ids, 2, T, None).unwrap();
-        let lens = model.logit_lens(&mut arena, &ids, 2, T).unwrap();
+        let logits = model.forward(&mut arena, Rows::new(&ids, 2, T)).unwrap();
+        let lens = model.logit_lens(&mut arena, Rows::new(&ids, 2, T)).unwrap();
         assert_eq!(lens.len(), 3 * logits.len());
         assert_eq!(bits(&lens[2 * logits.len()..]), bits(&logits));
-        let states = model.hidden_states(&mut arena, &ids, 2, T).unwrap();
+        let states = model.hidden_states(&mut arena, Rows::new(&ids, 2, T)).unwrap();
         assert_eq!(states.len(), 3 * 2 * T * model.config.n_embd);
     }
 }
@@ -32,8 +33,8 @@ fn the_last_lens_is_the_head() {
 fn the_best_of_the_lens_are_its_largest() {
     for model in models() {
         let (ids, mut arena, k) = (some_ids(T, 11), Arena::new(), 4);
-        let lens = model.logit_lens(&mut arena, &ids, 1, T).unwrap();
-        let top = model.logit_lens_top(&mut arena, &ids, 1, T, k).unwrap();
+        let lens = model.logit_lens(&mut arena, Rows::new(&ids, 1, T)).unwrap();
+        let top = model.logit_lens_top(&mut arena, Rows::new(&ids, 1, T), k).unwrap();
         for (row, (ids, probs)) in lens.chunks(11).zip(top.ids.chunks(k).zip(top.probs.chunks(k))) {
             let mut order: Vec<usize> = (0..11).collect();
             order.sort_by(|&i, &j| row[j].total_cmp(&row[i]));
@@ -44,7 +45,7 @@ fn the_best_of_the_lens_are_its_largest() {
             }
         }
         for k in [0, 12] {
-            assert!(model.logit_lens_top(&mut arena, &ids, 1, T, k).is_err());
+            assert!(model.logit_lens_top(&mut arena, Rows::new(&ids, 1, T), k).is_err());
         }
     }
 }
@@ -66,7 +67,7 @@ fn of_equal_ones_the_first_are_the_largest() {
 fn maps_are_distributions_over_what_is_seen() {
     for model in models() {
         let (config, ids) = (&model.config, some_ids(2 * T, 11));
-        let maps = model.attention_maps(&mut Arena::new(), &ids, 2, T).unwrap();
+        let maps = model.attention_maps(&mut Arena::new(), Rows::new(&ids, 2, T)).unwrap();
         for (i, row) in maps.chunks(T).enumerate() {
             let (query, layer) = (i % T, i / (2 * config.n_head * T));
             let first = config.window(layer).map_or(0, |window| (query + 1).saturating_sub(window));
@@ -83,8 +84,8 @@ fn bits_do_not_depend_on_threads() {
     let (model, ids) = (lively(gemma()), some_ids(T, 11));
     let all = || {
         let arena = &mut Arena::new();
-        let top = model.logit_lens_top(arena, &ids, 1, T, 3).unwrap();
-        [model.attention_maps(arena, &ids, 1, T).unwrap(), top.probs].map(|x| bits(&x))
+        let top = model.logit_lens_top(arena, Rows::new(&ids, 1, T), 3).unwrap();
+        [model.attention_maps(arena, Rows::new(&ids, 1, T)).unwrap(), top.probs].map(|x| bits(&x))
     };
     let before = parallel::num_threads();
     parallel::set_num_threads(1);
@@ -98,9 +99,9 @@ fn bits_do_not_depend_on_threads() {
 fn ids_that_do_not_fit_are_refused() {
     let (model, arena) = (lively(tiny()), &mut Arena::new());
     for (ids, t) in [(vec![], 0), (vec![11], 1), (vec![0; 8], 8)] {
-        assert!(model.hidden_states(arena, &ids, 1, t).is_err());
-        assert!(model.logit_lens(arena, &ids, 1, t).is_err());
-        assert!(model.logit_lens_top(arena, &ids, 1, t, 1).is_err());
-        assert!(model.attention_maps(arena, &ids, 1, t).is_err());
+        assert!(model.hidden_states(arena, Rows::new(&ids, 1, t)).is_err());
+        assert!(model.logit_lens(arena, Rows::new(&ids, 1, t)).is_err());
+        assert!(model.logit_lens_top(arena, Rows::new(&ids, 1, t), 1).is_err());
+        assert!(model.attention_maps(arena, Rows::new(&ids, 1, t)).is_err());
     }
 }

@@ -17,6 +17,7 @@ use super::arena::Arena;
 use super::config::{Activation, Config, LayerType, Mlp, Norm, Position};
 use crate::kernels::matmul::Precision;
 use crate::kernels::rope::Scaling;
+use crate::model::rows::{Labels, Rows};
 use subgpt_testkit::noise::Noise;
 
 /// Small, with no two sizes alike.
@@ -116,7 +117,7 @@ fn some_ids(n: usize, vocab_size: usize) -> Vec<u32> {
 }
 
 fn loss(model: &Gpt, ids: &[u32], targets: &[i64], b: usize, t: usize) -> f64 {
-    model.loss(&mut Arena::new(), ids, targets, b, t, None, -100).unwrap()
+    model.loss(&mut Arena::new(), Rows::new(ids, b, t), Labels::new(targets, -100)).unwrap()
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {

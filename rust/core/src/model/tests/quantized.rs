@@ -6,6 +6,7 @@ use super::*;
 use crate::error::Result;
 use crate::kernels::quantized::{Format, decode, encode};
 use crate::model::quantized::{Kind, few};
+use crate::model::rows::{Labels, Rows};
 use crate::model::session::Session;
 use std::collections::HashMap;
 use subgpt_testkit::gradcheck::{assert_close, wide};
@@ -50,8 +51,8 @@ fn an_adapter_over_it_computes_as_over_the_decoded_numbers() {
             let ids = some_ids(B * T, config.vocab_size);
             let of = |model: &mut Gpt| {
                 model.set_precision(precision);
-                let logits = model.forward(&mut Arena::new(), &ids, B, T, None).unwrap();
-                model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
+                let logits = model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap();
+                model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
                 (logits, model.grads().unwrap().to_vec())
             };
             let ((logits, grads), (want_logits, want_grads)) = (of(&mut model), of(&mut twin));
@@ -154,7 +155,8 @@ fn a_whole_model_in_few_bits_computes_near_its_numbers() {
             }
             assert!(head, "the head is as it was");
             let ids = some_ids(B * T, config.vocab_size);
-            let [got, want] = [&model, &twin].map(|model| model.forward(&mut Arena::new(), &ids, B, T, None).unwrap());
+            let [got, want] =
+                [&model, &twin].map(|model| model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap());
             assert_near("logits", &got, &want, within);
             let ids = &ids[..T.min(4)];
             let whole = model.last_logits(&mut Arena::new(), ids).unwrap();
@@ -172,7 +174,7 @@ fn the_other_weights_may_be_trained_and_its_own_may_not() {
         let (mut model, mut twin) = pair(config, Kind::Int4, false);
         for model in [&mut model, &mut twin] {
             model.set_adapter(None).unwrap();
-            model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap();
+            model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
         }
         for tensor in model.layout.tensors.clone() {
             match (model.gradient(&tensor.name), twin.gradient(&tensor.name)) {
@@ -182,7 +184,7 @@ fn the_other_weights_may_be_trained_and_its_own_may_not() {
             assert_eq!(model.tensor_mut(&tensor.name).is_ok(), tensor.is_flat());
         }
         model.freeze(|name| name.contains("c_fc.weight") || name.contains("gate_proj"));
-        let refused = model.backward(&ids, &targets(&ids), B, T, None, -100, 1.0).unwrap_err();
+        let refused = model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap_err();
         assert!(refused.to_string().contains("adapter"), "{refused}");
     }
 }
@@ -253,5 +255,5 @@ fn files_with_numbers_that_no_format_holds_change_nothing() {
         assert_eq!((bits(&read.params), read.quantization()), (before.clone(), None));
         assert!(model.quantize(kind, true).is_err() && model.quantization().is_none());
     }
-    assert!(model.forward(&mut Arena::new(), &[1, 2], 1, 2, None).is_ok());
+    assert!(model.forward(&mut Arena::new(), Rows::new(&[1, 2], 1, 2)).is_ok());
 }

@@ -7,6 +7,7 @@ mod rules;
 use super::config::{AdjustLr, Decay};
 use super::*;
 use crate::model::config::Config as Shape;
+use crate::model::rows::{Labels, Rows};
 use subgpt_testkit::noise::Noise;
 
 const SGD: Config = Config::Sgd { momentum: 0.0, weight_decay: 0.0 };
@@ -34,7 +35,7 @@ fn shape() -> Shape {
 fn model_of(shape: Shape) -> Gpt {
     let mut model = Gpt::new(shape, 1).unwrap();
     // Allocates the gradients.
-    model.backward(&[1, 2], &[2, 3], 1, 2, None, -100, 1.0).unwrap();
+    model.backward(Rows::new(&[1, 2], 1, 2), Labels::new(&[2, 3], -100), 1.0).unwrap();
     model
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::buffer::parts_mut;
+use crate::model::rows::{Labels, Rows};
 use crate::simd::isa;
 use proptest::prelude::*;
 use subgpt_testkit::gradcheck::{assert_close, wide};
@@ -253,10 +254,10 @@ fn clipped_gradients_can_be_clipped_again_and_added_to() {
     assert!((again - 0.5).abs() < 1e-5, "{again}");
     let clipped = model.grads().unwrap().to_vec();
     clip(&mut model, 0.125);
-    model.backward(&[1, 2], &[2, 3], 1, 2, None, -100, 1.0).unwrap();
+    model.backward(Rows::new(&[1, 2], 1, 2), Labels::new(&[2, 3], -100), 1.0).unwrap();
     let sum = model.grads().unwrap().to_vec();
     model.zero_grad();
-    model.backward(&[1, 2], &[2, 3], 1, 2, None, -100, 1.0).unwrap();
+    model.backward(Rows::new(&[1, 2], 1, 2), Labels::new(&[2, 3], -100), 1.0).unwrap();
     let expected: Vec<f64> = clipped.iter().zip(model.grads().unwrap()).map(|(c, g)| f64::from(c / 2.0 + g)).collect();
     assert_close("sum", &sum, &expected, 1e-6);
 }

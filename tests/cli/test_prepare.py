@@ -23,8 +23,8 @@ def test_files_to_shards_and_on_to_a_run(shop: Path, rows: Path, tmp_path: Path)
     arguments = ("data", "prepare", rows, shop / "corpus", "-t", shop / "subword", "-o", out)
     done = invoke(*arguments, "--val-fraction", 0.1, "--shard-tokens", 2000)
     assert done.code == 0, done.err
-    assert "202 documents of 203; left out: 1 exact duplicates" in done.err
-    assert f"subgpt pretrain --data {out}" in done.out
+    assert "202 documents of 203; left out: 1 exact duplicates" in done.out
+    assert f"subgpt pretrain --data {out}" in done.err
     before = snapshot(out)
     told = json.loads(invoke(*arguments, "--val-fraction", 0.1, "--shard-tokens", 2000, "--json").out)
     assert told == json.loads((out / "dataset.json").read_text())

@@ -64,6 +64,11 @@ class WrongUsage(typer.BadParameter):
         return self.message
 
 
+def source_option(flag: str, help: str, *, metavar: str = "SRC") -> Any:
+    """Make an option that names files, directories or globs of data."""
+    return typer.Option(flag, metavar=metavar, help=help, show_default=False)
+
+
 RunDir = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or any saved model.", show_default=False)
 ]

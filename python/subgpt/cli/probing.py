@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from subgpt.cli.loading import source_paths
+from subgpt.cli.options import source_option
 from subgpt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,11 +19,10 @@ _NAMED = re.compile(r"([A-Za-z][\w-]*)=(.+)", re.DOTALL)
 
 Probes = Annotated[
     list[str] | None,
-    typer.Option(
+    source_option(
         "--probe",
+        "Questions to ask, rows as for --data; may be repeated, each under a name.",
         metavar="[NAME=]FILE",
-        help="Questions to ask, rows as for --data; may be repeated, each under a name.",
-        show_default=False,
     ),
 ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from subgpt.cli.options import source_option
 from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.shape import DEFAULT_PRESET, MODEL_NAMES, SHAPE
 from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 Data = Annotated[
     list[str] | None,
-    typer.Option(
-        "--data", metavar="SRC", help="File, directory or glob; may be repeated.", show_default=False
-    ),
+    source_option("--data", "File, directory or glob; may be repeated."),
 ]
 TokenizerOption = Annotated[
     Path | None,

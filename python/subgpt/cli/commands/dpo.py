@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app, source_option
 from subgpt.cli.settings import with_settings
 from subgpt.cli.training import tuning_settings
 from subgpt.model.dtype import AUTO
@@ -40,11 +40,9 @@ def dpo(
     output: OutputDir,
     data: Annotated[
         list[str] | None,
-        typer.Option(
+        source_option(
             "--data",
-            metavar="SRC",
-            help="Rows with prompt, chosen and rejected, or with whole conversations as chosen and rejected.",
-            show_default=False,
+            "Rows with prompt, chosen and rejected, or with whole conversations as chosen and rejected.",
         ),
     ] = None,
     beta: Annotated[

@@ -15,6 +15,7 @@ from subgpt.cli.options import (
     TextField,
     examples,
     new_app,
+    source_option,
 )
 from subgpt.cli.probing import Probes
 
@@ -34,12 +35,7 @@ def evaluate(
     run: RunDir,
     data: Annotated[
         list[str] | None,
-        typer.Option(
-            "--data",
-            metavar="SRC",
-            help="Text to measure on, or a directory of prepared data; may be repeated.",
-            show_default=False,
-        ),
+        source_option("--data", "Text to measure on, or a directory of prepared data; may be repeated."),
     ] = None,
     probe: Probes = None,
     probe_match: Annotated[

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app, source_option
 from subgpt.cli.probing import Probes
 from subgpt.cli.settings import Setting, with_settings
 from subgpt.cli.training import tuning_settings
@@ -44,31 +44,25 @@ def finetune(
     output: OutputDir,
     data: Annotated[
         list[str] | None,
-        typer.Option(
+        source_option(
             "--data",
-            metavar="SRC",
-            help="Text, a directory of prepared data, or rows (.jsonl, .csv, .tsv, .json, .parquet) with question and "
+            "Text, a directory of prepared data, or rows (.jsonl, .csv, .tsv, .json, .parquet) with question and "
             "answer, prompt and completion, or messages.",
-            show_default=False,
         ),
     ] = None,
     eval_data: Annotated[
         list[str] | None,
-        typer.Option("--eval-data", metavar="SRC", help="Held-out data of the new kind.", show_default=False),
+        source_option("--eval-data", "Held-out data of the new kind."),
     ] = None,
     old_data: Annotated[
         list[str] | None,
-        typer.Option(
-            "--old-data", metavar="SRC", help="Earlier data, to see what is forgotten.", show_default=False
-        ),
+        source_option("--old-data", "Earlier data, to see what is forgotten."),
     ] = None,
     replay: Annotated[
         list[str] | None,
-        typer.Option(
+        source_option(
             "--replay",
-            metavar="SRC",
-            help="Old data to train on between the new (--replay-ratio of the batches), to forget less.",
-            show_default=False,
+            "Old data to train on between the new (--replay-ratio of the batches), to forget less.",
         ),
     ] = None,
     probe: Probes = None,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subgpt.cli.options import Config, Json, OutputDir, Resume, examples, new_app
+from subgpt.cli.options import Config, Json, OutputDir, Resume, examples, new_app, source_option
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.cli.shape import MODEL_NAMES, SHAPE, Preset, model_config
 from subgpt.cli.training import METHOD, TEAM, team_settings
@@ -53,12 +53,11 @@ def pretrain(
     output: OutputDir,
     data: Annotated[
         list[str] | None,
-        typer.Option(
+        source_option(
             "--data",
-            metavar="SRC[:WEIGHT]",
-            help="File, directory or glob of text; or what subgpt data prepare made, or nanoGPT's or llm.c's .bin "
+            "File, directory or glob of text; or what subgpt data prepare made, or nanoGPT's or llm.c's .bin "
             "files, by WEIGHT. May be repeated.",
-            show_default=False,
+            metavar="SRC[:WEIGHT]",
         ),
     ] = None,
     tokenizer: Annotated[

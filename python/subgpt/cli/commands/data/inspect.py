@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subgpt.cli.options import ChatTemplateOption, Json, LossOnOption, OnInvalid, TextField
+from subgpt.cli.options import ChatTemplateOption, Json, LossOnOption, OnInvalid, TextField, source_option
 
 if TYPE_CHECKING:
     from subgpt.data.inspection import Inspection
@@ -25,12 +25,7 @@ _TRAINED, _MASKED = "black on color(158)", "dim"
 def command(
     data: Annotated[
         list[str],
-        typer.Option(
-            "--data",
-            metavar="SRC",
-            help="Files with examples, or running text; may be repeated.",
-            show_default=False,
-        ),
+        source_option("--data", "Files with examples, or running text; may be repeated."),
     ],
     model: Annotated[
         Path | None,

@@ -253,6 +253,7 @@ def test_transformers_scores_the_same(tasks, saved, here):
         assert float(theirs[0]) == pytest.approx(float(ours[0]), rel=1e-5)
 
 
+@pytest.mark.timeout(600)  # it reads all of the harness's own tasks first
 def test_its_command_line_knows_the_model(tasks, saved, tmp_path):
     folder = tasks.include_path
     command = [

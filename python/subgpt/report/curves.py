@@ -53,7 +53,7 @@ def save_curves_plot(
 
     """
     target = check_picture(path, WHAT)
-    drawn = dict(_points(name, curve) for name, curve in curves.items())
+    drawn = dict(_points(name, curve, across) for name, curve in curves.items())
     if not drawn:
         raise InvalidValueError("save_curves_plot: there are no curves; give one at least")
     figure = new_figure(7.2, 4.2)
@@ -75,7 +75,7 @@ def save_curves_plot(
     return save_figure(figure, target)
 
 
-def _points(name: str, given: Any) -> tuple[str, Curve]:
+def _points(name: str, given: Any, along: str) -> tuple[str, Curve]:
     """Take the finite beginning of what was given as a curve, and give what to call it."""
     pair = len(given) == 2 and not isinstance(given[0], (int, float))
     across, up = given if pair else (range(1, len(given) + 1), given)
@@ -87,7 +87,7 @@ def _points(name: str, given: Any) -> tuple[str, Curve]:
     if not heights:
         raise InvalidValueError(f"save_curves_plot: {name!r} begins with no finite number; leave it out")
     curve = Curve([float(place) for place in across[: len(heights)]], heights)
-    ended = "" if len(heights) == len(up) else f", no number any more after {curve.across[-1]:g}"
+    ended = "" if len(heights) == len(up) else f", no number any more after {along} {curve.across[-1]:g}"
     return name + ended, curve
 
 
@@ -101,21 +101,19 @@ def _range(curves: Sequence[Curve]) -> tuple[float, float]:
 
 
 def _name(axes: Any, ends: Sequence[tuple[Sequence[float], Sequence[float], str, str]]) -> None:
-    """Write each name to the right of the plot where its curve ends, or within it where it leaves at the top."""
-    low, high = axes.get_ylim()
-    gap, lowest = 0.062 * (high - low), -math.inf
-    inside = []
+    """Write each name beside the end of its curve, or below the top where it leaves the plot there."""
+    (_, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    gap, lowest, top = 0.062 * (high - low), -math.inf, high
     for across, heights, name, color in sorted(ends, key=lambda end: end[1][-1]):
-        place, height = across[-1], heights[-1]
-        left = next((i for i, value in enumerate(heights) if value > high), None)
-        if left is not None or place < axes.get_xlim()[1]:
-            place = across[-1] if left is None else across[left]
-            inside.append((place, name, color))
-            continue
-        lowest = max(height, lowest + gap)
-        _write(axes, name, color, (place, lowest))
-    for i, (place, name, color) in enumerate(inside):
-        _write(axes, name, color, (place, high - gap * (0.6 + i)))
+        out = next((place for place, height in zip(across, heights, strict=True) if height > high), None)
+        if out is not None:
+            top -= gap
+            _write(axes, name, color, (out, top))
+        elif across[-1] < right:
+            _write(axes, name, color, (across[-1], heights[-1]))
+        else:  # these stand below each other
+            lowest = max(heights[-1], lowest + gap)
+            _write(axes, name, color, (across[-1], lowest))
 
 
 def _write(axes: Any, text: str, color: str, at: tuple[float, float]) -> None:

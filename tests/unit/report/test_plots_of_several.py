@@ -45,7 +45,7 @@ def test_curves_are_named_and_end_where_they_are_no_number(tmp_path):
         assert path == tmp_path / "c.svg"
         text = words_in(path)
         assert all(f"<!-- {word} -->" in text for word in ("right", "measured", "step"))
-        assert "<!-- too large, no number any more after 3 -->" in text
+        assert "<!-- too large, no number any more after step 3 -->" in text
         assert "2e+09" not in text
     assert save_curves_plot({"one": [1.0]}, tmp_path / "one.png").stat().st_size > 1000
 

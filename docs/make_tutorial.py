@@ -63,7 +63,7 @@ def run(found: Sequence[Block], folder: Path, change: Callable[[str], str] = str
         ran = _python if block.language == "python" else _command_line
         with _inside(folder):
             printed = ran(change(block.code), names)
-        yield "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+        yield "".join(f"{line.rstrip()}\n" for line in printed.rstrip("\n").split("\n") if printed)
 
 
 def _python(code: str, names: dict[str, object]) -> str:

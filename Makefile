@@ -35,7 +35,7 @@ $(VENV)/.site: $(BIN)/python pyproject.toml
 	@touch $@
 
 site: $(VENV)/.site ## Build the pages of docs/ as a site into site/, strictly
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 tutorial: $(VENV)/.test ## Run docs/tutorial.md in full and write what its blocks print and draw into it
 	$(BIN)/python docs/make_tutorial.py

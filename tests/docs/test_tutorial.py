@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import subgpt
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "tutorial.md").read_text(encoding="utf-8")
 LARGEST = 60_000
@@ -62,8 +64,9 @@ def test_every_block_runs_and_cheap_ones_print_what_the_page_says(tool, tmp_path
     printed = list(ran)
 
     same_text = printed[0] == blocks[0].shown  # other Pythons have other texts
+    same_bits = subgpt.isa() != "portable"  # which has no fused multiply-add
     for i in range(first):
-        if same_text or "tiny_model(" in blocks[i].code:
+        if same_bits and (same_text or "tiny_model(" in blocks[i].code):
             assert printed[i] == blocks[i].shown, blocks[i].code
     for block, said in zip(blocks, printed, strict=True):
         assert bool(said) == bool(block.shown), block.code

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -77,7 +78,7 @@ def save_curves_plot(
 
 def _points(name: str, given: Any, along: str) -> tuple[str, Curve]:
     """Take the finite beginning of what was given as a curve, and give what to call it."""
-    pair = len(given) == 2 and not isinstance(given[0], (int, float))
+    pair = len(given) == 2 and not isinstance(given[0], Real)
     across, up = given if pair else (range(1, len(given) + 1), given)
     if len(across) != len(up):
         raise InvalidValueError(

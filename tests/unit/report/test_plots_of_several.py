@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 
+import numpy as np
 import pytest
 
 from subgpt import InvalidValueError, MissingExtraError, Run
@@ -47,7 +48,8 @@ def test_curves_are_named_and_end_where_they_are_no_number(tmp_path):
         assert all(f"<!-- {word} -->" in text for word in ("right", "measured", "step"))
         assert "<!-- too large, no number any more after step 3 -->" in text
         assert "2e+09" not in text
-    assert save_curves_plot({"one": [1.0]}, tmp_path / "one.png").stat().st_size > 1000
+    few = {"one": [1.0], "two": np.array([2.0, 1.0], np.float32)}
+    assert save_curves_plot(few, tmp_path / "few.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ differs. The small one crawls, the right one converges, the large one diverges w
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import subgpt
@@ -67,7 +68,10 @@ def main() -> None:
         last = sum(course[-20:]) / len(course[-20:])
         ended = f"no number after step {len(course)}" if len(course) < given.steps else f"{last:.2f}"
         print(f"| {RATES[name]:g} | {name} | {course[0]:.2f} | {max(course):,.2f} | {ended} |")
-    named = {f"{name}: {RATES[name]:g}": course for name, course in courses.items()}
+    named = {  # where a run ended by force its next loss was no number
+        f"{name}: {RATES[name]:g}": course + [math.nan] * (len(course) < given.steps)
+        for name, course in courses.items()
+    }
     title = "One model, three learning rates"
     print(f"written: {save_curves_plot(named, given.output, title=title, smooth=True)}")
 

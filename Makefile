@@ -9,8 +9,8 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo picture site test test-python test-rust interop asan fuzz fuzz-python soak audit results lint format \
-	dist crates clean
+.PHONY: help demo picture site tutorial test test-python test-rust interop asan fuzz fuzz-python soak audit results lint \
+	format dist crates clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -36,7 +36,10 @@ $(VENV)/.site: $(BIN)/python pyproject.toml
 	@touch $@
 
 site: $(VENV)/.site ## Build the pages of docs/ as a site into site/, strictly
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+tutorial: $(VENV)/.test ## Run docs/tutorial.md in full and write what its blocks print and draw into it
+	$(BIN)/python docs/make_tutorial.py
 
 demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`
 	$(BIN)/subgpt quickstart

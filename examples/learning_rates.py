@@ -9,14 +9,14 @@ differs. The small one crawls, the right one converges, the large one diverges w
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import subgpt
-from subgpt.training.plot import COLORS, dress, new_figure, running_mean, save_figure
+from subgpt.report import save_curves_plot
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RATES = {"too small": 1e-3, "right": 0.05, "too large": 3.0}
-LOOKS = {"too small": COLORS["other"], "right": COLORS["train"], "too large": COLORS["validation"]}
 
 
 class Losses(subgpt.Callback):
@@ -53,35 +53,6 @@ def losses(text: str, tokenizer: subgpt.Tokenizer, rate: float, steps: int) -> l
     return watch.seen
 
 
-def draw(courses: dict[str, list[float]], path: Path) -> Path:
-    """Draw the courses, each named at its end; what is far above the beginning is cut off."""
-    figure = new_figure(7.2, 4.2)
-    axes = figure.add_subplot()
-    dress(axes, "One model, three learning rates", "step", "loss (nats per token)")
-    longest = max(map(len, courses.values()))
-    for name, course in courses.items():
-        steps, means = range(1, len(course) + 1), running_mean(course, window=max(1, len(course) // 40))
-        axes.plot(steps, course, color=LOOKS[name], linewidth=0.7, alpha=0.25)
-        axes.plot(steps, means, color=LOOKS[name], linewidth=1.8)
-        ended = len(course) < longest
-        text = f"{name}: {RATES[name]:g}" + (
-            f", no number any more after step {len(course)}" if ended else ""
-        )
-        axes.annotate(
-            text,
-            xy=(len(course), 7.6 if ended else means[-1]),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=LOOKS[name],
-            fontsize=10.5,
-            fontweight="bold",
-            annotation_clip=False,
-        )
-    axes.set_ylim(2.2, 8)
-    return save_figure(figure, path)
-
-
 def main() -> None:
     """Train three times, print a table, draw the picture."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,7 +68,12 @@ def main() -> None:
         last = sum(course[-20:]) / len(course[-20:])
         ended = f"no number after step {len(course)}" if len(course) < given.steps else f"{last:.2f}"
         print(f"| {RATES[name]:g} | {name} | {course[0]:.2f} | {max(course):,.2f} | {ended} |")
-    print(f"written: {draw(courses, given.output)}")
+    named = {  # where a run ended by force its next loss was no number
+        f"{name}: {RATES[name]:g}": course + [math.nan] * (len(course) < given.steps)
+        for name, course in courses.items()
+    }
+    title = "One model, three learning rates"
+    print(f"written: {save_curves_plot(named, given.output, title=title, smooth=True)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo site test test-python test-rust asan fuzz fuzz-python soak audit lint format dist clean
+.PHONY: help demo notebooks site test test-python test-rust asan fuzz fuzz-python soak audit lint format dist clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -39,6 +39,9 @@ site: $(VENV)/.site ## Build the pages of docs/ as a site into site/, strictly
 
 demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`
 	$(BIN)/subgpt quickstart
+
+notebooks: $(VENV)/.test ## Run the notebooks of examples/notebooks and store their outputs
+	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False examples/notebooks/*.ipynb
 
 test: test-python test-rust ## Build, install and run every test
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from common import DATA, need, run
+
 import subgpt
 from subgpt.training.plot import COLORS, dress, new_figure, running_mean, save_figure
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RATES = {"too small": 1e-3, "right": 0.05, "too large": 3.0}
 LOOKS = {"too small": COLORS["other"], "right": COLORS["train"], "too large": COLORS["validation"]}
 
@@ -89,7 +90,7 @@ def main() -> None:
     made.add_argument("--steps", type=int, default=400, help="updates of each run (%(default)s)")
     made.add_argument("-o", "--output", type=Path, default=Path("learning-rates.png"), help="the picture")
     given = made.parse_args()
-    text = (given.data / "corpora" / "tinyshakespeare.txt").read_text(encoding="utf-8")
+    text = need(given.data / "corpora" / "tinyshakespeare.txt").read_text(encoding="utf-8")
     tokenizer = subgpt.Tokenizer.train([text], level="char", special_tokens=("<|endoftext|>",))
     courses = {name: losses(text, tokenizer, rate, given.steps) for name, rate in RATES.items()}
     print("| learning rate | | first loss | highest | last (mean of 20) |\n|---|---|---|---|---|")
@@ -101,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,7 +21,7 @@ def run(main: Callable[[], None]) -> None:
     """Run an example; what is wrong with what it was given is a line, and no traceback."""
     try:
         main()
-    except subgpt.SubgptError as error:
+    except (subgpt.SubgptError, OSError, UnicodeError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 

@@ -23,7 +23,7 @@ REGIONS = {"Africa", "America", "Asia", "Atlantic", "Australia", "Europe", "Indi
 
 
 def places() -> list[str]:
-    """Name the places of the time zone database; without it (Windows without the package tzdata) Unicode's animals."""
+    """Name the places of the time zone database; without it (Windows without the package tzdata) Unicode's pictures."""
     found = set()
     for zone in zoneinfo.available_timezones():
         region, place = zone.partition("/")[0], zone.rpartition("/")[2]
@@ -36,7 +36,7 @@ def places() -> list[str]:
 def pictures() -> list[str]:
     """Name the pictures in Unicode, which every Python knows: "Panda Face", "Bento Box", "Volcano"."""
     names = (unicodedata.name(chr(code), "") for code in range(0x1F300, 0x1F650))
-    return sorted({name.title() for name in names if name and "-" not in name})
+    return sorted({name.title() for name in names if name and "-" not in name and len(name) <= 24})
 
 
 def train(names: list[str], steps: int | None) -> tuple[subgpt.GPT, subgpt.Tokenizer, subgpt.Run]:

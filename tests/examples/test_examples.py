@@ -127,6 +127,17 @@ def test_missing_data_is_a_line_that_says_what_to_give(script, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("script", ["names", "shakespeare"])
+def test_data_that_is_no_text_is_a_line(script, tmp_path):
+    (tmp_path / "b.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "empty.txt").touch()
+    for path in (tmp_path, tmp_path / "b.txt", tmp_path / "empty.txt"):
+        done = call(f"{script}.py", "--data", path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{script}.py: "), done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_the_list_of_examples_is_whole():
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     scripts = {path.name for path in EXAMPLES.glob("*.py")} - {"common.py"}
@@ -143,3 +154,11 @@ def test_words_are_exchanged_as_wholes(monkeypatch):
     assert stories.twisted("A boy in a carpark, with Mom.") == "A pirate in a carpark, with Captain."
     counted = stories.count(["The park", "the ship, aye"])
     assert counted == "of 5 words 1 from ashore (park, Mom, toy), 2 from the sea"
+
+
+def test_where_there_are_no_time_zones_names_are_those_of_pictures(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    names = importlib.import_module("names")
+    assert {"Samoa", "Punta Arenas"} & set(names.places())
+    monkeypatch.setattr("zoneinfo.available_timezones", set)
+    assert {"Panda Face", "Volcano"} <= set(names.places())

@@ -9,8 +9,8 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo picture site tutorial test test-python test-rust interop asan fuzz fuzz-python soak audit results lint \
-	format dist crates clean
+.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python soak audit \
+	results lint format dist crates clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,9 @@ demo: $(VENV)/.demo ## Build, install into .venv and run `subgpt quickstart`
 
 picture: $(VENV)/.demo ## Draw the README's picture from what `make demo` left
 	$(BIN)/python docs/draw_life.py subgpt-quickstart docs/images/life.png
+
+notebooks: $(VENV)/.test ## Run the notebooks of examples/notebooks and store their outputs
+	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False examples/notebooks/*.ipynb
 
 test: test-python test-rust ## Build, install and run every test
 

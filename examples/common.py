@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +15,23 @@ from subgpt.tokenizer import add_special_tokens
 Rows: TypeAlias = list[dict[str, str]]
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run an example; what is wrong with what it was given is a line, and no traceback."""
+    try:
+        main()
+    except (subgpt.SubgptError, OSError, UnicodeError) as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+
+
+def need(path: Path, option: str = "--data") -> Path:
+    """Give the path back; MissingFileError that says how to name another one if nothing is there."""
+    if not path.exists():
+        raise subgpt.MissingFileError(
+            f"{path}: no such file; the data is described in examples/README.md, and {option} says where it lies"
+        )
+    return path
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -40,7 +59,7 @@ class Stories:
     @classmethod
     def read(cls, data: Path) -> Stories:
         """Take the last fifth of the sample as held out."""
-        text = (data / "corpora" / "tinystories_sample.txt").read_text(encoding="utf-8")
+        text = need(data / "corpora" / "tinystories_sample.txt").read_text(encoding="utf-8")
         cut = 4 * len(text) // 5
         return cls([text[:cut]], [text[cut:]])
 
@@ -50,7 +69,7 @@ def load_base(data: Path) -> tuple[subgpt.GPT, subgpt.Tokenizer]:
 
     Its tokenizer has none, and an answer has to end somewhere.
     """
-    model, tokenizer = subgpt.load(data / "model" / "stories260K.bin")
+    model, tokenizer = subgpt.load(need(data / "model" / "stories260K.bin"))
     assert tokenizer is not None
     larger = add_special_tokens(tokenizer, ["<|endoftext|>"])
     model.resize_embeddings(larger.vocab_size)
@@ -61,7 +80,7 @@ def settings(recipe: str, given: argparse.Namespace, **changes: object) -> subgp
     """Take a recipe, with fewer steps, or for adapters, if that was asked for."""
     asked = {"max_steps": given.steps, "lora_r": given.lora_r}
     return subgpt.TrainConfig(
-        recipe=recipe, **changes, **{name: value for name, value in asked.items() if value}
+        recipe=recipe, **changes | {name: value for name, value in asked.items() if value}
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common import Rows, Stories, load_base, parser, print_answers, print_run, print_sample, settings
+from common import Rows, Stories, load_base, parser, print_answers, print_run, print_sample, run, settings
 
 import subgpt
 
@@ -69,7 +69,7 @@ def main() -> None:
     stories = Stories.read(given.data)
     for title, replay in (("facts alone", None), ("facts and replayed stories", stories.replay)):
         model, tokenizer = load_base(given.data)
-        run = subgpt.finetune(
+        course = subgpt.finetune(
             model,
             tokenizer,
             facts,
@@ -79,12 +79,12 @@ def main() -> None:
             probes={"seen": facts[: given.held_out], "paraphrased": ask(HELD_OUT)[: given.held_out]},
             callbacks=(),
         )
-        print_run(title, run)
-    after = run.probes["paraphrased"].after
+        print_run(title, course)
+    after = course.probes["paraphrased"].after
     if after is not None:
         print_answers(after)
     print_sample(model, tokenizer, "Once upon a time")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

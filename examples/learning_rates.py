@@ -12,10 +12,11 @@ import argparse
 import math
 from pathlib import Path
 
+from common import DATA, need, run
+
 import subgpt
 from subgpt.report import save_curves_plot
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RATES = {"too small": 1e-3, "right": 0.05, "too large": 3.0}
 
 
@@ -60,7 +61,7 @@ def main() -> None:
     made.add_argument("--steps", type=int, default=400, help="updates of each run (%(default)s)")
     made.add_argument("-o", "--output", type=Path, default=Path("learning-rates.png"), help="the picture")
     given = made.parse_args()
-    text = (given.data / "corpora" / "tinyshakespeare.txt").read_text(encoding="utf-8")
+    text = need(given.data / "corpora" / "tinyshakespeare.txt").read_text(encoding="utf-8")
     tokenizer = subgpt.Tokenizer.train([text], level="char", special_tokens=("<|endoftext|>",))
     courses = {name: losses(text, tokenizer, rate, given.steps) for name, rate in RATES.items()}
     print("| learning rate | | first loss | highest | last (mean of 20) |\n|---|---|---|---|---|")
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

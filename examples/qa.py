@@ -12,7 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import Stories, Test, load_base, parser, print_answers, print_run, print_sample, settings
+from common import (
+    Stories,
+    Test,
+    load_base,
+    need,
+    parser,
+    print_answers,
+    print_run,
+    print_sample,
+    run,
+    settings,
+)
 
 import subgpt
 
@@ -23,7 +34,7 @@ ASKED = 100
 
 def read_trivia(path: Path) -> Iterator[dict[str, str]]:
     """Read OpenTriviaQA: ``#Q`` and the question, maybe on several lines, ``^`` and the answer, then the choices."""
-    for block in path.read_text(encoding="utf-8", errors="replace").split("\n\n"):
+    for block in need(path).read_text(encoding="utf-8", errors="replace").split("\n\n"):
         asked, marked, rest = block.strip().partition("\n^ ")
         answer = rest.partition("\n")[0].strip()
         of_choices = answer.lower().startswith(("all of", "none of", "both "))  # which are not asked here
@@ -43,7 +54,7 @@ def main() -> None:
     for title, replay in (("questions alone", None), ("questions and replayed stories", stories.replay)):
         model, tokenizer = load_base(given.data)
         before = Test.of(model, tokenizer, held_out, held_out[:ASKED], "exact")
-        run = subgpt.finetune(
+        course = subgpt.finetune(
             model,
             tokenizer,
             trained,
@@ -54,7 +65,7 @@ def main() -> None:
             callbacks=(),
         )
         after = Test.of(model, tokenizer, held_out, held_out[:ASKED], "exact")
-        print_run(title, run, before, after)
+        print_run(title, course, before, after)
     print("\nbefore:")
     print_answers(before.answers)
     print("\nafter:")
@@ -63,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,7 +13,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common import Rows, Stories, Test, load_base, parser, print_answers, print_run, print_sample, settings
+from common import (
+    Rows,
+    Stories,
+    Test,
+    load_base,
+    need,
+    parser,
+    print_answers,
+    print_run,
+    print_sample,
+    run,
+    settings,
+)
 
 import subgpt
 
@@ -23,7 +35,7 @@ ASKED = 100
 
 def read_jsonl(path: Path) -> Rows:
     """Read an object a line."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in need(path).read_text(encoding="utf-8").splitlines()]
 
 
 def maths(data: Path) -> tuple[Rows, Rows]:
@@ -58,7 +70,7 @@ def main() -> None:
     print(f"{len(trained)} problems to learn from, {len(held_out)} held out, {len(asked)} of them asked")
     whole = {"maths": "number", "code": "exact"}[given.kind]
     before = Test.of(model, tokenizer, held_out, asked, whole)
-    run = subgpt.finetune(
+    course = subgpt.finetune(
         model,
         tokenizer,
         trained,
@@ -69,10 +81,10 @@ def main() -> None:
         callbacks=(),
     )
     after = Test.of(model, tokenizer, held_out, asked, whole)
-    print_run(given.kind, run, before, after)
+    print_run(given.kind, course, before, after)
     print_answers(after.answers)
     print_sample(model, tokenizer, "Once upon a time")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

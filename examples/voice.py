@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common import Stories, load_base, parser, print_run, print_sample, settings
+from common import Stories, load_base, need, parser, print_run, print_sample, run, settings
 
 import subgpt
 
@@ -23,14 +23,15 @@ def main() -> None:
     parse = parser(__doc__)
     parse.add_argument("--voice", type=Path, help="a text in the voice to be learnt (Shakespeare)")
     given = parse.parse_args()
-    voice = given.voice or given.data / "corpora" / "tinyshakespeare.txt"
+    play = given.data / "corpora" / "tinyshakespeare.txt"
+    voice = need(given.voice, "--voice") if given.voice else need(play)
     stories = Stories.read(given.data)
     base, tokenizer = load_base(given.data)
     for prompt in PROMPTS:
         print_sample(base, tokenizer, prompt)
     for title, replay in (("voice alone", None), ("voice and replayed stories", stories.replay)):
         model, tokenizer = load_base(given.data)
-        run = subgpt.finetune(
+        course = subgpt.finetune(
             model,
             tokenizer,
             voice,
@@ -39,10 +40,10 @@ def main() -> None:
             replay_source=replay,
             callbacks=(),
         )
-        print_run(title, run)
+        print_run(title, course)
         for prompt in PROMPTS:
             print_sample(model, tokenizer, prompt)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

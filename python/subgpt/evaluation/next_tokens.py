@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,22 @@ class Distribution:
     def shown(self) -> float:
         """How much probability `tokens` hold together."""
         return math.fsum(token.probability for token in self.tokens)
+
+    def _repr_html_(self) -> str:
+        """Show a table with bars, for notebooks; of characters, which every viewer of notebooks keeps."""
+        from subgpt.report.visible import show_text
+
+        top = max((token.probability for token in self.tokens), default=0.0) or 1.0
+        rows = "".join(
+            f"<tr><td><code>{escape(show_text(token.text))}</code></td><td>{token.id}</td>"
+            f'<td>{token.probability:.1%}</td><td align="left" style="text-align: left">'
+            f"{'█' * round(20 * token.probability / top)}</td></tr>"
+            for token in self.tokens
+        )
+        return (
+            f"<table><tr><th>token</th><th>id</th><th>probability</th><th></th></tr>{rows}</table>"
+            f"<p>entropy {self.entropy:.3f} nats, {self.bits:.3f} bits; {self.shown:.1%} shown</p>"
+        )
 
 
 def next_tokens(model: "GPT", tokenizer: "Tokenizer", prompt: str, k: int = 10) -> list[NextToken]:

@@ -18,6 +18,11 @@ def save_lr_plot(found: "LrFind", path: str | Path) -> Path:
     Raises MissingExtraError where matplotlib is not installed, InvalidValueError for an ending that is no picture's.
     """
     target = check_picture(path, WHAT)
+    return save_figure(lr_figure(found), target)
+
+
+def lr_figure(found: "LrFind") -> Any:
+    """Draw loss and smoothed loss against the rate."""
     figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
     dress(axes, "Learning-rate range test", f"learning rate ({found.optimizer})", "loss (nats per token)")
@@ -36,7 +41,7 @@ def save_lr_plot(found: "LrFind", path: str | Path) -> Path:
     for height, (rate, role, name) in enumerate(marks):
         if rate is not None:
             _mark(axes, rate, COLORS[role], f"{name} {rate:.1e}", 0.97 - 0.06 * height)
-    return save_figure(figure, target)
+    return figure
 
 
 def _limit(axes: Any, found: "LrFind") -> None:

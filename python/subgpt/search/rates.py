@@ -93,6 +93,12 @@ class LrFind:
             "smoothed": [loss if math.isfinite(loss) else None for loss in self.smoothed],
         }
 
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        from subgpt.search.lr_plot import lr_figure
+        from subgpt.training.plot import shown
+
+        return shown(str(self), lambda: lr_figure(self))
+
     def __str__(self) -> str:
         if self.suggestion is None:
             return f"no learning rate found: {self.reason}"

@@ -1,7 +1,7 @@
 """Who watches a run: `Callback`, and the two watchers for a plain Python program.
 
-`subgpt`'s command line brings its own progress display. In Python the default is a tqdm bar in a terminal or
-notebook and plain lines elsewhere; `callbacks=()` is silent.
+`subgpt`'s command line brings its own progress display. In Python the default is a tqdm bar in a terminal, an output
+that is drawn anew in a notebook (`training/notebook.py`), and plain lines elsewhere; `callbacks=()` is silent.
 """
 
 import sys
@@ -181,7 +181,7 @@ class TqdmBar(LogLines):
 
     def on_start(self, start: RunStart) -> None:
         """Open the bar at the step where the run begins."""
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         super().on_start(start)
         self._bar = tqdm(total=start.max_steps, initial=start.step, unit="step", file=self.stream)
@@ -239,5 +239,8 @@ def describe_rollback(event: RollbackEvent) -> str:
 
 def default_callbacks() -> tuple[Callback, ...]:
     """Choose a bar where someone watches, lines elsewhere."""
-    in_notebook = "ipykernel" in sys.modules
-    return (TqdmBar(),) if in_notebook or sys.stderr.isatty() else (LogLines(),)
+    from subgpt.training.notebook import NotebookView, in_notebook
+
+    if in_notebook():
+        return (NotebookView(),)
+    return (TqdmBar(),) if sys.stderr.isatty() else (LogLines(),)

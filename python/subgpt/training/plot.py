@@ -5,7 +5,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -22,6 +22,7 @@ Role = Literal["train", "validation", "other"]
 COLORS = {"train": "#2563c9", "validation": "#c2500a", "other": "#5b6472"}
 _INK, _FAINT, _GRID = "#1d2330", "#6a7282", "#e3e6eb"
 _FORMATS = (".png", ".svg", ".pdf")
+_NOTEBOOK_DPI = 80  # of a screen; pictures have twice as many, for those that are sharper
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,15 @@ def save_loss_plot(panels: Sequence[Panel], path: str | Path) -> Path:
     InvalidValueError for another ending, OutputError or MissingFileError where it cannot be written.
     """
     target = check_picture(path, "the picture of the losses")
+    return save_figure(loss_figure(panels), target)
+
+
+def loss_figure(panels: Sequence[Panel]) -> Any:
+    """Draw the panels side by side."""
     figure = new_figure(7.2 * len(panels), 4.2)
     for i, panel in enumerate(panels):
         _draw(figure.add_subplot(1, len(panels), i + 1), panel)
-    return save_figure(figure, target)
+    return figure
 
 
 def check_picture(path: str | Path, what: str) -> Path:
@@ -103,6 +109,19 @@ def save_figure(figure: Any, target: Path) -> Path:
     figure.savefig(picture, format=target.suffix[1:].lower())
     _core.write_atomic(str(target), picture.getvalue())
     return target
+
+
+def shown(text: str, draw: Callable[[], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what a notebook shows of an object (`_repr_mimebundle_`): its text, and a figure if matplotlib is there."""
+    bundle: dict[str, Any] = {"text/plain": text}
+    try:
+        figure = draw()
+    except ImportError:
+        return bundle, {}
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=2 * _NOTEBOOK_DPI)
+    width, height = (round(inches * _NOTEBOOK_DPI) for inches in figure.get_size_inches())
+    return bundle | {"image/png": picture.getvalue()}, {"image/png": {"width": width, "height": height}}
 
 
 def _draw(axes: Any, panel: Panel) -> None:

@@ -108,6 +108,11 @@ class Run:
         target = self.plot_path if path is None else Path(path)
         return save_loss_plot([panel_of(self, "Loss")], Path("loss.png") if target is None else target)
 
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        from subgpt.training.plot import loss_figure, panel_of, shown
+
+        return shown(str(self), lambda: loss_figure([panel_of(self, "Loss")]))
+
     def __str__(self) -> str:
         parts = [f"{self.step} steps in {duration(self.seconds)}"]
         if self.losses:

@@ -33,14 +33,12 @@ class NotebookView(LogLines):
         super().__init__()
         self._said: list[str] = []
         self._at: StepEvent | None = None
-        self._first: int | None = None
         self._handle: Any = None
         self._drawn = float("-inf")
 
     def on_step(self, event: StepEvent) -> None:
         """Move the bar, now and then."""
-        if self._first is None:
-            self._first = event.step - 1
+        self._first = self._first or event
         self._at = event
         if time.monotonic() - self._drawn >= EVERY:
             self._draw()
@@ -70,6 +68,4 @@ class NotebookView(LogLines):
         self._drawn = time.monotonic()
 
     def _now(self, at: StepEvent) -> str:
-        made = at.step - (self._first or 0)
-        left = at.seconds / made * (at.max_steps - at.step) if made else 0.0
-        return f"step {at.step:,}/{at.max_steps:,}  {describe_step(at)}  {left:,.0f} s left"
+        return f"step {at.step:,}/{at.max_steps:,}  {describe_step(at)}{self._left(at)}"

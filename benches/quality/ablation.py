@@ -217,7 +217,7 @@ def draw(table: Table, steps: int, dtype: str, path: Path) -> None:
         from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError:
-        print("no ablation.png: pip install 'subgpt[plot]' brings matplotlib")
+        print('no ablation.png: pip install "subgpt[plot]" brings matplotlib')
         return
     points: dict[str, dict[int, list[float]]] = {}
     for point in table.curves():

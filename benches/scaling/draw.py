@@ -1,6 +1,6 @@
 """Draws what the model of scaling says: docs/images/scaling-machines.png.
 
-    python benches/scaling/draw.py -o docs/images/scaling-machines.png     # pip install 'subgpt[plot]'
+    python benches/scaling/draw.py -o docs/images/scaling-machines.png     # pip install "subgpt[plot]"
 
 Left: 512 rows an update, whatever the number of machines of two cores. Right: 8 rows for each machine of 64 cores.
 """

@@ -2,7 +2,7 @@
 
     python benches/scaling/scaling.py -o scaling                      # all four sweeps, some ten minutes
     python benches/scaling/scaling.py -o scaling --sweep context --seconds 2
-    python benches/scaling/scaling.py -o scaling --png                # with pictures (pip install 'subgpt[plot]')
+    python benches/scaling/scaling.py -o scaling --png                # with pictures (pip install "subgpt[plot]")
 
 A step is forward, backward, clipping and AdamW on random tokens. Each point trains for `--seconds`, at least
 two steps after one that is not counted, and takes the fastest step, since company on a shared machine only
@@ -195,7 +195,7 @@ def draw(path: Path, name: str, seen: list[Measured], fitted: float, predicted: 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
     except ImportError:
-        raise SystemExit("--png needs matplotlib; pip install 'subgpt[plot]'") from None
+        raise SystemExit('--png needs matplotlib; pip install "subgpt[plot]"') from None
     x = np.array([m.x for m in seen], dtype=float)
     cost = np.array([1e6 / m.tokens_per_second for m in seen])
     ideal = np.array([m.point.flops_per_token / (m.x if name == "threads" else 1) for m in seen])

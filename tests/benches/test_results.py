@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("jmespath", reason="jmespath is an extra: pip install 'subgpt[test]'")
+pytest.importorskip("jmespath", reason='jmespath is an extra: pip install "subgpt[test]"')
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("targets", "figures", "page", "run", "report")
 

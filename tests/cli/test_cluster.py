@@ -65,5 +65,5 @@ def test_without_ray_the_extra_is_named(command, shop: Path, tmp_path: Path, mon
     monkeypatch.setitem(sys.modules, "ray", None)
     result = invoke(*command(shop, tmp_path / "out", "--ray", "auto"))
     assert result.code == 1
-    assert "pip install 'subgpt[ray]'" in result.line()
+    assert 'pip install "subgpt[ray]"' in result.line()
     assert not (tmp_path / "out").exists()

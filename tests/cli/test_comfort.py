@@ -237,7 +237,7 @@ def test_info_has_what_a_report_needs_and_nothing_secret(monkeypatch: pytest.Mon
     assert Path(facts["native module"]).is_file()
     for extra, packages in EXTRAS.items():
         said = facts[f"extra {extra}"]
-        assert f"pip install 'subgpt[{extra}]'" in said or all(package in said for package in packages)
+        assert f'pip install "subgpt[{extra}]"' in said or all(package in said for package in packages)
 
 
 def test_the_extras_of_info_are_those_of_the_package() -> None:

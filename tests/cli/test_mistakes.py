@@ -251,7 +251,7 @@ def test_a_missing_extra_names_the_line_to_type(
     without(module, monkeypatch)
     result = invoke(*(word.format_map(place) for word in shlex.split(typed)))
     assert result.code == 1
-    assert f"pip install 'subgpt[{extra}]'" in result.line()
+    assert f'pip install "subgpt[{extra}]"' in result.line()
 
 
 def test_a_port_that_is_taken_is_named_with_the_option(place: dict[str, str]) -> None:

@@ -60,7 +60,7 @@ def test_lr_find_without_matplotlib_has_the_numbers(
     monkeypatch.chdir(tmp_path)
     result = lr_find(shop)
     assert result.code == 0, result.err
-    assert "pip install 'subgpt[plot]'" in result.err
+    assert 'pip install "subgpt[plot]"' in result.err
     assert {path.name for path in tmp_path.iterdir()} == {"lr-find.json"}
 
 

@@ -124,7 +124,7 @@ def test_without_the_extra_it_names_it(shop: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "pip install 'subgpt[serve]'" in result.stderr
+    assert 'pip install "subgpt[serve]"' in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -180,7 +180,7 @@ def test_a_plot_without_matplotlib_is_refused_before_the_work(
     stats = ("tokenizer", "stats", "-t", shop / "subword", text, "--plot")
     assert ".png" in invoke(*stats, tmp_path / "p.gif").line()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "pip install 'subgpt[plot]'" in invoke(*stats, tmp_path / "p.png").line()
+    assert 'pip install "subgpt[plot]"' in invoke(*stats, tmp_path / "p.png").line()
 
 
 def test_convert_is_told_what_ranks_do_not_say(shop: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def why_not(*, rate: str | None = None, delay: str | None = None) -> str | None:
     if os.geteuid() != 0:
         return "network namespaces are root's to make"
     if not find_mpirun():
-        return "there is no mpirun; pip install 'subgpt[distributed]'"
+        return 'there is no mpirun; pip install "subgpt[distributed]"'
     name = f"sghosts-{os.getpid()}-{next(_NUMBERS)}-probe"
     try:
         _call("ip", "netns", "add", name)

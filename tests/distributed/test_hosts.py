@@ -12,7 +12,7 @@ import pytest
 
 from .hosts import Hosts, find_mpirun, remove_abandoned, why_not
 
-pytest.importorskip("mpi4py", reason="needs mpi4py and an MPI: pip install 'subgpt[distributed]'")
+pytest.importorskip("mpi4py", reason='needs mpi4py and an MPI: pip install "subgpt[distributed]"')
 
 NUMBERS = 250_000
 ALLREDUCE = f"""

@@ -16,7 +16,7 @@ import pytest
 from .hosts import Hosts, why_not
 from .launching import PROGRAM, results
 
-pytest.importorskip("mpi4py", reason="needs mpi4py and an MPI: pip install 'subgpt[distributed]'")
+pytest.importorskip("mpi4py", reason='needs mpi4py and an MPI: pip install "subgpt[distributed]"')
 
 
 @pytest.fixture

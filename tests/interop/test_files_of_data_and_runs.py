@@ -17,7 +17,7 @@ ROWS = [{"question": f'Who, "{i}"?', "answer": f"Nobody.\nNumber {i} – déjà 
 
 @pytest.fixture(scope="module")
 def datasets():
-    return pytest.importorskip("datasets", reason="datasets is not installed: pip install 'subgpt[data]'")
+    return pytest.importorskip("datasets", reason='datasets is not installed: pip install "subgpt[data]"')
 
 
 @pytest.fixture

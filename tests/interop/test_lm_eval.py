@@ -22,7 +22,7 @@ from subgpt import ConfigError
 
 from ..server_process import started
 
-lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'subgpt[eval]'")
+lm_eval = pytest.importorskip("lm_eval", reason='lm-eval is not installed: pip install "subgpt[eval]"')
 from lm_eval.tasks import TaskManager  # noqa: E402
 
 from subgpt.evaluation.lm_eval import SubgptLM  # noqa: E402
@@ -216,7 +216,7 @@ def same(through, ours):
 
 def test_through_the_server_it_is_the_same_bit_for_bit(tasks, shared, tmp_path):
     for needed in ("tenacity", "uvicorn"):
-        pytest.importorskip(needed, reason="pip install 'lm-eval[api]' 'subgpt[serve]'")
+        pytest.importorskip(needed, reason="pip install 'lm-eval[api]' \"subgpt[serve]\"")
     tok = subgpt.Tokenizer.train(shared / "data" / "corpora" / "tinystories_sample.txt", vocab_size=400)
     model = subgpt.GPT(subgpt.GPTConfig(400, block_size=512, n_layer=2, n_head=2, n_embd=32), seed=1)
     model.save(tmp_path / "served", tokenizer=tok)
@@ -228,7 +228,7 @@ def test_through_the_server_it_is_the_same_bit_for_bit(tasks, shared, tmp_path):
 
 def test_through_the_server_with_the_beginning_that_a_tokenizer_puts_before_texts(tasks, saved, here):
     for needed in ("tenacity", "uvicorn", "transformers"):
-        pytest.importorskip(needed, reason="pip install 'lm-eval[api]' 'subgpt[serve]' transformers")
+        pytest.importorskip(needed, reason="pip install 'lm-eval[api]' \"subgpt[serve]\" transformers")
     with started(saved, "--name", "served") as (address, _, _):
         tokenizer = {"tokenizer_backend": "huggingface", "tokenizer": str(saved), "add_bos_token": True}
         settings = {"base_url": f"{address}/v1/completions", **tokenizer, **SERVER}

@@ -13,9 +13,9 @@ from subgpt import load
 from subgpt.adapters.config import LoraConfig
 from subgpt.adapters.files import load_adapter, save_adapter
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'subgpt[parity]'")
+torch = pytest.importorskip("torch", reason='torch is not installed: pip install "subgpt[parity]"')
 transformers = pytest.importorskip(
-    "transformers", reason="transformers is not installed: pip install 'subgpt[parity]'"
+    "transformers", reason='transformers is not installed: pip install "subgpt[parity]"'
 )
 peft = pytest.importorskip("peft", reason="peft is not installed: pip install peft")
 

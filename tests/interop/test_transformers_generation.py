@@ -14,9 +14,9 @@ from subgpt.data import ChatTemplate
 
 from ..parity.families import FAMILIES
 
-torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'subgpt[parity]'")
+torch = pytest.importorskip("torch", reason='torch is not installed: pip install "subgpt[parity]"')
 transformers = pytest.importorskip(
-    "transformers", reason="transformers is not installed: pip install 'subgpt[parity]'"
+    "transformers", reason='transformers is not installed: pip install "subgpt[parity]"'
 )
 
 TEXT = "A model that is saved here is opened there, and both say the same. " * 40

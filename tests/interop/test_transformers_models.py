@@ -11,9 +11,9 @@ import subgpt
 
 from ..parity.families import FAMILIES
 
-torch = pytest.importorskip("torch", reason="torch is an extra: pip install 'subgpt[parity]'")
+torch = pytest.importorskip("torch", reason='torch is an extra: pip install "subgpt[parity]"')
 transformers = pytest.importorskip(
-    "transformers", reason="transformers is an extra: pip install 'subgpt[parity]'"
+    "transformers", reason='transformers is an extra: pip install "subgpt[parity]"'
 )
 
 TEXT = "A model that is saved here is opened there, and both say the same. " * 40

@@ -14,7 +14,7 @@ from subgpt.tokenizer import Tokenizer, add_special_tokens
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     transformers = pytest.importorskip(
-        "transformers", reason="transformers is an extra: pip install 'subgpt[parity]'"
+        "transformers", reason='transformers is an extra: pip install "subgpt[parity]"'
     )
 
 LLAMA_2 = (

@@ -221,7 +221,7 @@ def torch_loss(torch, weights, settings, x, y):
 
 @pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch", reason="torch is an extra: pip install 'subgpt[parity]'")
+    return pytest.importorskip("torch", reason='torch is an extra: pip install "subgpt[parity]"')
 
 
 def test_bfloat16_is_nearer_to_the_traces_than_pytorchs_autocast(folder, torch):

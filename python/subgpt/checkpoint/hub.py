@@ -40,7 +40,7 @@ def fetch(hub_id: str) -> Path:
     except ImportError:
         raise MissingExtraError(
             f"{hub_id}: no such directory; to fetch models of the Hugging Face hub by their id, install its "
-            "package: pip install 'subgpt[hub]'"
+            'package: pip install "subgpt[hub]"'
         ) from None
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(_FILES)))

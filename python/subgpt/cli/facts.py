@@ -107,7 +107,7 @@ def _extra(name: str) -> str:
     missing = [package for package, version in versions.items() if not version]
     if not missing:
         return ", ".join(found)
-    remedy = f"pip install 'subgpt[{name}]'"
+    remedy = f'pip install "subgpt[{name}]"'
     return f"{', '.join(missing)} missing: {remedy}" if found else f"not installed: {remedy}"
 
 

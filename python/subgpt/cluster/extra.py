@@ -16,4 +16,4 @@ def need_ray() -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module("ray")
     except ImportError as error:
-        raise MissingExtraError("work over a cluster needs ray; pip install 'subgpt[ray]'") from error
+        raise MissingExtraError('work over a cluster needs ray; pip install "subgpt[ray]"') from error

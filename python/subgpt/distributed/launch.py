@@ -56,11 +56,11 @@ def _communicator() -> Any:
     except ImportError as error:
         raise MissingExtraError(
             f"this process was started by an MPI launcher, and mpi4py cannot be used ({error}); "
-            "pip install 'subgpt[distributed]'"
+            'pip install "subgpt[distributed]"'
         ) from None
     except RuntimeError as error:
         raise DistributedError(
-            f"MPI cannot be used: {error}; pip install 'subgpt[distributed]' brings one"
+            f'MPI cannot be used: {error}; pip install "subgpt[distributed]" brings one'
         ) from None
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise DistributedError(

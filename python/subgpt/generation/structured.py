@@ -173,4 +173,4 @@ def _llguidance(module: str = "", needed_by: str | None = None) -> Any:
     try:
         return importlib.import_module("llguidance" + module)
     except ImportError:
-        raise MissingExtraError(f"{needed_by} needs llguidance: pip install 'subgpt[structured]'") from None
+        raise MissingExtraError(f'{needed_by} needs llguidance: pip install "subgpt[structured]"') from None

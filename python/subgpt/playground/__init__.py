@@ -32,7 +32,7 @@ def mount(
     try:
         import nicegui  # noqa: F401
     except ImportError:
-        raise MissingExtraError("the playground needs nicegui: pip install 'subgpt[serve]'") from None
+        raise MissingExtraError('the playground needs nicegui: pip install "subgpt[serve]"') from None
     if not served:
         raise InvalidValueError("playground: there is no model to show; serve one at least")
     from subgpt.playground.limits import MAX_TOKENS

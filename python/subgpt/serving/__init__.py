@@ -38,4 +38,4 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("subgpt"):
             raise
-        raise MissingExtraError(f"serving needs {error.name}: pip install 'subgpt[serve]'") from None
+        raise MissingExtraError(f'serving needs {error.name}: pip install "subgpt[serve]"') from None

@@ -89,7 +89,7 @@ def check_picture(path: str | Path, what: str) -> Path:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise MissingExtraError(f"{what} needs matplotlib: pip install 'subgpt[plot]'") from None
+        raise MissingExtraError(f'{what} needs matplotlib: pip install "subgpt[plot]"') from None
     return target
 
 

@@ -14,7 +14,7 @@ from subgpt.errors import MissingExtraError, MissingFileError
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants", reason="pip install 'subgpt[hub]'")
+    constants = pytest.importorskip("huggingface_hub.constants", reason='pip install "subgpt[hub]"')
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
@@ -55,7 +55,7 @@ def test_without_the_package_its_installation_is_told(monkeypatch):
         return real(name, *arguments, **more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(MissingExtraError, match=r"pip install 'subgpt\[hub\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install \"subgpt\[hub\]\""):
         subgpt.load("someone/small-model")
 
 

@@ -28,7 +28,7 @@ def delimited(sign, rows=ROWS):
 
 
 def write_parquet(path, rows=ROWS):
-    pa = pytest.importorskip("pyarrow", reason="pyarrow is an extra: pip install 'subgpt[data]'")
+    pa = pytest.importorskip("pyarrow", reason='pyarrow is an extra: pip install "subgpt[data]"')
     import pyarrow.parquet as parquet
 
     parquet.write_table(pa.Table.from_pylist(rows), path)
@@ -151,7 +151,7 @@ def test_a_missing_extra_says_what_to_type(tmp_path, monkeypatch, module):
             (tmp_path / name).write_text("{}", encoding="utf-8")
     else:
         (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(MissingExtraError, match=r"pip install 'subgpt\[data\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install \"subgpt\[data\]\""):
         read_examples(tmp_path)
 
 

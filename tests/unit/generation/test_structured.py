@@ -222,6 +222,6 @@ def test_what_cannot_be_met_is_an_error_and_never_free_text(subwords, tmp_path):
 def test_without_llguidance_the_line_to_type_is_said(subwords, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "llguidance", None)
     with pytest.raises(
-        MissingExtraError, match=r"regex needs llguidance: pip install 'subgpt\[structured\]'"
+        MissingExtraError, match=r"regex needs llguidance: pip install \"subgpt\[structured\]\""
     ):
         generate(*subwords, "x", regex="a")

@@ -24,7 +24,7 @@ def test_importing_subgpt_brings_no_nicegui():
 
 def test_without_nicegui_the_line_to_type_is_told(monkeypatch, served):
     monkeypatch.setitem(sys.modules, "nicegui", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'subgpt\[serve\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install \"subgpt\[serve\]\""):
         playground.mount(object(), [served])
 
 

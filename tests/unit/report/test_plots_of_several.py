@@ -92,5 +92,5 @@ def test_another_ending_or_no_matplotlib_is_told(save, tmp_path, monkeypatch):
     with pytest.raises(InvalidValueError, match=r"\.png, \.svg, \.pdf"):
         save({"a": [1.0]}, tmp_path / "a.gif")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'subgpt\[plot\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install \"subgpt\[plot\]\""):
         save({"a": [1.0]}, tmp_path / "a.png")

@@ -246,7 +246,7 @@ def test_without_matplotlib_one_line_and_no_picture(model, tokenizer, poems, con
     watcher = Everything()
     run = pretrain(model, tokenizer, poems, config, output_dir=tmp_path, callbacks=[watcher])
     notes = [text for kind, text in watcher.heard if kind == "note"]
-    assert notes == ["the picture of the losses needs matplotlib: pip install 'subgpt[plot]'"]
+    assert notes == ['the picture of the losses needs matplotlib: pip install "subgpt[plot]"']
     with pytest.raises(MissingExtraError):
         run.plot()
 

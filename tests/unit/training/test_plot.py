@@ -45,7 +45,7 @@ def test_a_place_or_name_that_cannot_be(run, tmp_path):
 
 def test_without_matplotlib_the_remedy_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'subgpt\[plot\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install \"subgpt\[plot\]\""):
         run.plot(tmp_path / "loss.png")
     assert list(tmp_path.iterdir()) == []
 

@@ -137,7 +137,7 @@ def test_wandb_gets_the_run_offline(train, tmp_path, monkeypatch):
 def test_a_missing_library_is_named_before_anything_happens(train, tmp_path, monkeypatch, name, modules):
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"pip install 'subgpt\[{name}\]'"):
+    with pytest.raises(MissingExtraError, match=rf"pip install \"subgpt\[{name}\]\""):
         train(name)
     assert not (tmp_path / "run").exists()
 

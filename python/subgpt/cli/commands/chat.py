@@ -44,7 +44,7 @@ def chat(
     r"""Talk with a model: a line is a question, a line with a slash a command (/help lists them).
 
     Ctrl-C stops an answer, twice it leaves; -v shows the speed of each answer. Without a terminal every line of
-    standard input is a question. With prompt_toolkit (pip install 'subgpt\[chat]') lines can be edited and taken up
+    standard input is a question. With prompt_toolkit (pip install "subgpt\[chat]") lines can be edited and taken up
     again.
     """
     from subgpt.cli.loading import load_with_tokenizer

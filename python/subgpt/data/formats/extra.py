@@ -16,11 +16,11 @@ def need_module(name: str, what: str) -> Any:
 
     >>> need_module("no_such_module", "qa.parquet: reading Parquet")
     Traceback (most recent call last):
-    subgpt.errors.MissingExtraError: qa.parquet: reading Parquet needs no_such_module; pip install 'subgpt[data]'
+    subgpt.errors.MissingExtraError: qa.parquet: reading Parquet needs no_such_module; pip install "subgpt[data]"
 
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
         needed = name.split(".", maxsplit=1)[0]
-        raise MissingExtraError(f"{what} needs {needed}; pip install 'subgpt[data]'") from error
+        raise MissingExtraError(f'{what} needs {needed}; pip install "subgpt[data]"') from error

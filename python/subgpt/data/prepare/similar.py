@@ -35,7 +35,7 @@ def need_minhash() -> Any:
     try:
         return importlib.import_module("rensa")
     except ImportError as error:
-        raise MissingExtraError("near_duplicates needs rensa; pip install 'subgpt[dedup]'") from error
+        raise MissingExtraError('near_duplicates needs rensa; pip install "subgpt[dedup]"') from error
 
 
 class Signer:

@@ -20,7 +20,7 @@ try:
     from tqdm import tqdm
 except ImportError as error:
     raise MissingExtraError(
-        f"models for lm-eval need lm-eval 0.4.10 or newer ({error}): pip install 'subgpt[eval]'"
+        f'models for lm-eval need lm-eval 0.4.10 or newer ({error}): pip install "subgpt[eval]"'
     ) from None
 
 if TYPE_CHECKING:

@@ -70,4 +70,4 @@ def _summary_writer() -> Any:
             return importlib.import_module(module).SummaryWriter
         except ImportError:
             continue
-    raise MissingExtraError("report_to = tensorboard needs tensorboardX: pip install 'subgpt[tensorboard]'")
+    raise MissingExtraError('report_to = tensorboard needs tensorboardX: pip install "subgpt[tensorboard]"')

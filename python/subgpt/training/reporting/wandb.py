@@ -79,7 +79,7 @@ def _library() -> Any:
     try:
         wandb = importlib.import_module("wandb")
     except ImportError:
-        raise MissingExtraError("report_to = wandb needs wandb: pip install 'subgpt[wandb]'") from None
+        raise MissingExtraError('report_to = wandb needs wandb: pip install "subgpt[wandb]"') from None
     if not hasattr(wandb, "init"):  # a folder `wandb/` of earlier runs in the working directory
-        raise MissingExtraError("report_to = wandb needs wandb: pip install 'subgpt[wandb]'")
+        raise MissingExtraError('report_to = wandb needs wandb: pip install "subgpt[wandb]"')
     return wandb

@@ -327,7 +327,7 @@ def test_parquet_by_row_groups(tok, tmp_path, monkeypatch):
 
 
 def test_near_duplicates_go_and_others_stay(tok, tmp_path):
-    pytest.importorskip("rensa", reason="rensa is an extra: pip install 'subgpt[dedup]'")
+    pytest.importorskip("rensa", reason='rensa is an extra: pip install "subgpt[dedup]"')
     rng = np.random.default_rng(1)
     words = [f"w{i}" for i in range(5000)]
     texts_ = [" ".join(rng.choice(words, 300)) for _ in range(40)]

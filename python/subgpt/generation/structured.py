@@ -56,17 +56,23 @@ class Matcher:
         """Give a bit for every id, set where it may come next; InvalidValueError if none may."""
         mask = self._allowed()
         if not any(mask):
-            raise InvalidValueError(
-                f"{self._name}: no token of the vocabulary goes on with what is required after the text so far"
-                f"{self._reason()}; the tokenizer has no entries for it: give another {self._name} or tokenizer"
-            )
+            raise self._stuck()
         return mask
 
     def push(self, id: int) -> None:
         """Go on with a token that the mask lets."""
         self._mask = None
         if not self._native.consume_token(id):
-            raise InvalidValueError(f"{self._name}: too much to keep track of{self._reason()}; simplify it")
+            reason = self._reason()
+            if "forced bytes" in reason:  # which no token has: llguidance lets others then, and refuses them
+                raise self._stuck()
+            raise InvalidValueError(f"{self._name}: too much to keep track of{reason}; simplify it")
+
+    def _stuck(self) -> InvalidValueError:
+        return InvalidValueError(
+            f"{self._name}: no token of the vocabulary goes on with what is required after the text so far"
+            f"{self._reason()}; the tokenizer has no entries for it: give another {self._name} or tokenizer"
+        )
 
     def _allowed(self) -> bytes:
         """Give the mask; in it no end of text but one that the grammar lets and the tokenizer has.

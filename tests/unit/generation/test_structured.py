@@ -215,6 +215,9 @@ def test_what_cannot_be_met_is_an_error_and_never_free_text(subwords, tmp_path):
     model = GPT(shape(few), seed=1)
     with pytest.raises(InvalidValueError, match="no token of the vocabulary"):
         generate(model, few, "a", regex="abX")
+    with_space = subgpt.Tokenizer.train(iter(["a b c"]), level="char")
+    with pytest.raises(InvalidValueError, match="no token of the vocabulary"):
+        generate(GPT(shape(with_space), seed=1), with_space, "a", json_schema={"type": "object"})
     with pytest.raises(InvalidValueError, match="bad_words or what the grammar lets"):
         generate(*subwords, "x", regex="7", bad_words="7")
 

@@ -24,7 +24,10 @@ import subgpt
 
 for module in pkgutil.walk_packages(subgpt.__path__, "subgpt."):
     if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except subgpt.MissingExtraError as error:
+            print(error)
 
 from subgpt.checkpoint import staging
 from subgpt.cli import main

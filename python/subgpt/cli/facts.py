@@ -21,6 +21,7 @@ EXTRAS = {
     "wandb": ("wandb",),
     "distributed": ("mpi4py",),
     "ray": ("ray",),
+    "eval": ("lm-eval",),
     "serve": (
         "fastapi",
         "starlette",

@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python soak audit \
+.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python soak audit coverage \
 	results lint format dist crates clean
 
 help: ## List the commands
@@ -113,6 +113,19 @@ fuzz-python: $(VENV)/.fuzz ## Fuzz every reader in Python for FUZZ_SECONDS (30) 
 			-max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=30 -rss_limit_mb=2048 -print_final_stats=1 \
 			-artifact_prefix=$(FUZZ_FOUND)/$$target- || exit 1; \
 	done
+
+$(VENV)/.coverage: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --group coverage
+	@touch $@
+
+# Left out is what measures time or limits files, both of which coverage itself takes.
+coverage: $(VENV)/.coverage ## Which lines of the package no test reaches, into coverage/
+	@rm -rf coverage && mkdir coverage
+	COVERAGE_FILE=$(abspath coverage/data) $(BIN)/python -m coverage run -m pytest -n auto \
+		--ignore tests/cli/test_full_disk.py -k "not comes_at_once"
+	COVERAGE_FILE=$(abspath coverage/data) $(BIN)/python -m coverage combine --quiet
+	COVERAGE_FILE=$(abspath coverage/data) $(BIN)/python -m coverage html --quiet -d coverage/html
+	COVERAGE_FILE=$(abspath coverage/data) $(BIN)/python -m coverage report --skip-covered --sort=miss
 
 $(VENV)/.audit: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --group audit

@@ -53,3 +53,10 @@ def test_a_mistake_is_said_once(corpus, tmp_path):
     missing = subgpt(2, "pretrain", "-o", tmp_path / "nowhere", "--resume")
     assert missing.returncode == 1
     assert (missing.stdout + missing.stderr).count("no run to resume there") == 1
+
+
+def test_what_a_run_takes_is_foretold_by_each_process_alone():
+    shape = ["--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16", "--vocab-size", "64"]
+    done = subgpt(2, "estimate", *shape, "--batch-size", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"parameters"') >= 2

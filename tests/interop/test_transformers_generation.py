@@ -12,7 +12,7 @@ import pytest
 import subgpt
 from subgpt.data import ChatTemplate
 
-from ..parity.families import FAMILIES
+from ..parity.families import FAMILIES, lively
 
 torch = pytest.importorskip("torch", reason='torch is not installed: pip install "subgpt[parity]"')
 transformers = pytest.importorskip(
@@ -22,16 +22,6 @@ transformers = pytest.importorskip(
 TEXT = "A model that is saved here is opened there, and both say the same. " * 40
 SOME = ("gpt2", "llama", "mistral", "qwen3", "gemma3")
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-
-
-def lively(config, seed=5):
-    """A model whose weights are large enough for every part to matter."""
-    model = subgpt.GPT(config, seed=seed)
-    rng = np.random.default_rng(seed)
-    model.load_state_dict(
-        {k: x + rng.normal(0, 0.1, x.shape).astype("f4") for k, x in model.state_dict().items()}
-    )
-    return model
 
 
 @pytest.fixture(scope="module", params=SOME)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from subgpt import GPTConfig
+import numpy as np
+
+from subgpt import GPT, GPTConfig
 
 SHAPE = {"vocab_size": 83, "block_size": 160, "n_layer": 2, "n_head": 3, "n_embd": 36}
 LLAMA = {
@@ -65,3 +67,13 @@ _BLOCKS = {
 }  # fmt: skip
 
 FAMILIES = {name: GPTConfig(**{**SHAPE, **block}) for name, block in _BLOCKS.items()}
+
+
+def lively(config: GPTConfig, seed: int = 5) -> GPT:
+    """Make a model whose weights are large enough for every part to matter."""
+    model = GPT(config, seed=seed)
+    rng = np.random.default_rng(seed)
+    model.load_state_dict(
+        {k: x + rng.normal(0, 0.1, x.shape).astype("f4") for k, x in model.state_dict().items()}
+    )
+    return model

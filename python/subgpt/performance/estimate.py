@@ -103,16 +103,21 @@ def _this_process(draws: bool) -> int:
 
 
 def _train_a_little() -> None:
-    """Train the smallest model for a step: what a run reads on its way, modules and code, is in memory then."""
-    from subgpt.model.gpt import GPT
-    from subgpt.tokenizer import Tokenizer
-    from subgpt.training.pretrain import pretrain
+    """Update the smallest model once: what a run reads on its way, modules and code, is in memory then.
 
-    text = "ab" * 40
-    tokenizer = Tokenizer.train(iter([text]), level="char")
-    model = GPT(GPTConfig(tokenizer.vocab_size, block_size=8, n_layer=1, n_head=1, n_embd=8), seed=0)
-    config = TrainConfig(max_steps=1, batch_size=1, eval_steps=0, save_steps=0, val_fraction=0.0)
-    pretrain(model, tokenizer, iter([text]), config, callbacks=())
+    Not with `pretrain`, which several processes that were started together would do together.
+    """
+    import numpy as np
+
+    import subgpt.tokenizer
+    import subgpt.training.pretrain  # noqa: F401
+    from subgpt.model.gpt import GPT
+    from subgpt.training.loop import update
+    from subgpt.training.optimizers import AdamW
+
+    model = GPT(GPTConfig(8, block_size=8, n_layer=1, n_head=1, n_embd=8), seed=0)
+    batch = (np.zeros((1, 8), np.uint32), np.zeros((1, 8), np.int64))
+    update(model, AdamW(model, 1e-3), [batch], 1e-3, 1.0, 1)
 
 
 def _total(config: TrainConfig, step: float, forward: float) -> float:

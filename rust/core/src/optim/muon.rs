@@ -87,9 +87,7 @@ pub fn step(muon: Muon, weights: Weights<'_>, momentum: &mut Moment, rooms: &mut
     rooms.reserve(together.len().clamp(1, parallel::num_threads()), floats)?;
     let run = |job: Job<'_>| rooms.with(floats, |room| isa::with(isa, || job.run(isa, muon, factor, room)));
     jobs.into_iter().try_for_each(run)?;
-    let mut outcomes: Vec<Result<()>> = together.iter().map(|_| Ok(())).collect();
-    parallel::for_each(together.into_iter().zip(&mut outcomes), |_, (job, outcome)| *outcome = run(job));
-    outcomes.into_iter().collect()
+    parallel::map(together, run).into_iter().collect()
 }
 
 /// Matrices side by side in `tensor`.

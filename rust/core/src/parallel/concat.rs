@@ -21,7 +21,7 @@ struct Joined<T, R> {
 /// `i`, and gives what the calls returned.
 ///
 /// A task's output is moved to its place as soon as the tasks before it have ended, while it is still in a near cache.
-/// There should be room for all of it in `out`, which costs nothing before it is used; what finds none is appended at
+/// `produce` may only append: on one thread its buffer is `out` itself. There should be room for all of it in `out`, which costs nothing before it is used; what finds none is appended at
 /// the end.
 pub fn concat<T: Copy + Send + Sync, R: Send>(
     out: &mut Vec<T>,

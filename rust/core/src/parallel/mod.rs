@@ -22,7 +22,8 @@ pub use concat::concat;
 
 /// The pool with the process that built it and its size.
 struct Pool {
-    threads: ThreadPool,
+    /// None where the system gives no threads: calls then run on those that make them.
+    threads: Option<ThreadPool>,
     size: usize,
     pid: u32,
 }
@@ -43,12 +44,7 @@ fn default_size() -> usize {
 }
 
 fn build(size: usize) -> Pool {
-    let threads = ThreadPoolBuilder::new()
-        .num_threads(size)
-        .thread_name(|i| format!("subgpt-{i}"))
-        .build()
-        .or_else(|_| ThreadPoolBuilder::new().num_threads(1).use_current_thread().build())
-        .expect("a pool of the current thread alone needs nothing from the system");
+    let threads = ThreadPoolBuilder::new().num_threads(size).thread_name(|i| format!("subgpt-{i}")).build().ok();
     Pool { threads, size, pid: std::process::id() }
 }
 
@@ -84,7 +80,7 @@ pub fn set_num_threads(n: usize) {
 
 /// The number of threads that calls use.
 pub fn num_threads() -> usize {
-    pool().threads.current_num_threads()
+    pool().threads.as_ref().map_or(1, ThreadPool::current_num_threads)
 }
 
 /// Runs `f` with the pool's threads waiting for the parallel regions within it: each then starts in a fraction of a
@@ -94,18 +90,18 @@ pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
         return f();
     }
     let shared = pool();
-    let pool = &shared.threads;
+    let Some(pool) = &shared.threads else { return f() };
     if pool.current_num_threads() == 1 {
         return pool.install(f);
     }
     pool.install(|| {
-        let team = Team::new();
-        rayon::scope(|scope| {
-            for _ in 1..pool.current_num_threads() {
-                scope.spawn(|_| team.help());
-            }
-            team.lead(f)
-        })
+        let team = Arc::new(Team::new());
+        for _ in 1..pool.current_num_threads() {
+            let team = team.clone();
+            pool.spawn(move || team.help());
+        }
+        // Helpers are not waited for: while waiting a thread would take up other calls. One that comes late finds nothing.
+        team.lead(f)
     })
 }
 
@@ -138,6 +134,15 @@ pub fn for_each<T: Send>(parts: impl IntoIterator<Item = T>, task: impl Fn(usize
         let part = parts[i].lock().unwrap_or_else(|e| e.into_inner()).take();
         task(i, part.expect("each part is taken once"));
     });
+}
+
+/// What `task` makes of each part, in order.
+pub fn map<T: Send, R: Send>(parts: impl IntoIterator<Item = T>, task: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let parts: Vec<_> = parts.into_iter().collect();
+    let mut results: Vec<Option<R>> = Vec::new();
+    results.resize_with(parts.len(), || None);
+    for_each(parts.into_iter().zip(&mut results), |_, (part, result)| *result = Some(task(part)));
+    results.into_iter().map(|result| result.expect("every task has run")).collect()
 }
 
 /// Hands out `data` in consecutive chunks of `chunk` elements: `task(index of the chunk, the chunk)`.

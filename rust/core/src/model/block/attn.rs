@@ -16,7 +16,6 @@ use crate::parallel;
 use crate::profile::{Work, measure};
 use ndarray::{ArrayView3, ArrayView4, ArrayViewMut3, ArrayViewMut4, Axis, Dim, Ix4, ShapeBuilder, StrideShape, s};
 use std::ops::Range;
-use std::sync::OnceLock;
 
 /// The shape (B, H, T, D) of `heads` heads that lie side by side in rows of `width` columns.
 fn head_shape(cx: &Context<'_>, width: usize, heads: usize) -> StrideShape<Ix4> {
@@ -102,11 +101,7 @@ fn attend<E: Scalar>(
         return Ok(());
     }
     let flop = small.iter().map(|(keys, (_, rows, ..))| flop(cx, rows.len(), *keys, 2)).sum();
-    measure("attention", Work::Product { flop }, || {
-        let results: Vec<_> = small.iter().map(|_| OnceLock::new()).collect();
-        parallel::for_each(small, |i, (_, task)| _ = results[i].set(one(task)));
-        results.into_iter().filter_map(OnceLock::into_inner).collect()
-    })
+    measure("attention", Work::Product { flop }, || parallel::map(small, |(_, task)| one(task)).into_iter().collect())
 }
 
 /// From the block's input `x` (N, C) to the stream after attention `middle` (N, C).

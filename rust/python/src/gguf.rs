@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::path::PathBuf;
 use subgpt_core::Error;
+use subgpt_core::buffer;
 use subgpt_core::io::gguf::{Array, Gguf, Value};
 use subgpt_core::kernels::quantized::Format;
 use subgpt_core::model::gguf::{Change, Extra, Part};
-use subgpt_core::model::quantized::few;
+use subgpt_core::model::params::Extent;
 
 /// A value with ggml's name of its type: `u32`, `f32`, `bool`, `str`, or a list of `i32`, `f32` or `str`.
 #[derive(FromPyObject)]
@@ -104,7 +105,7 @@ fn load_gguf<'py>(
     sample: usize,
 ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
     let parts = parts(&places)?;
-    let few = quantize.map(model::kind).transpose()?.and_then(|kind| few(kind, true));
+    let few = quantize.map(model::kind).transpose()?.map(|kind| (kind, Extent::Everything));
     let shared = model.shared.clone();
     let samples = door::enter(py, || shared.write()?.load_gguf(&path, &parts, few, sample))?;
     samples.into_iter().map(|sample| arrays::to_numpy_flat(py, sample)).collect()
@@ -132,7 +133,7 @@ fn gguf_tensor<'py>(py: Python<'py>, path: PathBuf, name: &str) -> PyResult<Boun
         let file = Gguf::open(&path)?;
         let missing = || Error::checkpoint(&path, format!("has no tensor {name}"), "convert the model again");
         let info = file.tensor(name).ok_or_else(missing)?;
-        let mut data = vec![0.0; info.shape.iter().product()];
+        let mut data = buffer::zeros(info.shape.iter().product(), "tensor")?;
         file.dequantize(info, &mut data)?;
         Ok((data, info.shape.clone()))
     })?;

@@ -42,10 +42,10 @@ fn write_safetensors(
     tensors: Vec<(String, Bound<'_, PyArrayDyn<f32>>)>,
     metadata: HashMap<String, String>,
 ) -> PyResult<()> {
+    let floats = tensors.iter().map(|(name, array)| Floats::new(array.as_any(), name)).collect::<PyResult<Vec<_>>>()?;
     let mut outputs = Vec::with_capacity(tensors.len());
-    for (name, array) in &tensors {
-        let floats = Floats::new(array.as_any(), name)?;
-        let (shape, data) = (floats.shape().to_vec(), Cow::Owned(floats.slice()?.to_vec()));
+    for ((name, _), floats) in tensors.iter().zip(&floats) {
+        let (shape, data) = (floats.shape().to_vec(), Cow::Borrowed(floats.slice()?));
         outputs.push(Output { name: name.clone(), shape, data });
     }
     door::enter(py, || write(&path, &outputs, metadata))

@@ -1,7 +1,7 @@
-//! An open file: metadata by key, tensors by name.
+//! An open file: its metadata, tensors by name.
 
 use super::read::{Header, TensorInfo, header};
-use super::value::{Array, Value};
+use super::value::Value;
 use crate::error::{Error, Result};
 use crate::io::Map;
 use crate::kernels::quantized::{self, Format};
@@ -22,36 +22,9 @@ impl Gguf {
         Ok(Gguf { path: path.to_path_buf(), map, header })
     }
 
-    /// The version of the format, 2 or 3.
-    pub fn version(&self) -> u32 {
-        self.header.version
-    }
-
     /// All metadata, in the file's order.
     pub fn entries(&self) -> &[(String, Value)] {
         &self.header.metadata
-    }
-
-    /// The value of a key.
-    pub fn metadata(&self, key: &str) -> Option<&Value> {
-        self.header.keys.get(key).map(|&i| &self.header.metadata[i].1)
-    }
-
-    /// The value of a key as a `T`, if the key is there; an error where its value is of another type.
-    pub fn get<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>> {
-        let Some(value) = self.metadata(key) else { return Ok(None) };
-        T::from_value(value).map(Some).ok_or_else(|| {
-            let problem = format!("metadata {key} is {}, not {}", value.describe(), T::EXPECTED);
-            Error::checkpoint(&self.path, problem, "convert the model again with a current converter")
-        })
-    }
-
-    /// The value of a key as a `T`; an error where there is none.
-    pub fn require<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T> {
-        self.get(key)?.ok_or_else(|| {
-            let problem = format!("has no metadata {key}, which should be {}", T::EXPECTED);
-            Error::checkpoint(&self.path, problem, "convert the model again with a current converter")
-        })
     }
 
     /// All tensors, in the file's order.
@@ -88,74 +61,4 @@ impl Gguf {
             Error::checkpoint(&self.path, problem, "convert the model to F16, Q8_0, or a format from Q4_0 to Q6_K")
         })
     }
-}
-
-/// What a value of metadata can be asked for as.
-pub trait FromValue<'a>: Sized {
-    /// What it must be, for messages.
-    const EXPECTED: &'static str;
-    /// None where it is something else.
-    fn from_value(value: &'a Value) -> Option<Self>;
-}
-
-impl<'a> FromValue<'a> for &'a str {
-    const EXPECTED: &'static str = "a text";
-    fn from_value(value: &'a Value) -> Option<Self> {
-        if let Value::String(text) = value { Some(text) } else { None }
-    }
-}
-
-impl FromValue<'_> for bool {
-    const EXPECTED: &'static str = "a bool";
-    fn from_value(value: &Value) -> Option<Self> {
-        if let Value::Bool(truth) = value { Some(*truth) } else { None }
-    }
-}
-
-/// Whole numbers of any type: writers do not agree on one.
-impl FromValue<'_> for u64 {
-    const EXPECTED: &'static str = "a whole number that is not negative";
-    fn from_value(value: &Value) -> Option<Self> {
-        match *value {
-            Value::U8(n) => Some(n.into()),
-            Value::U16(n) => Some(n.into()),
-            Value::U32(n) => Some(n.into()),
-            Value::U64(n) => Some(n),
-            Value::I8(n) => n.try_into().ok(),
-            Value::I16(n) => n.try_into().ok(),
-            Value::I32(n) => n.try_into().ok(),
-            Value::I64(n) => n.try_into().ok(),
-            _ => None,
-        }
-    }
-}
-
-impl FromValue<'_> for f64 {
-    const EXPECTED: &'static str = "an f32 or f64";
-    fn from_value(value: &Value) -> Option<Self> {
-        match *value {
-            Value::F32(x) => Some(x.into()),
-            Value::F64(x) => Some(x),
-            _ => None,
-        }
-    }
-}
-
-/// Arrays of one type, borrowed.
-macro_rules! arrays {
-    ($($variant:ident $type:ty, $expected:literal;)*) => {$(
-        impl<'a> FromValue<'a> for &'a [$type] {
-            const EXPECTED: &'static str = $expected;
-            fn from_value(value: &'a Value) -> Option<Self> {
-                if let Value::Array(Array::$variant(array)) = value { Some(array) } else { None }
-            }
-        }
-    )*};
-}
-
-arrays! {
-    String String, "an array of text";
-    F32 f32, "an array of f32";
-    I32 i32, "an array of i32";
-    U32 u32, "an array of u32";
 }

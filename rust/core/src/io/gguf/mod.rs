@@ -18,7 +18,7 @@ mod tests;
 mod value;
 mod write;
 
-pub use access::{FromValue, Gguf};
+pub use access::Gguf;
 pub use kind::Kind;
 pub use read::TensorInfo;
 pub use value::{Array, Value};

@@ -22,9 +22,7 @@ pub struct TensorInfo {
 
 /// All that comes before the tensors' bytes. Indices find keys and names.
 pub(super) struct Header {
-    pub version: u32,
     pub metadata: Vec<(String, Value)>,
-    pub keys: HashMap<String, usize>,
     pub tensors: Vec<TensorInfo>,
     pub names: HashMap<String, usize>,
 }
@@ -37,7 +35,7 @@ const LEAST_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
 /// Reads and checks the header of a whole file.
 pub(super) fn header(bytes: &[u8]) -> Result<Header, Fault> {
     let mut cursor = Cursor::new(bytes);
-    let version = version(&mut cursor)?;
+    check_version(&mut cursor)?;
     let (tensors, entries) = (cursor.u64("the count of tensors")?, cursor.u64("the count of metadata")?);
     let entries = cursor.count(entries, LEAST_ENTRY, "metadata entries")?;
     let (mut metadata, mut keys) = (Vec::new(), HashMap::new());
@@ -56,11 +54,11 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, Fault> {
     }
     let given = keys.get(ALIGNMENT_KEY).map(|&i: &usize| alignment(&metadata[i].1).map_err(Fault::damaged));
     place(&mut infos, &cursor, bytes.len(), given.transpose()?.unwrap_or(ALIGNMENT))?;
-    Ok(Header { version, metadata, keys, tensors: infos, names })
+    Ok(Header { metadata, tensors: infos, names })
 }
 
 /// Magic and version, and what to say about others.
-fn version(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {
+fn check_version(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     let magic = cursor.take(4, "a GGUF file's mark").ok();
     if magic != Some(MAGIC) {
         let (problem, remedy) = match other_kind(cursor.all()) {
@@ -75,7 +73,7 @@ fn version(cursor: &mut Cursor<'_>) -> Result<u32, Fault> {
     let version = cursor.u32("the version")?;
     let refused = |problem: String, remedy| Err(Fault { problem, remedy });
     match version {
-        2 | VERSION => Ok(version),
+        2 | VERSION => Ok(()),
         1 => refused("is of GGUF version 1, long out of use".to_string(), "convert the model again"),
         _ if (1..=VERSION).contains(&version.swap_bytes()) => {
             refused("is big-endian".to_string(), "convert it with gguf-convert-endian (of the gguf Python package)")

@@ -146,6 +146,9 @@ mod tests {
         let probs = [0.2, 0.0, 0.5, 0.3];
         let picks = [(0.0, 0), (0.199, 0), (0.2, 2), (0.699, 2), (0.701, 3), (0.999_999, 3)];
         assert!(picks.iter().all(|&(u, place)| draw(&probs, u) == place));
+        let tenfold = probs.map(|p| 10.0 * p);
+        assert!(picks.iter().all(|&(u, place)| draw(&tenfold, u) == place), "whatever they add up to");
+        assert_eq!([0.0, 0.5].map(|u| draw(&[0.0, 1.0, 0.0], u)), [1, 1]);
     }
 
     #[test]
@@ -203,7 +206,7 @@ mod tests {
         let options = Options { no_repeat_ngram_size: 1, bad_words_ids: vec![vec![1]], ..Options::default() };
         let history = History { ids: &[0], drawn: 0 };
         let said = probabilities(&[0.0, 1.0], history, &options).unwrap_err().to_string();
-        assert!(said.contains("no_repeat_ngram_size or bad_words"), "{said}");
+        assert!(said.contains("loosen no_repeat_ngram_size or bad_words,"), "{said}");
         let said = sample(&[0.0, 1.0], NOTHING, &Options::default(), Some(&[0]), 0.5).unwrap_err().to_string();
         assert!(said.contains("grammar"), "{said}");
         let biased = Options { logit_bias: [(2, 1.0)].into(), ..Options::default() };

@@ -60,12 +60,11 @@ pub fn typical_p(candidates: &mut Vec<Candidate>, p: f64) {
         return;
     }
     let probs = softmax(candidates);
-    let log_sum = log_sum_exp(candidates);
-    let surprise = |one: &Candidate| log_sum - one.score;
-    // What has no probability left has no part in the entropy, however surprising it is.
+    // The surprise of a token is a constant less its score; in what it has over the entropy, its mean, the constant is gone.
+    // What has no probability left has no part in the mean, however low its score is.
     let parts = candidates.iter().zip(&probs).filter(|(_, prob)| **prob > 0.0);
-    let entropy: f64 = parts.map(|(one, prob)| prob * surprise(one)).sum();
-    let keys: Vec<f64> = candidates.iter().map(|one| (surprise(one) - entropy).abs()).collect();
+    let mean: f64 = parts.map(|(one, prob)| prob * one.score).sum();
+    let keys: Vec<f64> = candidates.iter().map(|one| (mean - one.score).abs()).collect();
     let all = keys.iter().zip(&probs).enumerate().map(|(place, (&key, &prob))| Ranked { key, prob, place });
     let last = last_to_reach(all, p);
     keep(candidates, keys.into_iter().map(|key| key <= last.key));
@@ -78,11 +77,6 @@ pub fn softmax(candidates: &[Candidate]) -> Vec<f64> {
     let sum: f64 = probs.iter().sum();
     probs.iter_mut().for_each(|x| *x /= sum);
     probs
-}
-
-fn log_sum_exp(candidates: &[Candidate]) -> f64 {
-    let top = largest(candidates);
-    top + candidates.iter().map(|one| (one.score - top).exp()).sum::<f64>().ln()
 }
 
 fn largest(candidates: &[Candidate]) -> f64 {

@@ -57,10 +57,8 @@ impl DerefMut for Buffer {
 
 /// `len` zeros in a plain vector, to be handed on; fails as [`Buffer::zeros`] does.
 pub fn zeros(len: usize, what: &'static str) -> Result<Vec<f32>> {
-    let mut out = Vec::new();
-    out.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes: len.saturating_mul(4) })?;
-    out.resize(len, 0.0);
-    Ok(out)
+    // Memory that comes as zeros is not touched: whoever writes first has its pages made, on all threads.
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| Error::OutOfMemory { what, bytes: len.saturating_mul(4) })
 }
 
 /// Whether an array of floats of `shape` can be had: for libraries that panic or end the process where it cannot.

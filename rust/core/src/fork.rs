@@ -44,7 +44,7 @@ impl Origin {
         if self.state(look) <= most {
             return Ok(());
         }
-        let got = "in use by another thread when this process was forked";
+        let got = "as another thread left it when this process was forked";
         Err(Error::value("fork", what, got, "make or load it in this process, or fork while nobody uses it"))
     }
 }

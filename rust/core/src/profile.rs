@@ -1,6 +1,7 @@
 //! Where the time of a call goes: operations measured by name while somebody asks for it, nothing otherwise.
 
-use std::sync::Mutex;
+use crate::fork::Lock;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -42,18 +43,20 @@ pub struct Record {
 }
 
 static MEASURING: AtomicBool = AtomicBool::new(false);
-static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+static RECORDS: LazyLock<Lock<Vec<Record>>> = LazyLock::new(|| Lock::new("profile", Vec::new()));
 
 /// Forgets what was measured and measures from here on.
 pub fn start() {
-    RECORDS.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    if let Ok(mut records) = RECORDS.lock() {
+        records.clear();
+    }
     MEASURING.store(true, Ordering::Relaxed);
 }
 
 /// Ends measuring; what was measured, in the order of first calls.
 pub fn stop() -> Vec<Record> {
     MEASURING.store(false, Ordering::Relaxed);
-    std::mem::take(&mut *RECORDS.lock().unwrap_or_else(|e| e.into_inner()))
+    RECORDS.lock().map_or_else(|_| Vec::new(), |mut records| std::mem::take(&mut *records))
 }
 
 /// Runs `f`, an operation of that name, which must not contain another: times would count twice.
@@ -68,7 +71,8 @@ pub fn measure<R>(operation: &'static str, work: Work, f: impl FnOnce() -> R) ->
 }
 
 fn add(operation: &'static str, work: Work, time: Duration) {
-    let mut records = RECORDS.lock().unwrap_or_else(|e| e.into_inner());
+    // Of a process that was forked while another thread measured nothing is told.
+    let Ok(mut records) = RECORDS.lock() else { return };
     let at = records.iter().position(|record| record.operation == operation).unwrap_or_else(|| {
         records.push(Record { operation, calls: 0, time: Duration::ZERO, flop: 0.0, bytes: 0.0 });
         records.len() - 1

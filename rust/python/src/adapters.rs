@@ -121,12 +121,7 @@ fn tensor_sample<'py>(
     count: usize,
 ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
     let shared = &model.shared;
-    let sample = door::enter(py, || {
-        let gpt = shared.read()?;
-        let unknown = || Error::value("tensor", "name", format!("{name:?}"), "see tensor_names()");
-        let (_, numbers) = gpt.tensor(name).ok_or_else(unknown)?;
-        Ok(numbers.iter().step_by(numbers.len().div_ceil(count.max(1)).max(1)).copied().collect::<Vec<_>>())
-    })?;
+    let sample = door::enter(py, || shared.read()?.sample(name, count))?;
     arrays::to_numpy_flat(py, sample)
 }
 

@@ -16,7 +16,8 @@ use subgpt_core::model::Gpt;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::config::Config;
 use subgpt_core::model::documents::Documents;
-use subgpt_core::model::quantized::{Kind, few};
+use subgpt_core::model::params::Extent;
+use subgpt_core::model::quantized::Kind;
 use subgpt_core::model::rows::{Labels, Rows};
 use subgpt_core::optim::clip;
 use subgpt_core::sampling::{History, Options, probabilities};
@@ -52,7 +53,7 @@ pub struct Model {
 }
 
 /// Ids (B, T) or (T,).
-pub struct Batch {
+pub struct IdRows {
     pub ids: Vec<u32>,
     /// As they came.
     pub shape: Vec<usize>,
@@ -60,17 +61,17 @@ pub struct Batch {
     pub t: usize,
 }
 
-impl Batch {
+impl IdRows {
     /// What the model reads of it.
     pub fn rows<'a>(&'a self, documents: Option<&'a Documents>) -> Rows<'a> {
         Rows::new(&self.ids, self.b, self.t).within(documents)
     }
 }
 
-pub fn batch(ids: &Bound<'_, PyAny>) -> PyResult<Batch> {
+pub fn batch(ids: &Bound<'_, PyAny>) -> PyResult<IdRows> {
     let ids = arrays::ids(ids, "ids")?;
     let (b, t) = rows(ids.shape(), "ids")?;
-    Ok(Batch { shape: ids.shape().to_vec(), ids: ids.into_iter().collect(), b, t })
+    Ok(IdRows { shape: ids.shape().to_vec(), ids: ids.into_iter().collect(), b, t })
 }
 
 /// Integers, one for each id.
@@ -84,11 +85,11 @@ fn beside_ids(value: &Bound<'_, PyAny>, name: &str, b: usize, t: usize) -> PyRes
 
 /// The targets of a batch, and the documents in it.
 pub fn beside(
-    batch: &Batch,
+    batch: &IdRows,
     targets: &Bound<'_, PyAny>,
     documents: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(Vec<i64>, Option<Documents>)> {
-    let Batch { b, t, .. } = *batch;
+    let IdRows { b, t, .. } = *batch;
     Ok((beside_ids(targets, "targets", b, t)?, self::documents(documents, b, t)?))
 }
 
@@ -127,19 +128,11 @@ fn precision(dtype: &str) -> PyResult<Precision> {
 
 /// "bfloat16", "int8" or "int4".
 pub fn kind(quantization: &str) -> PyResult<Kind> {
-    match quantization {
-        "bfloat16" => Ok(Kind::Bfloat16),
-        "int8" => Ok(Kind::Int8),
-        "int4" => Ok(Kind::Int4),
-        _ => {
-            let message = format!("kind is {quantization:?}; it must be \"bfloat16\", \"int8\" or \"int4\"");
-            Err(InvalidValueError::new_err(message))
-        }
-    }
-}
-
-fn unknown_tensor(name: &str) -> Error {
-    Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model")
+    let kinds = [Kind::Bfloat16, Kind::Int8, Kind::Int4];
+    kinds.into_iter().find(|kind| kind.name() == quantization).ok_or_else(|| {
+        let message = format!("kind is {quantization:?}; it must be \"bfloat16\", \"int8\" or \"int4\"");
+        InvalidValueError::new_err(message)
+    })
 }
 
 #[pymethods]
@@ -184,13 +177,7 @@ impl Model {
     /// How many bits the weights of linear layers have, if few.
     #[getter]
     fn quantization(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
-        door::enter(py, || {
-            Ok(self.shared.read()?.quantization().map(|kind| match kind {
-                Kind::Bfloat16 => "bfloat16",
-                Kind::Int8 => "int8",
-                Kind::Int4 => "int4",
-            }))
-        })
+        door::enter(py, || Ok(self.shared.read()?.quantization().map(Kind::name)))
     }
 
     fn quantize(&self, py: Python<'_>, kind: &str, everything: bool) -> PyResult<()> {
@@ -345,7 +332,7 @@ impl Model {
         let gradient = is_gradient(which)?;
         let (data, shape) = door::enter(py, || {
             let find = |gpt: &Gpt| {
-                let (tensor, numbers) = gpt.tensor(name).ok_or_else(|| unknown_tensor(name))?;
+                let (tensor, numbers) = gpt.tensor(name)?;
                 Ok((if gradient { vec![0.0; numbers.len()] } else { numbers.into_owned() }, tensor.shape.clone()))
             };
             if !gradient {
@@ -420,7 +407,7 @@ impl Model {
         quantize: Option<&str>,
         sample: usize,
     ) -> PyResult<Vec<Bound<'py, PyArrayDyn<f32>>>> {
-        let few = quantize.map(kind).transpose()?.and_then(|kind| few(kind, true));
+        let few = quantize.map(kind).transpose()?.map(|kind| (kind, Extent::Everything));
         let samples = door::enter(py, || self.shared.write()?.load(&paths, few, sample))?;
         samples.into_iter().map(|sample| arrays::to_numpy_flat(py, sample)).collect()
     }

@@ -69,7 +69,7 @@ impl Optimizer {
         start: usize,
         stop: usize,
     ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let values = door::enter(py, || self.lock()?.moment(name, start..stop.max(start)))?;
+        let values = door::enter(py, || self.lock()?.moment(name, start..stop))?;
         arrays::to_numpy_flat(py, values)
     }
 

@@ -7,13 +7,13 @@ use crate::model::{Model, Shared};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use std::sync::{Arc, MutexGuard};
-use subgpt_core::Result;
 use subgpt_core::fork::Lock;
 use subgpt_core::model::arena::Arena;
 use subgpt_core::model::session::{Part, Session as CoreSession, append_all, sample_all};
 use subgpt_core::model::speculation::{Guess, Lookup, Speculation, draft};
 use subgpt_core::sampling::logprobs::Logprobs;
 use subgpt_core::sampling::{History, Options, probabilities};
+use subgpt_core::{Error, Result};
 
 /// A log probability, and the most probable ids with theirs.
 pub type TokenLogprob = (f64, Vec<(u32, f64)>);
@@ -81,6 +81,12 @@ impl Session {
                     return Ok(());
                 }
                 None => Box::new(Lookup { longest }),
+                // Its guesses would be made while the model is being read, and reading it twice waits for ever where another
+                // thread has asked to write in between.
+                Some(shared) if Arc::ptr_eq(&shared, &self.shared) => {
+                    let remedy = "a model cannot guess for itself; give a smaller one with the same tokenizer";
+                    return Err(Error::value("speculate", "draft", "the model of this session", remedy));
+                }
                 Some(shared) => Box::new(Draft::new(shared)?),
             };
             self.lock()?.speculate(Some(Speculation::new(guess, tokens)?));
@@ -113,18 +119,15 @@ impl Session {
         door::enter(py, || self.lock()?.logprobs(id, n)).map(plain)
     }
 
-    /// Samples and appends. `progress` is called while the session is locked: it must not use the session or train
-    /// the model, for it would wait for itself.
-    #[pyo3(signature = (max_new_tokens, options, stop_ids, progress=None))]
+    /// Samples and appends.
     fn run<'py>(
         &self,
         py: Python<'py>,
         max_new_tokens: usize,
         options: &str,
         stop_ids: Vec<u32>,
-        progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
-        let new = door::enter_long(py, progress, |listener| {
+        let new = door::enter_long(py, None, |listener| {
             let options = Options::from_json(options)?;
             self.lock()?.run(&*self.shared.read()?, max_new_tokens, &options, &stop_ids, listener)
         })?;

@@ -42,7 +42,7 @@ def test_a_text_is_what_it_is_without(long, model, helper, tokenizer, guess, rul
 
 def test_what_is_guessed_rightly_is_not_computed(long, tokenizer):
     session = long.native.session()
-    session.speculate(4, draft=long.native)  # which knows
+    session.speculate(4, draft=GPT(long.config, seed=1).native)  # which knows
     session.append(tokenizer.encode("so much"))
     greedy = subgpt.GenerationConfig(temperature=0, seed=1).to_native()
     session.run(60, greedy, [])
@@ -51,6 +51,8 @@ def test_what_is_guessed_rightly_is_not_computed(long, tokenizer):
     assert made <= right + 8
     session.speculate(0)
     assert session.guesses == (0, 0)
+    with pytest.raises(ValueError, match="a model cannot guess for itself"):
+        session.speculate(4, draft=long.native)
 
 
 def test_draws_follow_the_distribution(long, helper, tokenizer):

@@ -7,6 +7,7 @@ use super::adapter::Adapter;
 use super::adapter::spec::Spec;
 use super::gradients::GradientBuffer;
 use super::params::Tensor;
+use super::source::Numbers;
 use super::trained::Trained;
 use crate::buffer::parts_mut;
 use crate::error::{Error, Result};
@@ -34,10 +35,17 @@ impl Adapters {
     fn find(&self, name: &str) -> Result<usize> {
         self.named.iter().position(|(known, _)| known == name).ok_or_else(|| {
             let known: Vec<_> = self.named.iter().map(|(known, _)| known.as_str()).collect();
-            let known = if known.is_empty() { "there are none".to_string() } else { known.join(", ") };
-            Error::value("adapter", "name", format!("{name:?}"), format!("the adapters of this model: {known}"))
+            let remedy = match known[..] {
+                [] => "this model has no adapters; add or load one".to_string(),
+                _ => format!("the adapters of this model: {}", known.join(", ")),
+            };
+            Error::value("adapter", "name", format!("{name:?}"), remedy)
         })
     }
+}
+
+fn unknown_tensor(name: &str) -> Error {
+    Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model")
 }
 
 /// A tensor that is trained.
@@ -68,13 +76,16 @@ impl Gpt {
         Ok(())
     }
 
-    /// Forgets an adapter, which may be in use.
+    /// Forgets an adapter. If it is in use, none is then, and gradients are dropped.
     pub fn delete_adapter(&mut self, name: &str) -> Result<()> {
         let place = self.adapters.find(name)?;
+        let was_in_use = self.adapters.active == Some(place);
         let active = self.adapters.active.filter(|&active| active != place);
         self.adapters.named.remove(place);
         self.adapters.active = active.map(|active| if active > place { active - 1 } else { active });
-        self.retrain(None);
+        if active.is_none() && was_in_use {
+            self.retrain(None);
+        }
         Ok(())
     }
 
@@ -103,6 +114,7 @@ impl Gpt {
     /// The same, to be changed.
     pub fn adapter_mut(&mut self, name: &str) -> Result<&mut Adapter> {
         let place = self.adapters.find(name)?;
+        self.changes += 1;
         Ok(&mut self.adapters.named[place].1)
     }
 
@@ -117,6 +129,7 @@ impl Gpt {
         if let Some(unfrozen) = unfrozen {
             self.unfrozen = unfrozen;
         }
+        self.changes += 1;
         self.trained = match self.adapters.active() {
             Some(adapter) => Trained::new(&self.layout, vec![false; self.unfrozen.len()], adapter.params().len()),
             None => Trained::new(&self.layout, self.unfrozen.clone(), 0),
@@ -147,8 +160,9 @@ impl Gpt {
 
     /// What is trained, to be changed, and its gradients (none before the first backward pass).
     pub fn update_parts(&mut self) -> (Vec<Slot<'_>>, Option<&mut GradientBuffer>) {
-        if self.trained.has_weights() {
-            self.version += 1;
+        match self.trained.has_weights() {
+            true => self.weights_change(),
+            false => self.changes += 1, // an adapter's
         }
         let Gpt { layout, params, trained, adapters, grads, .. } = self;
         let kept = || layout.tensors.iter().zip(trained.tensors()).filter(|(_, trained)| **trained);
@@ -170,13 +184,20 @@ impl Gpt {
     }
 
     /// A tensor of the weights or of the adapter in use, with its numbers: those that products see, where it is kept in
-    /// few bits.
-    pub fn tensor(&self, name: &str) -> Option<(&Tensor, Cow<'_, [f32]>)> {
-        let base = self.layout.get(name).map(|tensor| (tensor, self.numbers(tensor)));
-        base.or_else(|| {
-            let adapter = self.adapters.active()?;
-            adapter.get(name).map(|tensor| (tensor, Cow::Borrowed(&adapter.params()[tensor.range.clone()])))
-        })
+    /// few bits. An error where there is none of that name.
+    pub fn tensor(&self, name: &str) -> Result<(&Tensor, Cow<'_, [f32]>)> {
+        if let Some(tensor) = self.layout.get(name) {
+            return Ok((tensor, self.numbers(tensor)));
+        }
+        let adapter = self.adapters.active().ok_or_else(|| unknown_tensor(name))?;
+        let tensor = adapter.get(name).ok_or_else(|| unknown_tensor(name))?;
+        Ok((tensor, Cow::Borrowed(&adapter.params()[tensor.range.clone()])))
+    }
+
+    /// Some of its numbers: the first, and others at even distances behind it, as [`Numbers::sample`] takes them of a file.
+    pub fn sample(&self, name: &str, wanted: usize) -> Result<Vec<f32>> {
+        let (tensor, numbers) = self.tensor(name)?;
+        (&*numbers).sample(tensor.range.len(), wanted)
     }
 
     /// The numbers of such a tensor, to be changed; not of one that is kept in few bits.
@@ -186,10 +207,11 @@ impl Gpt {
                 self.refuse_quantized("set_tensor")?;
             }
             self.version += 1;
+            self.changes += 1;
             return Ok((tensor, &mut self.params[tensor.range.clone()]));
         }
-        let unknown =
-            || Error::value("tensor", "name", format!("{name:?}"), "see tensor_names() for the names of this model");
+        self.changes += 1;
+        let unknown = || unknown_tensor(name);
         let (tensors, params) = self.adapters.active_mut().ok_or_else(unknown)?.parts_mut();
         let tensor = tensors.iter().find(|tensor| tensor.name == name).ok_or_else(unknown)?;
         Ok((tensor, &mut params[tensor.range.clone()]))
@@ -213,7 +235,7 @@ impl Gpt {
     pub fn first_nonfinite(&self, gradients: bool) -> Option<&str> {
         let finite = |numbers: &[f32]| numbers.iter().all(|x| x.is_finite());
         let bad = |tensor: &&Tensor| match (gradients, &self.grads) {
-            (false, _) => self.tensor(&tensor.name).is_some_and(|(_, numbers)| !finite(&numbers)),
+            (false, _) => self.tensor(&tensor.name).is_ok_and(|(_, numbers)| !finite(&numbers)),
             (true, None) => false,
             (true, Some(grads)) => {
                 let base = self.layout.get(&tensor.name).is_some();

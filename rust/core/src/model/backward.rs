@@ -3,7 +3,7 @@
 use super::arena::{Activations, Keep};
 use super::block::{Place, attn, mlp, norm_backward};
 use super::forward::Pass;
-use super::gradients::Gradients;
+use super::gradients::{Gradients, zero};
 use super::head::{self, Targets};
 use super::linear::{view, view_mut};
 use super::params::{Layout, Norm};
@@ -13,7 +13,6 @@ use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::{add_positions_backward, embedding_backward};
 use crate::kernels::matmul::Scalar;
 use crate::kernels::residual::scale_assign;
-use crate::parallel;
 use crate::profile::{Work, measure};
 
 /// Zeros the gradients that are only ever added to, before a pass whose products overwrite those of linear weights.
@@ -24,10 +23,10 @@ fn clear(layout: &Layout, grads: &mut Gradients<'_>) {
     overwritten.sort_by_key(|range| range.start);
     let mut start = 0;
     for range in overwritten {
-        parallel::for_each_chunk(&mut grads.data[start..range.start], 1 << 16, |_, chunk| chunk.fill(0.0));
+        zero(&mut grads.data[start..range.start]);
         start = range.end;
     }
-    parallel::for_each_chunk(&mut grads.data[start..], 1 << 16, |_, chunk| chunk.fill(0.0));
+    zero(&mut grads.data[start..]);
 }
 
 impl Pass<'_> {
@@ -97,7 +96,7 @@ impl Pass<'_> {
             if let Some(d_wpe) = layout.wpe.as_ref().and_then(|wpe| grads.of(wpe)) {
                 let (dx, d_table) = (view(dx, n, c), view_mut(d_wpe, config.block_size, c));
                 match self.documents {
-                    None => add_positions_backward(dx, self.shape.t, 0, d_table)?,
+                    None => add_positions_backward(dx, 0, self.shape.t, d_table)?,
                     Some(documents) => embedding_backward(documents.positions(), dx, d_table)?,
                 }
             }

@@ -130,7 +130,7 @@ impl Gpt {
         self.check_place("trained", &place)?;
         let mut values = vec![0.0; place.len()];
         for (tensor, whole) in self.trained_places() {
-            if let (Some(common), Some((_, w))) = (overlap(&whole, &place), self.tensor(&tensor.name)) {
+            if let (Some(common), Ok((_, w))) = (overlap(&whole, &place), self.tensor(&tensor.name)) {
                 values[within(&common, &place)].copy_from_slice(&w[within(&common, &whole)]);
             }
         }

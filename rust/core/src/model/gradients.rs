@@ -84,7 +84,7 @@ impl GradientBuffer {
 }
 
 /// Fills `data` with zeros.
-pub fn zero(data: &mut [f32]) {
+pub(super) fn zero(data: &mut [f32]) {
     parallel::for_each_chunk(data, CHUNK, |_, chunk| chunk.fill(0.0));
 }
 

@@ -229,7 +229,8 @@ impl Watcher for Maps {
             }
             for (query, scores) in self.scores.chunks_mut(t).enumerate() {
                 scores[query + 1..].fill(f32::NEG_INFINITY);
-                let unseen = options.window.map_or(0, |window| (query + 1).saturating_sub(window));
+                let document = options.starts.map_or(0, |starts| starts[row * t + query] as usize);
+                let unseen = options.window.map_or(0, |window| (query + 1).saturating_sub(window)).max(document);
                 scores[..unseen].fill(f32::NEG_INFINITY);
             }
             softmax(view(&self.scores, t, t), view_mut(map, t, t))?;

@@ -97,7 +97,7 @@ impl Linear {
         })
     }
 
-    /// Where b lies among the weights.
+    /// b `(out,)`, if there is one.
     pub fn bias<'a>(&self, params: &'a [f32]) -> Option<&'a [f32]> {
         self.bias.clone().map(|range| &params[range])
     }

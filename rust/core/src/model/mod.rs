@@ -3,7 +3,8 @@
 //! `config` -> `params` (names to offsets) -> `init` -> `arena` -> `forward` (`block`, `head`) -> `backward` -> `buckets`,
 //! both ways together in `training`;
 //! `documents` are those that share a row; `packs` keeps weights in the order of products, `quantized` in few bits;
-//! `kv_cache` and `session` for generation, `scoring` what each token of a text surprises; `inside` shows what a pass makes
+//! `adapter` and `adapting` are what is laid over the weights, `trained` what of it all is trained; `kv_cache`, `session` and
+//! `speculation` for generation, `scoring` for the log probability of each token of a text; `inside` shows what a pass makes
 //! on the way; `source` is where weights come from, `weights` and `gguf` are to and from files.
 
 pub mod adapter;
@@ -76,6 +77,8 @@ pub struct Gpt {
     quantized: Option<Quantized>,
     /// Counts the changes of the weights.
     version: u64,
+    /// Counts all that changes what a pass computes, be it weights or adapters: what was computed before is then stale.
+    changes: u64,
     /// Weights packed for the products of training, where they are kept.
     packs: Option<Packs>,
     /// What changes the weights without being part of them.
@@ -137,6 +140,7 @@ impl Gpt {
             params,
             quantized: None,
             version: 0,
+            changes: 0,
             packs: None,
             grads: None,
             arena: Arena::new(),
@@ -175,8 +179,19 @@ impl Gpt {
 
     /// The same, to be changed.
     pub fn params_mut(&mut self) -> &mut [f32] {
-        self.version += 1;
+        self.weights_change();
         &mut self.params
+    }
+
+    /// Weights are about to change.
+    fn weights_change(&mut self) {
+        self.version += 1;
+        self.changes += 1;
+    }
+
+    /// Grows with each change of weights or adapters.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The weights as products of type `E` read them: packed where fresh copies are kept.

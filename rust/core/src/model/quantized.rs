@@ -17,7 +17,7 @@ use crate::kernels::quantized::{Format, QuantizedMatrix, Rows};
 use crate::profile::{Work, measure};
 use ndarray::ArrayView2;
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// How many bits a weight has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// As it is called outside.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Bfloat16 => "bfloat16",
+            Kind::Int8 => "int8",
+            Kind::Int4 => "int4",
+        }
+    }
+
     /// The format of the blocks.
     pub fn format(self) -> Format {
         match self {
@@ -48,11 +57,6 @@ impl Kind {
 
 /// How weights are kept where it is not as float32 numbers, and which.
 pub type Few = Option<(Kind, Extent)>;
-
-/// Those of the blocks in bits of that kind, or `everything`.
-pub fn few(kind: Kind, everything: bool) -> Few {
-    Some((kind, if everything { Extent::Everything } else { Extent::Blocks }))
-}
 
 /// The weights of all linear layers of a model's blocks, and of its head where that is quantized too.
 pub struct Quantized {
@@ -99,13 +103,16 @@ impl Quantized {
         f: impl FnOnce(ArrayView2<'_, f32>) -> Result<R>,
     ) -> Result<R> {
         let (n_out, n_in) = matrix.dim();
-        // Taken, not locked, while others work: another pass over the same model makes a room of its own.
-        let kept = self.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Taken, not locked, while others work: another pass over the same model makes a room of its own. And not waited
+        // for: in a forked child nobody may be left to give it back.
+        let kept = self.room.try_lock().ok().and_then(|mut room| room.take());
         let mut room = kept.map_or_else(|| Buffer::zeros(self.largest(), "decoded weights"), Ok)?;
         let bytes = matrix.bytes() + size_of::<f32>() * n_out * n_in;
         measure("decode weights", Work::bytes(bytes), || matrix.decode(0..n_out, &mut room[..n_out * n_in]))?;
         let result = f(view(&room, n_out, n_in));
-        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+        if let Ok(mut kept) = self.room.try_lock() {
+            *kept = Some(room);
+        }
         result
     }
 }
@@ -123,10 +130,11 @@ impl Gpt {
     pub fn quantize(&mut self, kind: Kind, everything: bool) -> Result<()> {
         if let Some(known) = self.quantization() {
             let remedy = "it cannot be quantized again; open it anew";
-            return Err(Error::value("quantize", "the model", format!("{known:?} already"), remedy));
+            return Err(Error::value("quantize", "the model", format!("{} already", known.name()), remedy));
         }
         let params = std::mem::replace(&mut self.params, Buffer::zeros(0, "parameters")?);
-        let result = self.fill(&Own(&params), few(kind, everything));
+        let extent = if everything { Extent::Everything } else { Extent::Blocks };
+        let result = self.fill(&Own(&params), Some((kind, extent)));
         if result.is_err() {
             self.params = params;
         }
@@ -137,9 +145,12 @@ impl Gpt {
     pub(super) fn refuse_quantized(&self, op: &'static str) -> Result<()> {
         match self.quantization() {
             None => Ok(()),
-            Some(kind) => {
-                Err(Error::value(op, "the model", format!("quantized ({kind:?})"), "open the float32 model for that"))
-            }
+            Some(kind) => Err(Error::value(
+                op,
+                "the model",
+                format!("quantized ({})", kind.name()),
+                "open the float32 model for that",
+            )),
         }
     }
 

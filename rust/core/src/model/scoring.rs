@@ -6,6 +6,7 @@ use super::head;
 use super::rows::Rows;
 use crate::error::Result;
 use crate::kernels::matmul::{Precision, Scalar};
+use crate::parallel;
 use crate::sampling::logprobs::{Logprobs, logprobs};
 use crate::simd::bf16;
 
@@ -29,9 +30,9 @@ impl Gpt {
                 let chunk = LOSS_ROWS.min(rows - first);
                 let scratch = &mut acts.scratch;
                 head::logits(self, pass.weights, chunk, &scratch.normed[first * c..], scratch.logits)?;
-                for (row, &id) in scratch.logits.chunks(v).zip(&ids[first + 1..][..chunk]) {
-                    found.push(logprobs(row, id, n)?);
-                }
+                let (logits, next) = (&*scratch.logits, &ids[first + 1..]);
+                let rows = parallel::collect(chunk, |i| logprobs(&logits[i * v..][..v], next[i], n));
+                found.extend(rows.into_iter().collect::<Result<Vec<_>>>()?);
             }
             Ok(found)
         })

@@ -21,7 +21,6 @@ use crate::rng::{Philox, Stream};
 use crate::sampling::logprobs::{Logprobs, logprobs};
 use crate::sampling::{self, History, Options};
 use crate::simd::bf16;
-use std::sync::OnceLock;
 
 /// The state of one generation.
 pub struct Session {
@@ -33,18 +32,20 @@ pub struct Session {
     speculation: Option<Speculation>,
     /// What the cache holds beyond the sequence.
     ahead: Ahead,
+    /// What the model was ([`Gpt::changes`]) when it computed all this.
+    changes: u64,
 }
 
 impl Session {
     /// An empty sequence for `model`.
     pub fn new(model: &Gpt) -> Result<Self> {
-        Ok(Self::at(Vec::new(), KvCache::new(&model.config, model.generation_precision())?))
+        Ok(Self::at(Vec::new(), KvCache::new(&model.config, model.generation_precision())?, model.changes()))
     }
 
     /// A sequence whose keys and values are there.
-    fn at(ids: Vec<u32>, cache: KvCache) -> Self {
+    fn at(ids: Vec<u32>, cache: KvCache, changes: u64) -> Self {
         let (arena, ahead) = (Arena::new(), Ahead::new());
-        Session { ids, cache, arena, logits: Vec::new(), drawn: 0, speculation: None, ahead }
+        Session { ids, cache, arena, logits: Vec::new(), drawn: 0, speculation: None, ahead, changes }
     }
 
     /// A session that goes on from where this one is, on its own: the same tokens, cache and draws to come.
@@ -52,7 +53,7 @@ impl Session {
         let speculation = self.speculation.as_ref().map(Speculation::fork).transpose()?;
         let cache = self.cache.prefix(self.cache.len() - self.ahead.len())?.expect("no window slides over guesses");
         let (logits, drawn) = (self.logits.clone(), self.drawn);
-        Ok(Session { logits, drawn, speculation, ..Self::at(self.ids.clone(), cache) })
+        Ok(Session { logits, drawn, speculation, ..Self::at(self.ids.clone(), cache, self.changes) })
     }
 
     /// A session that has read the first `len` tokens of this one and has no logits yet: what it computes next has the bits
@@ -61,7 +62,7 @@ impl Session {
         if len > self.ids.len() || self.cache.len() - self.ahead.len() != self.ids.len() {
             return Ok(None);
         }
-        Ok(self.cache.prefix(len)?.map(|cache| Self::at(self.ids[..len].to_vec(), cache)))
+        Ok(self.cache.prefix(len)?.map(|cache| Self::at(self.ids[..len].to_vec(), cache, self.changes)))
     }
 
     /// Guesses ahead from here on, or no longer.
@@ -80,8 +81,8 @@ impl Session {
         self.forget_ahead();
         let same = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
         // The last one is read again, for its logits, unless it is the last of both.
-        let kept =
-            if same == ids.len() && same == self.ids.len() { same } else { same.min(ids.len().saturating_sub(1)) };
+        let is_there = same == ids.len() && same == self.ids.len() && self.changes == model.changes();
+        let kept = if is_there { same } else { same.min(ids.len().saturating_sub(1)) };
         if kept < self.ids.len() {
             if self.cache.len() == self.ids.len() {
                 self.cache.truncate(kept);
@@ -91,6 +92,20 @@ impl Session {
             self.ids.truncate(kept);
         }
         self.append(model, &ids[kept..])
+    }
+
+    /// Forgets what another state of the model has computed: its weights or its adapter have changed since.
+    fn refresh(&mut self, model: &Gpt) -> Result<()> {
+        if self.changes == model.changes() {
+            return Ok(());
+        }
+        self.ahead.clear();
+        match self.cache.precision() == model.generation_precision() {
+            true => self.cache.clear(),
+            false => self.cache = KvCache::new(&model.config, model.generation_precision())?,
+        }
+        self.changes = model.changes();
+        Ok(())
     }
 
     fn forget_ahead(&mut self) {
@@ -212,8 +227,9 @@ pub struct Part<'a> {
 /// each. What a session gets has the bits that it has alone. After an error all sequences are what they were, but
 /// for those whose one token had been guessed: they have it, for nothing was left to fail.
 pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Result<()> {
-    for part in &*parts {
+    for part in &mut *parts {
         check::ids("generate", part.new, model.config.vocab_size)?;
+        part.session.refresh(model)?;
     }
     let mut parts: Vec<&mut Part<'_>> = parts.iter_mut().filter(|part| !part.new.is_empty()).collect();
     parts.retain_mut(|part| match part.new {
@@ -227,67 +243,70 @@ pub fn append_all(model: &Gpt, arena: &mut Arena, parts: &mut [Part<'_>]) -> Res
         return Ok(());
     }
     let before: Vec<usize> = parts.iter().map(|part| part.session.ids.len()).collect();
-    let mut fresh = Vec::new(); // ids to compute, of all sessions
-    let mut rows = Vec::with_capacity(parts.len()); // how many of them, and how many of those are guesses
-    let mut outcome = Ok(());
-    for (part, &before) in parts.iter_mut().zip(&before) {
-        let block_size = model.config.block_size;
-        let Session { ids, cache, speculation, .. } = &mut *part.session;
-        ids.extend_from_slice(part.new);
-        let mut start = before;
-        if cache.precision() != model.generation_precision() {
-            // The model's weights have become fewer bits since.
-            match KvCache::new(&model.config, model.generation_precision()) {
-                Ok(empty) => *cache = empty,
-                Err(error) => outcome = Err(error),
-            }
-        }
-        if ids.len() > block_size || cache.len() != before {
-            cache.clear();
-            start = ids.len().saturating_sub(block_size);
-        }
-        fresh.extend_from_slice(&ids[start..]);
-        let mut guesses = Vec::new();
-        if let (Some(speculation), [_], true) = (speculation, part.new, outcome.is_ok()) {
-            let room = block_size.saturating_sub(ids.len());
-            outcome = speculation.guesses(ids, room).map(|found| guesses = found);
-            guesses.retain(|&id| (id as usize) < model.config.vocab_size);
-        }
-        rows.push((ids.len() - start, guesses.len()));
-        fresh.extend_from_slice(&guesses);
+    let computed = compute_all(model, arena, &mut parts);
+    if computed.is_err() {
+        parts.iter_mut().zip(before).for_each(|(part, before)| part.session.ids.truncate(before));
     }
+    computed
+}
+
+/// The same for tokens that are to be computed; after an error sequences may have become longer.
+fn compute_all(model: &Gpt, arena: &mut Arena, parts: &mut [&mut Part<'_>]) -> Result<()> {
+    let mut fresh = Vec::new(); // ids to compute, of all sessions
+    let planned = parts.iter_mut().map(|part| plan(model, part, &mut fresh)).collect::<Result<Vec<_>>>()?;
     let growing = parts
         .iter_mut()
-        .zip(&rows)
-        .map(|(part, (own, guesses))| Growing { cache: &mut part.session.cache, t: own + guesses });
+        .zip(&planned)
+        .map(|(part, rows)| Growing { cache: &mut part.session.cache, t: rows.own + rows.guesses });
     // The rows whose logits are wanted: the last one of each session and its guesses.
     let mut wanted = Vec::new();
     let mut first = 0;
-    for (own, guesses) in &rows {
+    for Planned { own, guesses } in &planned {
         wanted.extend(first + own - 1..first + own + guesses);
         first += own + guesses;
     }
-    let computed = outcome.and_then(|()| match model.generation_precision() {
+    let logits = match model.generation_precision() {
         Precision::Float32 => compute::<f32>(model, arena, growing.collect(), &fresh, &wanted),
         Precision::Bfloat16 => compute::<bf16>(model, arena, growing.collect(), &fresh, &wanted),
-    });
-    match computed {
-        Ok(logits) => {
-            let mut logits = logits.chunks_exact(model.config.vocab_size).map(<[f32]>::to_vec);
-            let mut fresh = fresh.as_slice();
-            for (part, (own, guesses)) in parts.iter_mut().zip(rows) {
-                part.session.logits = logits.next().expect("logits of each session");
-                let (ours, others) = fresh.split_at(own + guesses);
-                part.session.ahead = ours[own..].iter().copied().zip(logits.by_ref().take(guesses)).collect();
-                fresh = others;
-            }
-            Ok(())
-        }
-        Err(error) => {
-            parts.iter_mut().zip(before).for_each(|(part, before)| part.session.ids.truncate(before));
-            Err(error)
-        }
+    }?;
+    let mut logits = logits.chunks_exact(model.config.vocab_size).map(<[f32]>::to_vec);
+    let mut fresh = fresh.as_slice();
+    for (part, Planned { own, guesses }) in parts.iter_mut().zip(planned) {
+        part.session.logits = logits.next().expect("logits of each session");
+        let (ours, others) = fresh.split_at(own + guesses);
+        part.session.ahead = ours[own..].iter().copied().zip(logits.by_ref().take(guesses)).collect();
+        fresh = others;
     }
+    Ok(())
+}
+
+/// Rows of a session in a pass.
+struct Planned {
+    /// Tokens that it has and that are to be computed.
+    own: usize,
+    /// Guesses behind them.
+    guesses: usize,
+}
+
+/// Lengthens a session by its new tokens, and adds to `fresh` the ids that have to be computed: these alone where the cache
+/// holds what is before them, all that the block has room for where it does not; and what is guessed.
+fn plan(model: &Gpt, part: &mut Part<'_>, fresh: &mut Vec<u32>) -> Result<Planned> {
+    let block_size = model.config.block_size;
+    let Session { ids, cache, speculation, .. } = &mut *part.session;
+    let mut start = ids.len();
+    ids.extend_from_slice(part.new);
+    if ids.len() > block_size || cache.len() != start {
+        cache.clear();
+        start = ids.len().saturating_sub(block_size);
+    }
+    fresh.extend_from_slice(&ids[start..]);
+    let mut guesses = Vec::new();
+    if let (Some(speculation), [_]) = (speculation, part.new) {
+        guesses = speculation.guesses(ids, block_size.saturating_sub(ids.len()))?;
+        guesses.retain(|&id| (id as usize) < model.config.vocab_size);
+    }
+    fresh.extend_from_slice(&guesses);
+    Ok(Planned { own: ids.len() - start, guesses: guesses.len() })
 }
 
 /// Runs `new` tokens, those of all sequences one after the other, behind those in the caches; the logits after those in
@@ -321,7 +340,5 @@ fn compute<E: Scalar>(
 
 /// Draws the next token of each session by its options and mask, as [`Session::sample`] does, on all threads.
 pub fn sample_all(draws: Vec<(&mut Session, &Options, Option<&[u8]>)>) -> Vec<Result<u32>> {
-    let results: Vec<_> = draws.iter().map(|_| OnceLock::new()).collect();
-    parallel::for_each(draws, |i, (session, options, mask)| _ = results[i].set(session.sample(options, mask)));
-    results.into_iter().filter_map(OnceLock::into_inner).collect()
+    parallel::map(draws, |(session, options, mask)| session.sample(options, mask))
 }

@@ -95,7 +95,7 @@ impl Gpt {
         let Some((kind, extent)) = few else {
             let layout = &self.layout;
             self.params = parallel::install(|| flat(layout, layout, source))?;
-            self.version += 1;
+            self.weights_change();
             return Ok(());
         };
         let layout = Layout::quantized(&self.config, extent);
@@ -106,7 +106,7 @@ impl Gpt {
             Ok::<_, crate::Error>((Quantized::new(kind, &layout, &rows)?, flat(&self.layout, &layout, source)?))
         })?;
         (self.layout, self.params, self.quantized, self.packs) = (layout, params, Some(quantized), None);
-        self.version += 1;
+        self.weights_change();
         self.retrain(None);
         Ok(())
     }

@@ -32,6 +32,9 @@ pub struct Lookup {
 
 impl Guess for Lookup {
     fn guess(&mut self, ids: &[u32], most: usize) -> Result<Vec<u32>> {
+        if most == 0 {
+            return Ok(Vec::new());
+        }
         for n in (1..=self.longest.min(ids.len().saturating_sub(1))).rev() {
             let (before, last) = ids.split_at(ids.len() - n);
             // The newest place with something behind it; it may overlap the end.

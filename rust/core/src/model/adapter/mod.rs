@@ -203,7 +203,8 @@ impl Adapter {
     /// Reads what [`Adapter::save`] wrote; nothing is changed unless everything fits.
     pub fn load(&mut self, path: &Path) -> Result<()> {
         let reader = Reader::open(path)?;
-        let wrong = |what: String| Error::checkpoint(path, what, "it belongs to another adapter");
+        let wrong =
+            |what: String| Error::checkpoint(path, what, "give the file of an adapter with these layers and ranks");
         let mut params = Buffer::zeros(self.params.len(), "adapter")?;
         for tensor in &self.tensors {
             let Some(raw) = reader.raw(&tensor.name) else {

@@ -8,7 +8,7 @@ use crate::model::linear::{Weights, view, view_mut};
 use crate::model::params::{Layout, Linear};
 use crate::parallel;
 use ndarray::{ArrayView2, s};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// The B of every layer as products read them, and DoRA's factors.
 pub struct Prepared {
@@ -31,8 +31,9 @@ impl Prepared {
 impl Adapter {
     /// What a pass with these weights, whose version is `version`, reads of this adapter.
     pub fn prepared(&self, layout: &Layout, weights: Weights<'_>, version: u64) -> Result<Arc<Prepared>> {
-        // Not locked while the threads work: one of them may come to ask as well.
-        let kept = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Not locked while the threads work: one of them may come to ask as well. And not waited for: in a forked child
+        // nobody may be left to give it back.
+        let kept = self.prepared.try_lock().ok().and_then(|kept| kept.clone());
         let made_of = (version, self.version);
         if let Some(prepared) = kept.as_ref().filter(|prepared| prepared.made_of == made_of) {
             return Ok(prepared.clone());
@@ -50,7 +51,9 @@ impl Adapter {
         let linears: Vec<_> = layout.linears().collect();
         parallel::for_each(linears.into_iter().zip(&mut turned), |_, (linear, turned)| self.turn(linear, turned));
         let prepared = Arc::new(Prepared { turned, factors, made_of });
-        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared.clone());
+        if let Ok(mut kept) = self.prepared.try_lock() {
+            *kept = Some(prepared.clone());
+        }
         Ok(prepared)
     }
 

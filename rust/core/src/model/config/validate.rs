@@ -87,7 +87,10 @@ impl Config {
     fn validate_positions(&self) -> Result<()> {
         if self.position == Position::Rotary && !self.head_dim().is_multiple_of(2) {
             let problem = "leaves heads of an odd width, which cannot be rotated";
-            return Err(Error::config("n_head", self.n_head, problem, "make n_embd / n_head even"));
+            return Err(match self.head_dim {
+                Some(width) => Error::config("head_dim", width, problem, "make it even"),
+                None => Error::config("n_head", self.n_head, problem, "make n_embd / n_head even"),
+            });
         }
         let thetas = [("rope_theta", Some(self.rope_theta)), ("rope_local_theta", self.rope_local_theta)];
         for (field, theta) in thetas {
@@ -161,7 +164,7 @@ mod tests {
         refused(Config { rope_theta: f64::NAN, ..nano() }, "rope_theta");
         refused(Config { mlp: Mlp::Gated, activation: Activation::Relu2, ..nano() }, "activation");
         refused(Config { head_dim: Some(0), ..nano() }, "head_dim = 0");
-        refused(Config { head_dim: Some(3), position: Position::Rotary, ..nano() }, "n_head = 2");
+        refused(Config { head_dim: Some(3), position: Position::Rotary, ..nano() }, "head_dim = 3");
         refused(Config { logit_softcap: Some(0.0), ..nano() }, "logit_softcap = 0");
         refused(Config { attn_softcap: Some(f32::NAN), ..nano() }, "attn_softcap");
         refused(Config { sliding_window: Some(0), ..nano() }, "sliding_window = 0");

@@ -186,8 +186,10 @@ fn a_fresh_adapter_changes_nothing_and_one_that_is_put_away_leaves_nothing() {
         model.add_adapter("other", spec, 2).unwrap();
         assert_eq!(model.adapters().collect::<Vec<_>>(), ["fresh", "other"]);
         model.set_adapter(Some("other")).unwrap();
+        model.backward(Rows::new(&ids, B, T), Labels::new(&targets(&ids), -100), 1.0).unwrap();
         model.delete_adapter("fresh").unwrap();
         assert_eq!(model.active_adapter(), Some("other"));
+        assert!(model.grads().is_some(), "those of the one in use stay");
         assert!(model.set_adapter(Some("fresh")).unwrap_err().to_string().contains("other"));
         model.set_adapter(None).unwrap();
         assert_eq!(bits(&model.forward(&mut Arena::new(), Rows::new(&ids, B, T)).unwrap()), bits(&plain));
@@ -356,4 +358,6 @@ fn wrong_specifications_are_refused() {
     model.add_adapter("x", good.clone(), 0).unwrap();
     assert!(model.add_adapter("x", good, 0).is_err());
     assert!(model.delete_adapter("y").is_err());
+    model.delete_adapter("x").unwrap();
+    assert!(model.set_adapter(Some("x")).unwrap_err().to_string().contains("has no adapters"));
 }

@@ -1,6 +1,7 @@
 //! With a cache, token by token and window by window: as without.
 
 use super::*;
+use crate::model::adapter::spec::{Module, Spec};
 use crate::model::quantized::Kind;
 use crate::model::rows::{Labels, Rows};
 use crate::model::session::Session;
@@ -183,4 +184,39 @@ fn log_probabilities_of_a_text_are_those_met_on_the_way() {
     }
     assert!(session.logprobs(11, 0).is_err());
     assert!(model.token_logprobs(&mut Arena::new(), &ids[..1], 3).unwrap().is_empty());
+}
+
+#[test]
+fn what_was_read_under_other_weights_is_read_again() {
+    let mut model = lively(Config { block_size: 16, ..tiny() });
+    let module = Module { name: model.linear_modules().next().unwrap().to_string(), r: 2, scale: 1.0 };
+    model.add_adapter("a", Spec { modules: vec![module], dropout: 0.0, dora: false }, 7).unwrap();
+    model.adapter_mut("a").unwrap().params_mut().fill(0.3);
+    let changes: [fn(&mut Gpt); 5] = [
+        |model| model.params_mut().iter_mut().for_each(|w| *w *= 1.1),
+        |model| model.tensor_mut("transformer.wpe.weight").unwrap().1.iter_mut().for_each(|w| *w += 1.0),
+        |model| model.set_adapter(Some("a")).unwrap(),
+        |model| model.update_parts().0.into_iter().for_each(|slot| slot.w.fill(0.2)),
+        |model| model.set_adapter(None).unwrap(),
+    ];
+    let read = |model: &Gpt, ids: &[u32]| {
+        let mut session = Session::new(model).unwrap();
+        session.append(model, ids).unwrap();
+        session
+    };
+    let mut ids = vec![1, 2, 3];
+    let mut session = read(&model, &ids);
+    for change in changes {
+        let before = session.logits().to_vec();
+        change(&mut model);
+        let beginning = session.prefix(2).unwrap().unwrap();
+        for mut old in [beginning, session.fork().unwrap()] {
+            old.follow(&model, &ids).unwrap();
+            assert_eq!(old.logits(), read(&model, &ids).logits());
+            assert_ne!(old.logits(), before, "the change is one that shows");
+        }
+        session.append(&model, &[4]).unwrap();
+        ids.push(4);
+        assert_eq!(session.logits(), read(&model, &ids).logits());
+    }
 }

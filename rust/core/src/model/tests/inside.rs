@@ -1,6 +1,7 @@
 //! What a pass shows on its way.
 
 use super::*;
+use crate::model::documents::Documents;
 use crate::model::inside::largest;
 use crate::model::rows::Rows;
 use crate::parallel;
@@ -76,6 +77,23 @@ fn maps_are_distributions_over_what_is_seen() {
             }
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         }
+    }
+}
+
+#[test]
+fn documents_of_a_row_do_not_see_each_other() {
+    let (model, ids) = (lively(tiny()), some_ids(2 * T, 11));
+    let numbers: Vec<i64> = (0..2 * T as i64).map(|i| if i < T as i64 { i / 3 } else { 0 }).collect();
+    let documents = Documents::numbered(&numbers, 2, T).unwrap();
+    let rows = Rows::new(&ids, 2, T).within(Some(&documents));
+    let maps = model.attention_maps(&mut Arena::new(), rows).unwrap();
+    for (i, row) in maps.chunks(T).enumerate() {
+        let (query, second) = (i % T, i / (model.config.n_head * T) % 2 == 1);
+        let first = if second { 0 } else { query / 3 * 3 };
+        assert!(
+            row.iter().enumerate().all(|(key, &p)| (p > 0.0) == (first..=query).contains(&key)),
+            "{query}: {row:?}"
+        );
     }
 }
 

@@ -5,7 +5,8 @@ use super::gradients::{B, T, targets};
 use super::*;
 use crate::error::Result;
 use crate::kernels::quantized::{Format, decode, encode};
-use crate::model::quantized::{Kind, few};
+use crate::model::params::Extent;
+use crate::model::quantized::Kind;
 use crate::model::rows::{Labels, Rows};
 use crate::model::session::Session;
 use std::collections::HashMap;
@@ -224,7 +225,13 @@ fn weights_are_read_into_few_bits_as_if_they_had_been_float32_numbers_first() {
             let mut model = lively(config.clone());
             model.save(&path, HashMap::new()).unwrap();
             let mut read = Gpt::blank(config.clone()).unwrap();
-            let samples = read.load(std::slice::from_ref(&path), few(kind, everything), 3).unwrap();
+            let samples = read
+                .load(
+                    std::slice::from_ref(&path),
+                    Some((kind, if everything { Extent::Everything } else { Extent::Blocks })),
+                    3,
+                )
+                .unwrap();
             for (tensor, sample) in model.layout.tensors.iter().zip(&samples) {
                 let (own, count) = (&model.params[tensor.range.clone()], tensor.count());
                 assert!(sample.len() <= 3 && sample[0] == own[0] && (count < 3 || sample.len() > 1));
@@ -250,7 +257,8 @@ fn files_with_numbers_that_no_format_holds_change_nothing() {
     let mut read = lively(modern());
     let before = bits(&read.params);
     for kind in ALL {
-        let error = read.load(std::slice::from_ref(&path), few(kind, true), 0).unwrap_err().to_string();
+        let error =
+            read.load(std::slice::from_ref(&path), Some((kind, Extent::Everything)), 0).unwrap_err().to_string();
         assert!(error.contains("not finite"), "{error}");
         assert_eq!((bits(&read.params), read.quantization()), (before.clone(), None));
         assert!(model.quantize(kind, true).is_err() && model.quantization().is_none());

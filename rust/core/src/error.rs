@@ -78,7 +78,7 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
-    /// The operating system refused. Python: `OutputError` or `FileNotFoundError`-like, by the source's kind.
+    /// The operating system refused. Python: `OutputError` or `MissingFileError`, by the source's kind.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// The verb: "read", "write", "rename".

@@ -1,7 +1,8 @@
 //! The engine of subgpt, in reading order: text -> ids -> batch -> forward -> loss -> backward -> step -> logits -> text.
 //!
-//! Arrows point down only. `model` and `tokenizer` stand on `kernels`, `kernels` on `simd`, everything on the
-//! ground floor (`error`, `fork`, `pages`, `parallel`, `profile`, `progress`, `rng`), which knows nobody. No Python type is named anywhere here.
+//! Arrows point down only. `optim` stands on `model`, `model` on `kernels`, `sampling` and `io`, these on `kernels`, and
+//! `kernels` and `tokenizer` on `simd`; everything on the ground floor (`buffer`, `error`, `fork`, `pages`, `parallel`,
+//! `profile`, `progress`, `rng`), which knows nobody above it. No Python type is named anywhere here.
 
 // The ground floor.
 pub mod buffer;
@@ -12,6 +13,8 @@ pub mod parallel;
 pub mod profile;
 pub mod progress;
 pub mod rng;
+
+// Vectors.
 pub mod simd;
 
 // Text to ids.

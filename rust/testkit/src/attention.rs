@@ -70,11 +70,6 @@ impl Attention {
         self.batch * self.heads * self.queries * self.dim
     }
 
-    /// The numbers of `k`.
-    pub fn k_len(&self) -> usize {
-        self.batch * self.kv_heads * self.keys * self.dim
-    }
-
     fn scale(&self) -> f64 {
         self.scale.unwrap_or(1.0 / (self.dim as f64).sqrt())
     }

@@ -1,4 +1,4 @@
-//! Naive f64 references, finite differences and awkward sizes for the tests of subgpt.
+//! Naive f64 references, finite differences and awkward texts for the tests of subgpt.
 
 pub mod attention;
 pub mod gpt;

@@ -191,18 +191,28 @@ impl Kernel for Forward<'_> {
     }
 }
 
-thread_local! {
-    /// The exponentials of a row, and what each of its segments is relative to: they stay in the second cache.
-    static ROW: Cell<(Vec<f32>, Vec<f32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+/// A thread's room for one row.
+#[derive(Default)]
+struct Room {
+    /// The exponentials of the row, which stay in the second cache.
+    exps: Vec<f32>,
+    /// What each of its segments is relative to.
+    bases: Vec<f32>,
+    /// The logits before a cap, over which the gradient is laid.
+    logits: Vec<f32>,
 }
 
-/// This thread's room for the exponentials of a row of `v` logits, and for the bases of its segments; to be set back.
-fn take_row(v: usize) -> (Vec<f32>, Vec<f32>) {
-    let (mut exps, bases) = ROW.take();
-    if exps.len() < v {
-        exps.resize(v, 0.0);
+thread_local! {
+    static ROOM: Cell<Room> = const { Cell::new(Room { exps: Vec::new(), bases: Vec::new(), logits: Vec::new() }) };
+}
+
+/// This thread's room, with space for the exponentials of `v` logits; to be set back.
+fn take_room(v: usize) -> Room {
+    let mut room = ROOM.take();
+    if room.exps.len() < v {
+        room.exps.resize(v, 0.0);
     }
-    (exps, bases)
+    room
 }
 
 /// The gradient, beside the logits.
@@ -219,18 +229,18 @@ impl Kernel for Gradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (mut exps, mut bases) = take_row(self.out.ncols());
+        let mut room = take_room(self.out.ncols());
         for (i, &target) in self.targets.iter().enumerate() {
             let out = rows::row_mut(&mut self.out, i);
             if target == self.rule.ignore_index {
                 out.fill(0.0);
                 continue;
             }
-            let exps = &mut exps[..out.len()];
-            let row = read(s, rows::row(&self.logits, self.first + i), self.rule, exps, &mut bases);
-            write(s, &row, exps, &bases, target as usize, self.rule, None, self.scale, out);
+            let exps = &mut room.exps[..out.len()];
+            let row = read(s, rows::row(&self.logits, self.first + i), self.rule, exps, &mut room.bases);
+            write(s, &row, exps, &room.bases, target as usize, self.rule, None, self.scale, out);
         }
-        ROW.set((exps, bases));
+        ROOM.set(room);
     }
 }
 
@@ -250,7 +260,7 @@ impl<G: Element> Kernel for InPlace<'_, G> {
     const BF16: bool = G::HALF;
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let ((mut exps, mut bases), mut kept) = (take_row(self.logits.ncols()), Vec::new());
+        let mut room = take_room(self.logits.ncols());
         for (i, (&target, loss)) in self.targets.iter().zip(self.losses).enumerate() {
             let logits = rows::row_mut(&mut self.logits, i);
             let v = logits.len();
@@ -259,19 +269,20 @@ impl<G: Element> Kernel for InPlace<'_, G> {
                 bytemuck::cast_slice_mut(logits)[..v].fill(G::zeroed());
                 continue;
             }
-            let (exps, target) = (&mut exps[..v], target as usize);
-            let row = read(s, logits, self.rule, exps, &mut bases);
+            let (exps, target) = (&mut room.exps[..v], target as usize);
+            let row = read(s, logits, self.rule, exps, &mut room.bases);
             *loss = row.loss(self.rule, logits[target]);
             // The gradient is laid over the logits, which its way through a cap still has to read.
+            let kept = &mut room.logits;
             let capped = self.cap.map(|cap| {
                 kept.clear();
                 kept.extend_from_slice(logits);
                 (cap, &kept[..])
             });
             let out: &mut [G] = &mut bytemuck::cast_slice_mut(logits)[..v];
-            write(s, &row, exps, &bases, target, self.rule, capped, self.scale, out);
+            write(s, &row, exps, &room.bases, target, self.rule, capped, self.scale, out);
         }
-        ROW.set((exps, bases));
+        ROOM.set(room);
     }
 }
 

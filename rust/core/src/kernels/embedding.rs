@@ -160,8 +160,8 @@ impl<W: Element, X: Element> Kernel for AddTable<'_, W, X> {
 /// The gradient of [`add_positions`], added to `dweight`.
 pub fn add_positions_backward<D: Element>(
     dx: ArrayView2<D>,
-    t: usize,
     first: usize,
+    t: usize,
     dweight: ArrayViewMut2<f32>,
 ) -> Result<()> {
     const OP: &str = "add_positions_backward";
@@ -263,7 +263,7 @@ mod tests {
             on_each_isa(|| {
                 let (mut y, mut dweight) = (x.clone(), Array2::zeros(weight.dim()));
                 add_positions(weight.view(), first, t, y.view_mut()).unwrap();
-                add_positions_backward(x.view(), t, first, dweight.view_mut()).unwrap();
+                add_positions_backward(x.view(), first, t, dweight.view_mut()).unwrap();
                 for i in 0..b * t {
                     assert_eq!(y.row(i), &x.row(i) + &weight.row(first + i % t));
                 }
@@ -284,7 +284,7 @@ mod tests {
         assert_same_bits(|| {
             let (mut dweight, mut dpositions) = (Array2::zeros((300, 33)), Array2::zeros((100, 33)));
             embedding_backward(&ids, dout.view(), dweight.view_mut()).unwrap();
-            add_positions_backward(dout.view(), 100, 0, dpositions.view_mut()).unwrap();
+            add_positions_backward(dout.view(), 0, 100, dpositions.view_mut()).unwrap();
             [dweight.into_raw_vec_and_offset().0, dpositions.into_raw_vec_and_offset().0].concat()
         });
     }
@@ -301,7 +301,7 @@ mod tests {
         assert!(embedding_backward(&[0], nan(1, 5).view(), nan(3, 4).view_mut()).is_err());
         for (first, t, n) in [(0, 4, 4), (usize::MAX, 2, 2), (0, 2, 3), (0, 0, 3)] {
             assert!(add_positions(weight.view(), first, t, nan(n, 4).view_mut()).is_err());
-            assert!(add_positions_backward(nan(n, 4).view(), t, first, nan(3, 4).view_mut()).is_err());
+            assert!(add_positions_backward(nan(n, 4).view(), first, t, nan(3, 4).view_mut()).is_err());
         }
         add_positions(weight.view(), 3, 0, nan(0, 4).view_mut()).unwrap();
     }

@@ -22,7 +22,8 @@ use std::marker::PhantomData;
 /// Numbers of all parts that are summed before the next: they stay in the first cache.
 const STRETCH: usize = 2048;
 
-/// `sum` of the parts in `parts`, one behind the other.
+/// `sum` (N) = the sum of the parts in `parts` (P x N, one behind the other), in their order. An error where `parts` is no
+/// multiple of `sum`.
 pub fn sum_parts<E: Element>(parts: &[E], sum: &mut [f32]) -> Result<()> {
     const OP: &str = "sum_parts";
     if sum.is_empty() {

@@ -171,8 +171,8 @@ impl QkNorm<'_> {
     /// The angles of row `r`; nothing, for [`Still`], where there are none.
     #[inline(always)]
     fn table(&self, r: usize) -> Table<'_> {
-        let place = self.positions.map_or(r, |positions| positions[r] as usize);
-        self.rope.map_or(Table::default(), |rope| rope.of_row(place))
+        let Some(rope) = self.rope else { return Table::default() };
+        rope.of_row(self.positions.map_or(r, |positions| positions[r] as usize))
     }
 }
 

@@ -136,7 +136,7 @@ impl Waves {
             return Err(Error::value("rope", "dim", dim, "the head size must be even and not 0"));
         }
         if !(theta > 0.0 && theta.is_finite()) {
-            return Err(Error::value("rope", "theta", theta, "theta must be positive"));
+            return Err(Error::value("rope", "theta", theta, "theta must be finite and above 0"));
         }
         if let Some(scaling) = scaling.filter(|scaling| !scaling.is_valid()) {
             return Err(Error::value(
@@ -219,9 +219,12 @@ impl Rope {
             check::len(op, "positions", positions.len(), n)?;
             return match positions.iter().find(|&&position| position as usize >= self.positions) {
                 None => Ok(()),
-                Some(position) => {
-                    Err(Error::value(op, "positions", position, format!("the table has {}", self.positions)))
-                }
+                Some(position) => Err(Error::value(
+                    op,
+                    "positions",
+                    position,
+                    format!("must be below {}, as many as the table has", self.positions),
+                )),
             };
         }
         if n > 0 && (self.positions == 0 || !n.is_multiple_of(self.positions)) {

@@ -111,7 +111,8 @@ pub(super) fn tiles_mut<'a, E: Element>(view: ArrayViewMut2<'a, E>) -> Vec<(Tile
     tiles
 }
 
-/// `x` in chunks of `size`; empty chunks without end where there is nothing to be cut.
+/// `x` in chunks of `size`; where `x` is empty, an endless supply of empty chunks, so that it can be zipped with any number
+/// of parts.
 pub(super) fn chunks_mut<T>(x: &mut [T], size: usize) -> impl Iterator<Item = &mut [T]> {
     let none = x.is_empty();
     x.chunks_mut(size.max(1)).chain(std::iter::repeat_with(|| &mut [][..]).take_while(move |_| none))

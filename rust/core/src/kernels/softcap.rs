@@ -20,7 +20,7 @@ pub fn softcap(cap: f32, x: ArrayViewMut2<f32>) -> Result<()> {
     let (n, v) = x.dim();
     check_rows!(OP, [n, v], x);
     if !(cap.is_finite() && cap > 0.0) {
-        return Err(Error::value(OP, "cap", cap, "a soft cap must be positive"));
+        return Err(Error::value(OP, "cap", cap, "a soft cap must be finite and above 0"));
     }
     let isa = isa::current();
     rows::each(n * v, rows::tiles_mut(x), |_, (_, x)| dispatch(isa, Forward { cap, x }));

@@ -90,6 +90,8 @@ pub struct Optimizer {
     rooms: muon::Rooms,
     /// What it was made for: names of what is trained, and how many numbers each has.
     made_for: Vec<(String, usize)>,
+    /// The gradients that there are.
+    total: usize,
 }
 
 fn unknown_moment(name: &str) -> Error {
@@ -117,7 +119,16 @@ impl Optimizer {
             return Err(Error::value("optimizer", "share", format!("a part of {}", part.tensor.name), remedy));
         }
         let moments = state::zeros(&config, &parts)?;
-        Ok(Optimizer { config, steps: 0, share, moments, rooms: muon::Rooms::default(), made_for: trained(model) })
+        let total = model.trained_places().iter().map(|(_, place)| place.end).max().unwrap_or(0);
+        Ok(Optimizer {
+            config,
+            steps: 0,
+            share,
+            moments,
+            rooms: muon::Rooms::default(),
+            made_for: trained(model),
+            total,
+        })
     }
 
     /// The names of the numbers that it remembers of each weight.
@@ -127,6 +138,7 @@ impl Optimizer {
 
     /// What it remembers of the weights whose gradients lie in `place`: 0 of those outside of its share.
     pub fn moment(&self, name: &str, place: Range<usize>) -> Result<Vec<f32>> {
+        self.check_place(&place)?;
         let mut values = vec![0.0; place.len()];
         let moment = self.moments.iter().find(|moment| moment.name() == name);
         moment.ok_or_else(|| unknown_moment(name))?.read(&place, &mut values);
@@ -136,6 +148,7 @@ impl Optimizer {
     /// Sets what it remembers, from the weight on whose gradient lies at `start`; what is outside of its share is passed
     /// over.
     pub fn set_moment(&mut self, name: &str, start: usize, values: &[f32]) -> Result<()> {
+        self.check_place(&(start..start.saturating_add(values.len())))?;
         let moment = self.moments.iter_mut().find(|moment| moment.name() == name);
         moment.ok_or_else(|| unknown_moment(name))?.write(start, values);
         Ok(())
@@ -189,6 +202,13 @@ impl Optimizer {
         }
         self.steps = steps;
         Ok(())
+    }
+
+    fn check_place(&self, place: &Range<usize>) -> Result<()> {
+        if place.start <= place.end && place.end <= self.total {
+            return Ok(());
+        }
+        Err(Error::value("optimizer", "place", format!("{place:?}"), format!("there are gradients 0..{}", self.total)))
     }
 
     fn check_model(&self, model: &Gpt) -> Result<()> {

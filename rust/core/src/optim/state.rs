@@ -123,7 +123,7 @@ fn steps_tensor(steps: u64) -> Output<'static> {
 pub fn load(path: &Path, config: &Config, parts: &[Part<'_>]) -> Result<(Vec<Moment>, u64)> {
     let tensors: &Vec<&Tensor> = &parts.iter().map(|part| part.tensor).collect();
     let mut found: BTreeMap<String, Input> = Reader::open(path)?.tensors(|_| true)?.into_iter().collect();
-    let wrong = |what: String| Error::checkpoint(path, what, "it belongs to another model or optimizer");
+    let wrong = |what: String| Error::checkpoint(path, what, "resume with the model and the optimizer that wrote it");
     let mut moments = zeros(config, parts)?;
     for Moment { name, places, data, .. } in &mut moments {
         for (name, tensor, place) in entries(name, places, tensors) {

@@ -21,7 +21,7 @@ pub const ROWS: usize = 16;
 pub const ROW_BYTES: usize = 64;
 
 /// Whether this processor has tiles and the system lets this process use them: Linux asks to be asked, once a process.
-pub fn is_available() -> bool {
+pub(super) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| has_tiles() && is_permitted())
 }
@@ -30,7 +30,8 @@ pub fn is_available() -> bool {
 fn has_tiles() -> bool {
     const NEEDED: u32 = 1 << 22 | 1 << 24 | 1 << 25;
     #[allow(unused_unsafe)] // safe in newer versions of Rust
-    // SAFETY: every x86-64 processor has the instruction, and whoever asks has AVX-512, hence leaf 7.
+    // SAFETY: every x86-64 processor has the instruction; where it lacks leaf 7 the bits are those of another leaf, and
+    // `Isa::Amx` has asked for AVX-512 before.
     let leaf = unsafe { __cpuid_count(7, 0) };
     leaf.edx & NEEDED == NEEDED
 }
@@ -79,7 +80,7 @@ impl Tiles {
     /// Gives register `i` the shape `shapes[i]`: rows and bytes of a row; none where either is 0.
     ///
     /// # Safety
-    /// [`is_available`] must have said so. There is one such value in a thread at a time.
+    /// `Isa::Amx.is_available()` must have said so. There is one such value in a thread at a time.
     ///
     /// # Panics
     /// Where a shape is larger than a register.
@@ -155,7 +156,7 @@ pub(crate) use {dot_bytes, dot_pairs, load, store, zero};
 mod tests {
     use super::*;
     use crate::rng::{Philox, Stream};
-    use crate::simd::round_to_bf16;
+    use crate::simd::{Isa, round_to_bf16};
     use half::bf16;
 
     /// Rows that nobody may write behind those of a tile.
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn products_of_pairs_are_two_chains() {
-        if !is_available() {
+        if !Isa::Amx.is_available() {
             return;
         }
         for (rows, units, seed) in [(16, 16, 1), (1, 16, 2), (7, 5, 3), (16, 1, 4)] {
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn products_of_bytes_are_exact() {
-        if !is_available() {
+        if !Isa::Amx.is_available() {
             return;
         }
         let a: Vec<i8> = (0..16 * 64).map(|i| (i * 37 % 251) as i8).collect();

@@ -11,10 +11,7 @@ pub struct Avx2(pub(super) ());
 /// The lower and the upper eight floats.
 type Pair = [__m256; 2];
 
-/// The lanes rounded to bfloat16, in the lower halves of 32-bit lanes.
-///
-/// # Safety
-/// The processor must have AVX2.
+/// The lanes rounded to bfloat16, in the lower halves of 32-bit lanes. For processors with AVX2 and FMA.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn round_low(v: __m256) -> __m256i {

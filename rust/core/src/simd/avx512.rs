@@ -8,10 +8,8 @@ use half::bf16;
 #[derive(Clone, Copy)]
 pub struct Avx512<const BF16: bool>(pub(super) ());
 
-/// The lanes rounded to bfloat16, in the upper halves of 32-bit lanes; what is below is left over.
-///
-/// # Safety
-/// The processor must have AVX-512 F.
+/// The lanes rounded to bfloat16, in the upper halves of 32-bit lanes; what is below is left over. For processors with
+/// AVX-512 F.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn round_high(v: __m512) -> __m512i {
@@ -111,7 +109,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
             // SAFETY: `self` proves AVX-512; only the numbers under the mask are written.
             return unsafe { _mm256_mask_storeu_epi16(out.as_mut_ptr().cast(), mask, self.half(v)) };
         }
-        // LLVM 22 makes one narrowing store of the emulated rounding and the mask, which writes zeros.
+        // LLVM 22 fuses the emulated rounding and the masked store into one narrowing store that writes zeros instead of
+        // the numbers; so they go through memory.
         let mut lanes = [bf16::ZERO; LANES];
         self.store_half(&mut lanes, v);
         let n = out.len().min(LANES);

@@ -69,7 +69,7 @@ pub trait Simd: Copy + Send + Sync {
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
     /// The nearest whole number, ties to even; `|a|` below 2^22 (others give nonsense, but no fault).
     fn round(self, a: Self::V) -> Self::V;
-    /// `2^n` for whole `n` in `-126..=127` (others give nonsense: clamp before).
+    /// `2^n` for whole `n` in `-127..=127`, where `2^-127` comes out as 0 (others give nonsense: clamp before).
     fn exp2i(self, n: Self::V) -> Self::V;
     /// `a * 2^n` for whole `n`, by adding to the exponent's bits: `a` and the result must be normal numbers, what comes
     /// out for others is nonsense (but no fault).

@@ -10,7 +10,7 @@ pub fn prefetch<T>(data: &[T]) {
     prefetch_at(data.as_ptr(), data.len());
 }
 
-/// The same of `len` elements from `start` on, which need not be there.
+/// The same of `len` elements from `start` on, which need not be valid memory.
 #[inline(always)]
 pub fn prefetch_at<T>(start: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -24,7 +24,7 @@ pub fn prefetch_at<T>(start: *const T, len: usize) {
     let _ = (start, len);
 }
 
-/// Fetches the line that `start` lies in, which need not be there.
+/// Fetches the line that `start` lies in, which need not be valid memory.
 #[inline(always)]
 pub fn prefetch_line<T>(start: *const T) {
     #[cfg(target_arch = "x86_64")]

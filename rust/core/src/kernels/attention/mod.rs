@@ -99,6 +99,9 @@ pub fn attention<E: Element>(
     let plan = Plan::new(OP, q.view(), k.shape(), options)?;
     plan.check_rows(OP, [k.view(), v.view()], plan.keys)?;
     plan.check_outputs(OP, out.view(), lse.shape())?;
+    if q.is_empty() {
+        return Ok(()); // any number of heads without queries costs no memory, but would cost a task each
+    }
     match (plan.queries <= decode::MAX_QUERIES, E::HALF) {
         (true, false) => decode::run::<E, Single>(&plan, q, k, v, out, lse),
         (true, true) => decode::run::<E, Pair>(&plan, q, k, v, out, lse),
@@ -124,6 +127,7 @@ pub fn attention_cached<E: Element>(
 ) -> Result<()> {
     const OP: &str = "attention";
     let (kv_heads, t, dim) = (k.dim().1, k.dim().2, k.dim().3);
+    check::len(OP, "sequences of q", q.dim().0, 1)?;
     let plan = Plan::new(OP, q.view(), &[1, kv_heads, cache.len + t, dim], options)?;
     plan.check_rows(OP, [k.view(), v.view()], plan.queries)?;
     plan.check_outputs(OP, out.view(), lse.shape())?;
@@ -201,6 +205,9 @@ pub fn attention_backward<E: Element>(
     check_view(OP, "dq", dq.view(), &plan.query_shape())?;
     check_view(OP, "dk", dk.view(), k.shape())?;
     check_view(OP, "dv", dv.view(), k.shape())?;
+    if k.is_empty() {
+        return Ok(()); // as in `attention`
+    }
     let inputs = backward::Inputs { q, k, v, out, lse, dout };
     match E::HALF {
         false => backward::run::<E, Single>(&plan, &inputs, dq, dk, dv),
@@ -257,8 +264,8 @@ impl<'a> Plan<'a> {
         if let Some(cap) = options.softcap.filter(|&cap| !(cap.is_finite() && cap > 0.0)) {
             return Err(Error::value(op, "softcap", cap, "it must be finite and above 0"));
         }
-        if let Some(drop) = options.dropout.filter(|drop| !(0.0..1.0).contains(&drop.p)) {
-            return Err(Error::value(op, "dropout", drop.p, "it must be in 0..1"));
+        if let Some(drop) = &options.dropout {
+            drop.check(op)?;
         }
         let dropout = options.dropout.filter(|drop| drop.p > 0.0);
         let window = options.window.filter(|&window| window < keys).unwrap_or(keys + QUERIES);

@@ -1,7 +1,8 @@
 //! Block sizes, and how a length is cut into blocks.
 //!
 //! Every size depends on the shape of the product alone, never on the number of threads or on the instruction set, so
-//! that each element of the output is the same sum in the same order everywhere.
+//! that each element of the output is the same sum in the same order everywhere. Tile registers alone have deeper blocks
+//! (`KC_TILED`), hence other sums.
 //!
 //! The loops of a product, from the outside in, and the cache that holds what is used again:
 //!

@@ -235,7 +235,8 @@ fn add_rows<S: Simd, const D: usize, const M: usize, const N: usize>(
     let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| a_t.at(k + d, i)));
     let vectors = n / LANES;
     // The hardware follows a row, and would have to find the next ones anew.
-    let next = D * if D > 1 { rows[1].as_ptr().addr().wrapping_sub(rows[0].as_ptr().addr()) } else { 0 };
+    let pitch = if D > 1 { rows[1].as_ptr().addr().wrapping_sub(rows[0].as_ptr().addr()) } else { 0 };
+    let next = pitch.wrapping_mul(D); // rows may lie in falling order
     for j in 0..vectors {
         if D > 1 {
             for row in &rows {

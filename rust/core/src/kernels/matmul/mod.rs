@@ -15,7 +15,7 @@
 //! Both precisions are one code: depth is counted in units of four bytes, one float32 or a pair of bfloat16 numbers, and
 //! only packing and the innermost operation know which. Sums are float32 always.
 //!
-//! Every sum is made of blocks of at most 384 units, in ascending order, each block one chain of fused multiply-adds over
+//! Every sum is made of blocks of at most 384 units (1024 in tile registers), in ascending order, each block one chain of fused multiply-adds over
 //! ascending depth; then bias, then residual. Neither the number of threads, nor AVX2 or AVX-512, nor packing ahead, nor
 //! the other rows and columns of the product change its bits: a row alone gives what it gives among others. (The
 //! portable path rounds products and sums separately.)

@@ -153,9 +153,17 @@ impl QuantizedMatrix {
         (panel, &bytemuck::cast_slice(all_scales)[p * scales..][..scales])
     }
 
-    /// `x` (rows, columns) = the numbers of some rows.
+    /// `x` (rows, columns) = the numbers of some rows, all of which the matrix must have.
     pub fn decode(&self, rows: Range<usize>, x: &mut [f32]) -> Result<()> {
         let columns = self.layout.columns;
+        if rows.end > self.layout.rows {
+            return Err(Error::value(
+                "decode",
+                "rows",
+                format!("{rows:?}"),
+                format!("the matrix has {}", self.layout.rows),
+            ));
+        }
         check::len("decode", "x", x.len(), rows.len() * columns)?;
         let (isa, task) = (isa::current(), rows::task_rows(columns));
         parallel::for_each(x.chunks_mut(task * columns.max(1)), |i, x| {

@@ -69,3 +69,48 @@ fn state_of_another_optimizer_or_a_damaged_one_is_refused() {
         assert!(plain.load(&path, &model).is_err());
     }
 }
+
+#[test]
+fn moments_are_read_and_set_by_the_places_of_gradients() {
+    let mut model = model();
+    let mut optimizer = Optimizer::new(&model, ADAMW).unwrap();
+    set_gradients(&mut model, 1);
+    optimizer.step(&mut model, 0.01).unwrap();
+    let names: Vec<_> = optimizer.moments().collect();
+    assert_eq!(names, ["exp_avg", "exp_avg_sq"]);
+    let total = model.trained_places().last().unwrap().1.end;
+    let grads = model.grads().unwrap().to_vec();
+    let mean = optimizer.moment("exp_avg", 0..total).unwrap();
+    assert!(mean.iter().zip(&grads).all(|(m, g)| (m - 0.1 * g).abs() < 1e-6), "a tenth of the first gradients");
+    assert_eq!(optimizer.moment("exp_avg", 3..7).unwrap(), mean[3..7]);
+    let square = optimizer.moment("exp_avg_sq", 0..total).unwrap();
+    optimizer.set_moment("exp_avg", 5, &[7.0, 8.0]).unwrap();
+    let changed = optimizer.moment("exp_avg", 0..total).unwrap();
+    assert!(changed[5..7] == [7.0, 8.0] && changed[..5] == mean[..5] && changed[7..] == mean[7..]);
+    assert_eq!(optimizer.moment("exp_avg_sq", 0..total).unwrap(), square);
+    for refused in [
+        optimizer.moment("square", 0..1).err(),
+        optimizer.moment("exp_avg", 2..total + 1).err(),
+        #[allow(clippy::reversed_empty_ranges)]
+        optimizer.moment("exp_avg", 3..2).err(),
+        optimizer.set_moment("square", 0, &[1.0]).err(),
+        optimizer.set_moment("exp_avg", total, &[1.0]).err(),
+        optimizer.set_moment("exp_avg", usize::MAX, &[1.0]).err(),
+    ] {
+        assert!(matches!(refused, Some(Error::Value { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn an_optimizer_is_for_what_it_was_made_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("optimizer.safetensors");
+    let mut model = model();
+    let mut optimizer = Optimizer::new(&model, SGD).unwrap();
+    optimizer.save(&path, &model).unwrap();
+    let first = model.layout.tensors[0].name.clone();
+    model.freeze(|name| name != first);
+    for refused in [optimizer.step(&mut model, 0.1), optimizer.save(&path, &model), optimizer.load(&path, &model)] {
+        assert!(refused.unwrap_err().to_string().contains("other tensors are trained"));
+    }
+}

@@ -120,7 +120,7 @@ proptest! {
 }
 
 #[test]
-fn a_cache_without_room_is_refused() {
+fn a_cache_that_does_not_fit_is_refused() {
     let x = Array4::<f32>::zeros((1, 2, 3, 4));
     let refused = |size: usize, room: usize, len: usize| {
         let (mut keys, mut values) = (vec![0.0; size], vec![0.0; 4 * size]);
@@ -132,4 +132,21 @@ fn a_cache_without_room_is_refused() {
     assert!(matches!(refused(2 * 16 * 4, 16, 14), Error::Value { what: "room of the cache", .. }));
     assert!(matches!(refused(2 * 15 * 4, 15, 0), Error::Value { what: "room of the cache", .. }));
     assert!(matches!(refused(2 * 16 * 4 - 1, 16, 0), Error::Shape { .. }));
+    let two = Array4::<f32>::zeros((2, 2, 3, 4));
+    let (mut keys, mut values) = (vec![0.0; 2 * 16 * 4], vec![0.0; 2 * 16 * 4]);
+    let cache = Cache { keys: &mut keys, values: &mut values, room: 16, len: 0 };
+    let (mut out, mut lse) = (two.clone(), Array3::zeros((2, 2, 3)));
+    let (view, options) = (two.view(), Options::default());
+    let error = attention_cached(view, view, view, cache, &options, out.view_mut(), lse.view_mut()).unwrap_err();
+    assert!(matches!(error, Error::Shape { what: "sequences of q", .. }), "{error}");
+}
+
+#[test]
+fn any_number_of_heads_without_positions_is_nothing_to_do() {
+    let x = Array4::<f32>::zeros((1 << 42, 1, 0, 1));
+    let [mut out, mut dq, mut dk, mut dv] = [(); 4].map(|()| x.clone());
+    let (mut lse, view, options) = (Array3::zeros((1 << 42, 1, 0)), x.view(), Options::default());
+    attention(view, view, view, &options, out.view_mut(), lse.view_mut()).unwrap();
+    let (dq, dk, dv) = (dq.view_mut(), dk.view_mut(), dv.view_mut());
+    attention_backward(view, view, view, view, lse.view(), view, &options, dq, dk, dv).unwrap();
 }

@@ -11,7 +11,8 @@
 use crate::kernels::quantized::Format;
 use crate::kernels::quantized::activations::Activations;
 use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
-use crate::simd::amx::{self, ROW_BYTES, ROWS, Tiles, dot_bytes, dot_pairs, load, store, zero};
+use crate::simd::Isa;
+use crate::simd::amx::{ROW_BYTES, ROWS, Tiles, dot_bytes, dot_pairs, load, store, zero};
 use crate::simd::bf16;
 use core::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -65,14 +66,14 @@ pub fn integers(
     pitch: usize,
 ) {
     let bytes = if format == Format::Q8_0 { BLOCK } else { BLOCK / 2 };
-    assert!(amx::is_available() && pitch >= PANEL && out.len() + pitch >= rows.len() * pitch + PANEL);
+    assert!(Isa::Amx.is_available() && pitch >= PANEL && out.len() + pitch >= rows.len() * pitch + PANEL);
     assert!(panel.len() == PANEL * bytes * x.blocks && scales.len() == PANEL * x.blocks);
     assert!(x.planes.iter().all(|plane| plane.len() >= rows.end * x.blocks * BLOCK));
     assert!(x.scales.len() >= rows.end * x.blocks && x.sums.len() >= rows.end * x.blocks);
     for first in (0..rows.len()).step_by(ROWS) {
         let count = ROWS.min(rows.len() - first);
         let (out, first) = (&mut out[first * pitch..], rows.start + first);
-        // SAFETY: lengths were just checked; a processor with tiles has AVX-512.
+        // SAFETY: lengths were just checked; `Isa::Amx` includes AVX-512 and VNNI.
         unsafe {
             match format {
                 Format::Q8_0 => tile::<8>(panel, scales, x, first, count, out, pitch),
@@ -193,7 +194,9 @@ pub fn unpacked_numbers(blocks: usize) -> usize {
 /// Where lengths do not fit each other, or this processor has no tiles.
 pub fn unpack_panel(format: Format, panel: &[u8], out: &mut [bf16]) {
     let bytes = if format == Format::Q8_0 { BLOCK_BYTES } else { BLOCK_BYTES / 2 };
-    assert!(amx::is_available() && panel.len() / bytes * BLOCK_BYTES == out.len() && panel.len().is_multiple_of(bytes));
+    assert!(
+        Isa::Amx.is_available() && panel.len() / bytes * BLOCK_BYTES == out.len() && panel.len().is_multiple_of(bytes)
+    );
     for (block, out) in panel.chunks_exact(bytes).zip(out.chunks_exact_mut(BLOCK_BYTES)) {
         // SAFETY: a processor with tiles has AVX-512; lengths are those of a block.
         unsafe { unpack_block(format, block, out.as_mut_ptr()) };
@@ -250,12 +253,12 @@ unsafe fn write_four(x: __m512i, out: *mut bf16) {
 pub fn blocks(panel: &[bf16], scales: &[u16], x: &[bf16], out: &mut [f32], pitch: usize) {
     let blocks = scales.len() / PANEL;
     let Some(rows) = x.len().checked_div(blocks * BLOCK) else { return out.fill(0.0) };
-    assert!(amx::is_available() && pitch >= PANEL && out.len() + pitch >= rows * pitch + PANEL);
+    assert!(Isa::Amx.is_available() && pitch >= PANEL && out.len() + pitch >= rows * pitch + PANEL);
     assert!(panel.len() == unpacked_numbers(blocks) && x.len() == rows * blocks * BLOCK);
     for first in (0..rows).step_by(ROWS) {
         let count = ROWS.min(rows - first);
         let (x, out) = (&x[first * blocks * BLOCK..], &mut out[first * pitch..]);
-        // SAFETY: lengths were just checked; a processor with tiles has AVX-512.
+        // SAFETY: lengths were just checked; `Isa::Amx` includes AVX-512 and VNNI.
         unsafe {
             match count {
                 ROWS => block_tile::<ROWS>(panel, scales, x, count, out, pitch),
@@ -377,7 +380,7 @@ pub unsafe fn floats_at(
     out: &mut [f32],
     pitch: usize,
 ) {
-    assert!(amx::is_available() && depth.is_multiple_of(BLOCK) && pitch >= panels.len() * PANEL);
+    assert!(Isa::Amx.is_available() && depth.is_multiple_of(BLOCK) && pitch >= panels.len() * PANEL);
     assert!(out.len() >= rows * pitch && panels.iter().all(|panel| panel.len() == 2 * PANEL * depth));
     for first in (0..rows).step_by(2 * ROWS) {
         let count = (2 * ROWS).min(rows - first);

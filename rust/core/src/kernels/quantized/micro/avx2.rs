@@ -73,7 +73,7 @@ impl Block for Int8 {
                 // The sign goes to the other side: bytes without one meet bytes with one.
                 let size = _mm256_abs_epi8(w);
                 for m in 0..M {
-                    dots[m] = dot(size, _mm256_sign_epi8(_mm256_set1_epi32(*x[m].add(g)), w), dots[m]);
+                    dots[m] = dot(size, _mm256_sign_epi8(_mm256_set1_epi32(x[m].add(g).read_unaligned()), w), dots[m]);
                 }
             }
         }
@@ -98,8 +98,8 @@ impl Block for Int4 {
                 let low = _mm256_and_si256(both, nibble);
                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(both), nibble);
                 for m in 0..M {
-                    dots[m] = dot(low, _mm256_set1_epi32(*x[m].add(g)), dots[m]);
-                    dots[m] = dot(high, _mm256_set1_epi32(*x[m].add(g + BLOCK / 8)), dots[m]);
+                    dots[m] = dot(low, _mm256_set1_epi32(x[m].add(g).read_unaligned()), dots[m]);
+                    dots[m] = dot(high, _mm256_set1_epi32(x[m].add(g + BLOCK / 8).read_unaligned()), dots[m]);
                 }
             }
         }

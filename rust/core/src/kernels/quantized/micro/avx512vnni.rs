@@ -74,7 +74,7 @@ unsafe fn int8<const M: usize>(tile: &mut Tile<'_>) {
                 let w = _mm512_loadu_si512(at.cast());
                 for m in 0..M {
                     let at = (m * x.blocks + b) * (BLOCK / 4) + g;
-                    let [first, second] = [*x.planes[0].add(at), *x.planes[1].add(at)];
+                    let [first, second] = x.planes.map(|plane| plane.add(at).read_unaligned());
                     dots[m] = _mm512_dpbusd_epi32(dots[m], w, _mm512_set1_epi32(first));
                     dots[m] = _mm512_dpbusd_epi32(dots[m], w, _mm512_set1_epi32(second));
                 }
@@ -109,11 +109,11 @@ unsafe fn int4<const M: usize>(tile: &mut Tile<'_>) {
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(both), nibble);
                 for m in 0..M {
                     let at = (m * x.blocks + b) * (BLOCK / 4) + g;
-                    let [first, second] = [x.planes[0].add(at), x.planes[1].add(at)];
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], low, _mm512_set1_epi32(*first));
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], low, _mm512_set1_epi32(*second));
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], high, _mm512_set1_epi32(*first.add(BLOCK / 8)));
-                    dots[m] = _mm512_dpbusd_epi32(dots[m], high, _mm512_set1_epi32(*second.add(BLOCK / 8)));
+                    for (bytes, at) in [(low, at), (high, at + BLOCK / 8)] {
+                        let [first, second] = x.planes.map(|plane| plane.add(at).read_unaligned());
+                        dots[m] = _mm512_dpbusd_epi32(dots[m], bytes, _mm512_set1_epi32(first));
+                        dots[m] = _mm512_dpbusd_epi32(dots[m], bytes, _mm512_set1_epi32(second));
+                    }
                 }
             }
             finish(tile, &x, b, &dots, &mut sums);

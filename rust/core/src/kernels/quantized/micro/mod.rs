@@ -70,7 +70,7 @@ impl Micro {
         assert!(tile.panel.len() == PANEL * bytes * blocks && tile.scales.len() == PANEL * blocks);
         assert!(tile.out.len() <= ROWS && tile.x.planes.iter().all(|plane| plane.len() >= rows * blocks * BLOCK));
         assert!(tile.x.scales.len() >= rows * blocks && tile.x.sums.len() >= rows * blocks);
-        // SAFETY: `of` has asked the processor for the instructions; lengths were just checked.
+        // SAFETY: `of` has asked the processor for the instructions; lengths were just checked, and loads ask for no alignment.
         unsafe {
             match format {
                 Format::Q8_0 => (self.int8)(tile),

@@ -25,9 +25,9 @@ Every target that was set for subgpt, and what was measured: {met} of {all} are 
 tests were skipped), {missed} are missed, {open} were not measured. This page is written by `make results` from what the
 benches found (`benches/results`), each of which has its date, machine and commit
 [below](#commands-dates-and-machines): no figure is typed but those that are marked "recorded", and none is rounded in
-our favour. Misses stay in the table, their reasons are [below](#what-is-missed-and-why). Curves, sample texts and what
-else was seen on the way are in [measurements.md](measurements.md), why things are as fast as they are in
-[performance.md](performance.md).
+our favour. Misses stay in the table, their reasons are [below](#what-is-missed-and-why). Curves, sample texts, what
+else was seen on the way, and earlier figures of what was not measured here yet, are in
+[measurements.md](measurements.md), why things are as fast as they are in [performance.md](performance.md).
 
 The benches take hours and want a machine that does nothing else. Where there is a peer both sides take turns in one
 run, and what both have to find alike is compared before anything is timed. A ratio is the median of the pairs, but for
@@ -146,7 +146,7 @@ def reasons(rows: Iterable[Row]) -> list[str]:
         f"- **{row.target.what}**: {row.measured()}, asked {row.target.asked}."
         f" {' '.join(row.target.why.split())}\n"
         for row in missed
-    ] or ["Nothing.\n"]
+    ] or ["Nothing of what was measured.\n"]
 
 
 def commands(store: dict[str, Any], rows: list[Row]) -> list[str]:

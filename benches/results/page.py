@@ -32,7 +32,7 @@ else was seen on the way, and earlier figures of what was not measured here yet,
 The benches take hours and want a machine that does nothing else. Where there is a peer both sides take turns in one
 run, and what both have to find alike is compared before anything is timed. A ratio is the median of the pairs, but for
 three benches: `optimizer` compares the best times, `growth` takes the fastest step of each point, and `preparing` is
-one run of each side.
+one run of each side, whose numbers of ids are compared after it.
 """
 
 

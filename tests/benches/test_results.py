@@ -322,12 +322,17 @@ def test_what_another_commit_made_is_named_and_done_again_on_request(results, tm
 def test_lines_and_reports_become_rows(results, tmp_path):
     bench = results.targets.benches()["matmul"]
     line = (
-        "large dX      2048 x  3072 x   768  float32  197.1 93.0%  packed  198.0 93.5%  gemm  185.0 x1.06  | "
-        "bfloat16  400.0 88.1%  packed  401.0 88.3% | peaks 212.0 454.0\n"
+        "large dX      2048 x  3072 x   768  float32  197.1 93.04%  packed  198.0 93.51%  gemm  185.0 x1.065  | "
+        "bfloat16  400.0 88.12%  packed  401.0 88.34% | peaks 212.0 454.0\n"
     )
     (row,) = results.run.read(bench, tmp_path / "none", "2 threads\n" + line)
-    assert (row["name"], row["m"], row["float32_share"]) == ("large dX", 2048.0, 93.0)
-    assert (row["over_gemm"], row["bfloat16_share"]) == (1.06, 88.1)
+    assert (row["name"], row["m"], row["float32_share"]) == ("large dX", 2048.0, 93.04)
+    assert (row["over_gemm"], row["bfloat16_share"]) == (1.065, 88.12)
+    steps = results.targets.benches()["optimizer"]
+    line = "  AdamW                     12.345 ms, median    13.456   210.1 GB/s  87.35 %\n"
+    assert results.run.read(steps, tmp_path / "none", line) == [
+        {"name": "AdamW", "ms": 12.345, "share": 87.35}
+    ]
     report = tmp_path / "report.xml"
     report.write_text(
         '<testsuites><testsuite><testcase classname="tests.parity.test_a" name="test_one[x]"><properties>'

@@ -3,8 +3,8 @@
 A corpus of JSON Lines is drawn at random (words of a Zipf law, documents of some kilobytes, one in twenty a copy of an
 earlier one), a tokenizer is trained on its beginning, and every side, in a process of its own, turns the corpus into
 ids on the disk with that tokenizer. Printed are tokens per second and the peak of resident memory, summed over the
-process and its children, as /proc has it (Linux). subgpt also hashes documents, removes the copies and divides the
-sides; the others do not. What is not installed is left out:
+process and its children, as /proc has it twenty times a second (Linux). subgpt also hashes documents, removes the
+copies and divides the sides; the others do not. All have to have made as many ids. What is not installed is left out:
 
     pip install tokenizers datasets
     python benches/data/prepare.py                            # 32 MB, half a minute
@@ -165,6 +165,13 @@ def measure(
     return {"side": side, "tokens": tokens, "tokens_per_second": tokens / seconds, "peak_bytes": peak}
 
 
+def check(found: list[dict[str, Any]]) -> None:
+    """Stop where the sides encoded something else: what subgpt removed is known of documents, not of ids."""
+    tokens = {row["side"]: row["tokens"] for row in found}
+    if tokens and max(tokens.values()) > 1.03 * min(tokens.values()):
+        raise SystemExit(f"other numbers of ids: {tokens}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -199,6 +206,7 @@ def main() -> None:
                 found.append(measure(side, options, corpus, tokenizer, out))
             else:
                 print(f"{side:10} not installed")
+        check(found)
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -5,7 +5,7 @@
 
 The shape is setting C of the training benches, GPT-2 with 124 million parameters on 4 x 256 tokens; a step is forward,
 backward, clipping and AdamW. Each variant is a process of its own that takes turns with one that trains all weights, as
-in benches/training; the ratio is the median over their pairs, of those with a quiet machine where there are some. All
+in benches/training; the ratio is the median over their pairs with a quiet machine, null where there are none. All
 start from the same weights: a fresh adapter changes nothing, so first losses must agree (over a base in 8 or 4 bits
 nearly) before anything is timed. "planned" is what `native_memory` says of the run, "peak" the peak resident set of the
 process while it trained, interpreter and libraries included.
@@ -97,7 +97,7 @@ def measured(args: argparse.Namespace, dtype: str, folder: str) -> list[dict[str
             rows.append(
                 {"dtype": dtype, "name": name, **raced(args, dtype, folder, full, first[0], VARIANTS[name])}
             )
-            print(f"{dtype} {name}: {rows[-1]['ratio']:.2f} x", file=sys.stderr, flush=True)
+            print(f"{dtype} {name}: {shown(rows[-1])}", file=sys.stderr, flush=True)
         rows.insert(0, {"dtype": dtype, "name": "all weights", **resources(full, dtype, {})})
     finally:
         full.close()
@@ -114,11 +114,12 @@ def raced(
         if not abs(losses["adapted"][0] - first) <= variant.tolerance * first:
             raise SystemExit(f"{variant.settings}: the first loss is {losses['adapted'][0]}, not {first}")
         rounds = race({"full": full, "adapted": side}, args, 1)
-        counted = [pair for pair in rounds if pair["counts"]] or rounds
+        calm = [pair for pair in rounds if pair["counts"]]
+        ratios = [pair["full"] / pair["adapted"] for pair in calm]
         return {
-            "seconds": statistics.median(pair["adapted"] for pair in counted),
-            "ratio": statistics.median(pair["full"] / pair["adapted"] for pair in counted),
-            "quiet": sum(pair["counts"] for pair in rounds),
+            "seconds": statistics.median(pair["adapted"] for pair in calm or rounds),
+            "ratio": statistics.median(ratios) if ratios else None,
+            "quiet": len(calm),
             "rounds": rounds,
             **resources(side, dtype, variant.settings),
         }
@@ -140,6 +141,10 @@ def resources(side: Process, dtype: str, settings: dict[str, Any]) -> dict[str, 
     return {"planned": planned, "peak": side.turn("memory")["peak"]}
 
 
+def shown(row: dict[str, Any]) -> str:
+    return "no quiet pair" if row["ratio"] is None else f"{row['ratio']:.2f} x"
+
+
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
         "| dtype | trained | ms a step | faster than all weights | weights | gradients and moments | planned | peak |",
@@ -149,7 +154,7 @@ def table(results: list[dict[str, Any]]) -> str:
         planned = row["planned"]
         learnt = planned["gradients"] + planned["optimizer"]
         sizes = [planned["parameters"], learnt, sum(planned.values()), row["peak"]]
-        cells = [row["dtype"], row["name"], f"{row['seconds'] * 1e3:.0f}", f"{row['ratio']:.2f} x"]
+        cells = [row["dtype"], row["name"], f"{row['seconds'] * 1e3:.0f}", shown(row)]
         lines.append(f"| {' | '.join([*cells, *(f'{size / 2**20:,.0f} MiB' for size in sizes)])} |")
     quiet = min((row["quiet"] for row in results if "quiet" in row), default=0)
     pairs = min((len(row["rounds"]) for row in results if "rounds" in row), default=0)

@@ -6,7 +6,9 @@
 A process starts, loads the model and draws one token after a prompt of eight. Ours reads a folder as people publish
 them, with safetensors in bfloat16; "gguf" is ours with the file that llama.cpp reads, which subgpt wrote in bfloat16.
 The files lie in the page cache, and all modules are compiled, as pip leaves them. The sides take turns. What is printed
-is the median over pairs of llama.cpp's time over ours, and the median times of both:
+is the median over pairs of llama.cpp's time over ours, and the median times of both. Before anything is timed the first
+tokens are compared: ours are the same from both files, and llama.cpp's is among the most probable ones to the model in
+float32, as in `compare.py`, which says why not more can be asked.
 
 - all: from before the process is started until its token is there: interpreter and imports are a part of it;
 - load, first token: the parts of it within the process, without interpreter and imports. llama.cpp maps the file, and
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ import numpy as np
 IDS = np.arange(1000, 1008, dtype=np.uint32)
 SIDES = ("subgpt", "gguf", "llama.cpp")
 PARTS = ("all", "load", "first token")
+BELOW = 0.3  # how far below the best logit that of a first token may be, in their standard deviations; by chance 3.8
 
 
 def main() -> None:
@@ -43,14 +47,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        print(json.dumps(start(args.side, args.folder, args.threads)), flush=True)
+        parts, token = start(args.side, args.folder, args.threads)
+        print(json.dumps(parts), flush=True)
+        print(token())
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder)
-        for side in SIDES:
-            watched(side, folder, args.threads)
-        times = [{side: watched(side, folder, args.threads) for side in SIDES} for _ in range(args.pairs)]
+        logits = prepare(folder)
+        check(logits, {side: watched(side, folder, args.threads)[1] for side in SIDES})
+        times = [{side: watched(side, folder, args.threads)[0] for side in SIDES} for _ in range(args.pairs)]
     results = compared(times)
     for each in results:
         print(
@@ -61,8 +66,8 @@ def main() -> None:
         Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
 
 
-def prepare(folder: Path) -> None:
-    """Write the model as both sides read it."""
+def prepare(folder: Path) -> np.ndarray:
+    """Write the model as both sides read it; give the logits of its first token in float32."""
     from peers.llama import gguf
 
     import subgpt
@@ -71,6 +76,14 @@ def prepare(folder: Path) -> None:
     model.save(folder)
     gguf(folder, "bfloat16")
     publish(model.state_dict(), folder / "model.safetensors")
+    return model.forward(IDS)[-1]
+
+
+def check(logits: np.ndarray, tokens: dict[str, int]) -> None:
+    """Stop where a side draws another first token than the model."""
+    below = {side: float((logits.max() - logits[token]) / logits.std()) for side, token in tokens.items()}
+    if max(below.values()) > BELOW or tokens["subgpt"] != tokens["gguf"]:
+        raise SystemExit(f"other first tokens: {tokens}, below the best logit by {below}")
 
 
 def publish(tensors: dict[str, np.ndarray], path: Path) -> None:
@@ -96,21 +109,23 @@ def halves(numbers: np.ndarray) -> np.ndarray:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def watched(side: str, folder: Path, threads: int) -> dict[str, float]:
-    """Start a process and wait for its token, not for its end."""
+def watched(side: str, folder: Path, threads: int) -> tuple[dict[str, float], int]:
+    """Start a process and wait for its token, not for its end; give its times and the token."""
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--threads", str(threads)]
     begin = time.perf_counter()
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
-        line = process.stdout.readline() if process.stdout else ""
+        assert process.stdout is not None
+        line = process.stdout.readline()
         whole = time.perf_counter() - begin
+        token = process.stdout.readline()
     if process.returncode:
         raise SystemExit(f"{side} ended with {process.returncode}")
-    return {"all": whole, **json.loads(line)}
+    return {"all": whole, **json.loads(line)}, int(token)
 
 
-def start(side: str, folder: Path, threads: int) -> dict[str, float]:
-    """Load and draw a token, in this process."""
+def start(side: str, folder: Path, threads: int) -> tuple[dict[str, float], Callable[[], int]]:
+    """Load and draw a token, in this process; give the times, and what tells the token."""
     if side == "llama.cpp":
         import llama_cpp  # noqa: F401  # imports are no part of the times below
         from peers.llama import LlamaCpp
@@ -118,7 +133,8 @@ def start(side: str, folder: Path, threads: int) -> dict[str, float]:
         begin = time.perf_counter()
         llama = LlamaCpp(folder, "bfloat16", threads, texts=1)
         loaded = time.perf_counter()
-        llama.decoder(IDS, 0)
+        # It has drawn the first token by now, and would draw the second one to tell it.
+        write = llama.decoder(IDS, 1)
     else:
         import subgpt
 
@@ -130,8 +146,13 @@ def start(side: str, folder: Path, threads: int) -> dict[str, float]:
         loaded = time.perf_counter()
         session = model.native.session()
         session.append(IDS)
-        session.run(1, greedy, [])
-    return {"load": loaded - begin, "first token": time.perf_counter() - loaded}
+        drawn = session.run(1, greedy, [])
+
+        def write() -> Sequence[int]:
+            return drawn
+
+    times = {"load": loaded - begin, "first token": time.perf_counter() - loaded}
+    return times, lambda: int(write()[0])
 
 
 def compared(times: list[dict[str, dict[str, float]]]) -> list[dict[str, str | float]]:

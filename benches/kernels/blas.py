@@ -5,8 +5,8 @@
 
 `cargo bench -p subgpt-benches --bench matmul` has the same shapes beside the `gemm` crate and the machine's peak. Here
 all sides are called from Python, with arrays as they lie in memory (a transposed operand is a view), and return a new
-array, so that a call costs each the same. They take turns; a ratio is the median over rounds of the peer's time over
-ours. Results are compared before anything is timed.
+array, so that a call costs each the same, on as many threads. They take turns, with a pause before each; a ratio is the
+median over rounds of the peer's time over ours. Results are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -14,20 +14,27 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import subgpt
+
+# OpenBLAS reads it while NumPy is loaded, which `import subgpt` does not do.
+os.environ["OPENBLAS_NUM_THREADS"] = str(subgpt.get_num_threads())
+
 import numpy as np
 
-import subgpt
 from subgpt import ops
 
 Work = Callable[[], Any]
 SECONDS = 0.03
 """How long a side's turn is, at least: small products are repeated."""
+QUIET = 0.25
+"""Seconds before a turn: threads of OpenMP wait for more work awake, by 0.2 s, and would take the other side's time."""
 
 
 def cases() -> Iterator[tuple[str, tuple[int, int, int], bool, bool]]:
@@ -78,6 +85,11 @@ def seconds(work: Work, repeats: int) -> float:
     return (time.perf_counter() - begin) / repeats
 
 
+def turn(work: Work, repeats: int) -> float:
+    time.sleep(QUIET)
+    return seconds(work, repeats)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -96,7 +108,7 @@ def main() -> None:
             assert off < 1e-4, f"{side}, {name}: off by {off}"
         repeats = {side: max(1, round(SECONDS / seconds(work, 1))) for side, work in contestants.items()}
         rounds = [
-            {side: seconds(work, repeats[side]) for side, work in contestants.items()}
+            {side: turn(work, repeats[side]) for side, work in contestants.items()}
             for _ in range(args.rounds)
         ]
         ratios = {

@@ -93,7 +93,7 @@ impl Times {
 
     fn line(&self, name: &str, bytes: usize, floor: Option<&Times>) {
         let rate = bytes as f64 / self.best() / 1e6;
-        let share = floor.map_or(String::new(), |floor| format!("{:5.0} %", 100.0 * floor.best() / self.best()));
+        let share = floor.map_or(String::new(), |floor| format!("{:6.2} %", 100.0 * floor.best() / self.best()));
         println!("  {name:<22} {:9.3} ms, median {:9.3} {rate:7.1} GB/s {share}", self.best(), self.median());
     }
 }

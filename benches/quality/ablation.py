@@ -259,8 +259,7 @@ def main() -> None:
             print(f"{row.name}: {row.base or 'by itself'} {({**row.model, **row.training}) or ''}")
         return
     if not args.data.is_file():
-        print(f"skipped: {args.data} is not there; give Shakespeare's text with --data")
-        return
+        raise SystemExit(f"{args.data} is not there; give Shakespeare's text with --data")
 
     table = Table(args.output)
     for seed in args.seeds:  # every row once before any row twice

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from subgpt import CheckpointError
@@ -148,7 +148,7 @@ def fell(process: subprocess.Popen[str], after: float) -> bool:
 
 
 def examine(folder: Path, report: Report) -> None:
-    """Read all that has a name; nothing may be half, and what there once was must still be there."""
+    """Read all that has a name; nothing may be half."""
     checkpoints = folder / "training" / "checkpoints"
     found = [*list_checkpoints(checkpoints), *list_best(checkpoints)]
     report.deaths[f"{len(list_checkpoints(checkpoints))} checkpoints"] += 1
@@ -178,6 +178,11 @@ def course(folder: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in json.loads(line).items() if k not in times} for line in lines]
 
 
+def as_json(report: Report) -> str:
+    """Write a report for `--json`."""
+    return json.dumps({**vars(report), "deaths": dict(report.deaths)}, indent=1) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -196,7 +201,7 @@ def main() -> None:
     for name, found in (("differences", report.differences), ("unreadable", report.unreadable)):
         print(f"{name}: {len(found)}", *sorted(set(found)), sep="\n  ")
     if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
+        arguments.json.write_text(as_json(report), encoding="utf-8")
     raise SystemExit(bool(report.differences or report.unreadable))
 
 

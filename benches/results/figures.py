@@ -1,4 +1,4 @@
-"""Figures out of what benches found: for each target a number, or how its tests ended."""
+"""Figures out of what benches found: for each target a number, that there was none, or how its tests ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from targets import HERE, Section, Target
 
 STORE = HERE / "figures.json"
 """What the page is written from: small enough to be kept, unlike all that the benches found."""
-ABOUT = ("command", "date", "seconds", "cpu", "cores", "isa", "commit", "versions")
+ABOUT = ("command", "date", "seconds", "code", "cpu", "cores", "isa", "commit", "versions")
 
 
 def gather(folder: Path, sections: list[Section]) -> dict[str, Any]:
@@ -30,24 +30,41 @@ def gather(folder: Path, sections: list[Section]) -> dict[str, Any]:
     return store
 
 
-def measured(target: Target, kept: dict[str, Any]) -> dict[str, float]:
-    """Give the worst number that the target's expression has."""
-    found = {"seconds": kept["seconds"]} if target.figure == "seconds" else kept["found"]
+def measured(target: Target, kept: dict[str, Any]) -> dict[str, Any]:
+    """Give the worst number that the target's expression has, or that one of them could not be measured.
+
+    A bench writes null where the machine was too busy for a figure. The others would not be the worst ones then.
+    """
+    found = {"seconds": kept["seconds"]} if target.figure == "seconds" else nothing_as_text(kept["found"])
     values = numbers(target, target.figure, found)
+    others = [numbers(target, one, found) for one in (target.minus, target.over) if one]
+    if None in [*values, *(other[0] for other in others)]:
+        return {"busy": True}
     value = target.asked.worst(values) * target.scale
     if target.minus:
         value -= numbers(target, target.minus, found)[0] * target.scale
     if target.over:
         value /= numbers(target, target.over, found)[0]
-    return {"value": value}
+    above = bool(target.above and jmespath.search(target.above, found))
+    return {"value": value, **({"above": True} if above else {})}
 
 
-def numbers(target: Target, expression: str, found: Any) -> list[float]:
+def numbers(target: Target, expression: str, found: Any) -> list[Any]:
+    """Give the numbers that an expression finds, None for one that was not measured."""
     seen = jmespath.search(expression, found)
-    values = [float(one) for one in (seen if isinstance(seen, list) else [seen]) if one is not None]
+    values = [one for one in (seen if isinstance(seen, list) else [seen]) if one is not None]
     if not values:
         raise ValueError(f"{target.what}: {expression} finds nothing in what {target.bench} found")
-    return values
+    return [None if one == "" else float(one) for one in values]
+
+
+def nothing_as_text(found: Any) -> Any:
+    """Put "" for every null: JMESPath gives null for what is absent too, and leaves it out of lists."""
+    if isinstance(found, dict):
+        return {name: nothing_as_text(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [nothing_as_text(value) for value in found]
+    return "" if found is None else found
 
 
 def tested(target: Target, cases: list[dict[str, Any]]) -> dict[str, Any]:

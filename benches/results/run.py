@@ -2,12 +2,13 @@
 
     python benches/results/run.py                       # what is not in the folder yet
     python benches/results/run.py training-A-eager      # these, again
+    python benches/results/run.py --stale               # and what another commit made, again
     python benches/results/run.py --list
 
 Of each bench FOLDER/NAME.json has what it found, with the command, the date, the machine and the commit, and
-FOLDER/NAME.log what it printed. What was made stays, so that an interrupted run is continued by the same command. A
-bench whose peers are not installed is passed over, aloud; one that fails is named at the end, and the others go on.
-The machine should have nothing else to do. `page.py` then writes the page.
+FOLDER/NAME.log what it printed. What was made stays, so that an interrupted run is continued by the same command; what
+another commit made is named. A bench whose peers are not installed is passed over, aloud; one that fails is named at
+the end, and the others go on. The machine should have nothing else to do. `page.py` then writes the page.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -29,7 +31,7 @@ from targets import Bench, benches
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benches" / "training"))
-from report import circumstances  # noqa: E402
+from report import circumstances, commit  # noqa: E402
 
 
 def main() -> None:
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="BENCH", help="names; all that are not made yet")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "results")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="reference data")
+    parser.add_argument("--stale", action="store_true", help="do again what another commit made")
     parser.add_argument("--list", action="store_true", help="show the benches and their commands")
     args = parser.parse_args()
     if unknown := set(args.names) - known.keys():
@@ -49,9 +52,14 @@ def main() -> None:
             print(f"{bench.name:20} {bench.command}")
         return
     args.folder.mkdir(parents=True, exist_ok=True)
+    stale = other_commits(known, args.folder)
+    if stale and not (args.names or args.stale):
+        print("kept, though another commit made them (--stale does them again):", flush=True)
+        print(*(f"    {name}: {made}" for name, made in stale.items()), sep="\n", flush=True)
     failed = []
     for bench in [known[name] for name in args.names] or known.values():
-        if not args.names and (args.folder / f"{bench.name}.json").exists():
+        again = bench.name in args.names or (args.stale and bench.name in stale)
+        if not again and (args.folder / f"{bench.name}.json").exists():
             continue
         if missing := [name for name in bench.needs if importlib.util.find_spec(name) is None]:
             print(f"{bench.name}: passed over, needs {', '.join(missing)}", flush=True)
@@ -63,10 +71,20 @@ def main() -> None:
         raise SystemExit(f"failed: {', '.join(failed)}; what they printed is in {args.folder}")
 
 
+def other_commits(known: dict[str, Bench], folder: Path) -> dict[str, str]:
+    """Name the benches that were not made by the subgpt that is here, each with its commit."""
+    now, found = commit(), {}
+    for name in known:
+        path = folder / f"{name}.json"
+        made = json.loads(path.read_text(encoding="utf-8"))["commit"] if path.exists() else now
+        if made != now:
+            found[name] = made or "unknown"
+    return found
+
+
 def run(bench: Bench, folder: Path, shared: Path) -> bool:
     """Run one bench and keep what it found; tell whether there was something."""
     wanted, log = folder / f"{bench.name}.part", folder / f"{bench.name}.log"
-    wanted.unlink(missing_ok=True)
     wheels = sorted((ROOT / "dist").glob("*.whl"), key=lambda path: path.stat().st_mtime)
     if "{wheel}" in bench.command and not wheels:
         print(f"{bench.name}: passed over, there is no wheel; build it with: make dist", flush=True)
@@ -80,6 +98,9 @@ def run(bench: Bench, folder: Path, shared: Path) -> bool:
     }
     command = shlex.split(bench.command.format(**places))
     print(f"{bench.name}: {shlex.join(command)}", flush=True)
+    # What an earlier run left would be read again instead of measured.
+    wanted.unlink(missing_ok=True)
+    shutil.rmtree(folder / bench.name, ignore_errors=True)
     facts, begin = circumstances(os.cpu_count() or 1), time.perf_counter()
     with log.open("w", encoding="utf-8") as file:
         code = subprocess.run(
@@ -109,7 +130,9 @@ def read(bench: Bench, wanted: Path, printed: str) -> Any:
             {name: number(text) for name, text in match.groupdict().items()}
             for match in pattern.finditer(printed)
         ]
-    return json.loads(wanted.read_text(encoding="utf-8")) if wanted.exists() else {"ended": True}
+    if "{json}" in bench.command:
+        return json.loads(wanted.read_text(encoding="utf-8")) if wanted.exists() else None
+    return {"ended": True}
 
 
 def number(text: str) -> float | str:
@@ -125,7 +148,9 @@ def cases(report: Path) -> list[dict[str, Any]]:
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         outcomes = [tag for tag in ("failure", "error", "skipped") if case.find(tag) is not None]
         told = {one.get("name"): float(one.get("value", "nan")) for one in case.iter("property")}
-        name = f"{place(case.get('classname', ''))}::{case.get('name')}"
+        # A file that is skipped as a whole is a case without a class, named as the module.
+        module, name = case.get("classname"), case.get("name", "")
+        name = f"{place(module)}::{name}" if module else place(name)
         found.append({"name": name, "outcome": outcomes[0] if outcomes else "passed", "told": told})
     return found
 

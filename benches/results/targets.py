@@ -77,6 +77,7 @@ class Target:
     figure: str = ""
     over: str = ""
     minus: str = ""
+    above: str = ""
     scale: float = 1
     tests: tuple[str, ...] = ()
     largest: str = ""
@@ -119,7 +120,14 @@ def _target(row: dict[str, Any]) -> Target:
     asked = Asked.parse(row["asked"])
     if not (bench or "recorded" in row):
         raise ValueError(f"{row['what']}: no bench, no tests and nothing recorded")
-    return Target(**{**row, "asked": asked, "bench": bench, "tests": tuple(row.get("tests", ()))})
+    tests = _named_in(row["tests"]) if isinstance(row.get("tests"), str) else tuple(row.get("tests", ()))
+    return Target(**{**row, "asked": asked, "bench": bench, "tests": tests})
+
+
+def _named_in(page: str) -> tuple[str, ...]:
+    """Give the files of tests in Python that a page names."""
+    text = (HERE.parents[1] / page).read_text(encoding="utf-8")
+    return tuple(sorted(set(re.findall(r"`((?:\w+/)+test_\w+\.py)`", text))))
 
 
 def benches() -> dict[str, Bench]:

@@ -1,7 +1,8 @@
 """subgpt's tokenizer beside others, in pairs: encoding, decoding, cold starts and training.
 
 Both sides are in one process and take turns; a row is the median of the pairs' ratios, with the median speeds
-beside it. Ids are compared before anything is timed. Run where the peers are installed, with subgpt on the path:
+beside it. Ids are compared before anything is timed; of trained tokenizers, whose ties each breaks otherwise, the
+numbers of entries are. Run where the peers are installed, with subgpt on the path:
 
     pip install gigatoken tiktoken rustbpe tokenizers
     python benches/tokenizers/compare.py                  # everything, some minutes
@@ -208,6 +209,7 @@ def cold(table: Table, count: int) -> None:
     text = "".join(documents())[:1_000_000]
     for name in VOCABULARIES:
         makers = [lambda: Tokenizer.load(ranks(name)), lambda: gigatoken.Tokenizer.from_tiktoken(ranks(name))]
+        same(makers[0]().encode_ordinary(text), makers[1]().encode(text), name)
         first, load = [], []
         for _ in range(count):
             made, loading = [], []
@@ -267,12 +269,21 @@ def decode(table: Table, count: int) -> None:
 
 
 _TRAINERS = {
-    "subgpt": "subgpt.set_num_threads(2); subgpt.Tokenizer.train(path, vocab_size=size)",
-    "gigatoken": (
-        "gigatoken.train_bpe(gigatoken.TextFileSource([path], separator=b'<|endoftext|>'), size, ['<|endoftext|>'])"
+    "subgpt": (
+        "subgpt.set_num_threads(2); made = subgpt.Tokenizer.train(path, vocab_size=size)",
+        "made.vocab_size",
     ),
-    "rustbpe": "rustbpe.Tokenizer().train_from_iterator(iter(docs), size)",
+    "gigatoken": (
+        "made, _ = gigatoken.train_bpe("
+        "gigatoken.TextFileSource([path], separator=b'<|endoftext|>'), size, ['<|endoftext|>'])",
+        "len(made)",
+    ),
+    "rustbpe": (
+        "made = rustbpe.Tokenizer(); made.train_from_iterator(documents(), size)",
+        "len(made.get_mergeable_ranks())",
+    ),
 }
+"""What trains on the file `path`, and the number of entries then."""
 
 
 def train(table: Table, count: int) -> None:
@@ -285,8 +296,8 @@ def train(table: Table, count: int) -> None:
             times: dict[str, list[float]] = {name: [] for name in _TRAINERS}
             memory: dict[str, float] = {}
             for _ in range(max(3, count // 3)):
-                for name, call in _TRAINERS.items():
-                    elapsed, peak = _train_once(name, call, path, size)
+                for name in _TRAINERS:
+                    elapsed, peak = _train_once(name, path, size)
                     times[name].append(elapsed)
                     memory[name] = peak
             for peer in ("gigatoken", "rustbpe"):
@@ -296,22 +307,35 @@ def train(table: Table, count: int) -> None:
                 table.add(f"train {size}, 100 MB, 2 threads", peer, (ratio, *medians), 0, peaks)
 
 
-def _train_once(name: str, call: str, path: Path, size: int) -> tuple[float, float]:
+def _train_once(name: str, path: Path, size: int) -> tuple[float, float]:
+    call, entries = _TRAINERS[name]
+    # rustbpe takes texts: it gets them as they are read, since the others do not have them all in memory either.
     script = f"""
 import re, time, {name}
 path, size = {str(path)!r}, {size}
-docs = open(path).read().split("<|endoftext|>") if {name!r} == "rustbpe" else None
+
+def documents():
+    rest = ""
+    with open(path) as file:
+        while chunk := file.read(1 << 20):
+            *whole, rest = (rest + chunk).split("<|endoftext|>")
+            yield from whole
+    yield rest
+
 begin = time.perf_counter()
 {call}
 elapsed = time.perf_counter() - begin
 # Not getrusage, whose maximum a process inherits from the one that started it.
-print(elapsed, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1e3)
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1e3
+print(elapsed, peak, {entries})
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
     )
-    elapsed, peak = done.stdout.split()[-2:]
+    elapsed, peak, made = done.stdout.split()[-3:]
+    if int(made) != size:
+        raise SystemExit(f"{name}: {made} entries instead of {size}")
     return float(elapsed), float(peak)
 
 

@@ -15,7 +15,8 @@ is stopped. After each turn a side's loss is taken over the whole held-out tenth
 that do not overlap; its clock counts training steps only, not this. A time is that of the first evaluation at or
 below the target. The bench waits for quiet moments, `--patience` seconds in all (`quiet.py` says why). Since
 every step costs the same, it also gives steps x the median step of the quiet turns: where turns were noisy, that
-is the figure to take.
+is the figure to take, and `ratio` in the JSON is made of it. It is null where a side had no quiet turn, 0 where we did
+not come to the target, and "above" says that the peer did not.
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ def main() -> None:
     args = arguments()
     text = Path(args.text)
     if not text.exists():
-        print(f"skipped: {text} is not here; give the path of the Shakespeare text (1.1 MB)")
-        return
+        raise SystemExit(f"{text} is not here; give the path of the Shakespeare text (1.1 MB)")
     if importlib.util.find_spec("torch") is None:
         print("PyTorch is not here (pip install torch): only subgpt is timed")
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +70,7 @@ def main() -> None:
             "options": vars(args),
             "curves": curves,
             "outcomes": outcomes,
+            **compared(outcomes),
         }
         Path(args.json).write_text(json.dumps(result, indent=1, default=str) + "\n")
 
@@ -222,6 +223,18 @@ def outcome(curve: Curve, target: float) -> dict[str, Any]:
     }
 
 
+def compared(outcomes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Give the peer's time over ours by quiet turns, and whether that is the least it can be."""
+    if "torch" not in outcomes:
+        return {"ratio": None, "above": False}
+    ours, theirs = outcomes["subgpt"], outcomes["torch"]
+    if not ours["reached"]:
+        return {"ratio": 0.0, "above": False}
+    calm = ours["quiet_seconds"] and theirs["quiet_seconds"]
+    ratio = theirs["quiet_seconds"] / ours["quiet_seconds"] if calm else None
+    return {"ratio": ratio, "above": not theirs["reached"]}
+
+
 def show(outcomes: dict[str, dict[str, Any]], target: float) -> None:
     for name, o in outcomes.items():
         what = f"{target} after" if o["reached"] else f"not {target} (best {o['best']:.4f}) in"
@@ -235,10 +248,11 @@ def show(outcomes: dict[str, dict[str, Any]], target: float) -> None:
     if "torch" not in outcomes or not outcomes["subgpt"]["reached"]:
         return
     ours, theirs = outcomes["subgpt"], outcomes["torch"]
-    sign = "" if theirs["reached"] else "above "
+    found = compared(outcomes)
+    sign = "above " if found["above"] else ""
     noisy = any(o["quiet_turns"] < o["turns"] for o in (ours, theirs))
-    if ours["quiet_seconds"] and theirs["quiet_seconds"]:
-        print(f"ratio by quiet turns: {sign}{theirs['quiet_seconds'] / ours['quiet_seconds']:.2f} x")
+    if found["ratio"]:
+        print(f"ratio by quiet turns: {sign}{found['ratio']:.2f} x")
     if noisy:
         print("THE MACHINE WAS BUSY in some turns: the clock's seconds are no comparison")
     else:

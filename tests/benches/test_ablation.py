@@ -9,12 +9,12 @@ TEXT = "the moon is a mirror of the sun, and the sea is one of both\n" * 60
 SCRIPT = Path(__file__).resolve().parents[2] / "benches" / "quality" / "ablation.py"
 
 
-def ablate(*arguments: object) -> str:
+def ablate(*arguments: object, code: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def test_rows_are_trained_once_and_laid_side_by_side(tmp_path: Path) -> None:
@@ -37,7 +37,8 @@ def test_rows_are_trained_once_and_laid_side_by_side(tmp_path: Path) -> None:
 
 
 def test_without_the_text_it_says_so(tmp_path: Path) -> None:
-    assert "skipped: " in ablate("-o", tmp_path / "out", "--data", tmp_path / "none.txt")
+    said = ablate("-o", tmp_path / "out", "--data", tmp_path / "none.txt", code=1)
+    assert said == f"{tmp_path / 'none.txt'} is not there; give Shakespeare's text with --data\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 
 pytest.importorskip("jmespath", reason='jmespath is an extra: pip install "subgpt[test]"')
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("targets", "figures", "page", "run", "report")
+NAMES = (
+    "targets",
+    "figures",
+    "page",
+    "run",
+    "report",
+    "time_to_loss",
+    "quiet",
+    "processes",
+    "settings",
+    "sides",
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +104,19 @@ def test_nothing_is_rounded_in_our_favour(results, value, up):
     assert shown >= value * (1 - 1e-8) if up else shown <= value * (1 + 1e-8)
 
 
-def kept(folder: Path, name: str, found: object) -> None:
+def kept(folder: Path, name: str, found: object, **changed: object) -> None:
     facts = {
-        "command": "x",
+        "command": "{python} x --json {json}",
         "date": "2026-01-01T00:00:00",
         "seconds": 61.0,
         "cpu": "c",
         "cores": 2,
         "isa": "avx2",
+        "code": 0,
+        "commit": "0123456789",
+        "found": found,
     }
-    (folder / f"{name}.json").write_text(json.dumps({**facts, "commit": "0123456789", "found": found}))
+    (folder / f"{name}.json").write_text(json.dumps({**facts, **changed}))
 
 
 def sections(results, *rows: dict) -> list:
@@ -144,7 +158,10 @@ def test_figures_are_the_worst_that_were_found(results, tmp_path):
     assert store["tests"]["figures"]["logits"] == {"tests": {"passed": 1, "failure": 1}, "value": 3e-6}
     targets[0].targets[2] = results.targets.Target(**{**vars(targets[0].targets[2]), "why": "it was so."})
     page = results.page.page(targets, store)
-    assert "2 of 5 are met, 2 are missed, 1 were\nnot measured" in page
+    assert (
+        "2 of 5 are met, 0 in part (some of their\ntests were skipped), 2 are missed, 1 were not measured"
+        in page
+    )
     assert "| products | at least 0.9 x | 0.930 x | yes | [blas](#commands-dates-and-machines) |" in page
     assert "| all | all pass | 1 passed, 1 failed, 1 skipped | **no** |" in page
     assert "the second one is new." in page
@@ -169,25 +186,165 @@ def test_a_figure_that_is_not_there_is_named(results, tmp_path):
         results.figures.gather(tmp_path, targets)
 
 
+def test_what_a_busy_machine_kept_from_being_measured_is_open(results, tmp_path):
+    kept(tmp_path, "adapters", [{"ratio": 1.5}, {"ratio": None}])
+    kept(tmp_path, "training", {"ratio": None, "peak": {"ours": 1, "theirs": 2}})
+    targets = sections(
+        results,
+        {"what": "adapters", "asked": "at least 1.4 x", "bench": "adapters", "figure": "[].ratio"},
+        {"what": "a step", "asked": "at least 2 x", "bench": "training", "figure": "ratio"},
+        {"what": "part", "asked": "below 2 x", "bench": "training", "figure": "peak.ours", "over": "ratio"},
+        {
+            "what": "no",
+            "asked": "below 2 x",
+            "bench": "training",
+            "figure": "peak.ours",
+            "over": "peak.theirs",
+        },
+    )
+    store = results.figures.gather(tmp_path, targets)
+    page = results.page.page(targets, store)
+    assert "| adapters | at least 1.4 x | not measured (machine busy): `run.py adapters` |  |" in page
+    assert "| a step | at least 2 x | not measured (machine busy): `run.py training` |  |" in page
+    assert "| part | below 2 x | not measured (machine busy): `run.py training` |  |" in page
+    assert "| no | below 2 x | 0.500 x | yes |" in page
+
+
+def test_a_figure_can_be_the_least_that_it_is(results, tmp_path):
+    kept(tmp_path, "loss", {"ratio": 6.789, "above": True})
+    row = {"what": "time", "asked": "at least 5 x", "bench": "loss", "figure": "ratio", "above": "above"}
+    targets = sections(results, row)
+    assert "| above 6.78 x | yes |" in results.page.page(targets, results.figures.gather(tmp_path, targets))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "found"),
+    [
+        ((True, 10.0), (True, 60.0), (6.0, False)),
+        ((True, 10.0), (False, 60.0), (6.0, True)),
+        ((False, 10.0), (True, 60.0), (0.0, False)),
+        ((True, None), (True, 60.0), (None, False)),
+    ],
+)
+def test_the_time_to_a_loss_is_that_of_quiet_turns(results, ours, theirs, found):
+    sides = {"subgpt": ours, "torch": theirs}
+    outcomes = {
+        name: {"reached": reached, "quiet_seconds": calm, "seconds": 1.0}
+        for name, (reached, calm) in sides.items()
+    }
+    ratio, above = found
+    assert results.time_to_loss.compared(outcomes) == {"ratio": ratio, "above": above}
+
+
+def test_skipped_tests_are_said(results, tmp_path):
+    outcomes = {"a": "passed", "b": "skipped", "c": "skipped"}
+    cases = [
+        {"name": f"unit/test_{file}.py::test_it", "outcome": outcome, "told": {}}
+        for file, outcome in outcomes.items()
+    ]
+    kept(tmp_path, "tests", cases)
+    some = {"what": "some", "asked": "all pass", "tests": ("unit",)}
+    none = {"what": "none", "asked": "all pass", "tests": ("unit/test_b.py",)}
+    targets = sections(results, some, none)
+    page = results.page.page(targets, results.figures.gather(tmp_path, targets))
+    assert "0 of 2 are met, 1 in part" in page
+    assert "| some | all pass | 1 passed, 2 skipped | partly, 2 skipped |" in page
+    assert "| none | all pass | 1 skipped |  |" in page
+
+
+def test_the_page_tells_what_was_run_and_how_it_ended(results, tmp_path):
+    figure = {"what": "speed", "asked": "at least 1 x", "bench": "blas", "figure": "ratio"}
+    targets = sections(results, figure)
+    kept(tmp_path, "blas", {"ratio": 2.0}, code=1, commit="0123456789+changes")
+    lines = results.page.page(targets, results.figures.gather(tmp_path, targets)).splitlines()
+    (line,) = [line for line in lines if line.startswith("| blas |")]
+    assert line == (
+        "| blas | `python x` (ended with 1) | 2026-01-01 | 1 | 2 cores, c, avx2 | 0123456+changes |"
+    )
+    assert "| matmul | `cargo bench --quiet -p subgpt-benches --bench matmul` | not yet | | | |" in lines
+    kept(tmp_path, "blas", {"ratio": 2.0}, commit=None)
+    assert "avx2 | unknown |" in results.page.page(targets, results.figures.gather(tmp_path, targets))
+
+
+def test_the_readme_waits_for_all_headlines(results, tmp_path):
+    rows = [
+        {"what": name, "asked": "at least 1 x", "bench": name, "figure": "ratio", "headline": f"the {name}"}
+        for name in ("blas", "matmul")
+    ]
+    targets = sections(results, *rows)
+    readme = "before\n<!-- results -->\nby hand\n<!-- end of results -->\nafter\n"
+    kept(tmp_path, "blas", {"ratio": 2.0})
+    store = results.figures.gather(tmp_path, targets)
+    assert results.page.without_figure(targets, store) == ["the matmul"]
+    assert results.page.with_headlines(readme, targets, store) == readme
+    kept(tmp_path, "matmul", {"ratio": 3.0})
+    shown = results.page.with_headlines(readme, targets, results.figures.gather(tmp_path, targets))
+    assert "by hand" not in shown
+    assert "| the matmul | 3.00 x | `python x` |" in shown
+
+
+def test_a_bench_that_writes_nothing_has_found_nothing(results, tmp_path):
+    make = results.targets.Bench
+    assert results.run.read(make("a", "{python} a.py --json {json}"), tmp_path / "none", "skipped") is None
+    assert results.run.read(make("b", "{python} b.py"), tmp_path / "none", "") == {"ended": True}
+
+
+def test_what_an_earlier_run_left_is_not_read_again(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(results.run, "circumstances", lambda threads: {"threads": threads})
+    script = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(); (p / 'rows').touch()"
+    bench = results.targets.Bench("rows", f'{{python}} -c "{script}" {{work}}/rows')
+    assert results.run.run(bench, tmp_path, tmp_path)
+    (tmp_path / "rows" / "old").touch()
+    assert results.run.run(bench, tmp_path, tmp_path)
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["rows"]
+
+
+def test_what_another_commit_made_is_named_and_done_again_on_request(results, tmp_path, monkeypatch, capsys):
+    benches = {name: results.targets.Bench(name, "{python} -c pass") for name in ("old", "new")}
+    monkeypatch.setattr(results.run, "benches", lambda: benches)
+    monkeypatch.setattr(results.run, "commit", lambda: "aaaa")
+    kept(tmp_path, "old", 0, commit="bbbb")
+    kept(tmp_path, "new", 0, commit="aaaa")
+
+    def made(*arguments: str) -> list[str]:
+        done: list[str] = []
+        monkeypatch.setattr(results.run, "run", lambda bench, *_: done.append(bench.name) or True)
+        monkeypatch.setattr(sys, "argv", ["run.py", "--folder", str(tmp_path), *arguments])
+        results.run.main()
+        return done
+
+    assert made() == []
+    assert "old: bbbb" in capsys.readouterr().out
+    assert made("--stale") == ["old"]
+    assert made("new") == ["new"]
+
+
 def test_lines_and_reports_become_rows(results, tmp_path):
     bench = results.targets.benches()["matmul"]
     line = (
-        "large dX      2048 x  3072 x   768  float32  197.1 93.0%  packed  198.0 93.5%  gemm  185.0 x1.06  | "
-        "bfloat16  400.0 88.1%  packed  401.0 88.3% | peaks 212.0 454.0\n"
+        "large dX      2048 x  3072 x   768  float32  197.1 93.04%  packed  198.0 93.51%  gemm  185.0 x1.065  | "
+        "bfloat16  400.0 88.12%  packed  401.0 88.34% | peaks 212.0 454.0\n"
     )
     (row,) = results.run.read(bench, tmp_path / "none", "2 threads\n" + line)
-    assert (row["name"], row["m"], row["float32_share"]) == ("large dX", 2048.0, 93.0)
-    assert (row["over_gemm"], row["bfloat16_share"]) == (1.06, 88.1)
+    assert (row["name"], row["m"], row["float32_share"]) == ("large dX", 2048.0, 93.04)
+    assert (row["over_gemm"], row["bfloat16_share"]) == (1.065, 88.12)
+    steps = results.targets.benches()["optimizer"]
+    line = "  AdamW                     12.345 ms, median    13.456   210.1 GB/s  87.35 %\n"
+    assert results.run.read(steps, tmp_path / "none", line) == [
+        {"name": "AdamW", "ms": 12.345, "share": 87.35}
+    ]
     report = tmp_path / "report.xml"
     report.write_text(
         '<testsuites><testsuite><testcase classname="tests.parity.test_a" name="test_one[x]"><properties>'
         '<property name="logits" value="1e-06"/></properties></testcase>'
         '<testcase classname="tests.parity.test_a.TestB" name="test_two"><skipped message="no"/></testcase>'
+        '<testcase classname="" name="tests.parity.test_b"><skipped message="no module"/></testcase>'
         "</testsuite></testsuites>"
     )
     assert results.run.cases(report) == [
         {"name": "parity/test_a.py::test_one[x]", "outcome": "passed", "told": {"logits": 1e-6}},
         {"name": "parity/test_a.py::TestB::test_two", "outcome": "skipped", "told": {}},
+        {"name": "parity/test_b.py", "outcome": "skipped", "told": {}},
     ]
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import pytest
 import yaml
@@ -88,3 +89,12 @@ def test_the_version_is_the_same_everywhere():
     version = next(line.split('"')[1] for line in cargo.splitlines() if line.startswith("version = "))
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == version == subgpt.__version__
+
+
+def test_no_wheel_is_a_part_of_the_sources():
+    if not (ROOT / ".git").exists() or which("git") is None:
+        pytest.skip("no checkout, or no git")
+    done = subprocess.run(["git", "ls-files", "*.whl"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"git does not list the files: {done.stderr.strip()}")
+    assert done.stdout == ""

@@ -26,6 +26,14 @@ def test_links_out_of_the_pages_become_names(hooks):
     )
 
 
+@pytest.mark.parametrize("start", [DOCS.parent / "README.md", DOCS / "index.md"], ids=lambda page: page.name)
+def test_every_page_is_named_where_readers_start(start):
+    linked = {
+        Path(target).name for target in re.findall(r"\]\(([^)#]+)\)", start.read_text(encoding="utf-8"))
+    }
+    assert {page.name for page in PAGES} - linked == {"index.md"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_begins_as_the_site_knows_it(hooks, page):
     read = hooks.on_page_markdown(page.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ the same some hundred times.
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -38,3 +39,16 @@ def test_a_difference_would_be_seen(bench, tmp_path):
     bench.whole(other, steps=6, seed=2)
     assert bench.compare(whole, other) == ["metrics.jsonl", "model.safetensors"]
     assert bench.compare(whole, whole) == []
+
+
+def test_the_report_can_be_written(bench):
+    report = bench.Report(kills=2)
+    report.deaths.update(["3 checkpoints", "3 checkpoints"])
+    assert json.loads(bench.as_json(report)) == {
+        "kills": 2,
+        "lives": 0,
+        "runs": 0,
+        "differences": [],
+        "unreadable": [],
+        "deaths": {"3 checkpoints": 2},
+    }

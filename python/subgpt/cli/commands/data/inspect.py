@@ -158,7 +158,7 @@ def _survey_json(survey: "Survey") -> dict[str, Any]:
 
 def _print_survey(survey: "Survey") -> None:
     from subgpt.cli.tables import facts_table
-    from subgpt.cli.terminal import harmless, out
+    from subgpt.cli.terminal import out
     from subgpt.data.survey import shares
     from subgpt.units import in_bytes
 
@@ -179,10 +179,10 @@ def _print_survey(survey: "Survey") -> None:
     if survey.tokens is not None:
         rate = survey.text_bytes / max(1, survey.tokens)
         facts.append(("tokens", f"{survey.tokens:,}, {rate:.2f} bytes per token"))
-    facts += [("longest", f"{in_bytes(size)}  {harmless(place)}") for size, place in survey.longest]
-    facts += [("twice", f"{harmless(place)} is {harmless(before)}") for place, before in survey.twins]
-    facts += [("bad row", harmless(why)) for why in survey.bad]
-    facts += [("no text", harmless(why)) for why in survey.damage]
+    facts += [("longest", f"{in_bytes(size)}  {place}") for size, place in survey.longest]
+    facts += [("twice", f"{place} is {before}") for place, before in survey.twins]
+    facts += [("bad row", why) for why in survey.bad]
+    facts += [("no text", why) for why in survey.damage]
     facts += [("to mend", line) for line in survey.to_fix() or ["nothing was found"]]
     out().print(facts_table(facts))
 

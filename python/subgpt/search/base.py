@@ -78,6 +78,11 @@ class Base:
             raise ConfigError(f"sweep: there is no setting {name!r}; {did_you_mean(name, known)}")
         return target
 
+    @property
+    def seed(self) -> int:
+        """What decides chance where a trial does not; ConfigError if it is no seed."""
+        return TrainConfig(**{name: value for name, value in self.train.items() if name == "seed"}).seed
+
     def training(self, values: Mapping[str, Any] | None = None) -> TrainConfig:
         """Make the training settings of a trial. The window of a fresh model is the model's."""
         merged = {**self.train, **(values or {})}

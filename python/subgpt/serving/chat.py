@@ -39,8 +39,8 @@ class Chat(Answer):
         if asked.top_logprobs is not None and not asked.logprobs:
             raise ApiError(400, "top_logprobs: also set logprobs to true", param="top_logprobs")
         self._asked = asked
-        most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
-        self._max_tokens = context.max_tokens(most, served.model.config.block_size)
+        param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+        self._max_tokens = context.max_tokens(getattr(asked, param), served.model.config.block_size, param)
         self._spelling = context.spelling(served)
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",

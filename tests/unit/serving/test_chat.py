@@ -144,7 +144,8 @@ def test_an_answer_may_be_as_long_as_the_block(client):
         ({"top_logprobs": 2}, "top_logprobs", "logprobs to true"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "json_object"),
         ({"response_format": {"type": "json_schema"}}, "response_format", "missing"),
-        ({"max_completion_tokens": 5000}, "max_tokens", "4096"),
+        ({"max_completion_tokens": 5000}, "max_completion_tokens", "4096"),
+        ({"max_tokens": 5000}, "max_tokens", "4096"),
         ({"stream_options": {"usage": True}}, "stream_options.usage", "include_usage"),
     ],
 )

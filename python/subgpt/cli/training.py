@@ -74,6 +74,14 @@ class Inputs:
             raise ConfigError(f"{name} = {value!r}: give a file, directory or glob, or a list of these")
         return source_paths(names)
 
+    def number(self, name: str, otherwise: float) -> float:
+        """Give the number of `name`, `otherwise` where there is none."""
+        value = self.values.get(name)
+        try:
+            return otherwise if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{name} = {value!r}: give a number") from None
+
     def path(self, name: str, what: str) -> str:
         """Give the path of `name`, which may not be absent."""
         value = self.need(name, what)
@@ -185,7 +193,12 @@ def show_settings(values: Mapping[str, Any]) -> None:
 
 
 def absolute(value: Any) -> Any:
-    """Make a path, or each of several or of a mapping, independent of the working directory; globs stay globs."""
+    """Make a path, or each of several or of a mapping, independent of the working directory; globs stay globs.
+
+    A number is no path, and stays what it is.
+    """
+    if isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         numbers = all(isinstance(entry, int | float) for entry in value.values())
         return {absolute(k) if numbers else k: v if numbers else absolute(v) for k, v in value.items()}

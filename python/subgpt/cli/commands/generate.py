@@ -73,6 +73,7 @@ def generate(
     """Write text after a prompt, shown as it is written."""
     from subgpt.cli.loading import load_with_tokenizer
     from subgpt.cli.terminal import copied, detail, print_json, read_argument, speed, write_stream
+    from subgpt.cli.volume import is_verbose
     from subgpt.generation.chat import stream_chat
     from subgpt.generation.generate import generate
     from subgpt.generation.stream import stream
@@ -93,7 +94,8 @@ def generate(
         question = [{"role": "user", "content": text}]
         pieces = stream_chat(model, tokenizer, question, config=config, chat_template=chat_template)
     elif config.num_beams > 1:
-        pieces = iter([generate(model, tokenizer, text, config=config, return_prompt=False)])
+        whole = generate(model, tokenizer, text, config=config, return_prompt=False, assistant_model=helper)
+        pieces = iter([whole])
     else:
         pieces = stream(model, tokenizer, text, config=config, assistant_model=helper)
     begin = time.monotonic()
@@ -103,8 +105,9 @@ def generate(
         print_json({"model": str(run), "prompt": text, "text": "".join(written), "seed": config.seed})
     else:
         write_stream(text if echo and not ask else "", copied(pieces, written))
-    tokens = tokenizer.count("".join(written), disallowed_special=())
-    detail(speed(tokens, time.monotonic() - begin))
+    if is_verbose():  # counting encodes the text again
+        tokens = tokenizer.count("".join(written), disallowed_special=())
+        detail(speed(tokens, time.monotonic() - begin))
 
 
 def _bias(given: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ TWIST = {
 }  # fmt: skip
 """What every word of the left becomes."""
 
+
 def twisted(text: str) -> str:
     """Exchange the words.
 

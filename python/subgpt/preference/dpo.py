@@ -227,7 +227,7 @@ def _remember(
         return
     for loader in loaders:
         loader.remember(model)
-    if place is not None and is_main() and not kept:  # a run that goes on with other data is refused, and kept
+    if place is not None and is_main() and not kept:  # what goes on with other data is refused, and stays
         log_probs = [loader.reference.tolist() for loader in loaders]
         write_json(place, {"data": data, **options, "log_probs": log_probs})
 

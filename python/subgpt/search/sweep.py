@@ -126,7 +126,8 @@ def run_sweep(
     """Do what `sweep` says with a `base` that is put together already.
 
     given: on resume the settings that must be those of the plan; all of `base` if None. base: None on resume for that
-    of the plan. seed: decides what is drawn; None for that of the settings. tokenizer: is saved in the sweep's directory.
+    of the plan. seed: decides what is drawn; None for that of the settings. tokenizer: is saved in the sweep's
+    directory.
     """
     say = _print if note is None else note
     if jobs is not None and jobs < 1:

@@ -140,7 +140,7 @@ TYPED = [
     ("bench --threads 2", 2, ["SUBGPT_NUM_THREADS"]),
     ("generate {run} hi there", 2, ["there", "in quotes"]),
     ("generate", 2, ["RUN", "subgpt generate --help"]),
-    ("tokenizer train {corpus}", 2, ["'--out'"]),
+    ("tokenizer train {corpus}", 2, ["'--output-dir'"]),
     ("explain-step one two three", 2, ["3 arguments", "in quotes"]),
     ("evaluate {run} --data {qa} --side tarin", 2, ["'--side'", "did you mean 'train'?"]),
     ("generate {run} hi --quantize int3", 2, ["'--quantize'", "did you mean 'int8'?"]),
@@ -183,7 +183,7 @@ TYPED = [
         1,
         ["seed = None"],
     ),
-    ("quickstart --steps 0 --out {new}", 2, ["'--steps'"]),
+    ("quickstart --steps 0 -o {new}", 2, ["'--steps'"]),
     ("data prepare {corpus} -t {tok} -o {new} --near-duplicates 3", 1, ["near_duplicates", "0.8 is usual"]),
 ]
 

@@ -34,20 +34,18 @@ TEAM = ("zero_stage", "gradient_compression", "bucket_megabytes", "peer_timeout"
 
 def team_settings() -> list[Setting]:
     """List the flags of a run that several processes make: they have a panel of their own."""
-    others = [name for name in TrainConfig.model_fields if name not in TEAM]
-    return settings_of(TrainConfig, "Several processes (mpirun)", leave_out=others)
+    return settings_of(TrainConfig, "Several processes (mpirun)", only=TEAM)
 
 
 def tuning_settings(defaults: Mapping[str, Any], leave_out: Iterable[str] = ()) -> list[Setting]:
     """List the flags of a run that changes a model which can write already: what it trains has a panel of its own."""
-    others = [name for name in TrainConfig.model_fields if name not in METHOD]
     train = settings_of(
         TrainConfig,
         "Training",
         leave_out=["output_dir", *METHOD, *TEAM, *leave_out],
         defaults={**defaults, "dtype": AUTO},
     )
-    method = settings_of(TrainConfig, "Adapters and frozen weights", leave_out=others)
+    method = settings_of(TrainConfig, "Adapters and frozen weights", only=METHOD)
     return [*train, *method, *team_settings()]
 
 

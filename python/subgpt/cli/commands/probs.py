@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 app = new_app()
-_OTHERS = [name for name in GenerationConfig.model_fields if name not in SAMPLING]
 
 
 @app.command(
@@ -27,9 +26,7 @@ _OTHERS = [name for name in GenerationConfig.model_fields if name not in SAMPLIN
         "subgpt probs runs/base 'write me a' -k 3 --json",
     )
 )
-@with_settings(
-    settings_of(GenerationConfig, "Sampling (what it makes of the distribution)", leave_out=_OTHERS)
-)
+@with_settings(settings_of(GenerationConfig, "Sampling (what it makes of the distribution)", only=SAMPLING))
 def probs(
     run: RunDir,
     prompt: Annotated[

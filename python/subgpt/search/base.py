@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
@@ -113,12 +112,8 @@ class Base:
         return GPT(shape, seed=training.seed, dtype=training.dtype or AUTO), words, training
 
     def _load(self, start: str, training: TrainConfig) -> "tuple[GPT, Tokenizer]":
-        from subgpt.checkpoint.load import load
+        from subgpt.checkpoint.load import load_with_tokenizer
         from subgpt.finetuning.chat import prepare_chat
 
-        model, words = load(start, dtype=training.dtype or AUTO)
-        if words is None:
-            raise ConfigError(
-                f"{Path(start) / 'tokenizer.json'}: no such file; copy the model's tokenizer there"
-            )
+        model, words = load_with_tokenizer(start, dtype=training.dtype or AUTO)
         return model, prepare_chat(model, words, training.chat_template)

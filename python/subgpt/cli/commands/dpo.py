@@ -67,7 +67,7 @@ def dpo(
     **settings: Any,
 ) -> None:
     """Train a model on preferences (direct preference optimization)."""
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.progress import watching
     from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
     from subgpt.finetuning.chat import prepare_chat
@@ -78,7 +78,7 @@ def dpo(
     inputs.need("data", "give rows with prompt, chosen and rejected")
     sources = inputs.sources("data")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
-    model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
+    model, tokenizer = open_run(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
     with watching(keep(inputs.part(_KNOWN))) as callbacks:
         run = train(

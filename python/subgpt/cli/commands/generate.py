@@ -71,7 +71,7 @@ def generate(
     **settings: Any,
 ) -> None:
     """Write text after a prompt, shown as it is written."""
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.terminal import copied, detail, print_json, read_argument, speed, write_stream
     from subgpt.cli.volume import is_verbose
     from subgpt.generation.chat import stream_chat
@@ -85,8 +85,8 @@ def generate(
         "logit_bias": dict(map(_bias, logit_bias or ())),
     }
     config = GenerationConfig(**options, **{name: value for name, value in lists.items() if value})
-    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
-    helper = None if assistant is None else load_with_tokenizer(assistant, quantize=quantize)[0]
+    model, tokenizer = open_run(run, quantize=quantize)
+    helper = None if assistant is None else open_run(assistant, quantize=quantize)[0]
     text = read_argument(prompt)
     if ask and helper is not None:
         raise ConfigError("generate: --assistant guesses for texts, not for --ask; leave one of them out")

@@ -59,7 +59,7 @@ def probs(
 
     A model gives every token of its vocabulary a probability between 0 and 1; together they are 1.
     """
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.terminal import read_argument
     from subgpt.errors import ConfigError
 
@@ -71,7 +71,7 @@ def probs(
         raise ConfigError(
             f"probs: --lens shows what the layers predict before any sampling; leave {named} out"
         )
-    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
+    model, tokenizer = open_run(run, quantize=quantize)
     text = read_argument(prompt)
     if lens:
         _lens(model, tokenizer, text, 1 if count is None else count, json)

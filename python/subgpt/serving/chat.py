@@ -51,16 +51,12 @@ class Chat(Answer):
     def begin(self) -> None:
         """Ask for the answers."""
         asked, options = self._asked, self._asked.options(self._max_tokens)
-        messages = [message.as_plain() for message in asked.messages]
+        engine = self.served.engine
+        opened = engine.open_chat([message.as_plain() for message in asked.messages], **options)
+        check_length(len(opened.prompt), self.context.settings.max_prompt_tokens, "messages")
+        logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         for number in range(asked.n):
-            job = self.served.engine.chat(
-                messages,
-                logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-                seed=asked.seed_of(number),
-                **options,
-            )
-            self.jobs.append(job)
-            check_length(len(job.prompt_ids), self.context.settings.max_prompt_tokens, "messages")
+            self.jobs.append(engine.start(opened, seed=asked.seed_of(number), logprobs=logprobs))
 
     def whole(self, texts: list[str]) -> dict[str, Any]:
         """Lay out all answers."""

@@ -157,5 +157,7 @@ def test_what_cannot_be_is_refused_with_the_field(client, body, param, words):
 
 
 def test_a_conversation_may_be_too_long(make_client, talker):
+    jobs = talker.engine.stats.jobs
     error = refused(make_client(talker, max_prompt_tokens=10))
+    assert talker.engine.stats.jobs == jobs, "nothing was asked for"
     assert error["code"] == "context_length_exceeded"

@@ -175,4 +175,4 @@ crates: ## Pack the sources of all crates into dist/, for building where there i
 	tar -C target/crates -cJf dist/subgpt-crates.tar.xz .cargo vendor
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) $(INTEROP) target dist
+	rm -rf $(VENV) $(INTEROP) target dist site coverage

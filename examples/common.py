@@ -34,8 +34,8 @@ def need(path: Path, option: str = "--data") -> Path:
     return path
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Make a parser with what every example takes."""
+def parser(doc: str | None, *, held_out: bool = True) -> argparse.ArgumentParser:
+    """Make a parser with what every example takes, and --held-out where rows are held out."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument(
         "--data",
@@ -44,7 +44,8 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         help="folder with model/, corpora/, finetune/ and code/ (%(default)s)",
     )
     made.add_argument("--steps", type=int, help="updates; the recipe's if not given")
-    made.add_argument("--held-out", type=int, help="rows to measure on, at most")
+    if held_out:
+        made.add_argument("--held-out", type=int, help="rows to measure on, at most")
     made.add_argument("--lora-r", type=int, help="train adapters of this rank, not the weights")
     return made
 
@@ -80,7 +81,7 @@ def settings(recipe: str, given: argparse.Namespace, **changes: object) -> subgp
     """Take a recipe, with fewer steps, or for adapters, if that was asked for."""
     asked = {"max_steps": given.steps, "lora_r": given.lora_r}
     return subgpt.TrainConfig(
-        recipe=recipe, **changes | {name: value for name, value in asked.items() if value}
+        recipe=recipe, **changes | {name: value for name, value in asked.items() if value is not None}
     )
 
 

@@ -4,7 +4,7 @@ OpenTriviaQA's categories geography and science give some three thousand questio
 of 260,000 parameters cannot know the answers to questions that it never saw; what it learns is how an answer looks:
 the loss on held-out answers and the tokens it foretells tell so, and the exact matches, that it is no encyclopedia.
 
-    python examples/qa.py                  # some two minutes on two cores
+    python examples/qa.py
 """
 
 from __future__ import annotations

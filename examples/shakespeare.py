@@ -4,7 +4,7 @@ The model sees as many characters as nanoGPT's does with its settings for a CPU 
 first nine tenths of the same text. It has today's block instead of GPT-2's, a few parameters fewer, and is trained with
 Muon; the loss is over the whole last tenth. nanoGPT's README gives 1.88.
 
-    python examples/shakespeare.py                    # a minute on two cores
+    python examples/shakespeare.py
     python examples/shakespeare.py --steps 8000       # four times as long: what more of it is worth
     python examples/shakespeare.py --speaker JULIET --data input.txt
 """

@@ -4,7 +4,7 @@ The text is what is installed with Python. Every twentieth file is held out; its
 line. Whether what comes is Python, Python itself is asked: `ast.parse`, before and after training. The tokenizer is
 made of the same code, so that it has tokens for an indentation, for " return" and for "(self".
 
-    python examples/stdlib_code.py                    # two minutes on two cores
+    python examples/stdlib_code.py
     python examples/stdlib_code.py --data ~/src       # code of your own: a folder
 """
 

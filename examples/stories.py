@@ -4,7 +4,7 @@ The sample of its own training data is rewritten by a list of words: the park be
 the treasure. A short fine-tuning on that, and the model tells whole new stories in which all of this fits together. How
 many of the exchanged words it says, from one list and from the other, is counted in stories of its own.
 
-    python examples/stories.py                    # a quarter of a minute on two cores
+    python examples/stories.py
     python examples/stories.py --prompt "One day, Tom"
 """
 
@@ -24,9 +24,6 @@ TWIST = {
     "Yes": "Aye", "yes": "aye", "happy": "jolly", "tree": "mast",
 }  # fmt: skip
 """What every word of the left becomes."""
-
-TOLD = 20
-"""Stories that the model tells before and after, to be looked into."""
 
 
 def twisted(text: str) -> str:
@@ -55,12 +52,15 @@ def count(texts: list[str]) -> str:
 
 def main() -> None:
     """Fine-tune, let the model tell stories before and after, and count."""
-    parse = parser(__doc__)
+    parse = parser(__doc__, held_out=False)
     parse.add_argument("--prompt", default="Once upon a time", help="how stories begin (%(default)s)")
+    parse.add_argument(
+        "--stories", type=int, default=20, help="stories that are told before and after (%(default)s)"
+    )
     given = parse.parse_args()
     stories = Stories.read(given.data)
     model, tokenizer = load_base(given.data)
-    before = tell(model, tokenizer, given.prompt, given.held_out or TOLD)
+    before = tell(model, tokenizer, given.prompt, given.stories)
     course = subgpt.finetune(
         model,
         tokenizer,
@@ -70,7 +70,7 @@ def main() -> None:
         old_source=stories.held_out,
         callbacks=(),
     )
-    after = tell(model, tokenizer, given.prompt, given.held_out or TOLD)
+    after = tell(model, tokenizer, given.prompt, given.stories)
     print_run("pirates", course)
     print(f"\nbefore: {count(before)}\nafter:  {count(after)}")
     print(f"\nbefore:\n{before[0]}\n\nafter:\n{after[0]}\n\n{after[-1]}")

@@ -3,7 +3,7 @@
 The loss on held-out Shakespeare says how well it does; the samples begin as the stories do. The second run replays
 stories, which keeps the old voice beside the new one: with it the model has both, without it only the new one is left.
 
-    python examples/voice.py                                # some two minutes on two cores
+    python examples/voice.py
     python examples/voice.py --voice ../shared/data/corpora/books/alice_s_adventures_in_wonderland.txt
 """
 
@@ -20,7 +20,7 @@ PROMPTS = ("Once upon a time", "My lord, ")
 
 def main() -> None:
     """Learn the voice without and with replay, and print losses and samples."""
-    parse = parser(__doc__)
+    parse = parser(__doc__, held_out=False)
     parse.add_argument("--voice", type=Path, help="a text in the voice to be learnt (Shakespeare)")
     given = parse.parse_args()
     play = given.data / "corpora" / "tinyshakespeare.txt"

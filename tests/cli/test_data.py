@@ -218,5 +218,9 @@ def test_running_text_is_surveyed(shop: Path, tmp_path: Path) -> None:
     assert told["unknown"] > 0
     assert len(told["to_fix"]) == 7
     assert told["longest"][0] == [12, f"{folder / 'b.txt'}:1"]
+    text = ("data", "inspect", "--data", shop / "corpus")
+    assert "is running text" in invoke(*text, "--html", tmp_path / "p.html").line()
+    assert "--errors replace" in invoke(*text, "--errors", "replace").line()
+    assert json.loads(invoke(*text, "--model", shop / "run", "--json").out)["tokens"] > 0
     clean = invoke("data", "inspect", "--data", shop / "corpus")
     assert "nothing was found" in clean.out

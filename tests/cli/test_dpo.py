@@ -18,6 +18,15 @@ def test_a_run_learns_preferences(shop: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "preferences" in done.out
     assert (tmp_path / "liked" / "model.safetensors").exists()
+    resumed = ("dpo", shop / "run", "-o", tmp_path / "liked", "--resume", "--max-steps", 5)
+    refused = invoke(*resumed, "--beta", 0.5)
+    assert "beta was 0.3, is 0.5" in refused.line()
+    done = invoke(*resumed)  # with the data and the beta that it began with
+    assert done.code == 0, done.err
+    config = tmp_path / "beta.yaml"
+    config.write_text("beta: much\n")
+    refused = invoke("dpo", shop / "run", "--data", data, "-o", tmp_path / "no", "--config", config)
+    assert "beta = 'much': give a number" in refused.line()
     refused = invoke("dpo", shop / "run", "--data", data, "-o", tmp_path / "no", "--beta", 0)
     assert refused.code == 1
     assert "beta = 0" in refused.line()

@@ -44,6 +44,8 @@ def things(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
         "list.yaml": "- a\n",
         "twice.yaml": "max_steps: 3\nbatch_size: 2\nmax_steps: 4\n",
         "data.yaml": "data: 5\n",
+        "seed.yaml": "seed: x\n",
+        "no_seed.yaml": "seed:\n",
         "tokenizer.yaml": "tokenizer: [a]\n",
         "pairs.jsonl": '{"prompt": "a", "chosen": "b", "rejected": "c"}\n',
     }
@@ -85,7 +87,7 @@ TYPED = [
     ("sweep --model {tok} --data {qa} -o {new} lora_r=2", 1, ["is a tokenizer"]),
     ("lr-find --model {folder}/nowhere --data {qa}", 1, ["no such directory"]),
     ("data inspect --data {qa} --model {folder}/nowhere", 1, ["no such directory"]),
-    ("serve {tok}", 1, ["is a tokenizer"]),
+    ("serve {tok} --port 0", 1, ["is a tokenizer"]),
     (PRETRAIN.replace("{tok}", "{folder}/nowhere"), 1, ["nowhere", "subgpt tokenizer train"]),
     (PRETRAIN.replace("{tok}", "{shop}/subwrd"), 1, ["did you mean", "subword"]),
     (PRETRAIN.replace("{tok}", "{plain_txt}"), 1, ["is no tokenizer", "subgpt tokenizer train"]),
@@ -126,6 +128,7 @@ TYPED = [
     ("attention {run} hi -o {new}.doc", 1, ["must end in one of .png"]),
     ("sweep -o {folder}/nowhere --resume", 1, ["no sweep to resume"]),
     ("serve {run} --api-key-file {folder}/nowhere", 1, ["nowhere", "check the name"]),
+    ("serve {run} --host a..b --api-key 0123456789abcdef", 1, ["cannot listen", "no name", "--host"]),
     ("serve {run} --host no.such.host --api-key 0123456789abcdef", 1, ["cannot listen", "--host"]),
     # Words that are not known.
     ("pretran", 2, ["pretran", "'pretrain'"]),
@@ -137,7 +140,7 @@ TYPED = [
     ("bench --threads 2", 2, ["SUBGPT_NUM_THREADS"]),
     ("generate {run} hi there", 2, ["there", "in quotes"]),
     ("generate", 2, ["RUN", "subgpt generate --help"]),
-    ("tokenizer train {corpus}", 2, ["'--out'"]),
+    ("tokenizer train {corpus}", 2, ["'--output-dir'"]),
     ("explain-step one two three", 2, ["3 arguments", "in quotes"]),
     ("evaluate {run} --data {qa} --side tarin", 2, ["'--side'", "did you mean 'train'?"]),
     ("generate {run} hi --quantize int3", 2, ["'--quantize'", "did you mean 'int8'?"]),
@@ -170,7 +173,17 @@ TYPED = [
     (f"{PRETRAIN} --config {{folder}}/nowhere", 1, ["no such file", "--config takes a YAML file"]),
     ("pretrain --tokenizer {tok} -o {new} --config {data_yaml}", 1, ["data = 5", "file, directory or glob"]),
     ("pretrain --data {corpus} -o {new} --config {tokenizer_yaml}", 1, ["tokenizer = ['a']", "no path"]),
-    ("quickstart --steps 0 --out {new}", 2, ["'--steps'"]),
+    (
+        "sweep --data {corpus} --tokenizer {tok} -o {new} --config {seed_yaml} --random 2 n_layer=1,2",
+        1,
+        ["seed = 'x'", "seed.yaml"],
+    ),
+    (
+        "sweep --data {corpus} --tokenizer {tok} -o {new} --config {no_seed_yaml} --random 2 n_layer=1,2",
+        1,
+        ["seed = None"],
+    ),
+    ("quickstart --steps 0 -o {new}", 2, ["'--steps'"]),
     ("data prepare {corpus} -t {tok} -o {new} --near-duplicates 3", 1, ["near_duplicates", "0.8 is usual"]),
 ]
 
@@ -252,6 +265,18 @@ def test_a_missing_extra_names_the_line_to_type(
     result = invoke(*(word.format_map(place) for word in shlex.split(typed)))
     assert result.code == 1
     assert f'pip install "subgpt[{extra}]"' in result.line()
+
+
+def test_ids_that_are_no_text_are_refused(place: dict[str, str]) -> None:
+    result = invoke("tokenizer", "decode", "-t", place["tok"], "-", stdin=b"\xff 1")
+    assert result.code == 1
+    assert "standard input: byte 0 is not UTF-8" in result.line()
+
+
+def test_a_port_that_is_taken_is_known_before_a_model_is_loaded(place: dict[str, str]) -> None:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        line = invoke("serve", place["empty"], "--port", taken.getsockname()[1]).line()
+    assert "cannot listen" in line
 
 
 def test_a_port_that_is_taken_is_named_with_the_option(place: dict[str, str]) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from subgpt.cli.ids import parse_ids
 from subgpt.cli.settings import default_note, read_settings
-from subgpt.cli.tables import bar
-from subgpt.cli.terminal import harmless
+from subgpt.cli.tables import bar, facts_table
+from subgpt.cli.terminal import harmless, out
 from subgpt.errors import ConfigError, DataError
 from subgpt.report.visible import show_bytes, show_text
 
@@ -73,3 +73,13 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("", encoding="utf-8")
     assert read_settings(file, ()) == {}
+
+
+def test_brackets_and_colons_in_a_path_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    out().print("x[/b] t[b] :cat:")
+    out().print(facts_table([("made[b]", "a\x1b[2Jb"), ("x", Path("t[/b]:cat:"))]))
+    shown = capsys.readouterr().out
+    assert "x[/b] t[b] :cat:" in shown
+    assert "made[b]" in shown
+    assert "a\\x1b[2Jb" in shown
+    assert "t[/b]:cat:" in shown

@@ -45,6 +45,14 @@ def test_standard_input(shop: Path, rows: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "200 documents of 201" in done.out
     assert not kept.parent.exists()
+    assert invoke(*arguments, "--overwrite", stdin="{\n").code == 1
+    named = (*arguments[:3], "--stdin-name", "b.txt", *arguments[5:])
+    refused = invoke(*named, stdin="the cat\n")
+    assert f"{kept}: standard input was kept there" in refused.line()
+    assert "--stdin-name rows.jsonl" in refused.line()
+    done = invoke(*named, "--overwrite", stdin="the cat\n")
+    assert done.code == 0, done.err
+    assert not kept.parent.exists()
     assert invoke("data", "prepare", "-", rows, "-t", shop / "subword", "-o", out).code == 2
 
 

@@ -24,7 +24,9 @@ def text(tmp_path: Path) -> Path:
 
 def test_a_file_becomes_shards_and_text_again(shop: Path, tmp_path: Path, text: Path) -> None:
     tok, out = shop / "subword", tmp_path / "made" / "shards"
-    done = invoke("tokenizer", "encode", "-t", tok, "--file", text, "--out", out, "--shard-tokens", 700)
+    done = invoke(
+        "tokenizer", "encode", "-t", tok, "--file", text, "--output-dir", out, "--shard-tokens", 700
+    )
     assert done.code == 0, done.err
     shards = sorted(out.iterdir())
     ids = [id for shard in shards for id in read_shard(shard).tolist()]
@@ -188,7 +190,7 @@ def test_convert_is_told_what_ranks_do_not_say(shop: Path, tmp_path: Path) -> No
     assert invoke("tokenizer", "convert", shop / "subword", "--out", ranks).code == 0
     assert "pattern" in invoke("tokenizer", "convert", ranks, "--out", back).line()
     told = ("--pattern", "gpt4", "--special-token", "<|endoftext|>")
-    assert invoke("tokenizer", "convert", ranks, "--out", back, *told).code == 0
+    assert invoke("tokenizer", "convert", ranks, "--output", back, *told).code == 0
     again, first = Tokenizer.load(back), Tokenizer.load(shop / "subword")
     assert again.encode(TEXT).tolist() == first.encode(TEXT).tolist()
     assert again.special_tokens == first.special_tokens

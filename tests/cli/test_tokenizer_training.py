@@ -17,7 +17,7 @@ from .conftest import invoke
 
 def test_several_sizes_make_a_directory_each(shop: Path, tmp_path: Path) -> None:
     done = invoke(
-        "tokenizer", "train", shop / "corpus", "--vocab-size", "280,300", "--out", tmp_path / "toks"
+        "tokenizer", "train", shop / "corpus", "--vocab-size", "280,300", "--output-dir", tmp_path / "toks"
     )
     assert done.code == 0, done.err
     small, large = (Tokenizer.load(tmp_path / "toks" / size) for size in ("280", "300"))

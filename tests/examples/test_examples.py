@@ -12,6 +12,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TEST = ("| loss on test data", "| loss on old data")
+HELD_OUT = ("--held-out", 8)
 
 
 def call(script: str, *words: object) -> subprocess.CompletedProcess[str]:
@@ -22,7 +23,7 @@ def call(script: str, *words: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("script", "more", "said"),
     [
-        ("knowledge.py", (), ["| seen | exact match 0 of ", "| paraphrased | ", "loss on old data"]),
+        ("knowledge.py", HELD_OUT, ["| seen | exact match 0 of ", "| paraphrased | ", "loss on old data"]),
         (
             "voice.py",
             ("--voice", "VOICE"),
@@ -30,7 +31,7 @@ def call(script: str, *words: object) -> subprocess.CompletedProcess[str]:
         ),
         (
             "qa.py",
-            (),
+            HELD_OUT,
             [
                 "| loss on test data",
                 "| whole answers to it | exact match ",
@@ -39,17 +40,17 @@ def call(script: str, *words: object) -> subprocess.CompletedProcess[str]:
         ),
         (
             "speciality.py",
-            ("maths",),
+            ("maths", *HELD_OUT),
             [*TEST, "whole answers to it | right number ", "| tokens of its solutions | "],
         ),
         (
             "speciality.py",
-            ("code",),
+            ("code", *HELD_OUT),
             [*TEST, "whole answers to it | exact match ", "| tokens of its solutions | "],
         ),
         (
             "stories.py",
-            (),
+            ("--stories", 8),
             ["| loss on new data", "| loss on old data", "before: of ", " from the sea", "Once upon a time"],
         ),
     ],
@@ -57,10 +58,16 @@ def call(script: str, *words: object) -> subprocess.CompletedProcess[str]:
 def test_an_example_runs(shared, script, more, said):
     data = shared / "data"
     more = [data / "corpora" / "books" / "the_time_machine.txt" if word == "VOICE" else word for word in more]
-    done = call(script, *more, "--data", data, "--steps", 2, "--held-out", 8)
+    done = call(script, *more, "--data", data, "--steps", 2)
     assert done.returncode == 0, done.stderr
     for words in said:
         assert words in done.stdout
+
+
+def test_no_steps_are_not_the_recipes(shared):
+    done = call("voice.py", "--data", shared / "data", "--steps", 0)
+    assert done.returncode == 1
+    assert "voice.py: TrainConfig: max_steps = 0" in done.stderr
 
 
 def test_three_learning_rates_are_drawn(shared, tmp_path):

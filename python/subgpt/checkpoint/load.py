@@ -61,6 +61,20 @@ def load(
     return model, tokenizer
 
 
+def load_with_tokenizer(
+    path_or_id: str | Path, *, dtype: str = "float32", quantize: str | None = None
+) -> "tuple[GPT, Tokenizer]":
+    """Open a model as `load` does, and its tokenizer, which must be there too: MissingFileError if it is not."""
+    model, tokenizer = load(path_or_id, dtype=dtype, quantize=quantize)
+    if tokenizer is None:
+        path = Path(path_or_id).expanduser()
+        place = path.parent if path.is_file() else path
+        raise MissingFileError(
+            f"{place / 'tokenizer.json'}: no such file; copy the model's tokenizer.json there"
+        )
+    return model, tokenizer
+
+
 def locate(path_or_id: str | Path) -> Path:
     """Find the directory or file of a model, and fetch it if it is one of the hub, without opening it.
 

@@ -41,7 +41,9 @@ class DirectoryLock:
             _acquire(file)
             held = False
         except OSError as error:
-            held = error.errno in _HELD or _names_a_live_process(_text(file))
+            number = _process_of(_text(file))
+            named = number is not None and number != os.getpid() and is_alive(number)
+            held = error.errno in _HELD or named
         if held:
             owner = _text(file) or "another process"
             file.close()
@@ -71,6 +73,19 @@ class DirectoryLock:
         return path if path is not None and _is_file(path, self._file) else None
 
 
+def holder_is_alive(path: Path) -> bool:
+    """Tell whether the process that a lock's file names runs on this machine, without taking the lock.
+
+    No where there is no file, nobody holds it, or its holder is on another machine.
+    """
+    try:
+        with path.open("rb") as file:
+            number = _process_of(_text(file))
+    except OSError:
+        return False
+    return number is not None and is_alive(number)
+
+
 def is_alive(process: int) -> bool:
     """Tell whether a process of that number runs on this machine; yes where that cannot be told."""
     if sys.platform == "win32":
@@ -89,11 +104,11 @@ def _text(file: IO[bytes]) -> str:
     return file.read(1000).decode("utf-8", "replace").strip()
 
 
-def _names_a_live_process(owner: str) -> bool:
-    """Tell whether "process 12 on host" is alive; only where it is this host."""
+def _process_of(owner: str) -> int | None:
+    """Give the 12 of "process 12 on host"; None where it is of another host, or says something else."""
     words = owner.split()
     named = len(words) == 4 and words[1].isdecimal() and words[3] == socket.gethostname()
-    return named and int(words[1]) != os.getpid() and is_alive(int(words[1]))
+    return int(words[1]) if named else None
 
 
 def _is_file(path: Path, file: IO[bytes]) -> bool:

@@ -1,9 +1,9 @@
 """Ids from the command line: of a text, or written out as numbers."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from subgpt.cli.terminal import read_argument
 from subgpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def parse_ids(words: Sequence[str]) -> list[int]:
     >>> parse_ids(["1", "2,3", "[4,", "5]"])
     [1, 2, 3, 4, 5]
     """
-    text = sys.stdin.read() if list(words) == ["-"] else " ".join(words)
+    text = read_argument("-") if list(words) == ["-"] else " ".join(words)
     return [_id(word) for word in text.translate(str.maketrans(",[]", "   ")).split()]
 
 

@@ -5,27 +5,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subgpt.errors import DataError, MissingFileError
+from subgpt.errors import DataError
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
 
-def load_with_tokenizer(
-    run: Path, dtype: str = "float32", quantize: str | None = None
-) -> "tuple[GPT, Tokenizer]":
-    """Load the model in `run`, to compute in `dtype` or quantized, and its tokenizer, which must be there too."""
-    from subgpt.checkpoint.load import load
+def open_run(run: Path, dtype: str = "float32", quantize: str | None = None) -> "tuple[GPT, Tokenizer]":
+    """Load the model in `run`, to compute in `dtype` or quantized, and its tokenizer; -v says what was opened."""
+    from subgpt.checkpoint.load import load_with_tokenizer
     from subgpt.cli.terminal import detail
     from subgpt.units import duration
 
     begin = time.monotonic()
-    model, tokenizer = load(run, dtype=dtype, quantize=quantize)
-    if tokenizer is None:
-        raise MissingFileError(
-            f"{run / 'tokenizer.json'}: no such file; copy the model's tokenizer.json beside it"
-        )
+    model, tokenizer = load_with_tokenizer(run, dtype=dtype, quantize=quantize)
     kept = model.quantization or model.dtype
     detail(
         f"{run}: {model.num_params():,} parameters, {kept}, opened in {duration(time.monotonic() - begin)}"

@@ -65,14 +65,14 @@ def sweep_settings() -> list[Setting]:
 
 
 def _settings(leave_out: tuple[str, ...]) -> list[Setting]:
-    others = [name for name in TrainConfig.model_fields if name not in METHOD or name in leave_out]
     train = settings_of(
         TrainConfig,
         "Training",
         leave_out=["output_dir", "block_size", *METHOD, *leave_out],
         defaults={"dtype": AUTO},
     )
-    return [*SHAPE, *train, *settings_of(TrainConfig, "Adapters and frozen weights", leave_out=others)]
+    method = settings_of(TrainConfig, "Adapters and frozen weights", only=METHOD, leave_out=leave_out)
+    return [*SHAPE, *train, *method]
 
 
 def given_of(file: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,13 +71,18 @@ def settings_of(
     owner: "type[Settings]",
     panel: str,
     *,
+    only: Iterable[str] | None = None,
     leave_out: Iterable[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> list[Setting]:
-    """List the fields of a settings class as flags, in order; `defaults` win over the class's own."""
+    """List the fields of a settings class as flags, in order; `defaults` win over the class's own.
+
+    only: which fields, all if None; of these, those of `leave_out` are none.
+    """
     listed = []
+    chosen = list(owner.model_fields if only is None else only)
     for name, field in owner.model_fields.items():
-        if name not in leave_out:
+        if name in chosen and name not in leave_out:
             default = (defaults or {}).get(name, field.default)
             words = field.description or name.replace("_", " ")
             values = _values(field.annotation)

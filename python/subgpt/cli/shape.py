@@ -76,14 +76,13 @@ Preset = Annotated[
 
 def run_settings(leave_out: Collection[str] = ()) -> list[Setting]:
     """List the flags of the settings that decide what a run costs."""
-    others = [name for name in TrainConfig.model_fields if name not in _COSTS or name in leave_out]
-    return settings_of(TrainConfig, "Training", leave_out=others, defaults={"dtype": AUTO})
+    return settings_of(TrainConfig, "Training", only=_COSTS, leave_out=leave_out, defaults={"dtype": AUTO})
 
 
 def model_and_training(
-    file: Path | None, defaults: Mapping[str, Any], flags: Mapping[str, Any]
+    file: Path | None, preset: str | None, flags: Mapping[str, Any]
 ) -> tuple[GPTConfig, TrainConfig]:
-    """Make both configurations from a file of settings, or a run's own, with `flags` over it.
+    """Make both configurations from a file of settings, or a run's own, with `preset` and `flags` over it.
 
     The window is the model's: as for `pretrain`, block_size is a setting of the model.
     """
@@ -91,8 +90,8 @@ def model_and_training(
     from subgpt.cli.training import TRAIN_NAMES, Inputs
 
     known = [*MODEL_NAMES, *TRAIN_NAMES, "output_dir", "preset", "data", "tokenizer"]
-    given = resolve(file, {**flags, "preset": defaults["preset"]}, known, TrainConfig, ("train", "model"))
-    inputs = Inputs({"dtype": defaults["dtype"], **given})
+    given = resolve(file, {**flags, "preset": preset}, known, TrainConfig, ("train", "model"))
+    inputs = Inputs({"dtype": AUTO, **given})
     training = TrainConfig(**inputs.part(name for name in TRAIN_NAMES if name != "block_size"))
     return model_config(inputs, {}), training
 

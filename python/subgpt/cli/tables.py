@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from subgpt.cli.terminal import can_show
+from subgpt.cli.terminal import can_show, harmless
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def bar(share: float, cells: int = _BAR_CELLS) -> str:
 
 
 def facts_table(facts: Iterable[tuple[str, object]]) -> "Table":
-    """Lay out names and values in two columns."""
+    """Lay out names and values in two columns; control characters in them are shown and not obeyed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -58,7 +58,7 @@ def facts_table(facts: Iterable[tuple[str, object]]) -> "Table":
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, Text(str(value)))
+        table.add_row(harmless(name), Text(harmless(str(value))))
     return table
 
 

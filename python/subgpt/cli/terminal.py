@@ -35,7 +35,12 @@ def _console(stream: str) -> "Console":
 
     plain = bool(os.environ.get("NO_COLOR"))  # rich itself would leave bold and dim
     return Patient(
-        stderr=stream == "stderr", highlight=False, soft_wrap=True, color_system=None if plain else "auto"
+        stderr=stream == "stderr",
+        markup=False,  # a path may be called t[b], or :cat:
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
+        color_system=None if plain else "auto",
     )
 
 

@@ -34,20 +34,18 @@ TEAM = ("zero_stage", "gradient_compression", "bucket_megabytes", "peer_timeout"
 
 def team_settings() -> list[Setting]:
     """List the flags of a run that several processes make: they have a panel of their own."""
-    others = [name for name in TrainConfig.model_fields if name not in TEAM]
-    return settings_of(TrainConfig, "Several processes (mpirun)", leave_out=others)
+    return settings_of(TrainConfig, "Several processes (mpirun)", only=TEAM)
 
 
 def tuning_settings(defaults: Mapping[str, Any], leave_out: Iterable[str] = ()) -> list[Setting]:
     """List the flags of a run that changes a model which can write already: what it trains has a panel of its own."""
-    others = [name for name in TrainConfig.model_fields if name not in METHOD]
     train = settings_of(
         TrainConfig,
         "Training",
         leave_out=["output_dir", *METHOD, *TEAM, *leave_out],
         defaults={**defaults, "dtype": AUTO},
     )
-    method = settings_of(TrainConfig, "Adapters and frozen weights", leave_out=others)
+    method = settings_of(TrainConfig, "Adapters and frozen weights", only=METHOD)
     return [*train, *method, *team_settings()]
 
 
@@ -73,6 +71,14 @@ class Inputs:
         if not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
             raise ConfigError(f"{name} = {value!r}: give a file, directory or glob, or a list of these")
         return source_paths(names)
+
+    def number(self, name: str, otherwise: float) -> float:
+        """Give the number of `name`, `otherwise` where there is none."""
+        value = self.values.get(name)
+        try:
+            return otherwise if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{name} = {value!r}: give a number") from None
 
     def path(self, name: str, what: str) -> str:
         """Give the path of `name`, which may not be absent."""
@@ -185,7 +191,12 @@ def show_settings(values: Mapping[str, Any]) -> None:
 
 
 def absolute(value: Any) -> Any:
-    """Make a path, or each of several or of a mapping, independent of the working directory; globs stay globs."""
+    """Make a path, or each of several or of a mapping, independent of the working directory; globs stay globs.
+
+    A number is no path, and stays what it is.
+    """
+    if isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         numbers = all(isinstance(entry, int | float) for entry in value.values())
         return {absolute(k) if numbers else k: v if numbers else absolute(v) for k, v in value.items()}

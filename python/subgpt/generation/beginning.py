@@ -1,6 +1,6 @@
 """`begin`: from a prompt to a text that has it and nothing else yet."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -50,15 +50,21 @@ class Opening:
         self,
         model: "GPT",
         ids: npt.NDArray[np.uint32],
-        decoder: "DecodeStream",
+        decoder: "Callable[[], DecodeStream]",
         healing: tuple["Tokenizer", GenerationConfig] | None = None,
     ) -> None:
-        self._model, self._decoder, self._healing = model, decoder, None
+        self._model, self._make_decoder, self._healing = model, decoder, None
+        self._decoder = decoder()
         self.prompt = self.ids = ids
         if healing is not None:
             self._tokenizer, self._settings = healing
             self._healing = Healing(self._tokenizer, ids)
             self.ids = self._healing.before
+
+    def again(self, settings: GenerationConfig) -> "Opening":
+        """Give the same for another text, whose end is healed as its own settings say; nothing is encoded again."""
+        healing = None if self._healing is None else (self._tokenizer, settings)
+        return Opening(self._model, self.prompt, self._make_decoder, healing)
 
     def finish(self, session: _core.Session) -> Beginning:
         """Go on from a session that has read `ids`."""
@@ -87,9 +93,11 @@ def open_text(
         return _open_ids(model, tokenizer, prompt)
     ids = prompt_ids(tokenizer, prompt, settings.errors)
     heals = prompt and settings.heals and settings.max_new_tokens > 0
-    return Opening(
-        model, ids, decoder_after(tokenizer, prompt, settings), (tokenizer, settings) if heals else None
-    )
+
+    def decoder() -> "DecodeStream":
+        return decoder_after(tokenizer, prompt, settings, ids)
+
+    return Opening(model, ids, decoder, (tokenizer, settings) if heals else None)
 
 
 def _open_ids(model: "GPT", tokenizer: "Tokenizer", given: Sequence[int]) -> Opening:
@@ -102,9 +110,14 @@ def _open_ids(model: "GPT", tokenizer: "Tokenizer", given: Sequence[int]) -> Ope
         raise InvalidValueError(f"prompt is {type(given).__name__}; give a str or a list of token ids")
     if ids.ndim != 1 or not len(ids) or ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= size:
         raise InvalidValueError(f"prompt: give one token id at least, each from 0 to {size - 1}")
-    ids, decoder = ids.astype(np.uint32), tokenizer.decode_stream()
-    decoder.push_all(ids[ids < tokenizer.vocab_size])
-    return Opening(model, ids, decoder)
+    read_as = ids.astype(np.uint32)
+
+    def decoder() -> "DecodeStream":
+        made = tokenizer.decode_stream()
+        made.push_all(read_as[read_as < tokenizer.vocab_size])
+        return made
+
+    return Opening(model, read_as, decoder)
 
 
 def begin(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Beginning:
@@ -120,11 +133,17 @@ def read(model: "GPT", ids: npt.NDArray[np.uint32]) -> _core.Session:
     return session
 
 
-def decoder_after(tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> "DecodeStream":
-    """Make the decoder of what follows `prompt`."""
+def decoder_after(
+    tokenizer: "Tokenizer",
+    prompt: str,
+    settings: GenerationConfig,
+    ids: npt.NDArray[np.uint32] | None = None,
+) -> "DecodeStream":
+    """Make the decoder of what follows `prompt`, of which `ids` (n,) are the tokens where they are known."""
     decoder = tokenizer.decode_stream()
     if prompt:
-        decoder.push_all(prompt_ids(tokenizer, prompt, settings.errors)[len(tokenizer.template[0]) :])
+        ids = prompt_ids(tokenizer, prompt, settings.errors) if ids is None else ids
+        decoder.push_all(ids[len(tokenizer.template[0]) :])
     elif settings.structure is not None:
         decoder.push(anchor(tokenizer))  # a grammar knows tokens as they are in the middle of a text
     return decoder

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from subgpt.generation.config import GenerationConfig
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
+    from subgpt.tokenizer.results import DecodeStream
 
     Messages = Sequence[Message] | Sequence[Mapping[str, Any]]
 
@@ -122,8 +123,12 @@ def open_answer(
         settings = settings.replace(
             eos_token_id=[*settings.eos_ids, *prompt.end_ids], stop=[*settings.stop, *prompt.stop]
         )
-    decoder = tokenizer.decode_stream()
-    decoder.push_all(prompt.ids)
+
+    def decoder() -> "DecodeStream":
+        made = tokenizer.decode_stream()
+        made.push_all(prompt.ids)
+        return made
+
     return Opening(model, prompt.ids, decoder), settings
 
 

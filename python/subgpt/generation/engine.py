@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    import numpy.typing as npt
+
     from subgpt.data.chat import ChatTemplate
     from subgpt.generation.conversation import Messages
     from subgpt.model.gpt import GPT
@@ -66,6 +68,25 @@ class EngineStats:
     cached_tokens: int
     new_tokens: int
     cache_bytes: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an engine is to write, once or several times: what `open` and `open_chat` give and `start` takes.
+
+    Attributes:
+        prompt: The ids (n,), uint32, before the end is healed.
+
+    """
+
+    opening: Opening
+    settings: GenerationConfig
+    trims: bool = False
+
+    @property
+    def prompt(self) -> "npt.NDArray[np.uint32]":
+        """The ids of the prompt."""
+        return self.opening.prompt
 
 
 class _Running:
@@ -156,9 +177,8 @@ class Engine:
         options: those of `GenerationConfig`, over `config`; the text is that of `generate` with the same. Errors of
         options and prompt are raised here. BusyError if max_waiting texts wait already.
         """
-        settings = merge_options(self.model, config, options)
-        refuse_beams(settings, "Engine.submit", "call subgpt.complete")
-        return self._add(open_text(self.model, self.tokenizer, prompt, settings), settings, logprobs)
+        asked = self.open(prompt, config=config, **options)
+        return self._add(asked.opening, asked.settings, logprobs)
 
     def chat(
         self,
@@ -170,10 +190,38 @@ class Engine:
         **options: Any,
     ) -> Job:
         """Ask for the answer to the last of `messages`, as `subgpt.chat` gives it; else like `submit`."""
+        asked = self.open_chat(messages, config=config, chat_template=chat_template, **options)
+        return self._add(asked.opening, asked.settings, logprobs, trims=True)
+
+    def open(
+        self, prompt: "str | Sequence[int]", *, config: GenerationConfig | None = None, **options: Any
+    ) -> Asked:
+        """Read a prompt as `submit` does without asking for anything yet: `start` asks for as many texts as are wanted.
+
+        So a prompt is encoded once, and how long it is (`prompt`) is known before. Errors are those of `submit`.
+        """
+        settings = merge_options(self.model, config, options)
+        refuse_beams(settings, "Engine.submit", "call subgpt.complete")
+        return Asked(open_text(self.model, self.tokenizer, prompt, settings), settings)
+
+    def open_chat(
+        self,
+        messages: "Messages",
+        *,
+        config: GenerationConfig | None = None,
+        chat_template: "ChatTemplate | str" = "auto",
+        **options: Any,
+    ) -> Asked:
+        """Read messages as `chat` does, for `start`."""
         settings = merge_options(self.model, config, options)
         template = choose_template(chat_template, self.tokenizer, self.model.chat_template)
         opening, settings = open_answer(self.model, self.tokenizer, template, messages, settings)
-        return self._add(opening, settings, logprobs, trims=True)
+        return Asked(opening, settings, trims=True)
+
+    def start(self, asked: Asked, *, seed: int | None = None, logprobs: int | None = None) -> Job:
+        """Ask for a text of what was opened; seed: in place of that of its options. BusyError as of `submit`."""
+        settings = asked.settings if seed is None else asked.settings.replace(seed=seed)
+        return self._add(asked.opening.again(settings), settings, logprobs, trims=asked.trims)
 
     @property
     def stats(self) -> EngineStats:

@@ -18,6 +18,11 @@ def check_assistant(model: "GPT", assistant: "GPT | None", settings: "Generation
     """Raise ConfigError, with `where` in front, if a model cannot guess what another writes."""
     if assistant is None:
         return
+    if settings.num_beams > 1:
+        raise ConfigError(
+            f"{where}: assistant_model guesses what follows one text, and num_beams = {settings.num_beams} goes on "
+            "with several; leave one of them out"
+        )
     if settings.prompt_lookup_num_tokens:
         raise ConfigError(
             f"{where}: assistant_model and prompt_lookup_num_tokens = {settings.prompt_lookup_num_tokens} both "

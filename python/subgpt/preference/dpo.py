@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULTS: dict[str, Any] = {"learning_rate": 1e-5, "max_steps": 200, "eval_steps": 50, "weight_decay": 0.0}
 """Settings where none are given: rates of fine-tuning make a model forget how to write here."""
+BETA, LABEL_SMOOTHING = 0.1, 0.0
 
 
 def dpo(
@@ -41,8 +42,8 @@ def dpo(
     source: "ExampleSource",
     config: TrainConfig | None = None,
     *,
-    beta: float = 0.1,
-    label_smoothing: float = 0.0,
+    beta: float = BETA,
+    label_smoothing: float = LABEL_SMOOTHING,
     chat_template: "ChatTemplate | None" = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
@@ -55,6 +56,8 @@ def dpo(
     log-probabilities are computed once, before the first update, and kept in the run directory. A part of the
     prompts is held out: the Run has `before` and `after` with the loss on them ("preferences": ln 2 where nothing
     was learnt). Everything else is as for `finetune`.
+
+    resume: needs the beta and label_smoothing that the run began with; ConfigError names one that is another.
     """
     own_template = chat_template or model.chat_template
 
@@ -69,7 +72,7 @@ def dpo(
         loaders = [_loader(part, tokenizer, form, settings) for part in (train, held) if part]
         rows = [array for loader in loaders for array in loader.pairs(np.arange(len(loader)))[:2]]
         data = f"{fingerprint(rows)}+dpo{beta}+{label_smoothing}"
-        _remember(loaders, model, data, output_dir or settings.output_dir, resume)
+        _remember(loaders, model, data, objective, output_dir or settings.output_dir, resume)
         return TrainingData(
             loader=loaders[0],
             tokens=int((loaders[0].pairs(np.arange(len(train))).targets >= 0).sum()),
@@ -200,19 +203,33 @@ def _check(chosen: list[TokenExample], rejected: list[TokenExample]) -> None:
 
 
 def _remember(
-    loaders: list[PairLoader], model: GPT, data: str, output_dir: str | Path | None, resume: bool
+    loaders: list[PairLoader],
+    model: GPT,
+    data: str,
+    objective: Preference,
+    output_dir: str | Path | None,
+    resume: bool,
 ) -> None:
     """Compute the reference, or read what the run that goes on began with: its model has changed since."""
+    options = {"beta": objective.beta, "label_smoothing": objective.label_smoothing}
     place = None if output_dir is None else RunDirectory(output_dir).reference
     kept = read_json(place) if resume and place is not None and place.exists() else {}
-    if isinstance(kept, dict) and kept.get("data") == data:
+    if not isinstance(kept, dict):
+        kept = {}
+    for name, value in options.items():
+        if (before := kept.get(name, value)) != value:
+            raise ConfigError(
+                f"resume {output_dir}: {name} was {before!r}, is {value!r}; give the one before, or start a new run"
+            )
+    if kept.get("data") == data:
         for loader, values in zip(loaders, kept["log_probs"], strict=True):
             loader.reference[:] = values
         return
     for loader in loaders:
         loader.remember(model)
-    if place is not None and is_main():
-        write_json(place, {"data": data, "log_probs": [loader.reference.tolist() for loader in loaders]})
+    if place is not None and is_main() and not kept:  # what goes on with other data is refused, and stays
+        log_probs = [loader.reference.tolist() for loader in loaders]
+        write_json(place, {"data": data, **options, "log_probs": log_probs})
 
 
 def _held_out(loader: PairLoader, objective: Preference, batch_size: int) -> HeldOut:

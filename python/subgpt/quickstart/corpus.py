@@ -86,7 +86,7 @@ def python_corpus(*, stdlib: Path | None = None) -> PythonCorpus:
     if text_bytes < MIN_BYTES:
         raise DataError(
             f"this Python comes with only {text_bytes} bytes of text (no library sources, no pydoc topics); "
-            "name a text of your own with --data"
+            "train on a text of your own with: subgpt pretrain --data TEXT"
         )
     return PythonCorpus(tuple(documents), len(sources), len(topics), text_bytes)
 

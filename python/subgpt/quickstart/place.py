@@ -16,10 +16,10 @@ def prepare(out: Path) -> Path:
     """
     try:
         if out.exists() and not out.is_dir():
-            raise OutputError(f"{out}: is a file; name a directory with --out")
+            raise OutputError(f"{out}: is a file; name a directory with --output-dir")
         if out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file():
             raise OutputError(
-                f"{out}: holds files that are not a quickstart's; name another with --out, or remove it"
+                f"{out}: holds files that are not a quickstart's; name another with --output-dir, or remove it"
             )
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).write_text("made by subgpt quickstart; replaced by the next one\n", encoding="utf-8")
@@ -29,7 +29,7 @@ def prepare(out: Path) -> Path:
         raise
     except OSError as error:
         raise OutputError(
-            f"{out}: {error.strerror}; name a directory that can be written with --out"
+            f"{out}: {error.strerror}; name a directory that can be written with --output-dir"
         ) from error
     return out
 

@@ -48,8 +48,8 @@ def question_pairs(*, stdlib: Path | None = None) -> list[dict[str, str]]:
     rows = list(pairs_of(_docs(stdlib or Path(sysconfig.get_path("stdlib")))))
     if len(rows) < MIN_PAIRS:
         raise DataError(
-            f"this Python's docstrings gave only {len(rows)} questions; "
-            "is it run with -OO, or without its sources? Name questions and answers of your own with --data"
+            f"this Python's docstrings gave only {len(rows)} questions; run Python without -OO, or fine-tune on "
+            "rows of your own with: subgpt finetune RUN --data FILE"
         )
     return rows
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
@@ -78,6 +77,11 @@ class Base:
             raise ConfigError(f"sweep: there is no setting {name!r}; {did_you_mean(name, known)}")
         return target
 
+    @property
+    def seed(self) -> int:
+        """What decides chance where a trial does not; ConfigError if it is no seed."""
+        return TrainConfig(**{name: value for name, value in self.train.items() if name == "seed"}).seed
+
     def training(self, values: Mapping[str, Any] | None = None) -> TrainConfig:
         """Make the training settings of a trial. The window of a fresh model is the model's."""
         merged = {**self.train, **(values or {})}
@@ -108,12 +112,8 @@ class Base:
         return GPT(shape, seed=training.seed, dtype=training.dtype or AUTO), words, training
 
     def _load(self, start: str, training: TrainConfig) -> "tuple[GPT, Tokenizer]":
-        from subgpt.checkpoint.load import load
+        from subgpt.checkpoint.load import load_with_tokenizer
         from subgpt.finetuning.chat import prepare_chat
 
-        model, words = load(start, dtype=training.dtype or AUTO)
-        if words is None:
-            raise ConfigError(
-                f"{Path(start) / 'tokenizer.json'}: no such file; copy the model's tokenizer there"
-            )
+        model, words = load_with_tokenizer(start, dtype=training.dtype or AUTO)
         return model, prepare_chat(model, words, training.chat_template)

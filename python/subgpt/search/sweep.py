@@ -100,7 +100,7 @@ def sweep(
         space,
         directory=directory,
         random=random,
-        seed=given.seed if seed is None else seed,
+        seed=seed,
         jobs=jobs,
         resume=resume,
         note=note,
@@ -115,7 +115,7 @@ def run_sweep(
     *,
     directory: SweepDirectory,
     random: int | None,
-    seed: int,
+    seed: int | None,
     jobs: int | None,
     resume: bool,
     note: Note | None,
@@ -126,7 +126,8 @@ def run_sweep(
     """Do what `sweep` says with a `base` that is put together already.
 
     given: on resume the settings that must be those of the plan; all of `base` if None. base: None on resume for that
-    of the plan. tokenizer: is saved in the sweep's directory.
+    of the plan. seed: decides what is drawn; None for that of the settings. tokenizer: is saved in the sweep's
+    directory.
     """
     say = _print if note is None else note
     if jobs is not None and jobs < 1:
@@ -166,7 +167,7 @@ def run_sweep(
     return result
 
 
-def _plan(base: Base, space: Space, before: Plan | None, random: int | None, seed: int) -> Plan:
+def _plan(base: Base, space: Space, before: Plan | None, random: int | None, seed: int | None) -> Plan:
     """List the trials: of the space, after those that were planned before."""
     axes: dict[str, Axis] = {}
     for name, axis in axes_of(space).items():
@@ -183,7 +184,7 @@ def _plan(base: Base, space: Space, before: Plan | None, random: int | None, see
         raise ConfigError("sweep: nothing is varied; give an axis, such as learning_rate=1e-3,3e-3")
     trials: list[Values] = []
     if axes:
-        trials = grid(axes) if random is None else draw(axes, random, seed)
+        trials = grid(axes) if random is None else draw(axes, random, base.seed if seed is None else seed)
     plan = Plan(base, ()) if before is None else before
     return plan.extended(tuple(axes), trials)
 

@@ -39,8 +39,8 @@ class Chat(Answer):
         if asked.top_logprobs is not None and not asked.logprobs:
             raise ApiError(400, "top_logprobs: also set logprobs to true", param="top_logprobs")
         self._asked = asked
-        most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
-        self._max_tokens = context.max_tokens(most, served.model.config.block_size)
+        param = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
+        self._max_tokens = context.max_tokens(getattr(asked, param), served.model.config.block_size, param)
         self._spelling = context.spelling(served)
         self._head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
@@ -51,16 +51,12 @@ class Chat(Answer):
     def begin(self) -> None:
         """Ask for the answers."""
         asked, options = self._asked, self._asked.options(self._max_tokens)
-        messages = [message.as_plain() for message in asked.messages]
+        engine = self.served.engine
+        opened = engine.open_chat([message.as_plain() for message in asked.messages], **options)
+        check_length(len(opened.prompt), self.context.settings.max_prompt_tokens, "messages")
+        logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         for number in range(asked.n):
-            job = self.served.engine.chat(
-                messages,
-                logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
-                seed=asked.seed_of(number),
-                **options,
-            )
-            self.jobs.append(job)
-            check_length(len(job.prompt_ids), self.context.settings.max_prompt_tokens, "messages")
+            self.jobs.append(engine.start(opened, seed=asked.seed_of(number), logprobs=logprobs))
 
     def whole(self, texts: list[str]) -> dict[str, Any]:
         """Lay out all answers."""

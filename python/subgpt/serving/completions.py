@@ -13,12 +13,13 @@ from subgpt.serving.context import Context, context_of
 from subgpt.serving.errors import ApiError
 from subgpt.serving.models import Served
 from subgpt.serving.schemas import CompletionRequest
-from subgpt.serving.scoring import hidden_tokens, prompt_tokens, score_prompt
+from subgpt.serving.scoring import check_length, hidden_tokens, prompt_tokens, score_prompt
 from subgpt.serving.streaming import respond
 from subgpt.serving.texts import Answer, Emit, usage
 from subgpt.serving.tokens import Known, Places, completion_logprobs
 
 if TYPE_CHECKING:
+    from subgpt.generation.engine import Asked
     from subgpt.generation.job import Job, Piece
 
 _DEFAULT_TOKENS = 16  # OpenAI's
@@ -70,19 +71,26 @@ class Completions(Answer):
 
     def begin(self) -> None:
         """Read the prompts and ask for their texts."""
-        asked, options = self._asked, self._asked.options(self._max_tokens)
+        asked, engine = self._asked, self.served.engine
         for given in asked.prompts:
-            ids = prompt_tokens(self.served, given, self.context.settings.max_prompt_tokens)
+            ids, opened = self._open(given)
             self._prompts.append(self._prompt(given, ids))
-            for number in range(asked.n if self._max_tokens else 0):
-                job = self.served.engine.submit(
-                    given,
-                    logprobs=asked.logprobs,
-                    seed=asked.seed_of(number),
-                    token_healing=asked.token_healing,
-                    **options,
-                )
-                self.jobs.append(job)
+            if opened is not None:
+                for number in range(asked.n):
+                    seed = asked.seed_of(number)
+                    self.jobs.append(engine.start(opened, seed=seed, logprobs=asked.logprobs))
+
+    def _open(self, given: str | list[int]) -> "tuple[list[int], Asked | None]":
+        """Give the ids of a prompt, encoded once, and what its texts begin with, if there are to be any."""
+        asked, most = self._asked, self.context.settings.max_prompt_tokens
+        if not self._max_tokens:
+            return prompt_tokens(self.served, given, most), None
+        if not isinstance(given, str):
+            prompt_tokens(self.served, given, most)  # what is wrong with ids is said as the request has them
+        options = asked.options(self._max_tokens)
+        opened = self.served.engine.open(given, token_healing=asked.token_healing, **options)
+        check_length(len(opened.prompt), most, "prompt")
+        return opened.prompt.tolist(), opened
 
     def whole(self, texts: list[str]) -> dict[str, Any]:
         """Lay out all texts, those of the first prompt first."""

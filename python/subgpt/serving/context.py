@@ -56,12 +56,12 @@ class Context:
         """Say how a model's tokens are written."""
         return self._spellings[served.name]
 
-    def max_tokens(self, asked: int | None, otherwise: int) -> int:
-        """Give how many tokens a text may have; ApiError for too many."""
+    def max_tokens(self, asked: int | None, otherwise: int, param: str = "max_tokens") -> int:
+        """Give how many tokens a text may have; ApiError for too many, which `param` of the request asked for."""
         most = self.settings.max_tokens
         if asked is not None and asked > most:
             raise ApiError(
-                400, f"max_tokens: {asked} is more than {most}, which this server writes", param="max_tokens"
+                400, f"{param}: {asked} is more than {most}, which this server writes", param=param
             )
         return min(otherwise, most) if asked is None else asked
 

@@ -13,6 +13,7 @@ from subgpt.serving.routes import LOGIN
 
 _NAME = "subgpt"
 _SECONDS = 7 * 24 * 3600
+_FIELDS = 8  # which browsers or their extensions may add to
 _FORM = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>subgpt</title>
@@ -64,7 +65,10 @@ class Login:
         """Show the form, or take what was filled in."""
         if request.method != "POST":
             return self._form("", 200)
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
+        try:
+            fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=_FIELDS)
+        except ValueError:
+            return self._form("That is more than this form has; fill in the key alone.", 400)
         if not self._is_key(fields.get("key", [""])[0]):
             return self._form("That is not the key.", 401)
         response = RedirectResponse("/", 303)

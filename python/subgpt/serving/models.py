@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subgpt.errors import ConfigError, MissingFileError
+from subgpt.errors import ConfigError
 
 if TYPE_CHECKING:
     from subgpt.generation.engine import Engine
@@ -55,7 +55,7 @@ def load_served(
 
     Raises ConfigError if two models would have the same name, MissingFileError if one has no tokenizer.
     """
-    from subgpt.checkpoint.load import load
+    from subgpt.checkpoint.load import load_with_tokenizer
     from subgpt.generation.engine import Engine
 
     paths = [Path(run) for run in runs]
@@ -63,11 +63,7 @@ def load_served(
     with contextlib.ExitStack() as engines:
         served = []
         for called, run in zip(names, paths, strict=True):
-            model, tokenizer = load(run, dtype=dtype, quantize=quantize)
-            if tokenizer is None:
-                raise MissingFileError(
-                    f"{run / 'tokenizer.json'}: no such file; copy the model's tokenizer.json beside it"
-                )
+            model, tokenizer = load_with_tokenizer(run, dtype=dtype, quantize=quantize)
             engine = Engine(
                 model,
                 tokenizer,

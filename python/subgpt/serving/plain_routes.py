@@ -1,7 +1,6 @@
 """The routes that write no text: models, tokens, embeddings, health, metrics."""
 
 import base64
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from subgpt.generation.prompt import prompt_ids
 from subgpt.serving.context import context_of
 from subgpt.serving.models import Served
 from subgpt.serving.schemas import DetokenizeRequest, EmbeddingRequest, TokenizeRequest, as_prompts
-from subgpt.serving.scoring import check_ids, prompt_tokens
+from subgpt.serving.scoring import check_ids, check_length, prompt_tokens
 from subgpt.serving.streaming import Json
 
 
@@ -47,18 +46,24 @@ async def tokenize(request: Request) -> Response:
     context = context_of(request)
     asked = await context.read(request, TokenizeRequest)
     served = context.find(asked.model)
-    plain = partial(served.tokenizer.encode, allowed_special="all")
-    encode = partial(prompt_ids, served.tokenizer) if asked.add_special_tokens else plain
-    ids = (await run_sync(encode, asked.prompt)).tolist()
-    spelling = context.spelling(served)
-    return Json(
-        {
-            "count": len(ids),
-            "max_model_len": served.model.config.block_size,
-            "tokens": ids,
-            "token_strs": [spelling.text_of(id) for id in ids],
-        }
-    )
+
+    def answer() -> Response:  # in a thread down to the JSON: streams of others go on meanwhile
+        if asked.add_special_tokens:
+            found = prompt_ids(served.tokenizer, asked.prompt)
+        else:
+            found = served.tokenizer.encode(asked.prompt, allowed_special="all")
+        check_length(len(found), context.settings.max_prompt_tokens, "prompt")
+        ids, spelling = found.tolist(), context.spelling(served)
+        return Json(
+            {
+                "count": len(ids),
+                "max_model_len": served.model.config.block_size,
+                "tokens": ids,
+                "token_strs": [spelling.text_of(id) for id in ids],
+            }
+        )
+
+    return await run_sync(answer)
 
 
 async def detokenize(request: Request) -> Response:

@@ -99,29 +99,41 @@ def make_server(served: Sequence[Served], settings: ServerSettings) -> Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the socket; ConfigError if the address cannot be used, with the reason."""
+    """Open the socket, before models are loaded; ConfigError if the address cannot be used, with the reason.
+
+    Who connects before `run_server` takes requests waits for it.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        of_host = isinstance(error, socket.gaierror) or not port
+    except (OSError, UnicodeError) as error:  # the latter of a name such as a..b
+        of_host = isinstance(error, socket.gaierror | UnicodeError) or not port
         remedy = "give another --host" if of_host else "give another --port (0: a free one)"
-        reason = (error.strerror or str(error)).partition(" (while ")[0]
+        said = error.strerror if isinstance(error, OSError) else "it is no name of a machine"
+        reason = (said or str(error)).partition(" (while ")[0]
         raise ConfigError(f"serve: cannot listen at {host}, port {port}: {reason}; {remedy}") from None
 
 
-def run_server(served: Sequence[Served], settings: ServerSettings, started: Callable[[str], None]) -> None:
-    """Serve until a signal ends it; `started` is called with the address once requests are taken."""
-    with contextlib.closing(listen(settings.host, settings.port)) as listening:
+def run_server(
+    served: Sequence[Served],
+    settings: ServerSettings,
+    started: Callable[[str], None],
+    listening: socket.socket | None = None,
+) -> None:
+    """Serve until a signal ends it; `started` is called with the address once requests are taken.
+
+    listening: what `listen` opened, which is closed at the end; None opens it here. ConfigError if it cannot be.
+    """
+    with contextlib.closing(listening or listen(settings.host, settings.port)) as opened:
         server = make_server(served, settings)
-        host, port = listening.getsockname()[:2]
+        host, port = opened.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         server.on_start = lambda: started(address)
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH)
         try:
-            server.run([listening])
+            server.run([opened])
         finally:
             sys.setswitchinterval(before)

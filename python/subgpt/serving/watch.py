@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from subgpt.serving.errors import as_api_error
@@ -39,7 +40,7 @@ class Watch:
 
         try:
             await self._app(scope, receive, send_noting)
-        except ClientGoneError:
+        except (ClientGoneError, ClientDisconnect):
             status = status or _GONE
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import subgpt
 from subgpt import GPT, CheckpointError, ConfigError, MissingFileError, load
+from subgpt.checkpoint.load import load_with_tokenizer
 
 
 @pytest.fixture
@@ -34,6 +35,9 @@ def test_a_saved_model_comes_back_with_its_tokenizer(model, tokenizer, saved):
     assert words.encode("red wheel").tolist() == tokenizer.encode("red wheel").tolist()
     model.save(saved / "bare")
     assert load(saved / "bare")[1] is None
+    assert load_with_tokenizer(saved)[1].vocab_size == words.vocab_size
+    with pytest.raises(MissingFileError, match=r"bare.tokenizer\.json: no such file; copy the model's"):
+        load_with_tokenizer(saved / "bare")
 
 
 def test_the_directory_is_what_transformers_expects(model, tokenizer, saved):

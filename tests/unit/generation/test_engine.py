@@ -11,6 +11,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, BusyError, ConfigError, Engine, InvalidValueError, chat, complete, generate
+from subgpt.generation import beginning
 from subgpt.generation.prefix_cache import PrefixCache, Read
 
 PROMPTS = ["so much depends", "", "the fog", "i have eaten the plums that", "t", "Question: who has eaten"]
@@ -59,6 +60,27 @@ def test_prompts_of_subwords_are_healed_as_alone(tiny):
         jobs = [(p, o, engine.submit(p, **o)) for p in prompts for o in options]
         for prompt, option, job in jobs:
             assert job.text() == alone(model, subwords, prompt, **option)
+
+
+def test_what_is_opened_once_begins_as_many_texts_as_are_wanted(tiny, monkeypatch):
+    subwords = subgpt.Tokenizer.train(["the fog comes on little cat feet. "], vocab_size=280)
+    model = GPT(tiny(vocab_size=280, block_size=64), seed=2)
+    talk = [{"role": "user", "content": "the fog"}]
+    expected = [alone(model, subwords, "the fog com", seed=seed, max_new_tokens=12) for seed in range(6)]
+    answers = [chat(model, subwords, talk, seed=seed, max_new_tokens=12) for seed in range(3)]
+    calls = []
+    plain = beginning.prompt_ids
+    monkeypatch.setattr(beginning, "prompt_ids", lambda *given: calls.append(given) or plain(*given))
+    with Engine(model, subwords) as engine:
+        opened = engine.open("the fog com", max_new_tokens=12)
+        jobs = [engine.start(opened, seed=seed) for seed in range(6)]
+        assert [job.text() for job in jobs] == expected
+        assert jobs[0].prompt_ids == tuple(opened.prompt.tolist())
+        opened = engine.open_chat(talk, max_new_tokens=12)
+        jobs = [engine.start(opened, seed=seed) for seed in range(3)]
+        assert [job.text() for job in jobs] == answers
+        assert engine.stats.jobs == 9
+    assert len(calls) == 1, "a prompt is encoded once"
 
 
 def test_a_prompt_may_be_ids_which_are_read_as_they_are(long, tokenizer):

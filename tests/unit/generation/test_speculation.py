@@ -107,3 +107,8 @@ def test_an_assistant_of_another_tokenizer_is_refused(long, tiny, tokenizer):
             call(long, tokenizer, "so", assistant_model=other)
     with pytest.raises(ConfigError, match="same tokenizer"):
         Engine(long, tokenizer, assistant_model=other)
+
+
+def test_an_assistant_beside_beams_is_refused(long, helper, tokenizer):
+    with pytest.raises(ConfigError, match=r"num_beams = 4 goes on with several; leave one of them out"):
+        generate(long, tokenizer, "so", num_beams=4, assistant_model=helper)

@@ -7,9 +7,11 @@ import json
 import math
 import os
 import shutil
+import socket
 
 import pytest
 
+from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.errors import MissingFileError
 from subgpt.playground.views.courses import Course, find_runs, newest_model
 from subgpt.playground.views.curves import DARK, LIGHT, colours, loss_options, map_options, rate_options
@@ -77,15 +79,22 @@ def test_lines_of_somebody_else_do_no_harm(course):
     assert (course.run.steps, course.run.losses) == ([], [])
 
 
-@pytest.mark.skipif(os.name != "posix", reason="asks the system for a process")
-def test_a_run_with_a_living_process_is_being_trained(course):
-    lock = course.path / "training" / "lock"
-    lock.write_text(f"process {os.getpid()}")
-    course.read()
-    assert course.state == "training"
-    lock.write_text(f"process {1 << 30}")
+def test_a_run_whose_lock_is_held_is_being_trained(course):
+    with DirectoryLock(course.path / "training" / "lock"):
+        course.read()
+        assert course.state == "training"
     assert course.state == "finished"
     assert course.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks the system for a process")
+def test_a_run_whose_process_is_gone_or_elsewhere_is_not(course):
+    lock = course.path / "training" / "lock"
+    course.read()
+    lock.write_text(f"process {1 << 30} on {socket.gethostname()}")
+    assert course.state == "finished"
+    lock.write_text(f"process {os.getpid()} on a-machine-of-somebody-else")
+    assert course.state == "finished"
 
 
 def test_the_newest_model_of_a_run(course, tmp_path):

@@ -23,7 +23,7 @@ def test_half_a_surrogate_pair_does_no_harm():
 def test_models_with_the_same_tokenizer_have_one_view(served, run_folder):
     other = dataclasses.replace(served, name="again")
     openers = openers_of([served, other], run_folder)
-    assert list(openers) == ["plums", "more/letters"]
+    assert list(openers) == ["plums", "more/letters", "plums (another)"]
     assert openers["more/letters"]().vocab_size == served.tokenizer.vocab_size
     assert openers["more/letters"]() is openers["more/letters"]()
 

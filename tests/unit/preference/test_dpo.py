@@ -97,6 +97,27 @@ def test_interrupted_and_resumed_it_is_the_same(model, tokenizer, tmp_path):
         np.testing.assert_array_equal(cut.state_dict()[name], value, err_msg=name)
 
 
+def test_another_beta_is_refused_by_its_name_and_changes_nothing(model, tokenizer, tmp_path):
+    dpo(model, tokenizer, ROWS, settings(max_steps=1), output_dir=tmp_path / "run", beta=0.3, callbacks=())
+    kept = (tmp_path / "run" / "training" / "reference.json").read_bytes()
+    for given, said in (
+        ({}, "beta was 0.3, is 0.1"),
+        ({"beta": 0.3, "label_smoothing": 0.1}, "label_smoothing was 0.0, is 0.1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            dpo(
+                model,
+                tokenizer,
+                ROWS,
+                settings(max_steps=2),
+                output_dir=tmp_path / "run",
+                resume=True,
+                callbacks=(),
+                **given,
+            )
+    assert (tmp_path / "run" / "training" / "reference.json").read_bytes() == kept
+
+
 def test_conversations_are_written_in_the_models_form(tokenizer, model):
     asked = [{"role": "user", "content": "The cat is?"}]
     rows = [

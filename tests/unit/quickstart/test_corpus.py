@@ -77,13 +77,13 @@ def test_without_sources_the_topics_and_docstrings_stand_in(tmp_path):
 def test_a_python_without_any_text_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus_module, "topic_documents", list)
     monkeypatch.setattr(corpus_module, "builtin_docs", list)
-    with pytest.raises(DataError, match="only 0 bytes of text"):
+    with pytest.raises(DataError, match=r"only 0 bytes of text .*subgpt pretrain --data"):
         python_corpus(stdlib=tmp_path)
 
 
 def test_too_few_questions_are_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr("subgpt.quickstart.questions.builtin_docs", list)
-    with pytest.raises(DataError, match=r"only 0 questions; .*-OO"):
+    with pytest.raises(DataError, match=r"only 0 questions; .*-OO, .*subgpt finetune RUN --data"):
         question_pairs(stdlib=tmp_path)
 
 

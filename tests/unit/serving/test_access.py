@@ -154,6 +154,12 @@ def test_people_log_in(page_client):
     assert client.get("/v1/models").status_code == 401, "a cookie is no key of the API"
 
 
+def test_a_form_of_too_many_fields_is_no_fault(page_client):
+    wrong = page_client(api_key=KEY).post("/login", data={str(number): "a" for number in range(9)})
+    assert wrong.status_code == 400
+    assert "more than this form has" in wrong.text
+
+
 def test_a_forged_cookie_is_none(page_client):
     client = page_client(api_key=KEY)
     client.cookies.set("subgpt", "0123456789abcdef.aaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbb")

@@ -144,7 +144,8 @@ def test_an_answer_may_be_as_long_as_the_block(client):
         ({"top_logprobs": 2}, "top_logprobs", "logprobs to true"),
         ({"response_format": {"type": "xml"}}, "response_format.type", "json_object"),
         ({"response_format": {"type": "json_schema"}}, "response_format", "missing"),
-        ({"max_completion_tokens": 5000}, "max_tokens", "4096"),
+        ({"max_completion_tokens": 5000}, "max_completion_tokens", "4096"),
+        ({"max_tokens": 5000}, "max_tokens", "4096"),
         ({"stream_options": {"usage": True}}, "stream_options.usage", "include_usage"),
     ],
 )
@@ -156,5 +157,7 @@ def test_what_cannot_be_is_refused_with_the_field(client, body, param, words):
 
 
 def test_a_conversation_may_be_too_long(make_client, talker):
+    jobs = talker.engine.stats.jobs
     error = refused(make_client(talker, max_prompt_tokens=10))
+    assert talker.engine.stats.jobs == jobs, "nothing was asked for"
     assert error["code"] == "context_length_exceeded"

@@ -202,6 +202,21 @@ def test_a_slow_body_is_408(impatient):
     assert healthy(impatient)
 
 
+def test_a_client_that_is_gone_before_its_body_is_no_fault(served, caplog):
+    def requests(address: str) -> str:
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+
+    with serving(served, grace_seconds=0) as (address, _):
+        with Raw(address) as raw:
+            raw.send(HEAD + b'{"prompt"')
+        assert waited_for(lambda: 'status="499"' in requests(address))
+        assert 'status="500"' not in requests(address)
+    assert not [record for record in caplog.records if record.name == "subgpt.serving"]
+
+
 def test_a_body_that_drips_is_408(impatient):
     with Raw(impatient) as raw:
         raw.send(HEAD)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from subgpt.errors import ConfigError
 from subgpt.serving.app import create_app
 from subgpt.serving.models import Served, find_served, load_served, served_names
 from subgpt.serving.settings import ServerSettings
+from subgpt.serving.tokens import Spelling
 
 
 def test_models_are_listed(client):
@@ -31,6 +34,28 @@ def test_text_becomes_ids_and_text_again(client, served):
     assert "".join(found["token_strs"]) == text
     assert client.post("/detokenize", json={"tokens": found["tokens"]}).json() == {"prompt": text}
     assert client.post("/detokenize", json={"tokens": [9999]}).status_code == 400
+
+
+def test_a_text_to_be_cut_is_no_longer_than_a_prompt(make_client):
+    client = make_client(max_prompt_tokens=10)
+    assert client.post("/tokenize", json={"prompt": "a" * 10}).json()["count"] == 10
+    response = client.post("/tokenize", json={"prompt": "a" * 11})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_text_is_cut_and_laid_out_beside_the_loop(client, monkeypatch):
+    loops = []
+
+    def asked(self, id):
+        with contextlib.suppress(RuntimeError):
+            loops.append(asyncio.get_running_loop())
+        return text_of(self, id)
+
+    text_of = Spelling.text_of
+    monkeypatch.setattr(Spelling, "text_of", asked)
+    assert client.post("/tokenize", json={"prompt": "the fog"}).json()["count"] == 7
+    assert not loops
 
 
 def test_special_tokens_have_their_ids_and_a_place_to_be_looked_up(client, served):

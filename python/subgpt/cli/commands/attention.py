@@ -36,11 +36,11 @@ def attention(
     json: Json = False,
 ) -> None:
     """Draw where each token of a text looks: a map for each head of each layer."""
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.terminal import note, print_json, read_argument
     from subgpt.inside.attention import save_attention_plot
 
-    model, tokenizer = load_with_tokenizer(run)
+    model, tokenizer = open_run(run)
     picture = save_attention_plot(
         model, tokenizer, read_argument(prompt), output, layers=layer or None, heads=head or None
     )

@@ -7,7 +7,6 @@ import typer
 from subgpt.cli.options import Config, Json, examples, new_app
 from subgpt.cli.settings import with_settings
 from subgpt.cli.shape import SHAPE, VOCAB_SIZE, Preset, run_settings
-from subgpt.model.dtype import AUTO
 
 app = new_app()
 
@@ -41,7 +40,7 @@ def bench(
     from subgpt.cli.terminal import out, print_json
     from subgpt.performance.bench import bench as measure
 
-    model, training = model_and_training(config, {"preset": preset, "dtype": AUTO}, settings)
+    model, training = model_and_training(config, preset, settings)
     seen = measure(model, training, seconds=seconds, profile=profile)
     if json:
         print_json(bench_json(seen))

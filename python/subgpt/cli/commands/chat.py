@@ -47,8 +47,8 @@ def chat(
     standard input is a question. With prompt_toolkit (pip install "subgpt\[chat]") lines can be edited and taken up
     again.
     """
-    from subgpt.cli.loading import load_with_tokenizer
-    from subgpt.cli.talk.lines import in_terminal, line_reader
+    from subgpt.cli.loading import open_run
+    from subgpt.cli.talk.lines import line_reader, somebody_types
     from subgpt.cli.talk.talk import Talk, run_talk
     from subgpt.cli.terminal import note
     from subgpt.generation.conversation import Conversation
@@ -56,10 +56,10 @@ def chat(
 
     options = {name: value for name, value in settings.items() if value is not None}
     config = GenerationConfig(**options, stop=tuple(stop or ()))
-    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
+    model, tokenizer = open_run(run, quantize=quantize)
     conversation = Conversation(model, tokenizer, chat_template=chat_template)
     talk = Talk(conversation, merge_options(model, config, {}), system=system)
-    typed = in_terminal()
+    typed = somebody_types()
     if typed:
         form = (
             "the plain form"

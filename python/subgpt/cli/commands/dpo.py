@@ -5,11 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app, source_option
-from subgpt.cli.settings import with_settings
+from subgpt.cli.settings import default_note, with_settings
 from subgpt.cli.training import tuning_settings
 from subgpt.model.dtype import AUTO
-from subgpt.preference.dpo import DEFAULTS
+from subgpt.preference.dpo import BETA, DEFAULTS, LABEL_SMOOTHING
 from subgpt.training.config import TrainConfig
+
+_KNOWN = ("data", "beta", "label_smoothing")
 
 app = new_app()
 
@@ -46,37 +48,46 @@ def dpo(
         ),
     ] = None,
     beta: Annotated[
-        float, typer.Option(help="How far the model may leave what it was: smaller is farther.")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            help="How far the model may leave what it was: smaller is farther." + default_note(BETA),
+            show_default=False,
+        ),
+    ] = None,
     label_smoothing: Annotated[
-        float, typer.Option(help="Share of preferences that may be wrong, below 0.5.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="Share of preferences that may be wrong, below 0.5." + default_note(LABEL_SMOOTHING),
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     resume: Resume = False,
     json: Json = False,
     **settings: Any,
 ) -> None:
     """Train a model on preferences (direct preference optimization)."""
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.progress import watching
     from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.preference.dpo import dpo as train
 
-    inputs = gather(config, {"data": data, **settings}, output=output, resume=resume, known=("data",))
+    flags = {"data": data, "beta": beta, "label_smoothing": label_smoothing, **settings}
+    inputs = gather(config, flags, output=output, resume=resume, known=_KNOWN)
     inputs.need("data", "give rows with prompt, chosen and rejected")
     sources = inputs.sources("data")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
-    model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
+    model, tokenizer = open_run(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
-    with watching(keep(inputs.part(("data",)))) as callbacks:
+    with watching(keep(inputs.part(_KNOWN))) as callbacks:
         run = train(
             model,
             tokenizer,
             sources,
             training,
-            beta=beta,
-            label_smoothing=label_smoothing,
+            beta=inputs.number("beta", BETA),
+            label_smoothing=inputs.number("label_smoothing", LABEL_SMOOTHING),
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

@@ -7,7 +7,6 @@ import typer
 from subgpt.cli.options import Config, Json, examples, new_app
 from subgpt.cli.settings import with_settings
 from subgpt.cli.shape import SHAPE, VOCAB_SIZE, Preset, run_settings
-from subgpt.model.dtype import AUTO
 
 app = new_app()
 
@@ -38,7 +37,7 @@ def estimate(
     from subgpt.cli.terminal import out, print_json, warn
     from subgpt.performance.estimate import estimate as foretell
 
-    model, training = model_and_training(config, {"preset": preset, "dtype": AUTO}, settings)
+    model, training = model_and_training(config, preset, settings)
     out()  # as a run's own command it has rich and a directory
     seen = foretell(model, training.replace(output_dir="run"), seconds=seconds)
     if json:

@@ -57,7 +57,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text, or on the answers of examples; ask questions."""
-    from subgpt.cli.loading import load_with_tokenizer, source_paths
+    from subgpt.cli.loading import open_run, source_paths
     from subgpt.cli.probing import as_json, named_files, print_answers
     from subgpt.cli.terminal import out, print_json
     from subgpt.data.chat import choose_template
@@ -68,7 +68,7 @@ def evaluate(
     if not data and not probe:
         raise ConfigError("nothing to measure: give --data, a text or examples, or --probe, questions")
     questions = named_files(probe)
-    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
+    model, tokenizer = open_run(run, quantize=quantize)
     how: dict[str, Any] = {
         "errors": errors,
         "chat_template": choose_template(chat_template, tokenizer, model.chat_template) or "plain",

@@ -43,7 +43,7 @@ def explain_step(
     new_w = old_w - alpha * d: every weight goes against the slope d of the loss, by the learning rate alpha. No file is
     changed.
     """
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.terminal import harmless, print_json, read_argument
     from subgpt.inside.step import explain_step as explain
     from subgpt.inside.tiny import tiny_model
@@ -52,7 +52,7 @@ def explain_step(
         raise WrongUsage(ctx, f"{len(words)} arguments; give [RUN] TEXT, the text in quotes")
     text = read_argument(words[-1])
     if len(words) == 2:
-        model, tokenizer = load_with_tokenizer(Path(words[0]))
+        model, tokenizer = open_run(Path(words[0]))
     else:
         model, tokenizer = tiny_model(text, seed=seed)
     told = explain(model, tokenizer, text, lr=lr, steps=steps)

@@ -76,7 +76,7 @@ def finetune(
     `subgpt data inspect` shows what would be learnt. With --lora-r the run directory holds an adapter over the model,
     which all commands open with it; `subgpt merge` makes one model of both.
     """
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.probing import named_files
     from subgpt.cli.progress import watching
     from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
@@ -100,7 +100,7 @@ def finetune(
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
     if "chat_template" in training.model_fields_set:
         training = training.replace(chat_template=absolute_choice(training.chat_template))
-    model, tokenizer = load_with_tokenizer(base, training.dtype or AUTO)
+    model, tokenizer = open_run(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
     with watching(keep({**inputs.part(sources), "probe": probes or None})) as callbacks:
         run = train(

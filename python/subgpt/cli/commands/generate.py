@@ -71,8 +71,9 @@ def generate(
     **settings: Any,
 ) -> None:
     """Write text after a prompt, shown as it is written."""
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.terminal import copied, detail, print_json, read_argument, speed, write_stream
+    from subgpt.cli.volume import is_verbose
     from subgpt.generation.chat import stream_chat
     from subgpt.generation.generate import generate
     from subgpt.generation.stream import stream
@@ -84,8 +85,8 @@ def generate(
         "logit_bias": dict(map(_bias, logit_bias or ())),
     }
     config = GenerationConfig(**options, **{name: value for name, value in lists.items() if value})
-    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
-    helper = None if assistant is None else load_with_tokenizer(assistant, quantize=quantize)[0]
+    model, tokenizer = open_run(run, quantize=quantize)
+    helper = None if assistant is None else open_run(assistant, quantize=quantize)[0]
     text = read_argument(prompt)
     if ask and helper is not None:
         raise ConfigError("generate: --assistant guesses for texts, not for --ask; leave one of them out")
@@ -93,7 +94,8 @@ def generate(
         question = [{"role": "user", "content": text}]
         pieces = stream_chat(model, tokenizer, question, config=config, chat_template=chat_template)
     elif config.num_beams > 1:
-        pieces = iter([generate(model, tokenizer, text, config=config, return_prompt=False)])
+        whole = generate(model, tokenizer, text, config=config, return_prompt=False, assistant_model=helper)
+        pieces = iter([whole])
     else:
         pieces = stream(model, tokenizer, text, config=config, assistant_model=helper)
     begin = time.monotonic()
@@ -103,8 +105,9 @@ def generate(
         print_json({"model": str(run), "prompt": text, "text": "".join(written), "seed": config.seed})
     else:
         write_stream(text if echo and not ask else "", copied(pieces, written))
-    tokens = tokenizer.count("".join(written), disallowed_special=())
-    detail(speed(tokens, time.monotonic() - begin))
+    if is_verbose():  # counting encodes the text again
+        tokens = tokenizer.count("".join(written), disallowed_special=())
+        detail(speed(tokens, time.monotonic() - begin))
 
 
 def _bias(given: str) -> tuple[str, str]:

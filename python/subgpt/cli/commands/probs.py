@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
 app = new_app()
-_OTHERS = [name for name in GenerationConfig.model_fields if name not in SAMPLING]
 
 
 @app.command(
@@ -27,9 +26,7 @@ _OTHERS = [name for name in GenerationConfig.model_fields if name not in SAMPLIN
         "subgpt probs runs/base 'write me a' -k 3 --json",
     )
 )
-@with_settings(
-    settings_of(GenerationConfig, "Sampling (what it makes of the distribution)", leave_out=_OTHERS)
-)
+@with_settings(settings_of(GenerationConfig, "Sampling (what it makes of the distribution)", only=SAMPLING))
 def probs(
     run: RunDir,
     prompt: Annotated[
@@ -62,7 +59,7 @@ def probs(
 
     A model gives every token of its vocabulary a probability between 0 and 1; together they are 1.
     """
-    from subgpt.cli.loading import load_with_tokenizer
+    from subgpt.cli.loading import open_run
     from subgpt.cli.terminal import read_argument
     from subgpt.errors import ConfigError
 
@@ -74,7 +71,7 @@ def probs(
         raise ConfigError(
             f"probs: --lens shows what the layers predict before any sampling; leave {named} out"
         )
-    model, tokenizer = load_with_tokenizer(run, quantize=quantize)
+    model, tokenizer = open_run(run, quantize=quantize)
     text = read_argument(prompt)
     if lens:
         _lens(model, tokenizer, text, 1 if count is None else count, json)

@@ -11,12 +11,14 @@ from subgpt.quickstart.plan import DEFAULT_STEPS
 app = new_app()
 
 
-@app.command(epilog=examples("subgpt quickstart", "subgpt quickstart --steps 20 --out /tmp/first-look"))
+@app.command(epilog=examples("subgpt quickstart", "subgpt quickstart --steps 20 -o /tmp/first-look"))
 def quickstart(
     steps: Annotated[
         int, typer.Option(min=1, help="Pretraining steps; everything else follows.")
     ] = DEFAULT_STEPS,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path("subgpt-quickstart"),
+    out: Annotated[
+        Path, typer.Option("--output-dir", "--out", "-o", metavar="DIR", help="Where to write.")
+    ] = Path("subgpt-quickstart"),
     seed: Annotated[int, typer.Option(help="Same seed, same weights.")] = 0,
 ) -> None:
     """Train, fine-tune and sample a small GPT on text that this machine has.

@@ -77,9 +77,12 @@ def serve(
     Only this machine can ask, unless --host says otherwise: then a key is needed (SUBGPT_API_KEY or --api-key-file),
     which requests send as Authorization: Bearer KEY.
     """
+    import contextlib
+
     import subgpt
     from subgpt.cli.serving import read_key, told_start
     from subgpt.serving import load_served, run_server
+    from subgpt.serving.run import listen
 
     given = {setting: value for setting, value in settings.items() if value is not None}
     if api_key_file is not None:
@@ -98,5 +101,6 @@ def serve(
         max_waiting=max_waiting,
         prefix_cache_mib=prefix_cache_mib,
     )
-    with loading as served:
-        run_server(served, chosen, told_start(served, chosen))
+    # A port that is taken is better known before models are loaded, which takes long.
+    with contextlib.closing(listen(chosen.host, chosen.port)) as listening, loading as served:
+        run_server(served, chosen, told_start(served, chosen), listening)

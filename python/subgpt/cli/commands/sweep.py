@@ -78,7 +78,7 @@ def sweep(
         axes or [],
         directory=directory,
         random=random,
-        seed=int(given.get("seed", 0)),
+        seed=None,
         jobs=jobs,
         resume=resume,
         note=note,

@@ -10,8 +10,8 @@ from subgpt.errors import DataError
 PROMPT = "> "
 
 
-def in_terminal() -> bool:
-    """Tell whether somebody types, and sees what is answered."""
+def somebody_types() -> bool:
+    """Tell whether a terminal is both where lines come from and where answers go."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -21,7 +21,7 @@ def line_reader() -> Callable[[], str]:
     In a terminal lines can be edited and taken up again: with prompt_toolkit (the extra `chat`), or as far as Python's
     own readline goes.
     """
-    if not in_terminal():
+    if not somebody_types():
         return _read_utf8
     editor = _module("prompt_toolkit")
     if editor is not None:

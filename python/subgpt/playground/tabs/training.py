@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import ui
 
-from subgpt.checkpoint.load import load
+from subgpt.checkpoint.load import load_with_tokenizer
 from subgpt.errors import MissingFileError
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.stream import stream
@@ -130,9 +130,7 @@ class Training:
 
 def _sample(path: Path, prompt: str) -> dict[str, Any]:
     where, name = newest_model(path)
-    model, tokenizer = load(where)
-    if tokenizer is None:
-        raise MissingFileError(f"{path.name}: has no tokenizer.json; copy the model's beside it")
+    model, tokenizer = load_with_tokenizer(where)
     config = GenerationConfig(max_new_tokens=_SAMPLE_TOKENS, temperature=0.8, top_k=50, seed=0)
     return {"name": name, "prompt": prompt, "text": "".join(stream(model, tokenizer, prompt, config=config))}
 

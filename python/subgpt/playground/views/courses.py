@@ -1,11 +1,11 @@
 """The runs of a folder, and the course of one of them, read as it grows."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt.checkpoint.checkpoints import list_checkpoints
+from subgpt.checkpoint.lock import holder_is_alive
 from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import MissingFileError
 from subgpt.playground.limits import MAX_RUNS
@@ -95,8 +95,8 @@ class Course:
 
     @property
     def state(self) -> str:
-        """Whether it is being trained, as its lock says."""
-        if _is_held(RunDirectory(self.path).lock):
+        """Whether it is being trained, as its lock says; taking the lock could hinder a run."""
+        if holder_is_alive(RunDirectory(self.path).lock):
             return "training"
         most = self.max_steps
         return "finished" if most and self.run.step >= most else "not running"
@@ -146,19 +146,6 @@ def newest_model(path: Path) -> tuple[Path, str]:
 def _changed(path: Path) -> float:
     file = RunDirectory(path).metrics
     return (file if file.is_file() else path).stat().st_mtime
-
-
-def _is_held(lock: Path) -> bool:
-    """Tell whether the process that wrote its number into a run's lock is there; taking the lock could hinder a run."""
-    try:
-        number = int(lock.read_text(encoding="utf-8").removeprefix("process "))
-        if os.name == "posix":
-            os.kill(number, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _yaml(path: Path) -> dict[str, Any]:

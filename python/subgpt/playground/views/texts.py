@@ -1,12 +1,9 @@
 """A text as tokenizers cut it: those of the models, those in a folder, and its characters and bytes."""
 
-import hashlib
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subgpt.errors import TokenizerError
 from subgpt.playground.limits import MAX_RUNS
 from subgpt.report.tokens import TokenView, view_tokens
 from subgpt.tokenizer import Segment, Token, Tokenizer
@@ -52,21 +49,22 @@ def view_of(name: str, openers: dict[str, Opener], text: str, *, special: bool) 
 
 
 def openers_of(served: "Iterable[Served]", runs: Path | None) -> dict[str, Opener]:
-    """Name the tokenizers that can be looked at: each model's, then those under `runs` that differ from these.
+    """Name the tokenizers that can be looked at: the models', equal ones once, then all those under `runs`.
 
     Those of a folder are read when they are first used, and kept.
     """
     openers: dict[str, Opener] = {}
     known: set[str] = set()
     for one in served:
-        written = _fingerprint(one.tokenizer)
-        if written not in known:
-            known.add(written)
+        if one.tokenizer.fingerprint not in known:
+            known.add(one.tokenizer.fingerprint)
             openers[one.name] = _already(one.tokenizer)
     seen = {one.run.resolve() for one in served}
     for folder in folders_with(runs, "tokenizer.json"):
-        name = _name(folder, runs)
-        if folder.resolve() not in seen and name not in openers:
+        if folder.resolve() not in seen:
+            name = _name(folder, runs)
+            while name in openers:
+                name += " (another)"
             openers[name] = _on_use(folder)
     return openers
 
@@ -98,15 +96,6 @@ def _on_use(folder: Path) -> Opener:
         return kept[0]
 
     return opened
-
-
-@lru_cache(maxsize=64)
-def _fingerprint(tokenizer: Tokenizer) -> str:
-    """Give something equal for equal tokenizers; of a kind that cannot be written, no two are equal."""
-    try:
-        return hashlib.sha256(tokenizer.to_json().encode()).hexdigest()
-    except TokenizerError:
-        return str(id(tokenizer))
 
 
 def _size(text: str) -> int:

@@ -68,6 +68,7 @@ def command(
     What is trained stands on a ground of colour, or in «» where there are no colours; what is masked is dim.
     """
     from subgpt import _core
+    from subgpt.checkpoint.load import locate
     from subgpt.cli.loading import source_paths
     from subgpt.cli.terminal import out, print_json, warn
     from subgpt.data.chat import CHATML, ChatTemplate, choose_template, missing_special_tokens
@@ -76,15 +77,17 @@ def command(
     from subgpt.report.examples import render_examples, view_examples
     from subgpt.tokenizer import Tokenizer, add_special_tokens
 
-    paths, place = source_paths(data), tokenizer or model
+    paths, found = source_paths(data), None if model is None else locate(model)
     if is_running_text(paths, text_field=text_field):
+        _refuse_for_text(", ".join(data), html, errors)
+        place = tokenizer or found
         survey = survey_text(paths, None if place is None else Tokenizer.load(place), text_field=text_field)
         if json:
             print_json(_survey_json(survey))
         else:
             _print_survey(survey)
         return
-    opened, room = _open(model, tokenizer, block_size)
+    opened, room = _open(found, tokenizer, block_size)
     template = choose_template(chat_template, opened, None if model is None else ChatTemplate.find(model))
     added = missing_special_tokens(CHATML, opened) if template == CHATML else []
     if added:
@@ -109,11 +112,23 @@ def command(
         out().print(f"{html}: open it in a browser")
 
 
+def _refuse_for_text(data: str, html: Path | None, errors: str) -> None:
+    """Raise ConfigError for options of examples that would change nothing about running text."""
+    from subgpt.errors import ConfigError
+
+    if html is not None:
+        raise ConfigError(f"--html shows examples, and {data} is running text; leave it out")
+    if errors != "strict":
+        raise ConfigError(
+            f"--errors {errors}: what is no UTF-8 in running text, such as {data}, is counted; leave it out"
+        )
+
+
 def _open(
     model: Path | None, tokenizer: Path | None, block_size: int | None
 ) -> "tuple[Tokenizer, int | None]":
-    """Open the tokenizer, and find how many tokens fit; the weights are not needed."""
-    from subgpt.checkpoint.load import locate, read_json
+    """Open the tokenizer, and find how many tokens fit in a model that was located; its weights are not needed."""
+    from subgpt.checkpoint.load import read_json
     from subgpt.errors import ConfigError
     from subgpt.model.config import GPTConfig
     from subgpt.tokenizer import Tokenizer
@@ -121,9 +136,8 @@ def _open(
     place = tokenizer or model
     if place is None:
         raise ConfigError("--model is missing: give the model that would learn, or a --tokenizer")
-    found = None if model is None else locate(model)
-    opened = Tokenizer.load(tokenizer or found or place)
-    if found is not None and block_size is None and (config := found / "config.json").exists():
+    opened = Tokenizer.load(place)
+    if model is not None and block_size is None and (config := model / "config.json").exists():
         block_size = GPTConfig.from_hf(read_json(config), str(config)).block_size
     return opened, block_size
 
@@ -158,7 +172,7 @@ def _survey_json(survey: "Survey") -> dict[str, Any]:
 
 def _print_survey(survey: "Survey") -> None:
     from subgpt.cli.tables import facts_table
-    from subgpt.cli.terminal import harmless, out
+    from subgpt.cli.terminal import out
     from subgpt.data.survey import shares
     from subgpt.units import in_bytes
 
@@ -179,10 +193,10 @@ def _print_survey(survey: "Survey") -> None:
     if survey.tokens is not None:
         rate = survey.text_bytes / max(1, survey.tokens)
         facts.append(("tokens", f"{survey.tokens:,}, {rate:.2f} bytes per token"))
-    facts += [("longest", f"{in_bytes(size)}  {harmless(place)}") for size, place in survey.longest]
-    facts += [("twice", f"{harmless(place)} is {harmless(before)}") for place, before in survey.twins]
-    facts += [("bad row", harmless(why)) for why in survey.bad]
-    facts += [("no text", harmless(why)) for why in survey.damage]
+    facts += [("longest", f"{in_bytes(size)}  {place}") for size, place in survey.longest]
+    facts += [("twice", f"{place} is {before}") for place, before in survey.twins]
+    facts += [("bad row", why) for why in survey.bad]
+    facts += [("no text", why) for why in survey.damage]
     facts += [("to mend", line) for line in survey.to_fix() or ["nothing was found"]]
     out().print(facts_table(facts))
 

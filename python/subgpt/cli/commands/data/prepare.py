@@ -1,5 +1,6 @@
 """`subgpt data prepare`: text of any size to token shards that training maps into memory."""
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import typer
 from subgpt.cli.choices import one_of
 from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
 from subgpt.cli.options import Json, OnInvalid, Ray, TextField, WrongUsage
+from subgpt.errors import OutputError
 
 if TYPE_CHECKING:
     from subgpt.data.prepare.prepare import Prepared
@@ -160,18 +162,24 @@ def _sources(names: Sequence[str], output: Path, stdin_name: str, overwrite: boo
         return
     folder = output.with_name(f".{output.name}.stdin")
     kept = folder / Path(stdin_name).name
-    if overwrite or not kept.exists():
+    if overwrite:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not kept.exists():
+        other = next((path for path in folder.glob("*") if not path.name.startswith(".")), None)
+        if other is not None:
+            raise OutputError(
+                f"{other}: standard input was kept there by work that was broken off; go on with --stdin-name "
+                f"{other.name}, or discard it with --overwrite"
+            )
         _keep_stdin(kept)
     else:
         note(f"going on with what standard input gave before, in {kept}")
     yield [kept]
-    kept.unlink(missing_ok=True)
-    folder.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_stdin(path: Path) -> None:
     """Write standard input to a file, whole or not at all, in a little memory."""
-    import shutil
     import sys
 
     from subgpt.data.atomic import atomic_file

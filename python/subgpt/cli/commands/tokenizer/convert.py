@@ -26,7 +26,7 @@ def command(
     output: Annotated[
         Path,
         typer.Option(
-            "--out", "--output", "-o", metavar="PATH", help="File or directory to write.", show_default=False
+            "--output", "--out", "-o", metavar="PATH", help="File or directory to write.", show_default=False
         ),
     ],
     format: Annotated[

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "subgpt tokenizer encode -t tok/ 'write me a'",
     "subgpt tokenizer encode -t tok/ - --json < poem.txt",
-    "subgpt tokenizer encode -t tok/ --file corpus.txt --out shards/",
+    "subgpt tokenizer encode -t tok/ --file corpus.txt -o shards/",
 )
 
 
@@ -37,6 +37,7 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option(
+            "--output-dir",
             "--out",
             "-o",
             metavar="DIR",
@@ -57,7 +58,7 @@ def command(
     from subgpt.tokenizer import Tokenizer
 
     if output is not None and (file is None or text):
-        raise WrongUsage(ctx, "--out writes the ids of a --file; give that and no TEXT")
+        raise WrongUsage(ctx, "--output-dir writes the ids of a --file; give that and no TEXT")
     if output is not None and file is not None:
         written = _write(Tokenizer.load(tokenizer), file, output, shard_tokens, allow_special, errors)
         if json:

@@ -39,8 +39,9 @@ def command(
     output: Annotated[
         Path,
         typer.Option(
-            "--out",
+            "--output-dir",
             "--output",
+            "--out",
             "-o",
             metavar="DIR",
             help="Where to save it; of several sizes, each in a directory of its own there.",
@@ -143,7 +144,7 @@ def _targets(ctx: typer.Context, output: Path, sizes: Sequence[int] | None) -> l
     several = sizes is not None and len(sizes) > 1
     is_file = output.suffix.lower() in _FILES
     if several and is_file:
-        raise WrongUsage(ctx, f"--out: several sizes need a directory, and {output} names a file")
+        raise WrongUsage(ctx, f"--output-dir: several sizes need a directory, and {output} names a file")
     if not is_file and output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; name a directory to save the tokenizer in")
     return [output / str(size) for size in sizes or ()] if several else [output]

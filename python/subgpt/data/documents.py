@@ -174,7 +174,8 @@ def _from_text_file(path: Path, errors: Errors, separator: str | None) -> Iterat
     while start <= len(text):
         end = text.find(separator, start)
         end = len(text) if end < 0 else end
-        yield Document(text[start:end], Origin(str(path), line), decoded.damaged)
+        piece = text[start:end]
+        yield Document(piece, Origin(str(path), line), decoded.damaged and "\ufffd" in piece)
         after = _after_separator(text, end, end + len(separator))
         line += text.count("\n", start, after)
         start = after

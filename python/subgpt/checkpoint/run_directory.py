@@ -23,6 +23,7 @@ from subgpt import _core
 from subgpt.adapters.attach import refuse_adapters
 from subgpt.errors import OutputError, SubgptError
 from subgpt.model.quantized import refuse_quantized
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -33,7 +34,7 @@ class RunDirectory:
     """The names inside a run directory. Making one touches nothing."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.config = self.path / "config.json"
         self.weights = self.path / "model.safetensors"
         self.adapter = self.path / "adapter_model.safetensors"

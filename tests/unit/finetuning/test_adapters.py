@@ -289,3 +289,14 @@ def test_adapters_have_a_rate_of_their_own(base, tmp_path):
         assert (
             yaml.safe_load((place / "training" / "config.yaml").read_text())["train"]["learning_rate"] == rate
         )
+
+
+def test_settings_of_adapters_are_checked():
+    assert LoraConfig(target_modules="q_proj").target_modules == ("q_proj",)
+    assert LoraConfig(target_modules=["q_proj", "v_proj"]).target_modules == ("q_proj", "v_proj")
+    for wrong in (5, ("q_proj", 5)):
+        with pytest.raises(ConfigError, match="are no names of layers"):
+            LoraConfig(target_modules=wrong)
+    for wrong in ("0.1", True, 1.0):
+        with pytest.raises(ConfigError, match="lora_dropout"):
+            LoraConfig(lora_dropout=wrong)

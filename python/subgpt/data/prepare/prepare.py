@@ -38,6 +38,7 @@ from subgpt.data.prepare.stage import Staging, stage_unit
 from subgpt.data.prepare.units import Unit, plan_units, size_of
 from subgpt.data.sources import FoundFiles
 from subgpt.errors import ConfigError, OutputError
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -178,7 +179,7 @@ def prepare_data(
     if near_duplicates is not None:
         need_minhash()
     opened = open_source(source, find=find_row_files)
-    folder = Path(output)
+    folder = expanded(output)
     tell = progress or _say_nothing
     files = list(opened.files) if isinstance(opened, FoundFiles) else None
     sources = None if files is None else [(str(path), size_of(path)) for path in files]

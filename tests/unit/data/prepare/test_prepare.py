@@ -20,6 +20,7 @@ from subgpt import CheckpointError, ConfigError, DataError, OutputError, Tokeniz
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.data.corpus import load_corpus
 from subgpt.data.prepare import stage, texts, units
+from subgpt.data.prepare.options import PrepareOptions
 from subgpt.data.prepare.prepare import prepare_data
 from subgpt.data.shards import check_shard, read_index, read_shard
 
@@ -290,6 +291,12 @@ def test_overwriting_takes_nothing_away_that_no_preparation_wrote(corpus, tok, t
     prepare_data(corpus, out, tok, overwrite=True)
     assert sorted(path.name for path in out.glob("train-*")) == ["train-00000.bin", "train-00000.idx"]
     assert not (out / ".subgpt-left.tmp").exists()
+
+
+@pytest.mark.parametrize("wrong", ["0.8", True, 0])
+def test_a_similarity_is_a_number(wrong):
+    with pytest.raises(ConfigError, match="near_duplicates must be above 0 and at most 1"):
+        PrepareOptions(near_duplicates=wrong)
 
 
 def test_what_cannot_be_taken_away_is_named(corpus, tok, tmp_path):

@@ -64,9 +64,12 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     """Write model and tokenizer as a Hugging Face directory.
 
     Everything is written beside the old files first and renamed only when all of it is on the disk: a model
-    of another shape must not be left with half of its files. Raises OutputError if the directory cannot be
-    written; files already there stay as they were.
+    of another shape must not be left with half of its files. A chat template that is there goes if the model has none;
+    a tokenizer that is there stays if none is given, and `load` opens it with the model. Raises OutputError if the
+    directory cannot be written; files already there stay as they were.
     """
+    from subgpt.data.chat.files import TEMPLATE
+
     refuse_adapters(model, f"{path}: saving the model")
     refuse_quantized(
         model,
@@ -90,6 +93,11 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
             for file in sorted(staged.iterdir()):
                 file.replace(directory / file.name)
+            (directory / "model.safetensors.index.json").unlink(
+                missing_ok=True
+            )  # of shards, of another model
+            if model.chat_template is None:
+                (directory / TEMPLATE).unlink(missing_ok=True)
             _sync(directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -97,13 +105,17 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
 
 def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
     """Write the adapter in use as PEFT does, with the tokenizer and template of its training and where texts end."""
+    from subgpt.data.chat.files import TEMPLATE
+
     directory = RunDirectory(path).path
     generation = _generation_config(model, tokenizer)
     model.save_adapter(directory, model.active_adapter or "")
     with naming(directory):
         write_json(directory / "generation_config.json", generation)
         _save_tokenizer(tokenizer, directory, generation)
-        if model.chat_template is not None:
+        if model.chat_template is None:
+            (directory / TEMPLATE).unlink(missing_ok=True)
+        else:
             model.chat_template.save(directory)
 
 

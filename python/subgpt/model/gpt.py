@@ -435,8 +435,9 @@ class GPT:
     def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
         """Write a Hugging Face directory that transformers and `subgpt.load` open.
 
-        Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError if there are some, or the model
-        is quantized.
+        A chat template that is there goes if the model has none; a tokenizer that is there stays if none is given, and
+        `load` opens it with the model. Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError
+        if there are some, or the model is quantized.
         """
         from subgpt.checkpoint.run_directory import save_model
 

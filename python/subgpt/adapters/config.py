@@ -152,6 +152,15 @@ def is_end(end: str, module: str) -> bool:
     return f".{module}".endswith(f".{end}")
 
 
+def is_turned(module: str) -> bool:
+    """Tell whether a layer's weight is stored (in, out), as GPT-2 stores those of its blocks; all others are (out, in).
+
+    >>> is_turned("transformer.h.0.attn.c_attn"), is_turned("lm_head"), is_turned("model.layers.0.mlp.up_proj")
+    (True, False, False)
+    """
+    return module.startswith("transformer.h.")
+
+
 def _of(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
     """Find what a pattern has for a layer: by its whole name, or an end of it."""
     return next((value for key, value in pattern.items() if is_end(key, module)), default)

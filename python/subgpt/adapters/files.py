@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.adapters.config import LoraConfig
+from subgpt.adapters.config import LoraConfig, is_turned
 from subgpt.errors import CheckpointError, MissingFileError
 from subgpt.places import absent, expanded
 
@@ -104,7 +104,7 @@ def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = 
         _core.write_safetensors(str(directory / WEIGHTS), tensors_of(adapter), metadata)
         values = adapter.config.to_peft()
         # GPT-2's layers, which are the other way round in transformers; peft warns where it has to find that out.
-        values["fan_in_fan_out"] = any(module.startswith("transformer.h.") for module in adapter.layers)
+        values["fan_in_fan_out"] = any(map(is_turned, adapter.layers))
         text = json.dumps(values, indent=2, sort_keys=True)
         _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
 

@@ -157,7 +157,7 @@ def _id(values: Mapping[str, Any], name: str, size: int) -> int | None:
 
 
 def _shapes(model: GPT) -> dict[str, tuple[int, ...]]:
-    return dict(model.native.tensor_shapes())
+    return {name: tuple(shape) for name, shape in model.native.tensor_shapes()}
 
 
 def _tokenizer_entries(model: GPT, tokenizer: "Tokenizer | None") -> list[Entry]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from subgpt.data.decoding import Errors, check_errors
-from subgpt.data.documents import SEPARATOR
+from subgpt.data.documents import SEPARATOR, check_separator
 from subgpt.data.split import check_fraction
 from subgpt.errors import ConfigError
 
@@ -62,10 +62,7 @@ class PrepareOptions:
             raise ConfigError(f"bad_rows must be 'refuse' or 'skip', not {self.bad_rows!r}")
         if not isinstance(self.text_field, str) or not self.text_field:
             raise ConfigError(f"text_field must be the name of a field, not {self.text_field!r}")
-        if self.separator == "":
-            raise ConfigError(
-                "separator is empty; give a text such as '<|endoftext|>', or None to leave files whole"
-            )
+        check_separator(self.separator)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every option as a plain value."""

@@ -4,9 +4,11 @@ A source is named once and means the same everywhere: a file, a directory (read 
 list of these. The rules, all of them counted in the result so that they can be printed:
 
 * Files come in the order of their path parts, on every platform, each file once however often it was reached.
-* Inside a directory or a glob, hidden entries (a leading dot), binary files (a NUL byte in the first 8 KiB,
-  the rule that git uses) and whatever is not a regular file (pipes, sockets, broken links) are skipped and
-  counted. A file that is *named* is never skipped: it is read or refused.
+* Inside a directory or a glob, binary files (a NUL byte in the first 8 KiB, the rule that git uses) and whatever
+  is not a regular file (pipes, sockets, broken links) are skipped and counted. A file that is *named* is never
+  skipped: it is read or refused.
+* So are hidden entries (a leading dot) of a directory. A glob matches none, and none is counted, unless the dot is
+  in it as well.
 * Links to directories are followed, every directory once, so that a loop of links ends.
 * A file or directory that may not be read is an error everywhere: silently training on less is worse than
   stopping.

@@ -146,7 +146,7 @@ def _is_directory(path: Path) -> bool:
 
 
 def _token_files(path: Path) -> list[Path]:
-    """List the files of ids that a file, a directory or a glob names; none if there is anything else in it."""
+    """List the files of ids that are named: of a directory those in it, of a glob none if anything else matches."""
     if _is_directory(path):
         return sorted(entry for entry in path.glob("*.bin") if is_token_file(entry))
     if is_token_file(path):

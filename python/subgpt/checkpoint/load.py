@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.adapters.attach import SAMPLE, note_origin
 from subgpt.checkpoint.hub import fetch, is_hub_id
-from subgpt.errors import CheckpointError, ConfigError, MissingFileError
+from subgpt.errors import CheckpointError, ConfigError, MissingFileError, first_line
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.model.quantized import check_quantization
@@ -198,7 +198,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}; check the file") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON ({_first_line(error)}); fetch the file again") from None
+        raise CheckpointError(f"{path}: not JSON ({first_line(error)}); fetch the file again") from None
 
 
 def _directory(path_or_id: str | Path) -> Path:
@@ -339,7 +339,3 @@ def _open_tokenizer(place: Path, config: GPTConfig | None) -> "Tokenizer":
             f"has a vocabulary of {config.vocab_size}; they do not belong together"
         )
     return tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -12,7 +12,6 @@ never half.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.adapters.attach import refuse_adapters
+from subgpt.data.atomic import sync_directory
 from subgpt.errors import OutputError, SubgptError
 from subgpt.model.quantized import refuse_quantized
 from subgpt.places import expanded
@@ -98,7 +98,7 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             )  # of shards, of another model
             if model.chat_template is None:
                 (directory / TEMPLATE).unlink(missing_ok=True)
-            _sync(directory)
+            sync_directory(directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
@@ -140,16 +140,6 @@ def _save_tokenizer(tokenizer: "Tokenizer", directory: Path, generation: dict[st
         if config[f"{role}_token"] is None and first is not None and first < tokenizer.vocab_size:
             config[f"{role}_token"] = tokenizer.id_to_token(first)
     write_json(path, config)
-
-
-def _sync(directory: Path) -> None:
-    """Make renames in `directory` survive a power cut; Windows does that by itself and opens no directory."""
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -509,12 +509,15 @@ class Tokenizer:
         return hash(self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from subgpt.tokenizer.convert import restored
-
-        return (restored, self._native.portable())
+        return (_restored, self._native.portable())
 
     def __copy__(self) -> Tokenizer:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
         return self
+
+
+def _restored(name: str, data: bytes) -> Tokenizer:
+    """Make a tokenizer of the file that it was pickled as."""
+    return Tokenizer._wrap(_core.Tokenizer.restore(name, data))

@@ -67,3 +67,13 @@ class BusyError(SubgptError, RuntimeError):
 
 class InternalError(SubgptError, RuntimeError):
     """A defect of subgpt itself, caught before it could do harm. Please report it."""
+
+
+def first_line(error: BaseException) -> str:
+    r"""Give what an error of somebody else's says, in a line that fits into a message.
+
+    >>> first_line(ValueError("  too long  \n  by far")), first_line(KeyError())
+    ('too long', 'KeyError')
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:200]

@@ -67,6 +67,16 @@ def _check_array(x: object, name: str) -> None:
         )
 
 
+def _check_same_shape(op: str, **arrays: F32) -> None:
+    """Refuse what is no array, and arrays that differ in shape from the first."""
+    for name, x in arrays.items():
+        _check_array(x, name)
+    first, shape = next((name, x.shape) for name, x in arrays.items())
+    for name, x in arrays.items():
+        if x.shape != shape:
+            raise ShapeError(f"{op}: {name} has shape {x.shape}, expected {shape} as {first}")
+
+
 def _rows(x: F32, name: str) -> F32:
     """``x`` (..., C) as (N, C)."""
     _check_array(x, name)
@@ -134,11 +144,17 @@ def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:
 
 def linear_backward(x: F32, weight: F32, dy: F32) -> tuple[F32, F32, F32]:
     """Gradients of ``x`` (..., K), ``weight`` (N, K) and ``bias`` (N,); ``dy`` is (..., N)."""
-    _check_array(x, "x")
-    rows = _rows(dy, "dy")
+    columns, rows = _rows(x, "x"), _rows(dy, "dy")
+    _check_array(weight, "weight")
+    if weight.ndim != 2:
+        raise ShapeError(f"linear_backward: weight has shape {weight.shape}, expected (N, K)")
+    if dy.shape != (*x.shape[:-1], weight.shape[0]):
+        raise ShapeError(
+            f"linear_backward: dy has shape {dy.shape}, expected {(*x.shape[:-1], weight.shape[0])}"
+        )
     dx = matmul(rows, weight).reshape(x.shape)
     ones = np.ones((1, rows.shape[0]), np.float32)
-    return dx, matmul(rows.T, _rows(x, "x")), matmul(ones, rows)[0]
+    return dx, matmul(rows.T, columns), matmul(ones, rows)[0]
 
 
 def softmax(x: F32) -> F32:
@@ -148,6 +164,7 @@ def softmax(x: F32) -> F32:
 
 def softmax_backward(y: F32, dy: F32) -> F32:
     """Gradient of ``x`` from the result ``y`` and its gradient ``dy``, both (..., C)."""
+    _check_same_shape("softmax_backward", y=y, dy=dy)
     return _ops.softmax_backward(_rows(y, "y"), _rows(dy, "dy"), False).reshape(y.shape)
 
 
@@ -158,6 +175,7 @@ def log_softmax(x: F32) -> F32:
 
 def log_softmax_backward(y: F32, dy: F32) -> F32:
     """Gradient of ``x`` from the result ``y`` and its gradient ``dy``, both (..., C)."""
+    _check_same_shape("log_softmax_backward", y=y, dy=dy)
     return _ops.softmax_backward(_rows(y, "y"), _rows(dy, "dy"), True).reshape(y.shape)
 
 
@@ -179,6 +197,7 @@ def layer_norm(x: F32, weight: F32, bias: F32 | None = None, eps: float = 1e-5) 
 
 def layer_norm_backward(x: F32, weight: F32, dy: F32, eps: float = 1e-5) -> tuple[F32, F32, F32]:
     """Gradients of ``x`` (..., C), ``weight`` (C,) and ``bias`` (C,); ``dy`` is (..., C)."""
+    _check_same_shape("layer_norm_backward", x=x, dy=dy)
     rows = _rows(x, "x")
     _, mean, rstd = _ops.layer_norm(rows, weight, None, eps)
     dx, dweight, dbias = _ops.layer_norm_backward(rows, weight, mean, rstd, _rows(dy, "dy"))
@@ -205,6 +224,7 @@ def rms_norm_backward(
     x: F32, weight: F32, dy: F32, eps: float = 1e-5, offset: float = 0.0
 ) -> tuple[F32, F32]:
     """Gradients of ``x`` (..., C) and ``weight`` (C,); ``dy`` is (..., C)."""
+    _check_same_shape("rms_norm_backward", x=x, dy=dy)
     rows = _rows(x, "x")
     _, rstd = _ops.rms_norm(rows, weight, eps, offset)
     dx, dweight = _ops.rms_norm_backward(rows, weight, rstd, _rows(dy, "dy"), offset)
@@ -224,6 +244,7 @@ def gelu(x: F32, approximate: str = "none") -> F32:
 
 def gelu_backward(x: F32, dy: F32, approximate: str = "none") -> F32:
     """Gradient of ``x``; ``dy`` has its shape."""
+    _check_same_shape("gelu_backward", x=x, dy=dy)
     return _ops.gelu_backward(x, dy, _is_tanh(approximate)).reshape(x.shape)
 
 
@@ -234,27 +255,32 @@ def silu(x: F32) -> F32:
 
 def silu_backward(x: F32, dy: F32) -> F32:
     """Gradient of ``x``; ``dy`` has its shape."""
+    _check_same_shape("silu_backward", x=x, dy=dy)
     return _ops.silu_backward(x, dy).reshape(x.shape)
 
 
 def swiglu(gate: F32, up: F32) -> F32:
     """``silu(gate) * up`` (Shazeer 2020); both have the same shape."""
+    _check_same_shape("swiglu", gate=gate, up=up)
     return _ops.swiglu(gate, up).reshape(gate.shape)
 
 
 def swiglu_backward(gate: F32, up: F32, dy: F32) -> tuple[F32, F32]:
     """Gradients of ``gate`` and ``up``; ``dy`` has their shape."""
+    _check_same_shape("swiglu_backward", gate=gate, up=up, dy=dy)
     dgate, dup = _ops.swiglu_backward(gate, up, dy)
     return dgate.reshape(gate.shape), dup.reshape(up.shape)
 
 
 def geglu(gate: F32, up: F32) -> F32:
     """``gelu(gate) * up``, GELU by tanh, as Gemma has it (Shazeer 2020); both have the same shape."""
+    _check_same_shape("geglu", gate=gate, up=up)
     return _ops.geglu(gate, up).reshape(gate.shape)
 
 
 def geglu_backward(gate: F32, up: F32, dy: F32) -> tuple[F32, F32]:
     """Gradients of ``gate`` and ``up``; ``dy`` has their shape."""
+    _check_same_shape("geglu_backward", gate=gate, up=up, dy=dy)
     dgate, dup = _ops.geglu_backward(gate, up, dy)
     return dgate.reshape(gate.shape), dup.reshape(up.shape)
 
@@ -329,6 +355,14 @@ def attention_backward(
     return _ops.attention_backward(q, k, v, out, lse, dout, scale, window, softcap)
 
 
+def _flat_targets(logits: F32, targets: Ints) -> npt.NDArray[np.int64]:
+    """Give ``targets`` (...) as (N,), which belong to ``logits`` (..., V)."""
+    found: npt.NDArray[np.int64] = np.asarray(targets)
+    if found.shape != logits.shape[:-1]:
+        raise ShapeError(f"cross_entropy: targets has shape {found.shape}, expected {logits.shape[:-1]}")
+    return found.reshape(-1)
+
+
 def cross_entropy(
     logits: F32, targets: Ints, *, ignore_index: int = -100, label_smoothing: float = 0.0
 ) -> F32:
@@ -344,9 +378,8 @@ def cross_entropy(
         (...).
 
     """
-    flat = np.asarray(targets)
-    losses = _ops.cross_entropy(_rows(logits, "logits"), flat.reshape(-1), ignore_index, label_smoothing)
-    return losses.reshape(flat.shape)
+    rows, flat = _rows(logits, "logits"), _flat_targets(logits, targets)
+    return _ops.cross_entropy(rows, flat, ignore_index, label_smoothing).reshape(logits.shape[:-1])
 
 
 def cross_entropy_backward(
@@ -358,8 +391,7 @@ def cross_entropy_backward(
     scale: float = 1.0,
 ) -> F32:
     """``scale`` times the gradient of the sum of the losses; ``scale = 1 / kept`` gives that of the mean."""
-    flat: npt.NDArray[np.int64] = np.asarray(targets).reshape(-1)
-    rows = _rows(logits, "logits")
+    rows, flat = _rows(logits, "logits"), _flat_targets(logits, targets)
     return _ops.cross_entropy_backward(rows, flat, ignore_index, label_smoothing, scale).reshape(logits.shape)
 
 

@@ -1,5 +1,6 @@
-"""What a path is, said to somebody who took it for something else: a tokenizer for a model, a corpus for a run."""
+"""Names of files as people give them, and what is there: said to somebody who took it for something else."""
 
+import os
 from pathlib import Path
 
 from subgpt.spelling import nearest
@@ -9,6 +10,15 @@ _OF_TOKENIZERS = {*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json
 _LOOKED_AT = 200
 """Entries of a directory that are looked at: a folder of a million files must not make an error wait."""
 _SHOWN = 3
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Make a path of a name, with the home directory in place of ``~``; where nobody has that name, ``~`` stays.
+
+    >>> expanded("~notes.txt").name
+    '~notes.txt'
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises where nobody has that name
 
 
 def absent(path: Path, remedy: str) -> str:

@@ -39,10 +39,13 @@ def in_bytes(size: float) -> str:
     >>> in_bytes(512), in_bytes(1_234_567), in_bytes(2.5e9)
     ('512 bytes', '1.2 MB', '2.5 GB')
     """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
+    whole = round(size)
+    if whole < 1000:
+        return f"{whole} byte{'s' * (whole != 1)}"
+    for unit, name in ((10**3, "kB"), (10**6, "MB")):
+        if size < 999.95 * unit:
             return f"{size / unit:.1f} {name}"
-    return f"{size:.0f} bytes"
+    return f"{size / 10**9:.1f} GB"
 
 
 def in_memory(size: float) -> str:
@@ -51,7 +54,7 @@ def in_memory(size: float) -> str:
     >>> in_memory(3 * 2**30), in_memory(5_000_000), in_memory(300)
     ('3.0 GiB', '4.8 MiB', '0.3 KiB')
     """
-    for unit, name in ((30, "GiB"), (20, "MiB")):
-        if size >= 1 << unit:
+    for unit, name in ((10, "KiB"), (20, "MiB")):
+        if size < 1023.95 * (1 << unit):
             return f"{size / (1 << unit):.1f} {name}"
-    return f"{size / 1024:.1f} KiB"
+    return f"{size / (1 << 30):.1f} GiB"

@@ -244,3 +244,32 @@ def test_a_model_beyond_memory_is_a_memory_error():
     huge = CONFIG | {"vocab_size": 2**28, "n_embd": 2**20}
     with pytest.raises(errors.OutOfMemoryError):
         _core.Model(json.dumps(huge), 1)
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        (ops.swiglu, [(2, 3), (3, 2)]),
+        (ops.geglu, [(2, 3), (6,)]),
+        (ops.swiglu_backward, [(2, 3), (2, 3), (3, 2)]),
+        (ops.geglu_backward, [(2, 3), (3, 2), (2, 3)]),
+        (ops.silu_backward, [(2, 3), (6,)]),
+        (ops.gelu_backward, [(2, 3), (3, 2)]),
+        (ops.softmax_backward, [(2, 2, 3), (4, 3)]),
+        (ops.log_softmax_backward, [(4, 3), (2, 2, 3)]),
+        (ops.layer_norm_backward, [(4, 3), (3,), (2, 2, 3)]),
+        (ops.rms_norm_backward, [(2, 2, 3), (3,), (4, 3)]),
+        (ops.linear_backward, [(2, 3), (4, 3), (5, 4)]),
+        (ops.linear_backward, [(2, 2, 3), (4, 3), (4, 4)]),
+        (ops.linear_backward, [(2, 3), (3,), (2, 4)]),
+    ],
+)
+def test_as_many_numbers_in_another_shape_are_refused(op, shapes):
+    with pytest.raises(errors.ShapeError, match=rf"{op.__name__}: \w+ has shape"):
+        op(*(np.zeros(shape, "f4") for shape in shapes))
+
+
+@pytest.mark.parametrize("op", [ops.cross_entropy, ops.cross_entropy_backward])
+def test_each_row_of_logits_has_a_target_at_its_place(op):
+    with pytest.raises(errors.ShapeError, match=r"targets has shape \(6,\), expected \(2, 3\)"):
+        op(np.zeros((2, 3, 5), "f4"), np.zeros(6, int))

@@ -29,3 +29,10 @@ def test_files_are_counted_in_thousands_and_memory_in_1024s():
     assert in_bytes(10**6) == "1.0 MB"
     assert in_memory(10**6) == "976.6 KiB"
     assert in_memory(1 << 30) == "1.0 GiB"
+
+
+def test_no_size_is_written_as_a_thousand_of_a_unit():
+    sizes = (0, 1, 2, 999, 999.6, 999_940, 999_960, 999_960_000)
+    written = ["0 bytes", "1 byte", "2 bytes", "999 bytes", "1.0 kB", "999.9 kB", "1.0 MB", "1.0 GB"]
+    assert [in_bytes(size) for size in sizes] == written
+    assert [in_memory(size) for size in ((1 << 20) - 1, (1 << 30) - 1)] == ["1.0 MiB", "1.0 GiB"]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.adapters.config import ALL_LINEAR, LoraConfig, is_end
+from subgpt.adapters.config import ALL_LINEAR, LoraConfig, is_end, is_turned
 from subgpt.adapters.files import Adapter, Layer, base_of, load_adapter, tensors_of
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.spelling import did_you_mean
@@ -65,7 +65,7 @@ def attach_saved(
         )
     shapes = dict(model.native.tensor_shapes())
     for module, layer in adapter.layers.items():
-        n_out, n_in = _out_in(model, shapes[f"{module}.weight"])
+        n_out, n_in = _out_in(module, shapes[f"{module}.weight"])
         if (len(layer.b), layer.a.shape[1]) != (n_out, n_in):
             raise CheckpointError(
                 f"{path}: its {module} is for a weight of shape {(len(layer.b), layer.a.shape[1])}, this model's has "
@@ -160,8 +160,8 @@ def _attach(model: "GPT", name: str, config: LoraConfig, modules: list[str], see
     model.adapter_configs[name] = config
 
 
-def _out_in(model: "GPT", shape: tuple[int, ...]) -> tuple[int, int]:
-    return (shape[1], shape[0]) if model.config.is_gpt2 else (shape[0], shape[1])
+def _out_in(module: str, shape: Sequence[int]) -> tuple[int, int]:
+    return (shape[1], shape[0]) if is_turned(module) else (shape[0], shape[1])
 
 
 def _named(model: "GPT") -> str:

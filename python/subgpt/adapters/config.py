@@ -7,7 +7,7 @@ that is given the length of a learned magnitude (Liu et al., "DoRA: weight-decom
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,9 @@ class LoraConfig:
 
     r: rank. lora_alpha: numerator of the scale. lora_dropout: share of the inputs of A that fall out in training;
     unlike PEFT's they fall out for A alone with DoRA, too. target_modules: names of layers, or their ends ("q_proj"),
-    as PEFT matches them; "all-linear" is every linear layer of the blocks. rank_pattern, alpha_pattern: other ranks
-    and alphas by the same kind of names. base: what the adapter was made for, as it was called then.
+    as PEFT matches them, and a single one may stand alone; "all-linear" is every linear layer of the blocks.
+    rank_pattern, alpha_pattern: other ranks and alphas by the same kind of names. base: what the adapter was made for,
+    as it was called then.
     """
 
     r: int = 8
@@ -52,6 +53,14 @@ class LoraConfig:
     base: str = ""
 
     def __post_init__(self) -> None:
+        targets: object = self.target_modules
+        targets = (targets,) if isinstance(targets, str) else targets
+        if not isinstance(targets, Iterable) or not all(isinstance(name, str) for name in targets):
+            raise ConfigError(
+                f"LoraConfig: target_modules = {self.target_modules!r} are no names of layers; give a tuple of them, "
+                f"as ('q_proj', 'v_proj'), or {ALL_LINEAR!r}"
+            )
+        object.__setattr__(self, "target_modules", tuple(targets))
         for rank in (self.r, *dict(self.rank_pattern).values()):
             if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= _MOST_RANK:
                 raise ConfigError(
@@ -67,7 +76,8 @@ class LoraConfig:
                 raise ConfigError(
                     f"LoraConfig: lora_alpha = {alpha!r} is no number, or no effect; 2 r is usual"
                 )
-        if not 0 <= self.lora_dropout < 1:
+        dropout = self.lora_dropout
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise ConfigError(
                 f"LoraConfig: lora_dropout = {self.lora_dropout!r} is not in [0, 1); 0.05 is usual"
             )
@@ -140,6 +150,15 @@ def is_end(end: str, module: str) -> bool:
     (True, False)
     """
     return f".{module}".endswith(f".{end}")
+
+
+def is_turned(module: str) -> bool:
+    """Tell whether a layer's weight is stored (in, out), as GPT-2 stores those of its blocks; all others are (out, in).
+
+    >>> is_turned("transformer.h.0.attn.c_attn"), is_turned("lm_head"), is_turned("model.layers.0.mlp.up_proj")
+    (True, False, False)
+    """
+    return module.startswith("transformer.h.")
 
 
 def _of(pattern: Mapping[str, Any], module: str, default: Any) -> Any:

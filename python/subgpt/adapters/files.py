@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.adapters.config import LoraConfig
+from subgpt.adapters.config import LoraConfig, is_turned
 from subgpt.errors import CheckpointError, MissingFileError
-from subgpt.places import absent
+from subgpt.places import absent, expanded
 
 F32 = npt.NDArray[np.float32]
 
@@ -48,7 +48,7 @@ def load_adapter(path: str | os.PathLike[str]) -> Adapter:
     """
     from subgpt.checkpoint.load import read_json
 
-    directory = Path(path)
+    directory = expanded(path)
     remedy = f"an adapter's directory has {CONFIG} and {WEIGHTS}"
     if not directory.is_dir():
         raise MissingFileError(absent(directory, remedy))
@@ -97,14 +97,14 @@ def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = 
     """
     from subgpt.checkpoint.run_directory import naming
 
-    directory = Path(path)
+    directory = expanded(path)
     with naming(directory):
         directory.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"} | ({BASE: base} if base else {})
         _core.write_safetensors(str(directory / WEIGHTS), tensors_of(adapter), metadata)
         values = adapter.config.to_peft()
         # GPT-2's layers, which are the other way round in transformers; peft warns where it has to find that out.
-        values["fan_in_fan_out"] = any(module.startswith("transformer.h.") for module in adapter.layers)
+        values["fan_in_fan_out"] = any(map(is_turned, adapter.layers))
         text = json.dumps(values, indent=2, sort_keys=True)
         _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
 
@@ -125,6 +125,6 @@ def base_of(path: str | os.PathLike[str]) -> str:
 
     The file is one that `load_adapter` has read.
     """
-    with (Path(path) / WEIGHTS).open("rb") as file:
+    with (expanded(path) / WEIGHTS).open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return str((header.get("__metadata__") or {}).get(BASE, ""))

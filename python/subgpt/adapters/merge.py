@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from subgpt.adapters.config import LoraConfig
+from subgpt.adapters.config import LoraConfig, is_turned
 from subgpt.adapters.files import Adapter, Layer
 from subgpt.errors import CheckpointError
 from subgpt.model.quantized import refuse_quantized
@@ -36,7 +36,7 @@ def merge_adapter(model: "GPT", adapter: Adapter, *, weight: float = 1.0) -> Non
                 f"made for {adapter.config.base or 'another model'}"
             )
         base = model.native.tensor(name, "param")
-        turned = model.config.is_gpt2 and name != "transformer.wte.weight"  # stored as (in, out)
+        turned = is_turned(module)
         wide = base.T if turned else base
         if wide.shape != (len(layer.b), layer.a.shape[1]):
             raise CheckpointError(

@@ -116,28 +116,6 @@ def draft_checkpoint(
     return Draft(directory, name, model, optimizer, asdict(state), in_memory=in_memory)
 
 
-def save_checkpoint(
-    directory: Path, model: "GPT", optimizer: "Optimizer", state: TrainState, keep: int
-) -> Path:
-    """Write and publish a checkpoint, then delete all but the newest `keep`; returns its path.
-
-    A checkpoint of this very step is the one that the run was resumed from, and stays. Raises OutputError if
-    the disk is full or not writable; earlier checkpoints are then untouched.
-    """
-    final = checkpoint_path(directory, state.step)
-    if final.exists():
-        return final
-    with naming(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    draft = draft_checkpoint(directory, model, optimizer, state, in_memory=False)
-    try:
-        path = draft.write(directory)
-    finally:
-        draft.discard()
-    prune(directory, keep)
-    return path
-
-
 def prune(directory: Path, keep: int, every: int = 0) -> None:
     """Delete all but the newest `keep` checkpoints, and best weights that none of those left names.
 

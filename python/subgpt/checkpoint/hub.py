@@ -7,7 +7,7 @@ It keeps what it fetched under `HF_HOME`, uses `HF_TOKEN`, and with `HF_HUB_OFFL
 import re
 from pathlib import Path
 
-from subgpt.errors import CheckpointError, MissingExtraError, MissingFileError
+from subgpt.errors import CheckpointError, MissingExtraError, MissingFileError, first_line
 
 _FILES = (
     "config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer.json",
@@ -52,12 +52,8 @@ def fetch(hub_id: str) -> Path:
     except HfHubHTTPError as error:
         raise MissingFileError(
             f"{hub_id}: neither a directory nor a model of the Hugging Face hub that may be read "
-            f"({_first_line(error)}); look at its name, accept its licence on its page, and set HF_TOKEN if it "
+            f"({first_line(error)}); look at its name, accept its licence on its page, and set HF_TOKEN if it "
             "asks for one"
         ) from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{hub_id}: fetching it failed ({_first_line(error)}); try again") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{hub_id}: fetching it failed ({first_line(error)}); try again") from None

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt.adapters.attach import SAMPLE, note_origin
 from subgpt.checkpoint.hub import fetch, is_hub_id
-from subgpt.errors import CheckpointError, ConfigError, MissingFileError
+from subgpt.errors import CheckpointError, ConfigError, MissingFileError, first_line
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.model.quantized import check_quantization
-from subgpt.places import TOKENIZERS, no_model
+from subgpt.places import TOKENIZERS, expanded, no_model
 from subgpt.spelling import nearest
 
 if TYPE_CHECKING:
@@ -116,9 +116,7 @@ def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "t
     note_origin(model, model.native.load_safetensors([str(file) for file in files], quantize, sample))
     model.generation_config = _generation_config(directory, values)
     model.chat_template = _chat_template(directory)
-    model.name_or_path = (
-        str(directory.resolve()) if Path(path_or_id).expanduser().is_dir() else str(path_or_id)
-    )
+    model.name_or_path = str(directory.resolve()) if expanded(path_or_id).is_dir() else str(path_or_id)
     return model, tokenizer
 
 
@@ -161,7 +159,7 @@ def _file(path_or_id: str | Path, suffix: str) -> Path | None:
     """Give the path if it is a file of that kind, and neither a zip file nor a pickle under its name."""
     if not isinstance(path_or_id, str | os.PathLike) or not str(path_or_id):
         return None
-    path = Path(path_or_id).expanduser()
+    path = expanded(path_or_id)
     if path.suffix.lower() != suffix or not path.is_file():
         return None
     _look(path)
@@ -214,7 +212,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}; check the file") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON ({_first_line(error)}); fetch the file again") from None
+        raise CheckpointError(f"{path}: not JSON ({first_line(error)}); fetch the file again") from None
 
 
 def _directory(path_or_id: str | Path) -> Path:
@@ -222,7 +220,7 @@ def _directory(path_or_id: str | Path) -> Path:
         raise MissingFileError(
             f"load: {path_or_id!r} names no directory; give one with config.json and weights"
         )
-    path = Path(path_or_id).expanduser()
+    path = expanded(path_or_id)
     if path.is_dir():
         return path
     if path.suffix in _PICKLES:
@@ -355,7 +353,3 @@ def _open_tokenizer(place: Path, config: GPTConfig | None) -> "Tokenizer":
             f"has a vocabulary of {config.vocab_size}; they do not belong together"
         )
     return tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

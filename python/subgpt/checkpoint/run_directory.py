@@ -12,7 +12,6 @@ never half.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.adapters.attach import refuse_adapters
+from subgpt.data.atomic import sync_directory
 from subgpt.errors import OutputError, SubgptError
 from subgpt.model.quantized import refuse_quantized
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -33,7 +34,7 @@ class RunDirectory:
     """The names inside a run directory. Making one touches nothing."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.config = self.path / "config.json"
         self.weights = self.path / "model.safetensors"
         self.adapter = self.path / "adapter_model.safetensors"
@@ -63,9 +64,12 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     """Write model and tokenizer as a Hugging Face directory.
 
     Everything is written beside the old files first and renamed only when all of it is on the disk: a model
-    of another shape must not be left with half of its files. Raises OutputError if the directory cannot be
-    written; files already there stay as they were.
+    of another shape must not be left with half of its files. A chat template that is there goes if the model has none;
+    a tokenizer that is there stays if none is given, and `load` opens it with the model. Raises OutputError if the
+    directory cannot be written; files already there stay as they were.
     """
+    from subgpt.data.chat.files import TEMPLATE
+
     refuse_adapters(model, f"{path}: saving the model")
     refuse_quantized(
         model,
@@ -89,20 +93,29 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
             for file in sorted(staged.iterdir()):
                 file.replace(directory / file.name)
-            _sync(directory)
+            (directory / "model.safetensors.index.json").unlink(
+                missing_ok=True
+            )  # of shards, of another model
+            if model.chat_template is None:
+                (directory / TEMPLATE).unlink(missing_ok=True)
+            sync_directory(directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
 
 def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
     """Write the adapter in use as PEFT does, with the tokenizer and template of its training and where texts end."""
+    from subgpt.data.chat.files import TEMPLATE
+
     directory = RunDirectory(path).path
     generation = _generation_config(model, tokenizer)
     model.save_adapter(directory, model.active_adapter or "")
     with naming(directory):
         write_json(directory / "generation_config.json", generation)
         _save_tokenizer(tokenizer, directory, generation)
-        if model.chat_template is not None:
+        if model.chat_template is None:
+            (directory / TEMPLATE).unlink(missing_ok=True)
+        else:
             model.chat_template.save(directory)
 
 
@@ -127,16 +140,6 @@ def _save_tokenizer(tokenizer: "Tokenizer", directory: Path, generation: dict[st
         if config[f"{role}_token"] is None and first is not None and first < tokenizer.vocab_size:
             config[f"{role}_token"] = tokenizer.id_to_token(first)
     write_json(path, config)
-
-
-def _sync(directory: Path) -> None:
-    """Make renames in `directory` survive a power cut; Windows does that by itself and opens no directory."""
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from subgpt.places import expanded
+
 # What each extra installs, by the names that pip knows; a test compares it with pyproject.toml.
 EXTRAS = {
     "plot": ("matplotlib",),
@@ -160,7 +162,7 @@ def _memory() -> str:
 def _hub_home() -> Path:
     """Find where huggingface_hub keeps what it fetched, by its own rules."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface").expanduser()
+    return expanded(os.environ.get("HF_HOME") or Path(cache) / "huggingface")
 
 
 def _processor() -> str:

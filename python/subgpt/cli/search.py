@@ -12,6 +12,7 @@ from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.shape import DEFAULT_PRESET, MODEL_NAMES, SHAPE
 from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute
 from subgpt.model.dtype import AUTO
+from subgpt.places import expanded
 from subgpt.training.config import TrainConfig
 from subgpt.units import duration
 
@@ -113,7 +114,7 @@ def base_of(given: Mapping[str, Any]) -> "Base":
 
 def _place(start: str) -> str:
     """Make a path independent of the working directory; an id of the hub stays as it is."""
-    return str(Path(start).expanduser().resolve()) if Path(start).expanduser().exists() else start
+    return str(expanded(start).resolve()) if expanded(start).exists() else start
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from subgpt.cli.terminal import note
 from subgpt.distributed.launch import from_main
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.model.dtype import AUTO
+from subgpt.places import expanded
 from subgpt.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -202,4 +203,4 @@ def absolute(value: Any) -> Any:
         return {absolute(k) if numbers else k: v if numbers else absolute(v) for k, v in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [absolute(entry) for entry in value]
-    return str(Path(value).expanduser().resolve())
+    return str(expanded(value).resolve())

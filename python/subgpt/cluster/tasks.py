@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
 from subgpt.cluster.board import Board, Link
+from subgpt.errors import first_line
 
 if TYPE_CHECKING:
     from subgpt.cluster.connection import Cluster
@@ -100,7 +101,7 @@ class Tasks:
                 return NotBegunError()
             return error.cause if isinstance(error.cause, Exception) else error
         except errors.RayError as error:
-            return LostError(f"its process was lost {RETRIES + 1} times; Ray says: {_first_line(error)}")
+            return LostError(f"its process was lost {RETRIES + 1} times; Ray says: {first_line(error)}")
         return None
 
 
@@ -137,9 +138,3 @@ def _run(
         function(link, *arguments)
     finally:
         os.chdir(before)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
-        :200
-    ]

@@ -43,7 +43,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         _as_plainly_created(temporary)
         temporary.replace(path)
         temporary = None
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -64,7 +64,8 @@ def _as_plainly_created(path: Path) -> None:
         path.chmod(0o666 & ~mask)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make renames in ``directory`` survive a power cut; Windows does that by itself."""
     if os.name != "posix":  # Windows cannot open a directory as a file
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -94,7 +94,6 @@ def load_corpus(
     seed: int = 0,
     text_field: str = "text",
     errors: Errors = "replace",
-    separator: str | None = SEPARATOR,
 ) -> tuple[TokenCorpus, TokenCorpus, CorpusSummary]:
     """Read, divide and encode a corpus.
 
@@ -105,7 +104,6 @@ def load_corpus(
         seed: Decides which documents are kept.
         text_field: The key of the text in ``.jsonl`` files.
         errors: ``"replace"`` or ``"strict"``, for bytes that are no text.
-        separator: Splits a text file into documents; None for never.
 
     Returns:
         The training and the validation corpus (of 0 tokens for ``val_fraction=0``), and the summary. Memory:
@@ -120,7 +118,7 @@ def load_corpus(
     check_errors(errors)
     check_fraction(val_fraction)
     opened = open_source(source)
-    documents = documents_of(opened, text_field=text_field, errors=errors, separator=separator)
+    documents = documents_of(opened, text_field=text_field, errors=errors, separator=SEPARATOR)
     encoded = _encode(documents, tok, lambda text: in_validation(text, val_fraction=val_fraction, seed=seed))
     try:
         split = split_documents(encoded.sides, encoded.lengths, val_fraction=val_fraction)

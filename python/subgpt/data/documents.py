@@ -91,12 +91,22 @@ def read_documents(
 
     """
     check_errors(errors)
+    check_separator(separator)
+    opened = open_source(source)
+    return documents_of(opened, text_field=text_field, errors=errors, separator=separator)
+
+
+def check_separator(separator: str | None) -> None:
+    """Refuse a separator that is everywhere.
+
+    >>> check_separator("")
+    Traceback (most recent call last):
+    subgpt.errors.ConfigError: separator is empty; give a text such as '<|endoftext|>', or None to leave files whole
+    """
     if separator == "":
         raise ConfigError(
             "separator is empty; give a text such as '<|endoftext|>', or None to leave files whole"
         )
-    opened = open_source(source)
-    return documents_of(opened, text_field=text_field, errors=errors, separator=separator)
 
 
 def open_source(
@@ -174,7 +184,8 @@ def _from_text_file(path: Path, errors: Errors, separator: str | None) -> Iterat
     while start <= len(text):
         end = text.find(separator, start)
         end = len(text) if end < 0 else end
-        yield Document(text[start:end], Origin(str(path), line), decoded.damaged)
+        piece = text[start:end]
+        yield Document(piece, Origin(str(path), line), decoded.damaged and "\ufffd" in piece)
         after = _after_separator(text, end, end + len(separator))
         line += text.count("\n", start, after)
         start = after

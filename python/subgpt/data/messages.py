@@ -47,8 +47,8 @@ def parse_conversation(row: Row, key: str) -> tuple[Message, ...]:
     """Read the conversation in a field of a row.
 
     Raises:
-        DataError: It is no array of messages, a role is unknown, a content is empty or no text, or there is
-            no answer at its end; with file, line and the number of the message.
+        DataError: It is no array of messages, a role is unknown, a content is empty or no text, or all are
+            system messages; with file, line and the number of the message.
 
     """
     where = row.where

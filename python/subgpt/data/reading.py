@@ -184,10 +184,10 @@ def read_text_lines(path: Path, errors: Errors = "replace") -> Iterator[Decoded]
         if rest.endswith("\n"):
             lines, rest = [*lines, rest], ""
         for line in lines:  # one that ends in \r waits: \n may follow
-            yield Decoded(line, damaged)
-        damaged = False
+            yield Decoded(line, damaged and "\ufffd" in line)
+        damaged = damaged and "\ufffd" in rest
     if rest:
-        yield from (Decoded(line, damaged) for line in io.StringIO(rest, newline=""))
+        yield from (Decoded(line, damaged and "\ufffd" in line) for line in io.StringIO(rest, newline=""))
 
 
 def read_lines(path: Path, errors: Errors = "replace") -> Iterator[tuple[int, Decoded]]:
@@ -205,7 +205,7 @@ def read_lines(path: Path, errors: Errors = "replace") -> Iterator[tuple[int, De
     if head.startswith(UTF16_BOMS):
         whole = decode(head + b"".join(chunks), str(path), errors)
         for number, line in enumerate(whole.text.split("\n"), start=1):
-            yield number, Decoded(line.removesuffix("\r"), whole.damaged)
+            yield number, Decoded(line.removesuffix("\r"), whole.damaged and "\ufffd" in line)
         return
     for number, offset, raw in _raw_lines(head, chunks):
         decoded = decode(raw, f"{path}:{number}", errors, base=offset)

@@ -104,7 +104,7 @@ def read_header(path: str | os.PathLike[str], magic: bytes = MAGIC) -> Header:
     widths = (2, 4) if magic == MAGIC else (DOCUMENT.itemsize,)
     if version not in (1, VERSION) or width not in widths:
         raise DataError(
-            f"{file}: version {version} with ids of {width} bytes is not known; this subgpt reads versions 1 and "
+            f"{file}: version {version} with records of {width} bytes is not known; this subgpt reads versions 1 and "
             f"{VERSION} with {' or '.join(map(str, widths))}: update subgpt, or write it again"
         )
     expected = HEADER.itemsize + count * width

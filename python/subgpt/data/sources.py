@@ -4,9 +4,11 @@ A source is named once and means the same everywhere: a file, a directory (read 
 list of these. The rules, all of them counted in the result so that they can be printed:
 
 * Files come in the order of their path parts, on every platform, each file once however often it was reached.
-* Inside a directory or a glob, hidden entries (a leading dot), binary files (a NUL byte in the first 8 KiB,
-  the rule that git uses) and whatever is not a regular file (pipes, sockets, broken links) are skipped and
-  counted. A file that is *named* is never skipped: it is read or refused.
+* Inside a directory or a glob, binary files (a NUL byte in the first 8 KiB, the rule that git uses) and whatever
+  is not a regular file (pipes, sockets, broken links) are skipped and counted. A file that is *named* is never
+  skipped: it is read or refused.
+* So are hidden entries (a leading dot) of a directory. A glob matches none, and none is counted, unless the dot is
+  in it as well.
 * Links to directories are followed, every directory once, so that a loop of links ends.
 * A file or directory that may not be read is an error everywhere: silently training on less is worse than
   stopping.
@@ -18,7 +20,7 @@ import glob
 import os
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -26,7 +28,7 @@ from typing import TypeAlias
 from subgpt.data.decoding import UTF16_BOMS
 from subgpt.data.reading import open_bytes, read_text
 from subgpt.errors import DataError, MissingFileError
-from subgpt.places import beside, no_text
+from subgpt.places import beside, expanded, no_text
 
 PathSource: TypeAlias = "str | os.PathLike[str]"
 FileSource: TypeAlias = "PathSource | Sequence[PathSource]"
@@ -96,7 +98,7 @@ def find_files(source: FileSource, *, binary: tuple[str, ...] = ()) -> FoundFile
     Raises:
         MissingFileError: A name that does not exist and matches nothing.
         DataError: No usable file in the source, a file that is not a regular file, or one that may not be
-            read.
+            read; a source that is neither a path nor a list.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +107,7 @@ def find_files(source: FileSource, *, binary: tuple[str, ...] = ()) -> FoundFile
     ['poem.txt']
 
     """
-    names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    names = names_of(source)
     if not names:
         raise DataError("the list of files is empty; name at least one file, directory or glob")
     finder = _Finder(binary)
@@ -117,6 +119,23 @@ def find_files(source: FileSource, *, binary: tuple[str, ...] = ()) -> FoundFile
             f"no text files in {wanted}: {finder.found.describe()}; name a directory with text in it"
         )
     return finder.found
+
+
+def names_of(source: FileSource) -> list[PathSource]:
+    """List the names that ``source`` consists of.
+
+    Raises:
+        DataError: It is neither a path nor a list.
+
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return [source]
+    if not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
+        raise DataError(
+            f"a path, or a list of paths, is expected as the source of files; got {source!r} "
+            f"({type(source).__name__})"
+        )
+    return list(source)
 
 
 class _Finder:
@@ -218,7 +237,7 @@ def _checked_path(name: PathSource) -> Path:
         )
     if "\0" in text:
         raise DataError(f"the path {text!r} contains a NUL character, which no file name can")
-    return Path(text).expanduser() if text.startswith("~") else Path(text)
+    return expanded(text)
 
 
 def _exists(path: Path) -> bool:

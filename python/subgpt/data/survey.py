@@ -8,14 +8,15 @@ from __future__ import annotations
 import heapq
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from subgpt.data.decoding import detect
 from subgpt.data.formats import BINARY, find_row_files, format_of
@@ -25,6 +26,7 @@ from subgpt.data.prepare.reading import Found, Tally, read_unit
 from subgpt.data.prepare.texts import LongText
 from subgpt.data.prepare.units import Slice, size_of
 from subgpt.data.reading import bare_name, open_bytes, read_text_chunks
+from subgpt.data.shards import read_shard
 from subgpt.data.sniff import sniff_kind
 from subgpt.data.sources import FileSource
 from subgpt.errors import DataError
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 LONGEST = 5
 NAMED = 5
-_BLOCK = 1 << 20
 
 
 @dataclass(slots=True)
@@ -213,29 +214,35 @@ def _count(
     keep = heapq.heappush if len(survey.longest) < LONGEST else heapq.heappushpop
     keep(survey.longest, (hashes.size, place))
     crlf = False
-    for block in _blocks(text):
+    for block in text.blocks() if isinstance(text, LongText) else [text]:
         crlf = crlf or "\r\n" in block
         for character, count in Counter(block).items():
             survey.scripts[script_of(character)] += count * len(character.encode("utf-8"))
             survey.replaced += count * (character == "\ufffd" and not document.damaged)
     survey.crlf += crlf
     if tok is not None and survey.tokens is not None:
-        survey.tokens += tok.eot_id is not None
-        if isinstance(text, LongText):
-            survey.tokens += tok.count_file(text.path, disallowed_special=(), errors="replace")
-        else:
-            ids = tok.encode_ordinary(text)
-            survey.tokens += len(ids)
-            survey.unknown += 0 if tok.unk_id is None else int(np.count_nonzero(ids == tok.unk_id))
+        ids, unknown = _count_ids(text, tok)
+        survey.tokens += ids + (tok.eot_id is not None)
+        survey.unknown += unknown
 
 
-def _blocks(text: str | LongText) -> Iterator[str]:
+def _count_ids(text: str | LongText, tok: Tokenizer) -> tuple[int, int]:
+    """Count the ids of a text, and how many of them are `<unk>`."""
     if isinstance(text, str):
-        yield text
-        return
-    with text.path.open(encoding="utf-8", newline="") as file:
-        while block := file.read(_BLOCK):
-            yield block
+        return _counted([tok.encode_ordinary(text)], tok)
+    if tok.unk_id is None:
+        return tok.count_file(text.path, disallowed_special=(), errors="replace"), 0
+    with TemporaryDirectory(dir=text.path.parent) as folder:
+        shards = tok.encode_file(text.path, folder, disallowed_special=(), errors="replace")
+        return _counted(map(read_shard, shards), tok)
+
+
+def _counted(parts: Iterable[npt.NDArray[Any]], tok: Tokenizer) -> tuple[int, int]:
+    ids = unknown = 0
+    for part in parts:
+        ids += len(part)
+        unknown += 0 if tok.unk_id is None else int(np.count_nonzero(part == tok.unk_id))
+    return ids, unknown
 
 
 @lru_cache(maxsize=1 << 16)

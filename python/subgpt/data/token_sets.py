@@ -25,7 +25,7 @@ from subgpt.data.shards import INDEX_MAGIC, check_shard, read_header, read_shard
 from subgpt.data.sources import find_files
 from subgpt.data.tokens import ShardedTokens
 from subgpt.errors import ConfigError, DataError, MissingFileError
-from subgpt.places import absent
+from subgpt.places import absent, expanded
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -107,18 +107,18 @@ def token_sources(source: object) -> list[Named] | None:
 def _weighed(path: Any, weight: Any) -> Named:
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
         raise ConfigError(f"the weight of {os.fspath(path)!r} must be a number above 0, not {weight!r}")
-    return Named(Path(path).expanduser(), float(weight))
+    return Named(expanded(path), float(weight))
 
 
 def _named(name: str | os.PathLike[str]) -> Named | None:
     """Take a name apart, if it names ids; a file that has a colon in its name is that file."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if _is_token_source(path):
         return Named(path, None)
     weighted = _WEIGHTED.fullmatch(os.fspath(name))
     if weighted is None or os.path.lexists(path):
         return None
-    path = Path(weighted[1]).expanduser()
+    path = expanded(weighted[1])
     if _is_token_source(path):
         return _weighed(path, float(weighted[2]))
     if os.path.lexists(path):
@@ -146,7 +146,7 @@ def _is_directory(path: Path) -> bool:
 
 
 def _token_files(path: Path) -> list[Path]:
-    """List the files of ids that a file, a directory or a glob names; none if there is anything else in it."""
+    """List the files of ids that are named: of a directory those in it, of a glob none if anything else matches."""
     if _is_directory(path):
         return sorted(entry for entry in path.glob("*.bin") if is_token_file(entry))
     if is_token_file(path):

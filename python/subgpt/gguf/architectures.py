@@ -14,6 +14,7 @@ import numpy as np
 
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.model.config import GPTConfig
+from subgpt.model.hugging_face.block import layer_count
 from subgpt.model.rope_scaling import RopeScaling
 
 Entry: TypeAlias = tuple[str, str, Any]
@@ -213,7 +214,7 @@ def _fields(entry: _Reader, name: str, factors: "np.ndarray[Any, Any] | None") -
         "qkv_bias": True if name == "qwen2" else None,
     }
     period, layers = _PERIODS.get(name, 1), fields["n_layer"]
-    last = [(layer + 1) % period == 0 for layer in range(min(layers, 1 << 16))]
+    last = [(layer + 1) % period == 0 for layer in range(layer_count(layers))]
     if name == "smollm3":
         fields["rope_layers"] = [not bare for bare in last]
     if name in _GEMMA:

@@ -17,6 +17,7 @@ from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_con
 from subgpt.gguf.tensors import places
 from subgpt.model.gpt import GPT
 from subgpt.model.quantized import refuse_quantized
+from subgpt.places import expanded
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def save_gguf(
     Raises ConfigError for a model that llama.cpp has no architecture for, that is quantized or that adapters lie over,
     TokenizerError for a tokenizer that it has no name for, CheckpointError if the file is not what it should be.
     """
-    target = Path(path)
+    target = expanded(path)
     refuse_quantized(model, f"{target}: export", "export the float32 model with quantize='q8_0' or 'q4_0'")
     if quantize not in FORMATS:
         raise ConfigError(
@@ -156,7 +157,7 @@ def _id(values: Mapping[str, Any], name: str, size: int) -> int | None:
 
 
 def _shapes(model: GPT) -> dict[str, tuple[int, ...]]:
-    return dict(model.native.tensor_shapes())
+    return {name: tuple(shape) for name, shape in model.native.tensor_shapes()}
 
 
 def _tokenizer_entries(model: GPT, tokenizer: "Tokenizer | None") -> list[Entry]:

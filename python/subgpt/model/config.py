@@ -58,7 +58,8 @@ class GPTConfig:
     turns at all. qk_norm: RMS norm of each query and key head.
 
     sliding_window: how many tokens a block of sliding attention sees, its own included. layer_types:
-    "sliding_attention" or "full_attention" for each block; if None all slide that a window is given for.
+    "sliding_attention" or "full_attention" for each block; if None, every block slides where `sliding_window` is
+    given, and none otherwise.
     query_pre_attn_scalar: scores are divided by its root; head_dim if None. attn_softcap, logit_softcap:
     bounds of scores and of logits.
 

@@ -12,8 +12,8 @@ _BLOCK = re.compile(r"\.(?:h|layers)\.(\d+)\.")
 _NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
 
 
-def frozen_names(names: Sequence[str], patterns: Iterable[str]) -> set[str]:
-    """Give those of a model's tensor `names` that `patterns` mean.
+def frozen_names(names: Sequence[str], patterns: str | Iterable[str]) -> set[str]:
+    """Give those of a model's tensor `names` that `patterns` mean, of which there may be one.
 
     A pattern is the number of a block or two of them ("3", "0-5", both included), "embeddings" (of tokens and
     positions), "head" (the output projection, where it has weights of its own), or a name with * and ?.
@@ -24,7 +24,7 @@ def frozen_names(names: Sequence[str], patterns: Iterable[str]) -> set[str]:
     ['transformer.h.1.ln_1.weight', 'transformer.wte.weight']
     """
     frozen: set[str] = set()
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         found = {name for name in names if _means(pattern, name)}
         if not found:
             known = [EMBEDDINGS, HEAD, *names]

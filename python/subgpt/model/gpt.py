@@ -208,7 +208,8 @@ class GPT:
         quantized model.
         """
         refuse_quantized(self, "load_state_dict", "give them to the float32 model, then quantize it")
-        names = self.native.tensor_names()
+        shapes = {name: tuple(shape) for name, shape in self.native.tensor_shapes()}
+        names = list(shapes)
         arrays = {name: _float32(name, value) for name, value in tensors.items()}
         embedding = next(name for name in _EMBEDDINGS if name in names)
         if _TIED_ALIAS in arrays and _TIED_ALIAS not in names and embedding in arrays:
@@ -222,7 +223,7 @@ class GPT:
         for name, value in arrays.items():
             if name not in names:
                 problems.append(f"{name} is not in this model ({did_you_mean(name, names)})")
-            elif value.shape != (shape := self.native.tensor(name, "param").shape):
+            elif value.shape != (shape := shapes[name]):
                 problems.append(f"{name} has shape {value.shape}, expected {shape}")
         if problems:
             more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
@@ -237,6 +238,7 @@ class GPT:
         far from it as they are, and always the same: a new token is one among the others. At the mean itself (Hewitt,
         "Initializing new word embeddings for pretrained language models", 2021) it could never be the likeliest one,
         and an adapter, under which embeddings stay, could not teach a model to write it.
+        What is frozen stays frozen.
         vocab_size: not below the present one. ConfigError for a model that is quantized or has adapters.
         """
         if vocab_size == self.config.vocab_size:
@@ -259,13 +261,14 @@ class GPT:
                 new = value.mean(0, dtype=np.float64) + drawn * value.std(0, dtype=np.float64)
                 value = np.concatenate([value, new.astype(np.float32)])
             native.set_tensor(name, value)
+        _core.train_only(native, set(_core.trained_names(self.native)))
         self.config, self.native = config, native
 
-    def freeze(self, patterns: Sequence[str]) -> None:
+    def freeze(self, patterns: str | Sequence[str]) -> None:
         """Train the rest only: weights that a pattern means stay as they are, and cost no gradients and no moments.
 
-        patterns: see `frozen_names`; none: everything is trained. Gradients are dropped, and optimizers made before are
-        of no use any more.
+        patterns: one or several, see `frozen_names`; none: everything is trained. Gradients are dropped, and optimizers
+        made before are of no use any more.
 
         >>> model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=2, n_head=2, n_embd=8), seed=1)
         >>> model.freeze(["embeddings", "0"])
@@ -432,8 +435,9 @@ class GPT:
     def save(self, path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
         """Write a Hugging Face directory that transformers and `subgpt.load` open.
 
-        Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError if there are some, or the model
-        is quantized.
+        A chat template that is there goes if the model has none; a tokenizer that is there stays if none is given, and
+        `load` opens it with the model. Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError
+        if there are some, or the model is quantized.
         """
         from subgpt.checkpoint.run_directory import save_model
 

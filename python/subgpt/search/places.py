@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from subgpt.data.sources import find_files
 from subgpt.errors import CheckpointError, ConfigError, DataError
+from subgpt.places import expanded
 from subgpt.search.base import Base
 from subgpt.search.plan import SweepDirectory
 
@@ -29,7 +30,7 @@ def places_of(source: object) -> list[str | Path]:
 def tokenizer_place(tokenizer: "Tokenizer | str | Path", directory: SweepDirectory) -> Path:
     """Say where the trials find the tokenizer; one that was saved there before must be the same."""
     if isinstance(tokenizer, str | Path):
-        return Path(tokenizer).expanduser().resolve()
+        return expanded(tokenizer).resolve()
     if directory.tokenizer.exists():
         from subgpt.tokenizer import Tokenizer
 

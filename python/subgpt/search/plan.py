@@ -13,6 +13,7 @@ from typing import Any
 
 from subgpt.checkpoint.run_directory import naming, write_json
 from subgpt.errors import CheckpointError, ConfigError
+from subgpt.places import expanded
 from subgpt.search.base import Base
 from subgpt.search.outcomes import Outcome
 from subgpt.search.space import Values
@@ -22,7 +23,7 @@ class SweepDirectory:
     """The names inside a sweep's directory. Making one touches nothing."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = expanded(path).resolve()
         self.plan = self.path / "sweep.json"
         self.lock = self.path / "trials" / "lock"
         self.results = self.path / "results.json"

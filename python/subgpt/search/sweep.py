@@ -15,6 +15,7 @@ from subgpt.cluster import Cluster
 from subgpt.data.sources import find_files
 from subgpt.errors import CheckpointError, ConfigError, DataError
 from subgpt.model.config import GPTConfig
+from subgpt.places import expanded
 from subgpt.search.base import Base
 from subgpt.search.cluster_pool import ClusterPool
 from subgpt.search.outcomes import DIED, FAILED, FINAL, FINISHED, INTERRUPTED, WAITING, Outcome, Sweep
@@ -82,7 +83,7 @@ def sweep(
     directory = SweepDirectory(output_dir)
     train = given.model_dump(mode="json", exclude_unset=True)
     train.pop("output_dir", None)
-    data = tuple(str(Path(place).expanduser().resolve()) for place in places_of(source))
+    data = tuple(str(expanded(place).resolve()) for place in places_of(source))
     if isinstance(model, GPTConfig):
         if tokenizer is None:
             raise ConfigError("sweep: a fresh model needs a tokenizer; give one, or the directory of one")

@@ -21,11 +21,11 @@ _ID_LIMIT = 2**32 - 1
 
 
 def path_argument(path: str | os.PathLike[str]) -> str:
-    """Give a path as str."""
+    """Give a path as str, with the home directory in place of ``~``."""
     name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     if not isinstance(name, str):
         raise DtypeError(f"path must be str or a path, not {type(name).__name__}")
-    return name
+    return os.path.expanduser(name)  # noqa: PTH111 - a Path would drop a slash at the end, and more
 
 
 def check_place(name: str) -> None:

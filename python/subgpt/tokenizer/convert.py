@@ -9,7 +9,6 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subgpt import _core
 from subgpt.errors import TokenizerError
 from subgpt.tokenizer.arguments import path_argument
 from subgpt.tokenizer.tokenizer import Tokenizer
@@ -66,11 +65,6 @@ def _check(tokenizer: Tokenizer, written: Path, format: Format) -> None:
                 f"{format}: gives other ids for {text[:80]!r} ({after[:8]} instead of {before[:8]}); "
                 "this format cannot hold this tokenizer: use tokenizer.json"
             )
-
-
-def restored(name: str, data: bytes) -> Tokenizer:
-    """Make a tokenizer of the file that it was pickled as."""
-    return Tokenizer._wrap(_core.Tokenizer.restore(name, data))
 
 
 def torture_texts(tokenizer: Tokenizer) -> list[str]:

@@ -272,11 +272,10 @@ def _tokenizer_json(
     types = _list(values, "token_type", int) or [_NORMAL] * len(tokens)
     if len(types) != len(tokens):
         raise TokenizerError(f"{path}: has {len(tokens)} tokens and {len(types)} token types; copy it again")
-    # Types of the format: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
     added = [
-        {"id": id, "content": token, "special": kind == 3}
+        {"id": id, "content": token, "special": kind == _CONTROL}
         for id, (token, kind) in enumerate(zip(tokens, types, strict=True))
-        if kind in (3, 4)
+        if kind in (_CONTROL, _USER_DEFINED)
     ]
     regex = _core.known_pattern(pattern)
     steps: list[dict[str, Any]] = [
@@ -295,7 +294,9 @@ def _tokenizer_json(
             "type": "BPE",
             "ignore_merges": whole_first,
             "vocab": {
-                token: id for id, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != 5
+                token: id
+                for id, (token, kind) in enumerate(zip(tokens, types, strict=True))
+                if kind != _UNUSED
             },
             "merges": merges,
         },

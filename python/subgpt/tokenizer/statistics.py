@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt.tokenizer.arguments import integer
+from subgpt.tokenizer.prefixes import entry_prefixes
 
 if TYPE_CHECKING:
     from subgpt.data.decoding import Errors
@@ -28,7 +29,7 @@ class Entry:
 
     Attributes:
         id: Its id.
-        bytes: What it stands for.
+        bytes: What it stands for inside of a text.
         uses: How often it is in the text.
 
     """
@@ -151,10 +152,9 @@ def statistics(
         characters += sum(map(len, texts))
         if progress is not None:
             progress(size, 0)
-    entries = vocabulary(tokenizer)
+    entries = entry_prefixes(tokenizer).entries
     lengths = np.fromiter(map(len, entries), dtype=np.int64, count=len(entries))
     ordinary = lengths > 0
-    ordinary[list(tokenizer.special_tokens.values())] = False
     longest = np.flatnonzero(ordinary)[np.argsort(-lengths[ordinary], kind="stable")[:most]]
     unknown = tokenizer.unk_id
     parts = word_parts(entries[i] for i in np.flatnonzero(ordinary & (uses > 0)))
@@ -171,18 +171,6 @@ def statistics(
         suffixes=_commonest(parts.suffixes, most),
         roots=_commonest(parts.roots, most),
     )
-
-
-def vocabulary(tokenizer: Tokenizer) -> list[bytes]:
-    """Give the bytes that each id stands for; none for a gap.
-
-    >>> from subgpt import Tokenizer
-    >>> vocabulary(Tokenizer.train(["ab"], level="char"))[:2]
-    [b'a', b'b']
-
-    """
-    ids = range(tokenizer.vocab_size)
-    return [b"" if tokenizer.id_to_token(id) is None else tokenizer.decode_bytes([id]) for id in ids]
 
 
 class WordParts(NamedTuple):

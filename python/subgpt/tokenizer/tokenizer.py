@@ -191,7 +191,7 @@ class Tokenizer:
         if path_argument(path).lower().endswith(".gguf"):
             from subgpt.tokenizer.gguf import load_gguf
 
-            return load_gguf(path)
+            return load_gguf(path_argument(path))
         check_place(path_argument(path))
         native = _core.Tokenizer.load(
             path_argument(path),
@@ -224,14 +224,17 @@ class Tokenizer:
 
         Raises:
             TokenizerError: The format cannot hold this tokenizer, which the message explains.
+            OutputError: It cannot be written there.
 
         """
         if format == "gguf":
+            from subgpt.checkpoint.run_directory import naming
             from subgpt.tokenizer.gguf import save_gguf
 
             target = Path(path_argument(path))
             if target.suffix.lower() != ".gguf":
-                target.mkdir(parents=True, exist_ok=True)
+                with naming(target):
+                    target.mkdir(parents=True, exist_ok=True)
                 target = target / "tokenizer.gguf"
             save_gguf(self, target)
         else:
@@ -506,12 +509,15 @@ class Tokenizer:
         return hash(self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from subgpt.tokenizer.convert import restored
-
-        return (restored, self._native.portable())
+        return (_restored, self._native.portable())
 
     def __copy__(self) -> Tokenizer:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
         return self
+
+
+def _restored(name: str, data: bytes) -> Tokenizer:
+    """Make a tokenizer of the file that it was pickled as."""
+    return Tokenizer._wrap(_core.Tokenizer.restore(name, data))

@@ -81,12 +81,17 @@ def _open(
     opened = open_source(source)
     if not isinstance(opened, FoundFiles):
         return [], opened
-    plain = [path for path in opened.files if _is_plain(path)]
-    others = FoundFiles(tuple(path for path in opened.files if path not in set(plain)))
-    if not others.files:
-        return [str(path) for path in plain], ()
-    documents = documents_of(others, text_field=text_field, errors=errors, separator=None)
-    return [str(path) for path in plain], (document.text for document in documents)
+    plain: list[str] = []
+    others: list[Path] = []
+    for path in opened.files:
+        if _is_plain(path):
+            plain.append(str(path))
+        else:
+            others.append(path)
+    if not others:
+        return plain, ()
+    documents = documents_of(FoundFiles(tuple(others)), text_field=text_field, errors=errors, separator=None)
+    return plain, (document.text for document in documents)
 
 
 def _is_plain(path: os.PathLike[str]) -> bool:

@@ -9,14 +9,30 @@ import pytest
 from subgpt import AdamW, CheckpointError, OutputError, _core
 from subgpt.checkpoint.checkpoints import (
     TrainState,
+    checkpoint_path,
+    draft_checkpoint,
     list_checkpoints,
     newest_checkpoint,
+    prune,
     read_state,
     restore,
-    save_checkpoint,
     sweep,
 )
 from subgpt.checkpoint.lock import DirectoryLock
+
+
+def save_checkpoint(directory, model, optimizer, state, keep):
+    """Publish a checkpoint as a run does, and delete all but the newest `keep`; its path."""
+    final = checkpoint_path(directory, state.step)
+    if final.exists():
+        return final
+    draft = draft_checkpoint(directory, model, optimizer, state, in_memory=False)
+    try:
+        path = draft.write(directory)
+    finally:
+        draft.discard()
+    prune(directory, keep)
+    return path
 
 
 @pytest.fixture

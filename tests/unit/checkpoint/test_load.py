@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 import subgpt
 from subgpt import GPT, CheckpointError, ConfigError, MissingFileError, load
 from subgpt.checkpoint.load import load_with_tokenizer
+from subgpt.data.chat.template import CHATML
 
 
 @pytest.fixture
@@ -248,3 +249,16 @@ def test_saving_where_nothing_can_be_written(model, tmp_path):
         model.save(tmp_path / "file")
     with pytest.raises(subgpt.OutputError, match="cannot write there"):
         model.save(tmp_path / "file" / "below")
+
+
+def test_of_the_model_that_was_there_before_nothing_is_left(model, tokenizer, saved):
+    model.chat_template = CHATML
+    model.save(saved, tokenizer)
+    assert load(saved)[0].chat_template is not None
+    (saved / "model.safetensors.index.json").write_text("{}", encoding="utf-8")
+    model.chat_template = None
+    model.save(saved)
+    loaded, words = load(saved)
+    assert loaded.chat_template is None
+    assert words == tokenizer, "the tokenizer stays"
+    assert not (saved / "model.safetensors.index.json").exists()

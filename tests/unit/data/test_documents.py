@@ -96,4 +96,6 @@ def test_damage_is_marked(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"a\xff")
     assert [d.damaged for d in read_documents(path)] == [True]
+    path.write_bytes(b"a<|endoftext|>b\xff<|endoftext|>c")
+    assert [d.damaged for d in read_documents(path)] == [False, True, False]
     assert [d.text for d in read_documents(iter(["\ud800x"]))] == ["\ufffdx"]

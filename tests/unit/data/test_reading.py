@@ -133,6 +133,19 @@ def test_lines_keep_their_ends(tmp_path, monkeypatch, text, size):
         assert [line.text for line in reading.read_text_lines(path)] == list(file)
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_of_the_lines_of_a_file_only_damaged_ones_are_marked(tmp_path, monkeypatch, size):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"one\ntwo \xff\nthree\nfo\xffur\nfive")
+    pieces = reading.read_text_chunks
+    monkeypatch.setattr(reading, "read_text_chunks", lambda path, errors: pieces(path, errors, size))
+    assert [line.damaged for line in reading.read_text_lines(path)] == [False, True, False, True, False]
+    path.write_bytes(
+        b"\xff\xfe" + "one\ntwo".encode("utf-16-le") + b"\x00\xd8" + "\nthree".encode("utf-16-le")
+    )
+    assert [line.damaged for _, line in read_lines(path)] == [False, True, False]
+
+
 def test_zstandard_is_read_and_a_broken_one_named(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     packed = arrow.compress(b"one\ntwo\n" * 1000, codec="zstd", asbytes=True)

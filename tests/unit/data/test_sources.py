@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from subgpt.data.formats import find_row_files
 from subgpt.data.sources import find_files
 from subgpt.errors import DataError, MissingFileError
 
@@ -120,3 +121,10 @@ def test_a_very_deep_tree_does_not_meet_the_recursion_limit(tmp_path):
     limit = sys.getrecursionlimit()
     assert len(find_files(tmp_path).files) == 1
     assert sys.getrecursionlimit() == limit
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"notes.txt"])
+@pytest.mark.parametrize("find", [find_files, find_row_files])
+def test_what_is_neither_a_path_nor_a_list_is_refused(find, wrong):
+    with pytest.raises(DataError, match="a path, or a list of paths, is expected"):
+        find(wrong)

@@ -13,6 +13,8 @@ import pytest
 import subgpt
 from subgpt import GPT, Callback, CheckpointError, ConfigError, TrainConfig, finetune
 from subgpt.adapters.config import LoraConfig
+from subgpt.adapters.files import Adapter, Layer
+from subgpt.adapters.merge import merge_adapter
 from subgpt.data.chat import CHATML
 from subgpt.finetuning.chat import prepare_chat
 from subgpt.gguf.model import save_gguf
@@ -289,3 +291,22 @@ def test_adapters_have_a_rate_of_their_own(base, tmp_path):
         assert (
             yaml.safe_load((place / "training" / "config.yaml").read_text())["train"]["learning_rate"] == rate
         )
+
+
+def test_settings_of_adapters_are_checked():
+    assert LoraConfig(target_modules="q_proj").target_modules == ("q_proj",)
+    assert LoraConfig(target_modules=["q_proj", "v_proj"]).target_modules == ("q_proj", "v_proj")
+    for wrong in (5, ("q_proj", 5)):
+        with pytest.raises(ConfigError, match="are no names of layers"):
+            LoraConfig(target_modules=wrong)
+    for wrong in ("0.1", True, 1.0):
+        with pytest.raises(ConfigError, match="lora_dropout"):
+            LoraConfig(lora_dropout=wrong)
+
+
+def test_an_adapter_of_the_head_is_merged_the_right_way_round(tiny):
+    model = GPT(tiny(tie_embeddings=False), seed=1)
+    head = model.state_dict()["lm_head.weight"]
+    layer = Layer(np.ones((2, head.shape[1]), np.float32), np.ones((len(head), 2), np.float32))
+    merge_adapter(model, Adapter(LoraConfig(r=2, lora_alpha=2), {"lm_head": layer}))
+    np.testing.assert_allclose(model.state_dict()["lm_head.weight"], head + 2, atol=1e-6)

@@ -232,6 +232,7 @@ def test_what_a_file_leaves_out_is_as_in_the_family():
 @pytest.mark.parametrize(
     "values",
     [
+        {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": None},
         {"model_type": "smollm3", "no_rope_layers": [1, 2]},
         {"model_type": "smollm3", "no_rope_layer_interval": 0},
         {"model_type": "smollm3", "num_hidden_layers": "8"},

@@ -232,3 +232,21 @@ def test_a_larger_vocabulary_keeps_what_was_learnt(changes):
     np.testing.assert_array_equal(again.forward([12, 13]), model.forward([12, 13]))
     with pytest.raises(subgpt.InvalidValueError, match="vocab_size = 5 is below the present 14"):
         model.resize_embeddings(5)
+
+
+def test_a_larger_vocabulary_thaws_nothing():
+    model = GPT(GPTConfig(11, 8, 2, 2, 8), seed=1)
+    model.freeze(["embeddings", "0"])
+    before = sorted(model.grads())
+    model.resize_embeddings(14)
+    assert sorted(model.grads()) == before
+    model.freeze([])
+    assert len(model.grads()) > len(before)
+
+
+def test_one_pattern_is_not_taken_for_several():
+    model = GPT(GPTConfig(11, 8, 3, 2, 8), seed=1)
+    with pytest.raises(ConfigError, match="freeze: '12' means no weight"):
+        model.freeze("12")
+    model.freeze("0-1")
+    assert all(".h.2." in name or ".h." not in name for name in model.grads())

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from subgpt.errors import DtypeError, InvalidValueError, MissingFileError, SubgptError, TokenizerError
+from subgpt.errors import (
+    DtypeError,
+    InvalidValueError,
+    MissingFileError,
+    OutputError,
+    SubgptError,
+    TokenizerError,
+)
 from subgpt.tokenizer import Tokenizer
 
 TEXT = "the cat sat on the mat, 12 naïve cats\n" * 5
@@ -118,3 +125,10 @@ def test_rank_files_take_pattern_and_special_tokens(tmp_path: Path):
         Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": -5})
     gap.save(tmp_path / "out")
     assert Tokenizer.load(tmp_path / "out") == gap
+
+
+@pytest.mark.parametrize("format", ["tokenizer.json", "gguf"])
+def test_where_no_folder_can_be_the_place_is_named(sub, tmp_path, format):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(OutputError, match="file"):
+        sub.save(tmp_path / "file" / "folder", format=format)

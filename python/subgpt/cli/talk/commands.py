@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from subgpt.cli.terminal import note
 from subgpt.errors import ConfigError, DataError
 from subgpt.generation.config import SAMPLING, GenerationConfig
+from subgpt.places import expanded
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _load(talk: Talk, name: str) -> None:
 def _rows_file(command: str, name: str) -> Path:
     if Path(name).suffix not in (".jsonl", ".ndjson"):
         raise ConfigError(f"{command} {name}: name a file that ends in .jsonl, as fine-tuning reads it")
-    return Path(name).expanduser()
+    return expanded(name)
 
 
 def _help(_: Talk, __: str) -> None:

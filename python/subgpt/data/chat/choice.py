@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subgpt.data.chat.needs import missing_special_tokens
 from subgpt.data.chat.template import CHATML, ChatTemplate
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -47,4 +47,4 @@ def absolute_choice(asked: str) -> str:
     >>> absolute_choice("chatml")
     'chatml'
     """
-    return asked if asked in (AUTO, PLAIN, CHATML.name) else str(Path(asked).expanduser().resolve())
+    return asked if asked in (AUTO, PLAIN, CHATML.name) else str(expanded(asked).resolve())

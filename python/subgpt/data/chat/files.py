@@ -13,6 +13,7 @@ from subgpt.data.chat.template import ChatTemplate
 from subgpt.data.jsonl import parse_json
 from subgpt.data.rows import json_type
 from subgpt.errors import ConfigError, MissingFileError, OutputError
+from subgpt.places import expanded
 
 TEMPLATE = "chat_template.jinja"
 CONFIG = "tokenizer_config.json"
@@ -26,7 +27,7 @@ _LARGEST = 16 << 20
 
 def load_template(path: str | os.PathLike[str]) -> ChatTemplate:
     """Read a template; see `ChatTemplate.load`."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         found = find_template(path)
         if found is None:
@@ -50,7 +51,7 @@ def load_template(path: str | os.PathLike[str]) -> ChatTemplate:
 
 def find_template(directory: str | os.PathLike[str]) -> ChatTemplate | None:
     """Find the template of a model directory; see `ChatTemplate.find`."""
-    directory = Path(directory).expanduser()
+    directory = expanded(directory)
     config = _read_config(directory / CONFIG)
     file = directory / TEMPLATE
     source = _read(file) if file.is_file() else _from_config(config, directory / CONFIG)
@@ -64,7 +65,7 @@ def find_template(directory: str | os.PathLike[str]) -> ChatTemplate | None:
 
 def save_template(template: ChatTemplate, directory: str | os.PathLike[str]) -> None:
     """Write a template; see `ChatTemplate.save`."""
-    directory = Path(directory)
+    directory = expanded(directory)
     config = _read_config(directory / CONFIG)
     # What the template was rendered with is what it must be rendered with again.
     used = {name: value for name, value in template.variables.items() if name in template.source}

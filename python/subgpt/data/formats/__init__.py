@@ -18,7 +18,8 @@ from subgpt.data.formats.saved import is_saved_dataset, read_saved_dataset
 from subgpt.data.jsonl import JSONL_SUFFIXES, read_rows
 from subgpt.data.reading import bare_name
 from subgpt.data.rows import Row
-from subgpt.data.sources import FileSource, FoundFiles, find_files
+from subgpt.data.sources import FileSource, FoundFiles, find_files, names_of
+from subgpt.places import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,10 @@ def find_row_files(source: FileSource) -> FoundFiles:
         MissingFileError, DataError: As for `find_files`.
 
     """
-    names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    saved = [name for name in names if isinstance(name, (str, os.PathLike)) and is_saved_dataset(Path(name))]
+    names = names_of(source)
+    saved = [
+        name for name in names if isinstance(name, (str, os.PathLike)) and is_saved_dataset(expanded(name))
+    ]
     rest = [name for name in names if name not in saved]
     found = find_files(rest, binary=BINARY) if rest or not saved else FoundFiles(())
-    return replace(found, files=(*map(Path, saved), *found.files))
+    return replace(found, files=(*map(expanded, saved), *found.files))

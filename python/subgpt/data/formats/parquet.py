@@ -8,7 +8,7 @@ from pathlib import Path
 from subgpt.data.decoding import Errors, check_errors
 from subgpt.data.formats.extra import need_module
 from subgpt.data.rows import Row
-from subgpt.errors import DataError
+from subgpt.errors import DataError, first_line
 
 
 def read_parquet(path: Path, errors: Errors = "replace") -> Iterator[Row]:
@@ -30,12 +30,6 @@ def read_parquet(path: Path, errors: Errors = "replace") -> Iterator[Row]:
                     yield Row(fields, str(path), number)
     # pyarrow's errors are a family of ValueError, OSError, NotImplementedError and KeyError.
     except (ValueError, OSError, NotImplementedError, KeyError) as error:
-        if isinstance(error, DataError):  # of whoever uses the rows
-            raise
         raise DataError(
-            f"{path}: not readable as Parquet after {number} rows ({_line(error)}); fetch the file again"
+            f"{path}: not readable as Parquet after {number} rows ({first_line(error)}); fetch the file again"
         ) from error
-
-
-def _line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -104,10 +104,12 @@ def finish(
 
 
 def _gather(staging: Staging, count: int, units: Sequence[Unit], files: int) -> _Documents:
-    found = _Documents(
-        [], [], [], np.zeros(0, np.uint32), np.zeros(0, np.uint32), 0, np.zeros(files, np.int64), []
-    )
-    file, line, empty = [found.file], [found.line], 0
+    parts: list[Path] = []
+    signatures: list[Path] = []
+    records: list[Records] = []
+    file, line = [np.zeros(0, np.uint32)], [np.zeros(0, np.uint32)]
+    empty, bad_rows = 0, np.zeros(files, np.int64)
+    named: list[str] = []
     begins = np.zeros(files, dtype=np.int64)  # lines of each file that were in slices before
     for unit in range(count):
         summary = json.loads(staging.done(unit).read_bytes())
@@ -118,24 +120,17 @@ def _gather(staging: Staging, count: int, units: Sequence[Unit], files: int) -> 
             begins[number] += lines
         empty += summary["empty"]
         for slice, bad in summary["bad_rows"]:
-            found.bad_rows[numbers[slice]] += bad
-        found.named.extend(why for _, _, why in summary["named"][: NAMED - len(found.named)])
+            bad_rows[numbers[slice]] += bad
+        named.extend(why for _, _, why in summary["named"][: NAMED - len(named)])
         for part in range(summary["parts"]):
             rows = read_records(staging.documents(unit, part))
-            found.parts.append(staging.ids(unit, part))
-            found.signatures.append(staging.signatures(unit, part))
-            found.records.append(rows)
+            parts.append(staging.ids(unit, part))
+            signatures.append(staging.signatures(unit, part))
+            records.append(rows)
             file.append(numbers[rows["slice"]].astype(np.uint32))
             line.append((np.array(first)[rows["slice"]] + rows["line"]).astype(np.uint32))
     return _Documents(
-        found.parts,
-        found.signatures,
-        found.records,
-        np.concatenate(file),
-        np.concatenate(line),
-        empty,
-        found.bad_rows,
-        found.named,
+        parts, signatures, records, np.concatenate(file), np.concatenate(line), empty, bad_rows, named
     )
 
 
@@ -166,27 +161,8 @@ def _account(
 ) -> dict[str, Any]:
     own = np.arange(len(kept))
     removed = {"exact_duplicates": exact != own, "near_duplicates": similar != own}
-    sides = {
-        name: {
-            "documents": side.documents,
-            "tokens": side.tokens,
-            "text_bytes": side.text_bytes,
-            "shards": [asdict(shard) for shard in side.shards],
-        }
-        for name, side in written.items()
-    }
+    sides = {name: _side(side) for name, side in written.items()}
     files = [("texts in memory", 0)] if sources is None else sources
-
-    def per_file(chosen: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None) -> list[int]:
-        counts = np.bincount(found.file[chosen], None if weights is None else weights[chosen], len(files))
-        return [int(n) for n in counts.tolist()]
-
-    columns = {
-        "documents": per_file(kept),
-        "tokens": per_file(kept, found.column("tokens").astype(np.float64)),
-        **{name: per_file(gone) for name, gone in removed.items()},
-        "bad_rows": found.bad_rows.tolist(),
-    }
     return {
         "tokenizer": {
             "fingerprint": tok.fingerprint,
@@ -206,10 +182,7 @@ def _account(
         },
         "split": split,
         **sides,
-        "sources": [
-            {"file": name, "bytes": size, **{key: column[i] for key, column in columns.items()}}
-            for i, (name, size) in enumerate(files)
-        ],
+        "sources": _per_file(found, files, kept, removed),
         "removed": [
             {"what": what, "document": _place(found, files, at), "like": _place(found, files, int(like[at]))}
             for (what, gone), like in zip(removed.items(), (exact, similar), strict=True)
@@ -217,6 +190,36 @@ def _account(
         ],
         "bad": found.named,
     }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "documents": side.documents,
+        "tokens": side.tokens,
+        "text_bytes": side.text_bytes,
+        "shards": [asdict(shard) for shard in side.shards],
+    }
+
+
+def _per_file(
+    found: _Documents, files: Sequence[tuple[str, int]], kept: BoolArray, removed: dict[str, BoolArray]
+) -> list[dict[str, Any]]:
+    """Give the row of each file: its name and bytes, and what of it was kept and removed."""
+
+    def count(chosen: BoolArray, weights: npt.NDArray[Any] | None = None) -> list[int]:
+        counts = np.bincount(found.file[chosen], None if weights is None else weights[chosen], len(files))
+        return [int(n) for n in counts.tolist()]
+
+    columns = {
+        "documents": count(kept),
+        "tokens": count(kept, found.column("tokens").astype(np.float64)),
+        **{name: count(gone) for name, gone in removed.items()},
+        "bad_rows": found.bad_rows.tolist(),
+    }
+    return [
+        {"file": name, "bytes": size, **{key: column[i] for key, column in columns.items()}}
+        for i, (name, size) in enumerate(files)
+    ]
 
 
 def _place(found: _Documents, files: Sequence[tuple[str, int]], document: int) -> str:

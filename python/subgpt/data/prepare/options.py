@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from subgpt.data.decoding import Errors, check_errors
-from subgpt.data.documents import SEPARATOR
+from subgpt.data.documents import SEPARATOR, check_separator
 from subgpt.data.split import check_fraction
 from subgpt.errors import ConfigError
 
@@ -53,18 +53,16 @@ class PrepareOptions:
         check_errors(self.errors)
         _check_whole("seed", self.seed, 0)
         _check_whole("shard_tokens", self.shard_tokens, 1)
-        if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
-            raise ConfigError(
-                f"near_duplicates must be above 0 and at most 1, not {self.near_duplicates!r}; 0.8 is usual"
-            )
+        near = self.near_duplicates
+        if near is not None and (
+            isinstance(near, bool) or not isinstance(near, int | float) or not 0 < near <= 1
+        ):
+            raise ConfigError(f"near_duplicates must be above 0 and at most 1, not {near!r}; 0.8 is usual")
         if self.bad_rows not in ("refuse", "skip"):
             raise ConfigError(f"bad_rows must be 'refuse' or 'skip', not {self.bad_rows!r}")
         if not isinstance(self.text_field, str) or not self.text_field:
             raise ConfigError(f"text_field must be the name of a field, not {self.text_field!r}")
-        if self.separator == "":
-            raise ConfigError(
-                "separator is empty; give a text such as '<|endoftext|>', or None to leave files whole"
-            )
+        check_separator(self.separator)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every option as a plain value."""

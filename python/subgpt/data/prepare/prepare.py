@@ -12,6 +12,7 @@ duplicates). Disk: until the end, the ids twice.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from subgpt.checkpoint.lock import DirectoryLock
+from subgpt.checkpoint.run_directory import naming
 from subgpt.cluster import Cluster
 from subgpt.data.decoding import Errors
 from subgpt.data.documents import SEPARATOR, DocumentSource, open_source
@@ -36,11 +38,17 @@ from subgpt.data.prepare.stage import Staging, stage_unit
 from subgpt.data.prepare.units import Unit, plan_units, size_of
 from subgpt.data.sources import FoundFiles
 from subgpt.errors import ConfigError, OutputError
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
 
+_LOCK = "lock"
 Progress: TypeAlias = Callable[[str, int, int], None]
+
+_WRITTEN = re.compile(rf"{re.escape(NAME)}|(?:train|val)-\d{{5,}}\.(?:bin|idx)|\.subgpt-.*\.tmp")
+"""Names of what a preparation writes into its output, beside the tokenizer and the directory of the work; the last
+are left where it was killed in the middle of a shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,7 @@ def prepare_data(
         MissingFileError, DataError: As for `read_documents`; the sources changed since the preparation began; too
             little text to divide.
         ConfigError: An option cannot be, or is another than that of the preparation that is gone on with.
-        OutputError: The directory has something else in it, or the disk is full.
+        OutputError: The directory has something else in it, or cannot be written, or the disk is full.
         CheckpointError: Another process is preparing there.
         MissingExtraError: A format, near duplicates or a cluster need an extra.
 
@@ -171,16 +179,16 @@ def prepare_data(
     if near_duplicates is not None:
         need_minhash()
     opened = open_source(source, find=find_row_files)
-    folder = Path(output)
+    folder = expanded(output)
     tell = progress or _say_nothing
     files = list(opened.files) if isinstance(opened, FoundFiles) else None
     sources = None if files is None else [(str(path), size_of(path)) for path in files]
-    if overwrite:
-        _discard(folder)
-    elif made := finished_before(folder, tokenizer.fingerprint, options, sources):
+    if not overwrite and (made := finished_before(folder, tokenizer.fingerprint, options, sources)):
         return Prepared(folder, made)
-    staging = Staging(_open_staging(folder))
-    with DirectoryLock(staging.folder / "lock", "preparing data"):
+    staging = Staging(_open_staging(folder, overwrite=overwrite))
+    with DirectoryLock(staging.folder / _LOCK, "preparing data"):
+        if overwrite:
+            _discard(folder)
         staging.clear()
         keep_plan(staging.folder, make_plan(files, tokenizer.fingerprint, options, cutting.UNIT_BYTES))
         if files is None:
@@ -201,20 +209,28 @@ def _say_nothing(what: str, done: int, total: int) -> None:
 
 
 def _discard(folder: Path) -> None:
-    """Take away what a preparation wrote, finished or not; `dataset.json` first, without which the rest is nothing."""
-    for path in [
-        folder / NAME,
-        *(path for side in ("train", "val") for path in folder.glob(f"{side}-?????.*")),
-    ]:
-        path.unlink(missing_ok=True)
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    """Take away what a preparation wrote, finished or not; `dataset.json` first, without which the rest is nothing.
+
+    The lock stays: whoever discards holds it.
+    """
+    with naming(folder):
+        (folder / NAME).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if _WRITTEN.fullmatch(path.name):
+                path.unlink()
+        for path in (folder / FOLDER).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
 
 
-def _open_staging(folder: Path) -> Path:
-    """Make the directory of the work, or find it."""
+def _open_staging(folder: Path, *, overwrite: bool) -> Path:
+    """Make the directory of the work, or find it; of what others wrote nothing may be there to be overwritten."""
     staging = folder / FOLDER
     try:
-        if not staging.is_dir() and folder.exists() and not _only_ours(folder):
+        goes_on = staging.is_dir() and not overwrite
+        if not goes_on and folder.exists() and not _only_ours(folder, overwrite=overwrite):
             raise OutputError(f"{folder}: has something in it already; name a directory that is new or empty")
         staging.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -226,9 +242,16 @@ def _open_staging(folder: Path) -> Path:
     return staging
 
 
-def _only_ours(folder: Path) -> bool:
-    """Tell whether there is nothing in a directory but the tokenizer of a preparation that was discarded."""
-    return folder.is_dir() and all(entry.name.startswith("tokenizer") for entry in folder.iterdir())
+def _only_ours(folder: Path, *, overwrite: bool) -> bool:
+    """Tell whether there is nothing in a directory but the tokenizer of a preparation that was discarded.
+
+    overwrite: or anything else that a preparation writes.
+    """
+    return folder.is_dir() and all(
+        name.startswith("tokenizer")
+        or (overwrite and (name == FOLDER or _WRITTEN.fullmatch(name) is not None))
+        for name in (entry.name for entry in folder.iterdir())
+    )
 
 
 def _stage_texts(

@@ -17,7 +17,7 @@ from subgpt.data.prepare.texts import Cutter, LongText
 from subgpt.data.prepare.units import Slice, Unit
 from subgpt.data.reading import open_bytes, read_lines, read_text_chunks
 from subgpt.data.rows import Row, need_str
-from subgpt.errors import DataError
+from subgpt.errors import DataError, first_line
 
 NAMED_ROWS = 10
 """So many bad rows of a unit are named; all are counted."""
@@ -200,7 +200,6 @@ def _parquet(part: Slice, options: PrepareOptions) -> Iterator[Row]:
     except DataError:
         raise
     except (ValueError, OSError, NotImplementedError, KeyError) as error:
-        line = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(
-            f"{part.path}: not readable as Parquet after {number} rows ({line}); fetch the file again"
+            f"{part.path}: not readable as Parquet after {number} rows ({first_line(error)}); fetch the file again"
         ) from error

@@ -226,7 +226,7 @@ class _Parts:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if self._signer is not None:
-            self._signatures.append(self._signer.sign(_blocks(text.path)))
+            self._signatures.append(self._signer.sign(text.blocks()))
         self._finish(_records([document], [hashes], np.array([out.count])))
 
     def _finish(self, records: Records) -> None:
@@ -248,12 +248,6 @@ def _records(batch: list[Found], hashes: list[Hashes], lengths: npt.NDArray[np.i
     records["line"] = [min(document.line, (1 << 32) - 1) for document in batch]
     records["damaged"] = [document.damaged for document in batch]
     return records
-
-
-def _blocks(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        while block := file.read(1 << 20):
-            yield block
 
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:

@@ -16,6 +16,7 @@ from subgpt.data.decoding import Decoded
 from subgpt.data.prepare.hashing import Hashes, TextHash
 
 LONG_CHARS = 64 << 20
+_BLOCK = 1 << 20
 
 
 class LongText:
@@ -36,6 +37,12 @@ class LongText:
         self.size += len(data)
         self._hash.update(data)
         self._file.write(data)
+
+    def blocks(self) -> Iterator[str]:
+        """Give it back piece by piece, once it is closed."""
+        with self.path.open(encoding="utf-8", newline="") as file:
+            while block := file.read(_BLOCK):
+                yield block
 
     def close(self) -> Hashes:
         """End it; give its hashes."""
@@ -73,7 +80,7 @@ class Cutter:
         self._text, self._start = "", 0  # what begins at `_start` was not given yet
         self._before = "\n"  # the beginning of a file is the beginning of a line
         self._line = self._next_line = 1
-        self._damaged = self._chunk_damaged = False
+        self._damaged = self._aside_damaged = False  # of what is held, and of what was put aside
         self._put_aside: LongText | None = None
 
     def cut(self, chunks: Iterator[Decoded]) -> Iterator[Piece]:
@@ -82,12 +89,12 @@ class Cutter:
             scanned = 0
             for chunk in chunks:
                 self._text += chunk.text
-                self._chunk_damaged = chunk.damaged
                 self._damaged = self._damaged or chunk.damaged
                 yield from self._whole_ones(scanned, final=False)
                 if len(self._text) - self._start > self._long:
                     self._set_aside()
                 self._text, self._start = self._text[self._start :], 0
+                self._damaged = self._has_damage(self._text)
                 scanned = max(0, len(self._text) - self._kept)
             yield from self._whole_ones(scanned, final=True)
             yield self._piece(len(self._text), len(self._text))
@@ -121,17 +128,22 @@ class Cutter:
         if self._put_aside is not None:
             self._put_aside.append(rest)
             text, self._put_aside = self._put_aside, None
-        piece = Piece(text, self._line, self._damaged)
+        piece = Piece(text, self._line, self._aside_damaged or self._has_damage(rest))
         self._consume(after)
-        self._line, self._damaged = self._next_line, self._chunk_damaged
+        self._line, self._aside_damaged = self._next_line, False
         return piece
 
     def _set_aside(self) -> None:
         if self._put_aside is None:
             self._put_aside = LongText(self._folder, self._seed)
         end = max(self._start, len(self._text) - self._kept)
-        self._put_aside.append(self._text[self._start : end])
+        block = self._text[self._start : end]
+        self._put_aside.append(block)
+        self._aside_damaged = self._aside_damaged or self._has_damage(block)
         self._consume(end)
+
+    def _has_damage(self, part: str) -> bool:
+        return self._damaged and "\ufffd" in part
 
     def _consume(self, end: int) -> None:
         self._next_line += self._text.count("\n", self._start, end)

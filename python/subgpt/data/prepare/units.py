@@ -53,11 +53,13 @@ def plan_units(files: Sequence[Path], unit_bytes: int = UNIT_BYTES) -> list[Unit
     """
     units: list[Unit] = []
     small: list[Slice] = []
+    size = 0
     for part in _slices(files, unit_bytes):
-        if small and sum(other.size for other in small) + part.size > unit_bytes:
+        if small and size + part.size > unit_bytes:
             units.append(tuple(small))
-            small = []
+            small, size = [], 0
         small.append(part)
+        size += part.size
     return [*units, tuple(small)] if small else units
 
 
@@ -84,11 +86,14 @@ def _row_groups(number: int, path: Path, unit_bytes: int) -> Iterator[Slice]:
             f"{path}: not readable as Parquet ({str(error)[:200]}); fetch the file again"
         ) from error
     share = size_of(path) / max(1, sum(sizes))
-    begin = 0
-    for end in range(1, len(sizes) + 1):
-        if end == len(sizes) or sum(sizes[begin : end + 1]) * share > unit_bytes:
-            yield Slice(number, path, begin, end, int(sum(sizes[begin:end]) * share))
-            begin = end
+    begin = size = 0
+    for end, group in enumerate(sizes):
+        if end > begin and (size + group) * share > unit_bytes:
+            yield Slice(number, path, begin, end, int(size * share))
+            begin, size = end, 0
+        size += group
+    if sizes:
+        yield Slice(number, path, begin, len(sizes), int(size * share))
 
 
 def size_of(path: Path) -> int:

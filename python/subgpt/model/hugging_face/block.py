@@ -77,3 +77,8 @@ def read_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
         "norm_eps": values["rms_norm_eps"],
         "tie_embeddings": values["tie_word_embeddings"],
     }
+
+
+def layer_count(n_layer: Any) -> int:
+    """Bound a number of layers that GPTConfig has not checked yet, so that a list of them can be made."""
+    return min(n_layer, 1 << 16) if isinstance(n_layer, int) else 0

@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
-from subgpt.model.hugging_face.block import LLAMA, has_block, read_sizes, refuse_other_than, write_sizes
+from subgpt.model.hugging_face.block import (
+    LLAMA,
+    has_block,
+    layer_count,
+    read_sizes,
+    refuse_other_than,
+    write_sizes,
+)
 from subgpt.model.hugging_face.rope import parameters, read_parameters, read_rope, write_rope
 from subgpt.model.hugging_face.windows import layer_types, read_windows
 
@@ -131,8 +138,10 @@ def _pattern(values: Mapping[str, Any], n_layer: Any, place: str) -> list[str]:
         raise ConfigError(
             f"{place}: sliding_window_pattern = {every!r} is not a number of layers; 6 is usual"
         )
-    count = min(n_layer, 1 << 16) if isinstance(n_layer, int) else 0
-    return ["full_attention" if (layer + 1) % every == 0 else "sliding_attention" for layer in range(count)]
+    return [
+        "full_attention" if (layer + 1) % every == 0 else "sliding_attention"
+        for layer in range(layer_count(n_layer))
+    ]
 
 
 def _local_rope(values: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -7,7 +7,15 @@ windows, which few of them have, begin at some layer.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from subgpt.model.hugging_face.block import LLAMA, has_block, read_sizes, refuse_other_than, write_sizes
+from subgpt.errors import ConfigError
+from subgpt.model.hugging_face.block import (
+    LLAMA,
+    has_block,
+    layer_count,
+    read_sizes,
+    refuse_other_than,
+    write_sizes,
+)
 from subgpt.model.hugging_face.rope import read_rope, write_rope
 from subgpt.model.hugging_face.windows import layer_types, read_windows
 
@@ -68,15 +76,16 @@ def read(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     refuse_other_than(_FIXED[kind], values, place)
     values = {**_DEFAULTS, **({"head_dim": 128} if kind == "qwen3" else {}), **values}
     sizes = read_sizes(values)
-    return {**_BLOCKS[kind], **sizes, **read_rope(values, place), **_windows(values, sizes["n_layer"])}
+    return {**_BLOCKS[kind], **sizes, **read_rope(values, place), **_windows(values, sizes["n_layer"], place)}
 
 
-def _windows(values: Mapping[str, Any], n_layer: Any) -> dict[str, Any]:
-    slides = values.get("use_sliding_window", False)
-    if not slides or not isinstance(n_layer, int):
+def _windows(values: Mapping[str, Any], n_layer: Any, place: str) -> dict[str, Any]:
+    if not values.get("use_sliding_window", False):
         return {}
     first = values["max_window_layers"]
+    if not isinstance(first, int):
+        raise ConfigError(f"{place}: max_window_layers = {first!r} is not a number of layers; 28 is usual")
     default = [
-        "sliding_attention" if layer >= first else "full_attention" for layer in range(min(n_layer, 1 << 16))
+        "sliding_attention" if layer >= first else "full_attention" for layer in range(layer_count(n_layer))
     ]
     return read_windows(values, default)

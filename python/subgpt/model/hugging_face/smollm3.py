@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import ConfigError
-from subgpt.model.hugging_face.block import LLAMA, has_block, read_sizes, refuse_other_than, write_sizes
+from subgpt.model.hugging_face.block import (
+    LLAMA,
+    has_block,
+    layer_count,
+    read_sizes,
+    refuse_other_than,
+    write_sizes,
+)
 from subgpt.model.hugging_face.rope import read_rope, write_rope
 from subgpt.model.hugging_face.windows import layer_types, read_windows
 
@@ -54,14 +61,9 @@ def read(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     refuse_other_than(_FIXED, values, place)
     sizes = read_sizes({**_DEFAULTS, **values})
     slides = values.get("use_sliding_window", False)
-    windows = read_windows(values, ("sliding_attention",) * _count(sizes["n_layer"])) if slides else {}
+    windows = read_windows(values, ("sliding_attention",) * layer_count(sizes["n_layer"])) if slides else {}
     rotates = {"rope_layers": _rotates(values, sizes["n_layer"], place)}
     return {**_BLOCK, **sizes, **read_rope(values, place, 2000000.0), **windows, **rotates}
-
-
-def _count(n_layer: Any) -> int:
-    """Bound a number of layers that GPTConfig has not checked yet."""
-    return min(n_layer, 1 << 16) if isinstance(n_layer, int) else 0
 
 
 def _rotates(values: Mapping[str, Any], n_layer: Any, place: str) -> list[bool]:
@@ -72,7 +74,7 @@ def _rotates(values: Mapping[str, Any], n_layer: Any, place: str) -> list[bool]:
             raise ConfigError(
                 f"{place}: no_rope_layer_interval = {every!r} is not a number of layers; 4 is usual"
             )
-        return [(layer + 1) % every != 0 for layer in range(_count(n_layer))]
+        return [(layer + 1) % every != 0 for layer in range(layer_count(n_layer))]
     if not isinstance(listed, list) or not set(map(str, listed)) <= {"0", "1"}:
         raise ConfigError(
             f"{place}: no_rope_layers = {listed!r} is not a list of 0 and 1, one for each layer"

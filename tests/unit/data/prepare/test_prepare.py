@@ -20,6 +20,7 @@ from subgpt import CheckpointError, ConfigError, DataError, OutputError, Tokeniz
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.data.corpus import load_corpus
 from subgpt.data.prepare import stage, texts, units
+from subgpt.data.prepare.options import PrepareOptions
 from subgpt.data.prepare.prepare import prepare_data
 from subgpt.data.shards import check_shard, read_index, read_shard
 
@@ -259,10 +260,50 @@ def test_only_one_prepares_at_a_time_and_only_in_a_place_of_its_own(corpus, tok,
         pytest.raises(CheckpointError, match="is preparing data here"),
     ):
         prepare_data(corpus, out, tok)
+    before = content(out / ".preparing")
+    with (
+        DirectoryLock(out / ".preparing" / "lock", "preparing data"),
+        pytest.raises(CheckpointError, match="is preparing data here"),
+    ):
+        prepare_data(corpus, out, tok, overwrite=True)
+    assert content(out / ".preparing") == before
     with pytest.raises(OutputError, match="has something in it already"):
         prepare_data(corpus, corpus, tok)
     with pytest.raises(OutputError, match="cannot be made"):
         prepare_data(corpus, corpus / "a.txt" / "out", tok)
+
+
+def test_overwriting_takes_nothing_away_that_no_preparation_wrote(corpus, tok, tmp_path):
+    (corpus / "train-small.jsonl").write_text(json.dumps({"text": text(1)}), encoding="utf-8")
+    before = content(corpus)
+    with pytest.raises(OutputError, match="has something in it already"):
+        prepare_data(corpus, corpus, tok, overwrite=True)
+    assert content(corpus) == before
+    out = tmp_path / "out"
+    prepare_data(corpus, out, tok, shard_tokens=900)
+    (out / "val-notes.txt").write_text("mine", encoding="utf-8")
+    before = content(out)
+    with pytest.raises(OutputError, match="has something in it already"):
+        prepare_data(corpus, out, tok, overwrite=True)
+    assert content(out) == before
+    (out / "val-notes.txt").unlink()
+    (out / ".subgpt-left.tmp").write_bytes(b"of one that was killed")
+    prepare_data(corpus, out, tok, overwrite=True)
+    assert sorted(path.name for path in out.glob("train-*")) == ["train-00000.bin", "train-00000.idx"]
+    assert not (out / ".subgpt-left.tmp").exists()
+
+
+@pytest.mark.parametrize("wrong", ["0.8", True, 0])
+def test_a_similarity_is_a_number(wrong):
+    with pytest.raises(ConfigError, match="near_duplicates must be above 0 and at most 1"):
+        PrepareOptions(near_duplicates=wrong)
+
+
+def test_what_cannot_be_taken_away_is_named(corpus, tok, tmp_path):
+    out = tmp_path / "out"
+    (out / "train-00000.bin").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"out: cannot write there"):
+        prepare_data(corpus, out, tok, overwrite=True)
 
 
 def test_texts_in_memory(tok, tmp_path):

@@ -48,6 +48,22 @@ def test_the_documents_of_a_text(folder, tmp_path_factory, parts, size, long_cha
         assert cut(text, size, long_chars, folder, separator) == whole
 
 
+@pytest.mark.parametrize("long_chars", [2, 100])
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_only_the_documents_that_hold_the_damage_are_marked(folder, size, long_chars):
+    text = "one<|>tw\ufffdo and<|>three<|>\ufffd<|>five"
+    chunks = [text[i : i + size] for i in range(0, len(text), size)]
+    found = {}
+    for piece in Cutter(SEPARATOR, folder, 7, long_chars).cut(Decoded(c, "\ufffd" in c) for c in chunks):
+        if isinstance(piece.text, LongText):
+            piece.text.close()
+            found["".join(piece.text.blocks())] = piece.damaged
+            piece.text.remove()
+        else:
+            found[piece.text] = piece.damaged
+    assert found == {"one": False, "tw\ufffdo and": True, "three": False, "\ufffd": True, "five": False}
+
+
 def test_what_is_left_in_the_middle_leaves_nothing_behind(folder):
 
     def broken():

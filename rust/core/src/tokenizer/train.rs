@@ -118,7 +118,7 @@ impl Trainer {
             Level::Word => {
                 let counts = counts.iter().filter(|(piece, _)| known(piece)).collect();
                 let words = |size| {
-                    let entries = word::most_frequent(&counts, options.min_frequency, size, reserved)?;
+                    let entries = word::most_frequent(&counts, options.min_frequency, size, reserved);
                     listed(entries, split.clone(), &options)
                 };
                 sizes(&options).into_iter().map(words).collect::<Result<_>>()?

@@ -71,7 +71,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The first ids of `text`, at least `least` of them where it has so many; little more of it is encoded.
+    /// The first ids of `text`, at least `least` of them where it has so many; little more of it is encoded, or all of it
+    /// where the text cannot be cut.
     pub fn encode_front(&self, text: &str, options: EncodeOptions<'_>, least: usize) -> Result<Vec<u32>> {
         let rules = self.rules(options)?;
         let mut ids = Vec::new();

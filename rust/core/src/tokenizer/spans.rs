@@ -15,7 +15,7 @@ use std::ops::Range;
 pub struct Located {
     /// The ids.
     pub ids: Vec<u32>,
-    /// First and last place in bytes, the latter exclusive.
+    /// Start and end in bytes, the end exclusive.
     pub bytes: Vec<[u64; 2]>,
     /// The same in characters: all of those that the token has a byte of. A character that is split over several tokens
     /// is in the span of each.

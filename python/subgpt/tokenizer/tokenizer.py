@@ -330,7 +330,8 @@ class Tokenizer:
     ) -> list[Path]:
         """Turn a UTF-8 text file of any size into token shards, which `subgpt.data.read_shard` maps into memory.
 
-        The file is read block by block. Ids are those of the whole text.
+        The file is read block by block. A tokenizer that changes text before it cuts it is given the whole file,
+        of at most 4 GB. Ids are those of the whole text.
 
         Args:
             path: The text file.
@@ -372,7 +373,8 @@ class Tokenizer:
     ) -> int:
         """Count the ids of a UTF-8 text file of any size, which is read block by block.
 
-        Arguments and errors are those of `encode_file`.
+        A tokenizer that changes text before it cuts it is given the whole file, of at most 4 GB. Arguments and
+        errors are those of `encode_file`.
         """
         rules = special_rules(allowed_special, disallowed_special, errors)
         return self._native.count_file(path_argument(path), rules, progress)

@@ -10,7 +10,8 @@ use crate::progress::{self, Listener, Progress};
 use std::path::Path;
 
 impl Tokenizer {
-    /// The number of ids of the text file `path`. `listener` hears the bytes done.
+    /// The number of ids of the text file `path`. A tokenizer that changes text before it cuts it is given the whole file,
+    /// of at most 4 GB. `listener` hears the bytes done.
     pub fn count_file(&self, path: &Path, options: EncodeOptions<'_>, listener: &mut Listener<'_>) -> Result<u64> {
         let mut count = 0;
         self.encode_blocks(path, options, listener, |ids| {

@@ -240,6 +240,6 @@ impl Tokenizer {
 
     /// The pattern whose texts can be cut for several threads; `None` where only the whole text will do.
     fn cuttable(&self) -> Option<Pattern> {
-        self.split.pattern()
+        self.split.as_pattern()
     }
 }

@@ -23,6 +23,7 @@ pub const HEADER: usize = 64;
 impl Tokenizer {
     /// Encodes the text file `path`, of any size, into shards in the directory `output` with at most `shard_tokens` ids
     /// each: `00000.bin`, `00001.bin`, …. Gives their paths and the number of ids. Each is there whole or not at all.
+    /// A tokenizer that changes text before it cuts it is given the whole file, of at most 4 GB.
     pub fn encode_file(
         &self,
         path: &Path,

@@ -156,19 +156,20 @@ fn changed(at: usize) -> Error {
     )
 }
 
-/// Spans in bytes as spans in characters. They seldom go back.
+/// Spans in bytes as spans in characters.
 fn in_chars(text: &str, spans: &[Range<usize>]) -> Vec<[u64; 2]> {
     let bytes = text.as_bytes();
     let begins = |at: usize| at == bytes.len() || (bytes[at] & 0xc0) != 0x80;
     let (mut at, mut chars) = (0, 0u64);
     // How many characters begin before `place`.
     let mut count = |place: usize| {
-        if place < at {
-            (at, chars) = (0, 0);
-        }
         while at < place {
             chars += u64::from(begins(at));
             at += 1;
+        }
+        while place < at {
+            at -= 1;
+            chars -= u64::from(begins(at));
         }
         chars
     };
@@ -191,6 +192,10 @@ mod tests {
         let spans = [0..1, 1..2, 2..3, 3..4, 4..7, 7..7];
         assert_eq!(in_chars("aé€b", &[0..1, 1..2, 2..3, 3..4, 4..7]), [[0, 1], [1, 2], [1, 2], [2, 3], [2, 4]]);
         assert_eq!(in_chars("aé€b", &spans).last(), Some(&[4, 4]));
+        assert_eq!(
+            in_chars("aé€b", &[3..7, 1..6, 2..3, 0..0, 6..7, 0..1]),
+            [[2, 4], [1, 3], [1, 2], [0, 0], [3, 4], [0, 1]]
+        );
         assert!(in_chars("", &[]).is_empty());
     }
 }

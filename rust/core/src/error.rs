@@ -135,7 +135,7 @@ impl Error {
         Error::Tokenizer { place: place.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// The same, with `prefix` before the place of an [`Error::Tokenizer`]: which of several texts it came from.
+    /// This error, with `prefix` before the place of an [`Error::Tokenizer`]: which of several texts it came from.
     pub fn within(self, prefix: impl std::fmt::Display) -> Self {
         match self {
             Error::Tokenizer { place, problem, remedy } => {

@@ -11,6 +11,7 @@ Every file is written under another name, synced and renamed, so that a reader s
 never half.
 """
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from subgpt.adapters.attach import refuse_adapters
 from subgpt.data.atomic import sync_directory
 from subgpt.errors import OutputError, SubgptError
 from subgpt.model.quantized import refuse_quantized
-from subgpt.places import expanded
+from subgpt.places import TOKENIZERS, expanded
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -91,13 +92,14 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             if model.chat_template is not None:
                 model.chat_template.save(staged)
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
-            for file in sorted(staged.iterdir()):
-                file.replace(directory / file.name)
-            (directory / "model.safetensors.index.json").unlink(
-                missing_ok=True
-            )  # of shards, of another model
+            written = sorted(file.name for file in staged.iterdir())
+            for name in written:
+                (staged / name).replace(directory / name)
+            (directory / "model.safetensors.index.json").unlink(missing_ok=True)  # of another model's shards
             if model.chat_template is None:
                 (directory / TEMPLATE).unlink(missing_ok=True)
+            if tokenizer is not None:
+                _remove_other_tokenizer(directory, written)
             sync_directory(directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -140,6 +142,14 @@ def _save_tokenizer(tokenizer: "Tokenizer", directory: Path, generation: dict[st
         if config[f"{role}_token"] is None and first is not None and first < tokenizer.vocab_size:
             config[f"{role}_token"] = tokenizer.id_to_token(first)
     write_json(path, config)
+
+
+def _remove_other_tokenizer(directory: Path, written: Sequence[str]) -> None:
+    """Remove what an earlier tokenizer left that would be read in place of the one just written, or beside it."""
+    before = itertools.takewhile(lambda name: name not in written, TOKENIZERS)
+    for name in (*before, "tokenizer_config.json"):
+        if name not in written:
+            (directory / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

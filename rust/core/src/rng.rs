@@ -76,19 +76,20 @@ impl Philox {
         s.wide_interleave(s.wide_join(c[0], c[1]), s.wide_join(c[2], c[3]))
     }
 
-    /// The 32-bit number at `index`.
+    /// The 32-bit number at `index`, which counts numbers: four to a block.
     pub fn bits(&self, index: u64) -> u32 {
         self.block(index / 4)[(index % 4) as usize]
     }
 
-    /// A number in `[0, 1)` with 53 random bits.
+    /// A number in `[0, 1)` with 53 random bits, of the block at `index`: one to a block, unlike [`Philox::bits`].
     pub fn uniform(&self, index: u64) -> f64 {
         let block = self.block(index);
         let bits = u64::from(block[0]) << 32 | u64::from(block[1]);
         (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// Fills `out` with normal numbers of mean 0 and standard deviation `std` (Box-Muller on blocks `start..`).
+    /// Fills `out` with normal numbers of mean 0 and standard deviation `std` (Box-Muller; numbers 2i and 2i + 1
+    /// are from block i).
     pub fn fill_normal(&self, out: &mut [f32], std: f64) {
         crate::parallel::for_each_chunk(out, 4096, |chunk, out| {
             for (i, pair) in out.chunks_mut(2).enumerate() {

@@ -423,7 +423,8 @@ fn take_block(
     Ok(block)
 }
 
-/// The regular expression of a split by its name; `None` for GPT-2's, which `ByteLevel` has itself.
+/// The regular expression of a split by its name; `None` for GPT-2's, which `ByteLevel` has itself. Any other string is
+/// taken for a regular expression and given back.
 #[pyfunction]
 fn known_pattern(name: &str) -> Option<String> {
     match Pattern::from_name(name) {

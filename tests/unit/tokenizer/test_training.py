@@ -221,6 +221,7 @@ def test_missing_files_are_named(tmp_path: Path):
         ({"pattern": "gpt5"}, "gpt5"),
         ({"special_tokens": ["a", "a"]}, "twice"),
         ({"special_tokens": [""]}, "empty"),
+        ({"special_tokens": ["\n"]}, r'"\\n" is a single byte, which is an entry already; use a longer name'),
         ({"errors": "ignore"}, "ignore"),
         ({"min_frequency": -1}, "min_frequency is -1"),
         ({"max_token_length": 0}, "max_token_length is 0"),

@@ -57,7 +57,7 @@ pub fn best(logits: &[f32], history: History<'_>, options: &Options, n: usize) -
 /// The tokens that are possible after all rules.
 fn candidates(logits: &[f32], history: History<'_>, options: &Options, mask: Option<&[u8]>) -> Result<Vec<Candidate>> {
     check(logits)?;
-    if !options.rewrite() && mask.is_none() {
+    if !options.changes_scores() && mask.is_none() {
         return Ok(narrow(logits, options));
     }
     let mut scores: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();

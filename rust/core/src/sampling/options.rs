@@ -100,7 +100,7 @@ impl Options {
     }
 
     /// Whether a rule changes single logits, before the distribution as a whole is narrowed.
-    pub(super) fn rewrite(&self) -> bool {
+    pub(super) fn changes_scores(&self) -> bool {
         self.repetition_penalty != 1.0
             || self.frequency_penalty != 0.0
             || self.presence_penalty != 0.0

@@ -10,7 +10,8 @@ use crate::progress::{self, Listener, Progress};
 use std::path::Path;
 
 impl Tokenizer {
-    /// The number of ids of the text file `path`. `listener` hears the bytes done.
+    /// The number of ids of the text file `path`. A tokenizer that changes text before it cuts it is given the whole file,
+    /// of at most 4 GB. `listener` hears the bytes done.
     pub fn count_file(&self, path: &Path, options: EncodeOptions<'_>, listener: &mut Listener<'_>) -> Result<u64> {
         let mut count = 0;
         self.encode_blocks(path, options, listener, |ids| {
@@ -51,11 +52,6 @@ impl Tokenizer {
 
 /// Adds to an error which file it came from, and where the block began that its place counts from.
 fn in_file(error: Error, path: &Path, begin: u64) -> Error {
-    match error {
-        Error::Tokenizer { place, problem, remedy } => {
-            let after = if begin > 0 { format!(" after byte {begin}") } else { String::new() };
-            Error::Tokenizer { place: format!("{}{after}: {place}", path.display()), problem, remedy }
-        }
-        other => other,
-    }
+    let after = if begin > 0 { format!(" after byte {begin}") } else { String::new() };
+    error.within(format_args!("{}{after}: ", path.display()))
 }

@@ -105,14 +105,25 @@ mod tests {
     use std::ops::ControlFlow;
     use std::sync::LazyLock;
 
-    /// With and without a space before the text, and one that cannot be cut.
+    /// With and without a space before the text, one that cannot be cut, and one that cuts out digits before.
     static TOKENIZERS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
         let plain = trained("gpt2", "a text with words, and more words");
         let json = plain.to_json(false).unwrap();
         let spaced = json.replacen("\"add_prefix_space\":false", "\"add_prefix_space\":true", 1);
         let uncut = trained("[a-z]+| ", "a text with words, and more words");
-        vec![plain, tokenizer_json::parse(spaced.as_bytes(), "test").unwrap(), uncut]
+        let mut digits: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let step = serde_json::json!({"type": "Digits", "individual_digits": true});
+        let cut = digits["pre_tokenizer"].take();
+        digits["pre_tokenizer"] = serde_json::json!({"type": "Sequence", "pretokenizers": [step, cut]});
+        let [spaced, digits] =
+            [spaced, digits.to_string()].map(|json| tokenizer_json::parse(json.as_bytes(), "test").unwrap());
+        vec![plain, spaced, uncut, digits]
     });
+
+    #[test]
+    fn digits_apart_leave_places_to_cut() {
+        assert!(TOKENIZERS[3].tasks(&"in 1984, ".repeat(100_000), &Matcher::default()).len() > 1);
+    }
 
     #[test]
     fn a_text_that_nobody_can_cut_can_be_interrupted() {
@@ -130,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_give_the_ids_of_the_whole(
-            parts in prop::collection::vec(prop::sample::select(vec!["a", " words", "<|end|>", "\n", "  ", "é", ", "]), 0..60),
+            parts in prop::collection::vec(prop::sample::select(vec!["a", " words", "<|end|>", "\n", "  ", "é", ", ", "19"]), 0..60),
             size in 1usize..40,
         ) {
             let text = parts.concat();

@@ -67,7 +67,7 @@ impl Trainer {
         if options.level != Level::Subword && !options.special_tokens.iter().any(|s| s == UNKNOWN) {
             options.special_tokens.push(UNKNOWN.to_string());
         }
-        check_special_tokens(&options.special_tokens)?;
+        check_special_tokens(&options)?;
         check_size(&options)?;
         let split = match options.level {
             Level::Char => Pretokenizer::known(Pattern::Chars),
@@ -118,7 +118,7 @@ impl Trainer {
             Level::Word => {
                 let counts = counts.iter().filter(|(piece, _)| known(piece)).collect();
                 let words = |size| {
-                    let entries = word::most_frequent(&counts, options.min_frequency, size, reserved)?;
+                    let entries = word::most_frequent(&counts, options.min_frequency, size, reserved);
                     listed(entries, split.clone(), &options)
                 };
                 sizes(&options).into_iter().map(words).collect::<Result<_>>()?
@@ -136,12 +136,16 @@ fn sizes(options: &TrainOptions) -> Vec<usize> {
     }
 }
 
-fn check_special_tokens(names: &[String]) -> Result<()> {
+fn check_special_tokens(options: &TrainOptions) -> Result<()> {
+    let names = &options.special_tokens;
     let mut seen = FxHashSet::default();
     for name in names {
         let problem = match name {
             _ if name.is_empty() => "is empty",
             _ if !seen.insert(name) => "is there twice",
+            _ if options.level == Level::Subword && name.len() == 1 => {
+                "is a single byte, which is an entry already; use a longer name, such as \"<|nl|>\""
+            }
             _ => continue,
         };
         return Err(Error::value(
@@ -201,10 +205,10 @@ fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: &TrainOptions
     let specials = number(&options.special_tokens, first_special);
     let entries: Vec<_> = entries.into_iter().zip(0..).collect();
     let vocab = Vocab::new(&entries, &specials, "corpus")?;
-    let specials = Specials::new(specials);
+    let specials = Specials::new(specials, Vec::new());
     let model = Model::Entries { unk: specials.id(UNKNOWN) };
-    let (added, pipeline, template) = (Vec::new(), None, Template::default());
-    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added, pipeline, template }))
+    let (pipeline, template) = (None, Template::default());
+    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, pipeline, template }))
 }
 
 fn subwords(
@@ -240,8 +244,7 @@ fn merged(merges: &[(u32, u32)], split: Pretokenizer, options: &TrainOptions) ->
         split,
         vocab,
         model: Model::Bpe(Box::new(bpe)),
-        specials: Specials::new(specials),
-        added: Vec::new(),
+        specials: Specials::new(specials, Vec::new()),
         pipeline: None,
         template: Template::default(),
     }))

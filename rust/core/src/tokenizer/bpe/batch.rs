@@ -1,7 +1,7 @@
 //! The keys of the next pieces of a text, some dozens at a time.
 //!
-//! Who looks pieces up goes through them in two loops without surprises for the processor: this one makes the keys and
-//! asks for the cache lines they will be looked up in, the next one reads those.
+//! Looking pieces up takes two loops that the processor can predict: this one makes keys and fetches their cache lines,
+//! the next reads those.
 
 use super::key::Key;
 use crate::tokenizer::pretokenize::window::{BATCH, Ends, Scanner, WINDOW};

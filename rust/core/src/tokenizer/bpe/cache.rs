@@ -22,7 +22,7 @@ const LARGEST: usize = 1 << 20;
 /// Longest piece that is kept.
 const LONGEST: usize = 1024;
 
-/// Ids that a place holds itself; all bits of their number.
+/// Most ids that a place holds itself. Also the mask of their count, so one less than a power of two.
 const INLINE: usize = 3;
 
 /// Words for what places do not hold, a place.
@@ -293,7 +293,7 @@ fn word(bytes: &[u8]) -> u32 {
 
 /// The table that is used now.
 pub struct Cache {
-    /// Without a lock, which a forked child would inherit from whom it does not.
+    /// Not behind a lock: a forked child would inherit it held by a thread that it does not have.
     table: ArcSwap<Table>,
     /// Changes with the table, after it.
     generation: AtomicUsize,

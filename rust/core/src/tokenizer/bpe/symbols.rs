@@ -75,7 +75,7 @@ impl Chars {
         self.unk
     }
 
-    /// Whether every character does.
+    /// Whether every character becomes something else than the unknown token.
     pub fn is_total(&self) -> bool {
         self.bytes.as_ref().is_some_and(|bytes| bytes.iter().all(|&id| id != NONE))
     }

@@ -113,14 +113,6 @@ impl Tokens {
         }
     }
 
-    /// Fetches what looking up `key` will need.
-    #[inline(always)]
-    pub fn prefetch(&self, key: Key) {
-        let at = (key.hash() >> self.shift) as usize;
-        prefetch_line(self.tags.as_ptr().wrapping_add(at));
-        prefetch_line(self.short.as_ptr().wrapping_add(at));
-    }
-
     /// The token of a string of any length.
     #[inline]
     pub fn get(&self, bytes: &[u8]) -> Option<u32> {

@@ -15,6 +15,7 @@ use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::io::atomic;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Larger files are taken for a mistake.
 const MAX_BYTES: u64 = 1 << 30;
@@ -100,12 +101,14 @@ impl Format {
 }
 
 /// Writes a tokenizer, into the directory `path` or, for the formats of one file, into a file of that ending. Each file
-/// is there whole or not at all.
+/// is there whole or not at all. A file that a tokenizer is kept in as it was loaded is not put beside one that loading
+/// the directory would take instead.
 pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
     let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir();
     let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
     if let (Format::TokenizerJson, Some((name, bytes)), false) = (format, tokenizer.original(), ends("json")) {
         directory()?;
+        refuse_before(path, name)?;
         return atomic::write(&path.join(name), bytes);
     }
     match format {
@@ -139,16 +142,26 @@ const VOCABS: &[&str] = &["vocab.json", "encoder.json"];
 const MERGES: &[&str] = &["merges.txt", "vocab.bpe"];
 const EXPECTED: &str = "a tokenizer.json, a *.tiktoken rank file, vocab.json (encoder.json) with merges.txt (vocab.bpe), a SentencePiece *.model, or a tokenizer.bin of llama2.c";
 
+/// The files of a name that are looked for in a directory, in this order.
+fn names() -> impl Iterator<Item = &'static str> {
+    ["tokenizer.json"].into_iter().chain(VOCABS.iter().copied()).chain([sentencepiece::NAME, llama2c::NAME])
+}
+
+/// Refuses a directory in which a file would be found before `name`.
+fn refuse_before(directory: &Path, name: &str) -> Result<()> {
+    match names().take_while(|before| *before != name).find(|before| directory.join(before).is_file()) {
+        None => Ok(()),
+        Some(before) => Err(Error::tokenizer(
+            directory.display().to_string(),
+            format!("holds a {before}, which would be loaded instead of the {name}"),
+            "remove it, or save into another directory",
+        )),
+    }
+}
+
 /// The tokenizer file in a directory.
 fn in_directory(directory: &Path) -> Result<PathBuf> {
-    let file = |name: &str| Some(directory.join(name)).filter(|p| p.is_file());
-    if let Some(path) = file("tokenizer.json") {
-        return Ok(path);
-    }
-    if let Some(vocab) = VOCABS.iter().find_map(|name| file(name)) {
-        return Ok(vocab);
-    }
-    if let Some(path) = file(sentencepiece::NAME).or_else(|| file(llama2c::NAME)) {
+    if let Some(path) = names().map(|name| directory.join(name)).find(|path| path.is_file()) {
         return Ok(path);
     }
     let mut others = Vec::new();
@@ -188,10 +201,16 @@ fn only_bytes<'t>(tokenizer: &'t Tokenizer, format: &str) -> Result<&'t Bpe> {
             "it changes text before cutting it, or has added tokens with conditions"
         }
         Model::Bpe(_) if tokenizer.split.prefix_space => "it puts a space before a text",
-        Model::Bpe(_) if !tokenizer.added.is_empty() => "it has added tokens that are not special",
+        Model::Bpe(_) if !tokenizer.specials.added().is_empty() => "it has added tokens that are not special",
         Model::Bpe(bpe) => return Ok(bpe),
     };
     Err(Error::tokenizer(format, format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json"))
+}
+
+/// The one character that a text is.
+fn only(text: &str) -> Option<char> {
+    let mut chars = text.chars();
+    chars.next().filter(|_| chars.next().is_none())
 }
 
 /// A whole file.
@@ -212,7 +231,12 @@ pub struct ByteAlphabet {
 
 impl ByteAlphabet {
     /// The alphabet.
-    pub fn new() -> Self {
+    pub fn get() -> &'static ByteAlphabet {
+        static ALPHABET: LazyLock<ByteAlphabet> = LazyLock::new(ByteAlphabet::new);
+        &ALPHABET
+    }
+
+    fn new() -> Self {
         let mut next = 0x100;
         let chars = std::array::from_fn(|byte| {
             if matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) {
@@ -249,19 +273,13 @@ impl ByteAlphabet {
     }
 }
 
-impl Default for ByteAlphabet {
-    fn default() -> Self {
-        ByteAlphabet::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_alphabet_is_gpt2s_and_reversible() {
-        let alphabet = ByteAlphabet::new();
+        let alphabet = ByteAlphabet::get();
         assert_eq!(alphabet.write(b" a\n\xad\x00\xff"), "ĠaĊŃĀÿ");
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(alphabet.read(&alphabet.write(&all)), Ok(all));

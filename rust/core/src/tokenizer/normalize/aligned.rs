@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-/// First and last byte of the original, the latter exclusive.
+/// Start and end in bytes of the original, the end exclusive.
 pub type Origin = [u32; 2];
 
 /// A text with the origins of its bytes, where they are asked for.

@@ -68,7 +68,7 @@ impl Pretokenizer {
     /// The last place at or before `limit` where `text` may be cut in two without changing any piece; see
     /// [`Pattern::safe_cut`]. Other regular expressions tell no such place: there it is after a line end, by decree.
     pub fn cut(&self, text: &str, limit: usize) -> Option<usize> {
-        match self.pattern() {
+        match self.as_pattern() {
             Some(pattern) => pattern.safe_cut(text, limit),
             None => text[..floor_boundary(text, limit)].rfind('\n').map(|at| at + 1),
         }
@@ -82,13 +82,18 @@ impl Pretokenizer {
         }
     }
 
-    /// The scanner that does all steps at once, if there is one.
-    pub fn scanner(&self) -> Option<Scanner> {
+    /// The known pattern that does all steps at once, if there is one: where text can be cut, and what scans it.
+    pub(super) fn as_pattern(&self) -> Option<Pattern> {
         match self.steps.as_slice() {
-            [Step::Known(pattern, _)] => Scanner::new(*pattern),
-            [Step::Digits { individual: true }, Step::Known(GPT2, _)] => Scanner::new(Pattern::Gpt2 { digits: true }),
+            [Step::Known(pattern, _)] => Some(*pattern),
+            [Step::Digits { individual: true }, Step::Known(GPT2, _)] => Some(Pattern::Gpt2 { digits: true }),
             _ => None,
         }
+    }
+
+    /// The scanner that does all steps at once, if there is one.
+    pub fn scanner(&self) -> Option<Scanner> {
+        Scanner::new(self.as_pattern()?)
     }
 
     /// The pattern's public name, or its regular expression, for the single step there is.
@@ -169,6 +174,7 @@ mod tests {
         let splitter = Pretokenizer { steps, prefix_space: false };
         assert_eq!(pieces(&splitter, "in 1984, I"), ["in", " ", "1", "9", "8", "4", ",", " I"]);
         assert_eq!(splitter.pattern(), None);
+        assert_eq!(splitter.as_pattern(), Some(Pattern::Gpt2 { digits: true }));
     }
 
     #[test]

@@ -64,11 +64,10 @@ impl Table {
         }
     }
 
-    /// Makes room for some more pieces. What [`Table::ask`] told before is of no use after this gives `true`.
+    /// Makes room for some more pieces. What [`Table::ask`] told before is void if the table grows.
     #[inline]
-    pub fn grow(&mut self, more: usize) -> bool {
-        let full = 2 * (self.used + more) > self.short.len();
-        if full {
+    pub fn grow(&mut self, more: usize) {
+        if 2 * (self.used + more) > self.short.len() {
             let larger = places(4 * self.short.len().max(more));
             let old = std::mem::replace(&mut self.short, larger);
             self.used = 0;
@@ -76,7 +75,6 @@ impl Table {
                 self.add_short(place.key, place.key.hash() as usize, place.count);
             }
         }
-        full
     }
 
     /// Counts any piece `count` times.

@@ -38,7 +38,7 @@ struct AddedToken {
     pub lstrip: bool,
     #[serde(default)]
     pub rstrip: bool,
-    #[serde(default, rename = "normalized")]
+    #[serde(default)]
     pub normalized: bool,
     #[serde(default)]
     pub special: bool,

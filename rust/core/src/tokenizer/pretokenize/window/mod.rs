@@ -57,7 +57,8 @@ impl Scanner {
     pub fn new(pattern: Pattern) -> Option<Self> {
         let known = match pattern {
             Pattern::Gpt2 { .. } | Pattern::O200k => true,
-            Pattern::Gpt4 { digits, trailing } => matches!((digits, trailing), (1..=3, _)),
+            // Those that a spelling has.
+            Pattern::Gpt4 { digits, trailing } => matches!((digits, trailing), (1..=3, false) | (3, true)),
             Pattern::Chars | Pattern::Words => false,
         };
         known.then(|| Scanner::on(pattern, isa::current()))
@@ -74,12 +75,10 @@ impl Scanner {
         match self.pattern {
             Pattern::Gpt2 { digits: false } => self.with(Gpt2::<false>, text, at, ends),
             Pattern::Gpt2 { digits: true } => self.with(Gpt2::<true>, text, at, ends),
-            Pattern::Gpt4 { digits: 1, trailing: true } => self.with(Gpt4::<1, true>, text, at, ends),
-            Pattern::Gpt4 { digits: 1, trailing: false } => self.with(Gpt4::<1, false>, text, at, ends),
-            Pattern::Gpt4 { digits: 2, trailing: true } => self.with(Gpt4::<2, true>, text, at, ends),
-            Pattern::Gpt4 { digits: 2, trailing: false } => self.with(Gpt4::<2, false>, text, at, ends),
-            Pattern::Gpt4 { digits: _, trailing: true } => self.with(Gpt4::<3, true>, text, at, ends),
-            Pattern::Gpt4 { digits: _, trailing: false } => self.with(Gpt4::<3, false>, text, at, ends),
+            Pattern::Gpt4 { trailing: true, .. } => self.with(Gpt4::<3, true>, text, at, ends),
+            Pattern::Gpt4 { digits: 1, .. } => self.with(Gpt4::<1, false>, text, at, ends),
+            Pattern::Gpt4 { digits: 2, .. } => self.with(Gpt4::<2, false>, text, at, ends),
+            Pattern::Gpt4 { .. } => self.with(Gpt4::<3, false>, text, at, ends),
             Pattern::O200k | Pattern::Chars | Pattern::Words => self.with(O200k, text, at, ends),
         }
     }

@@ -164,6 +164,20 @@ def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
         TrainConfig(replay_ratio=1.0)
 
 
+def test_all_that_is_replayed_is_trained_on_where_other_data_is_watched(model, tokenizer, rows, poems):
+    config = TrainConfig(max_steps=1, batch_size=4, val_fraction=0.3)
+    heard = []
+
+    class Listener(Callback):
+        def on_start(self, start):
+            heard.extend(note for note in start.notes if note.startswith("replay"))
+
+    old = {"old_source": iter_twice(poems), "replay_source": iter_twice(poems)}
+    finetune(model, tokenizer, rows, config, callbacks=[Listener()], **old)
+    whole = text_data(iter_twice(poems), tokenizer, config.replace(val_fraction=0.0).resolved(48)).tokens
+    assert f"{whole:,} tokens" in heard[0]
+
+
 def test_replay_is_spread_evenly_and_by_arithmetic():
     class Numbers:
         def __init__(self, kind):

@@ -23,7 +23,7 @@ from subgpt.training.data import TrainingData, fingerprint
 from subgpt.training.objective import Objective
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
-from subgpt.training.trained import tuning_defaults
+from subgpt.training.trained import quantize_base, tuning_defaults
 
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
@@ -51,10 +51,10 @@ def dpo(
     """Train `model` on preferences, in place: chosen answers become more probable than rejected ones.
 
     source: rows (in files or not, as for `finetune`) with prompt, chosen and rejected, or with whole conversations
-    as chosen and rejected. beta, label_smoothing: see `dpo_loss`. The reference is the model as it is given; its
-    log-probabilities are computed once, before the first update, and kept in the run directory. A part of the
-    prompts is held out: the Run has `before` and `after` with the loss on them ("preferences": ln 2 where nothing
-    was learnt). Everything else is as for `finetune`.
+    as chosen and rejected. beta, label_smoothing: see `dpo_loss`. The reference is the model as it is given, in
+    the run's dtype and on the base that `config.quantize_base` makes of it; its log-probabilities are computed once,
+    before the first update, and kept in the run directory. A part of the prompts is held out: the Run has `before` and
+    `after` with the loss on them ("preferences": ln 2 where nothing was learnt). Everything else is as for `finetune`.
     """
     own_template = chat_template or model.chat_template
 
@@ -69,7 +69,7 @@ def dpo(
         loaders = [_loader(part, tokenizer, form, settings) for part in (train, held) if part]
         rows = [array for loader in loaders for array in loader.pairs(np.arange(len(loader)))[:2]]
         data = f"{fingerprint(rows)}+dpo{beta}+{label_smoothing}"
-        _remember(loaders, model, data, output_dir or settings.output_dir, resume)
+        _remember(loaders, model, settings, data, output_dir or settings.output_dir, resume)
         return TrainingData(
             loader=loaders[0],
             tokens=int((loaders[0].pairs(np.arange(len(train))).targets >= 0).sum()),
@@ -200,15 +200,26 @@ def _check(chosen: list[TokenExample], rejected: list[TokenExample]) -> None:
 
 
 def _remember(
-    loaders: list[PairLoader], model: GPT, data: str, output_dir: str | Path | None, resume: bool
+    loaders: list[PairLoader],
+    model: GPT,
+    config: TrainConfig,
+    data: str,
+    output_dir: str | Path | None,
+    resume: bool,
 ) -> None:
-    """Compute the reference, or read what the run that goes on began with: its model has changed since."""
+    """Compute the reference, or read what the run that goes on began with: its model has changed since.
+
+    config: resolved. The reference computes in the run's dtype and on its quantized base: before the first update the
+    model that is trained is the reference itself.
+    """
     place = None if output_dir is None else RunDirectory(output_dir).reference
     kept = read_json(place) if resume and place is not None and place.exists() else {}
     if isinstance(kept, dict) and kept.get("data") == data:
         for loader, values in zip(loaders, kept["log_probs"], strict=True):
             loader.reference[:] = values
         return
+    model.dtype = config.dtype or model.dtype
+    quantize_base(model, config)
     for loader in loaders:
         loader.remember(model)
     if place is not None and is_main():

@@ -77,6 +77,14 @@ def test_chosen_answers_become_likelier_than_rejected_ones(model, tokenizer):
     assert run.losses[0] == pytest.approx(np.log(2), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    "precision", [{"dtype": "bfloat16"}, {"lora_r": 2, "quantize_base": "int4"}, {"lora_r": 2, "quantize_base": "int8"}]
+)
+def test_the_reference_computes_as_the_model_that_is_trained(model, tokenizer, precision):
+    run = dpo(model, tokenizer, ROWS, settings(max_steps=1, **precision), callbacks=())
+    assert run.before["preferences"].loss == pytest.approx(np.log(2), abs=1e-6)
+
+
 def test_interrupted_and_resumed_it_is_the_same(model, tokenizer, tmp_path):
     if sys.platform == "win32":
         pytest.skip("signals are delivered differently on Windows")

@@ -52,11 +52,11 @@ def train(job: Job) -> None:
     """
     config, state, recorder = job.config, job.state, job.recorder
     with Interrupts() as interrupts:
-        if state.step == 0:
-            if config.on_spike == "rollback":
-                job.save(True)  # so that there is something to go back to
-            validate(job)
+        if state.step == 0 and config.on_spike == "rollback":
+            job.save(True)  # so that there is something to go back to
         while state.step < config.max_steps and not out_of_patience(job):
+            if state.step == 0:
+                validate(job)  # again where the run went back to its beginning, whose checkpoint was made before
             try:
                 advance(job)
                 finished = state.step == config.max_steps

@@ -83,11 +83,11 @@ class Run:
                 self.best, self.best_step = record["val_loss"], record["step"]
 
     def go_back(self, step: int) -> None:
-        """Forget the updates beyond `step`, and validations made after them."""
+        """Forget the updates beyond `step`, and validations made after them; that before the first is made again."""
         made = sum(number <= step for number in self.steps)
         for entries in (self.steps, self.losses, self.learning_rates, self.grad_norms):
             del entries[made:]
-        measured = sum(number <= step for number in self.val_steps)
+        measured = sum(number <= step for number in self.val_steps) if step else 0
         del self.val_steps[measured:], self.val_losses[measured:]
         self.step = step
 

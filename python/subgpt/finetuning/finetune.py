@@ -69,7 +69,7 @@ def finetune(
     `output_dir` then holds.
 
     The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data; and `probes`: of each
-    the `ProbeResult` before and after. Everything else is as for `pretrain`.
+    the `ProbeResult` before and after. A run that is interrupted ends without what is after it. Everything else is as for `pretrain`.
     """
     own_template = chat_template or model.chat_template
     held_back: list[HeldOut] = []  # of what is replayed

@@ -170,8 +170,8 @@ def _train(
         )
         keeper.finish(tokenizer)
         run.tokens = state.tokens
-        run.after = {name: measure(model, held) for name, held in watched.items()}
-        if not run.interrupted:
+        if not run.interrupted:  # who ends a run has no time for all of the held-out data
+            run.after = {name: measure(model, held) for name, held in watched.items()}
             run.probes = probe_after(model, tokenizer, probes, run.probes, recorder.note)
         _plot(run, recorder)
         _page(run, verb)

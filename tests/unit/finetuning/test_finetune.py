@@ -267,11 +267,12 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path,
             if event.step == 4:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    settings = {"max_steps": 9, "val_fraction": 0.3, "packing": packing}
+    settings = {"max_steps": 9, "val_fraction": 0.3, "packing": packing, "recall_tokens": 100}
     whole, cut = GPT(tiny(block_size=120), seed=1), GPT(tiny(block_size=120), seed=1)
     one = run(whole, tokenizer, rows, settings, output_dir=tmp_path / "whole")
     first = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", callbacks=[Stop()])
     assert first.interrupted
+    assert (set(first.before), first.after) == ({"new", "recalled"}, {})
     two = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", resume=True)
     assert two.losses == one.losses
     assert two.before["new"].loss == one.before["new"].loss, (

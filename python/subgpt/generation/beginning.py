@@ -122,9 +122,16 @@ def read(model: "GPT", ids: npt.NDArray[np.uint32]) -> _core.Session:
 
 def decoder_after(tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> "DecodeStream":
     """Make the decoder of what follows `prompt`."""
-    decoder = tokenizer.decode_stream()
     if prompt:
-        decoder.push_all(prompt_ids(tokenizer, prompt, settings.errors)[len(tokenizer.template[0]) :])
-    elif settings.structure is not None:
+        return decoder_after_ids(tokenizer, prompt_ids(tokenizer, prompt, settings.errors))
+    decoder = tokenizer.decode_stream()
+    if settings.structure is not None:
         decoder.push(anchor(tokenizer))  # a grammar knows tokens as they are in the middle of a text
+    return decoder
+
+
+def decoder_after_ids(tokenizer: "Tokenizer", ids: npt.NDArray[np.uint32]) -> "DecodeStream":
+    """Make the decoder of what follows the ids of a prompt, which begin with what the tokenizer puts before a text."""
+    decoder = tokenizer.decode_stream()
+    decoder.push_all(ids[len(tokenizer.template[0]) :])
     return decoder

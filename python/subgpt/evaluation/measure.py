@@ -7,14 +7,13 @@ ones can be compared.
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from subgpt.data.loader import IGNORED, Batch, I64Array
+from subgpt.data.loader import IGNORED, Batch, Batches, I64Array
 from subgpt.data.packing import PackedBatch, documents
 from subgpt.errors import DataError
 from subgpt.model.gpt import GPT
@@ -49,26 +48,23 @@ def next_token_loss(model: GPT, batch: "Batch | PackedBatch") -> tuple[float, in
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out data: a function that gives its batches, its targets in all, and its bytes (0: unknown).
+    """Held-out data: its batches, best made when they are asked for, its targets in all, and its bytes (0: unknown).
 
     loss: gives the mean loss of one batch, and over how many targets.
     """
 
-    batches: Callable[[], Iterable[Any]]
+    batches: Sequence[Any]
     targets: int
     text_bytes: int = 0
     loss: Callable[[GPT, Any], tuple[float, int]] = next_token_loss
 
     def limited(self, limit: int) -> "HeldOut":
         """Keep at most `limit` batches, spread evenly over the whole, so that every part has its say; 0: all."""
-        if limit == 0:
+        total = len(self.batches)
+        if limit == 0 or limit >= total:
             return self
-        total = sum(1 for _ in self.batches())
-        if limit >= total:
-            return self
-        chosen = np.zeros(total, dtype=bool)
-        chosen[np.arange(limit) * total // limit] = True
-        return replace(self, batches=lambda: compress(self.batches(), chosen))
+        chosen = [place * total // limit for place in range(limit)]
+        return replace(self, batches=Batches(chosen, self.batches.__getitem__))
 
 
 def measure(
@@ -80,7 +76,7 @@ def measure(
     """
     begin = time.monotonic()
     nats, tokens = 0.0, 0
-    for batch in held_out.batches():
+    for batch in held_out.batches:
         mean, count = held_out.loss(model, batch)
         nats, tokens = nats + count * mean, tokens + count
     if add is not None:

@@ -146,7 +146,7 @@ def held_out_examples(
     text_bytes = sum(len(tokenizer.decode_bytes(ids)) for ids in answers)
     pad = _pad(tokenizer)
     return HeldOut(
-        lambda: evaluation_example_batches(examples, block_size=block_size, batch_size=batch_size, pad=pad),
+        evaluation_example_batches(examples, block_size=block_size, batch_size=batch_size, pad=pad),
         targets=_trained(examples),
         text_bytes=text_bytes,
     )

@@ -106,7 +106,7 @@ def finetune(
             return finetuning_data(source, tokenizer, settings, form)
         data = finetuning_data(source, tokenizer, _all_trained(settings), form)
         held_out = _held_out(eval_source, settings)
-        both = f"{data.fingerprint}+{fingerprint([array for batch in held_out.batches() for array in batch])}"
+        both = f"{data.fingerprint}+{fingerprint(array for batch in held_out.batches for array in batch)}"
         return TrainingData(data.loader, data.tokens, held_out, both, data.notes)
 
     def watch(data: TrainingData, settings: TrainConfig) -> Mapping[str, HeldOut]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.data.loader import Batches
 from subgpt.data.masking import TokenExample
 from subgpt.data.split import check_fraction, in_validation, text_hash
 from subgpt.distributed.launch import is_main
@@ -227,8 +228,8 @@ def _remember(
 
 
 def _held_out(loader: PairLoader, objective: Preference, batch_size: int) -> HeldOut:
-    def batches() -> Any:
-        for first in range(0, len(loader), batch_size):
-            yield loader.pairs(np.arange(first, min(first + batch_size, len(loader))))
-
+    batches = Batches(
+        range(0, len(loader), batch_size),
+        lambda first: loader.pairs(np.arange(first, min(first + batch_size, len(loader)))),
+    )
     return HeldOut(batches, len(loader), loss=objective.measure)

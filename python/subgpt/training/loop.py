@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from subgpt.checkpoint.checkpoints import TrainState
+from subgpt.data.loader import Batches
 from subgpt.errors import DataError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.model.gpt import GPT
@@ -86,7 +87,7 @@ def advance(job: Job) -> None:
     result = update(
         job.model,
         job.optimizer,
-        Batches(job.loader, first, passes),
+        Batches(range(first, first + passes), job.loader.batch),  # of which each process makes its own
         own,
         config.max_grad_norm,
         state.step + 1,
@@ -100,19 +101,6 @@ def advance(job: Job) -> None:
     remember(state.recent, result.loss)
     took = time.monotonic() - begin
     job.recorder.step(state.step, result.loss, rate, result.grad_norm, result.tokens, took)
-
-
-class Batches(Sequence[Any]):
-    """The batches of an update, each made when it is asked for: several processes ask for some of them."""
-
-    def __init__(self, loader: Loader, first: int, count: int) -> None:
-        self._loader, self._first, self._count = loader, first, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._loader.batch(self._first + range(self._count)[index])
 
 
 class Update(NamedTuple):

@@ -230,7 +230,7 @@ def test_packed_examples_are_learnt_and_the_held_out_ones_are_alone(tiny, tokeni
     assert "packed into" in packed.notes[0]
     assert "% of them padding" in packed.notes[0]
     assert packed.held_out.targets == plain.held_out.targets
-    for one, other in zip(packed.held_out.batches(), plain.held_out.batches(), strict=True):
+    for one, other in zip(packed.held_out.batches, plain.held_out.batches, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     done = run(model, tokenizer, rows, settings)
     assert done.after["new"].loss < done.before["new"].loss / 2
@@ -240,7 +240,7 @@ def test_documents_of_running_text_are_as_if_each_were_alone(tiny, tokenizer, po
     model = GPT(tiny(block_size=96), seed=1)
     config = TrainConfig(packing=True, batch_size=3, val_fraction=0.3).resolved(96)
     data = text_data(list(poems), tokenizer, config)
-    for batch in (data.loader.batch(0), next(iter(data.held_out.batches()))):
+    for batch in (data.loader.batch(0), next(iter(data.held_out.batches))):
         assert (batch.segments.max(axis=1) > 0).any(), "windows hold several documents"
         losses = model.token_losses(batch.x, batch.y, documents=batch.segments)
         for ids, targets, segments, positions, packed in zip(*batch, losses, strict=True):

@@ -86,9 +86,7 @@ def evaluation_example_batches(
 
     """
     rows = fit_examples(examples, block_size, batch_size, pad).rows
-    return Batches(
-        range(0, len(rows), batch_size), lambda first: _pad(rows[first : first + batch_size], pad)
-    )
+    return Batches(range(0, len(rows), batch_size), lambda first: _pad(rows[first : first + batch_size], pad))
 
 
 def fit_example(example: TokenExample, block_size: int) -> TokenExample:

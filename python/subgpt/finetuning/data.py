@@ -134,6 +134,7 @@ def example_data(
             "the first example, as it is trained:",
             *preview(rows[0], tokenizer).splitlines(),
         ),
+        padded=True,
     )
 
 

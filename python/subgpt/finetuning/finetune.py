@@ -69,7 +69,8 @@ def finetune(
     `output_dir` then holds.
 
     The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data; and `probes`: of each
-    the `ProbeResult` before and after. A run that is interrupted ends without what is after it. Everything else is as for `pretrain`.
+    the `ProbeResult` before and after. A run that is interrupted ends without what is after it.
+    Everything else is as for `pretrain`.
     """
     own_template = chat_template or model.chat_template
     held_back: list[HeldOut] = []  # of what is replayed
@@ -107,7 +108,7 @@ def finetune(
         data = finetuning_data(source, tokenizer, _all_trained(settings), form)
         held_out = _held_out(eval_source, settings)
         both = f"{data.fingerprint}+{fingerprint(array for batch in held_out.batches for array in batch)}"
-        return TrainingData(data.loader, data.tokens, held_out, both, data.notes)
+        return dataclasses.replace(data, held_out=held_out, fingerprint=both)
 
     def watch(data: TrainingData, settings: TrainConfig) -> Mapping[str, HeldOut]:
         watched = {} if data.held_out is None else {"new": data.held_out}

@@ -18,10 +18,10 @@ class Estimate:
     memory: bytes by what they are for: "process" (Python, this package and whatever else this process holds
     now), "optimizer" (its moments), "parameters", "gradients", "packed" (weights in the order in which products
     read them), "activations", "validation"; the text and its ids come on top. memory_limit: bytes that this process may
-    have, None if unknown. Of a model too large to be made for this, blocks that are frozen count as if they were trained.
-    step_seconds, total_seconds: of a step, and of the run with its validations but without reading the text; None if no
-    time was measured. Validations with eval_batches = 0, over all that is held out, are not counted: how much that is,
-    only the text tells. method: how it was measured.
+    have, None if unknown. Frozen blocks of a model too large to be made for this count as if they were trained.
+    step_seconds, total_seconds: of a step, and of the run with its validations but without reading the
+    text; None if no time was measured. Validations with eval_batches = 0, over all that is held out, are not counted:
+    how much that is, only the text tells. method: how it was measured.
     """
 
     parameters: int

@@ -78,6 +78,7 @@ def dpo(
             fingerprint=data,
             notes=(loaders[0].describe(), f"{len(held)} pairs are held out, by prompt"),
             objective=objective,
+            padded=True,
         )
 
     def watch(data: TrainingData, _: TrainConfig) -> Mapping[str, HeldOut]:
@@ -99,6 +100,8 @@ def dpo(
 
 class Preference(Objective):
     """The mean DPO loss over all pairs of a step."""
+
+    unit, sequences = "pairs", 2
 
     def __init__(self, beta: float, label_smoothing: float) -> None:
         self.beta, self.label_smoothing = beta, label_smoothing
@@ -232,4 +235,4 @@ def _held_out(loader: PairLoader, objective: Preference, batch_size: int) -> Hel
         range(0, len(loader), batch_size),
         lambda first: loader.pairs(np.arange(first, min(first + batch_size, len(loader)))),
     )
-    return HeldOut(batches, len(loader), loss=objective.measure)
+    return HeldOut(batches, len(loader), loss=objective.measure, unit=objective.unit)

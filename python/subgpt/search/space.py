@@ -152,7 +152,9 @@ def _checked(name: str, axis: Range) -> Range:
     axis = Range(_plain(axis.low), _plain(axis.high), _plain(axis.points))
     for end in (axis.low, axis.high):
         if isinstance(end, bool) or not isinstance(end, int | float):
-            raise ConfigError(f"sweep: {name} has a range with the end {end!r}; give numbers, such as Range(1e-4, 1e-2)")
+            raise ConfigError(
+                f"sweep: {name} = {axis!r}: {end!r} is no end of a range; give numbers, such as 1e-4"
+            )
     if not (math.isfinite(axis.low) and math.isfinite(axis.high) and axis.low < axis.high):
         raise ConfigError(f"sweep: {name} = {axis}: the first end of a range is the lower one")
     if axis.points is not None and axis.points < 2:

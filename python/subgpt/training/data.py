@@ -45,7 +45,9 @@ class Loader(Protocol):
 class TrainingData:
     """A loader, what is held out (None: nothing), a fingerprint of both, lines worth telling, and the objective.
 
-    probes: what is asked before and after the run, by name; no part of the fingerprint, since it trains nothing.
+    tokens: what there is to learn from, counted once: the ids of running text, or the answers' tokens. probes: what is
+    asked before and after the run, by name; no part of the fingerprint, since it trains nothing. padded: batches have
+    places that teach nothing, and not all of them as many.
     """
 
     loader: Loader
@@ -55,6 +57,7 @@ class TrainingData:
     notes: tuple[str, ...] = ()
     objective: Objective = NEXT_TOKEN
     probes: Mapping[str, "Probe"] = field(default_factory=dict)
+    padded: bool = False
 
 
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
@@ -223,5 +226,7 @@ def fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))  # its own memory, not a copy
+        digest.update(
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        )  # its own memory, not a copy
     return digest.hexdigest()

@@ -2,8 +2,9 @@
 
 A training line has step, loss, learning_rate, grad_norm, tokens_per_second, seconds; a validation line step,
 val_loss, val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats
-per token; `seconds` counts from the start of the run over all resumptions. On resume, lines beyond the
-checkpoint's step are dropped, so that no step occurs twice; at step 0 all are, as the run validates there again.
+per token; `seconds` counts from the start of the run over all resumptions. Losses and speed of `dpo` are of pairs, and
+val_perplexity is null there. On resume, lines beyond the checkpoint's step are dropped, so that no step occurs twice;
+at step 0 all are, as the run validates there again.
 
 When a loss left its course and the run went back, its lines beyond the checkpoint are dropped, too, and one line says
 so: `rollback` (its number from 1), `step` (to which it went back), spike_step, spike_loss, z_score (null for what was

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 class Run:
     """The course of a run and where it lies.
 
+    tokens: targets learnt from so far; of `dpo`, pairs.
     steps, losses, learning_rates, grad_norms: one entry an update (of a loaded or resumed run, those that
     `metrics.jsonl` has): its number from 1, the mean loss in nats before it. val_steps, val_losses: one entry a
-    validation. best: the lowest validation loss (inf without validation), seen at best_step. before, after: `Evaluation`
-    by the data's name ("new", "old"), filled by fine-tuning; after is empty of a run that was interrupted. probes:
-    `ProbeChange` by the probe's name, likewise. output_dir: the run directory, or None.
-    interrupted: stopped by Ctrl-C, SIGTERM or SIGHUP. stopped_early: no gain within the patience. rollbacks: the lines
-    of `metrics.jsonl` that say how the run went back when its loss left its course; the other entries are without what
-    was dropped by that. error: what ended the run by force; callbacks see it, the caller gets it raised.
+    validation. best: the lowest validation loss (inf without validation), seen at best_step. before, after:
+    `Evaluation` by the data's name ("new", "old"), filled by fine-tuning; after is empty of a run that was interrupted.
+    probes: `ProbeChange` by the probe's name, likewise. output_dir: the run directory, or None. interrupted: stopped by
+    Ctrl-C, SIGTERM or SIGHUP. stopped_early: no gain within the patience. rollbacks: the lines of `metrics.jsonl` that
+    say how the run went back when its loss left its course; the other entries are without what was dropped by that.
+    error: what ended the run by force; callbacks see it, the caller gets it raised.
     """
 
     steps: list[int] = field(default_factory=list)

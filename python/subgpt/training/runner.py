@@ -120,7 +120,7 @@ def _train(
             run.add(record)
     run.step, run.seconds, run.tokens, run.checkpoint = state.step, state.seconds, state.tokens, start.path
     run.best, run.best_step = state.best_loss, state.best_step
-    recorder = Recorder(run, metrics, callbacks, config.logging_steps, samples)
+    recorder = Recorder(run, metrics, callbacks, config.logging_steps, samples, data.objective.unit)
     keeper.recorder = recorder
     held_out = None if data.held_out is None else data.held_out.limited(config.eval_batches)
 
@@ -140,10 +140,13 @@ def _train(
                 train_tokens=data.tokens,
                 val_tokens=0 if data.held_out is None else data.held_out.targets,
                 tokens_per_step=config.batch_size
+                * data.objective.sequences
                 * (config.block_size or 0)
                 * config.gradient_accumulation_steps,
                 output_dir=run.output_dir,
                 notes=tuple(start.notes),
+                unit=data.objective.unit,
+                padded=data.padded,
             )
         )
         fresh = start.path is None
@@ -222,8 +225,13 @@ def read_before(path: Path) -> dict[str, Evaluation]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = {str(name): Evaluation(**value) for name, value in values.items()}
-        if not all(isinstance(x, int | float | None) for seen in found.values() for x in vars(seen).values()):
-            raise TypeError("something is no number")
+        for seen in found.values():
+            numbers = {**vars(seen), "unit": None}
+            if not (
+                isinstance(seen.unit, str)
+                and all(isinstance(x, int | float | None) for x in numbers.values())
+            ):
+                raise TypeError("something is no number")
         return found
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(

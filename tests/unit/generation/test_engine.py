@@ -275,7 +275,15 @@ def test_a_text_ends_also_where_what_is_kept_fails(long, tokenizer, monkeypatch,
 
 def test_what_cannot_be_is_refused_at_once(long, tokenizer):
     with Engine(long, tokenizer) as engine:
-        for options in ({"temperature": -1}, {"num_beams": 2}, {"n": 3}, {"logprobs": -1}, {"logprobs": "3"}, {"top_q": 1}):
+        wrong = [
+            {"temperature": -1},
+            {"num_beams": 2},
+            {"n": 3},
+            {"logprobs": -1},
+            {"logprobs": "3"},
+            {"top_q": 1},
+        ]
+        for options in wrong:
             with pytest.raises(ConfigError):
                 engine.submit("so", **options)
         with pytest.raises(InvalidValueError):

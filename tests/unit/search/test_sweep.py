@@ -140,7 +140,9 @@ def test_fine_tuning_is_swept_as_well(run, tiny, tokenizer, poems, tmp_path, mon
     config = TrainConfig(max_steps=3, batch_size=4, eval_steps=0, recall_tokens=0)
     monkeypatch.chdir(tmp_path)
     result = run({"lora_r": [1, 2]}, model="base", config=config)
-    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["base"]["start"] == str(tmp_path / "base")
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["base"]["start"] == str(
+        tmp_path / "base"
+    )
     assert [seen.status for seen in result.outcomes] == ["finished", "finished"]
     assert all((seen.run / "adapter_config.json").is_file() for seen in result.outcomes)
     with pytest.raises(ConfigError, match="n_layer is fixed by the model"):

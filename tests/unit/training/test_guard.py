@@ -157,7 +157,7 @@ def test_a_run_that_goes_back_to_its_beginning_validates_there_again(train, batc
 def test_what_was_best_before_the_first_update_stays_so(train, batch_of, tmp_path, start):
     fault = at({batch_of(2)} if start == 0 else set(), float("nan"))
     settings = {"learning_rate": 10.0, "load_best_model_at_end": True, "max_steps": 6}
-    model, run = train(tmp_path, fault=fault, on_spike="rollback", spike_z_score=1e9, **settings)
+    _, run = train(tmp_path, fault=fault, on_spike="rollback", spike_z_score=1e9, **settings)
     assert len(run.rollbacks) == 1 - start
     assert run.best_step == 0
     assert run.best == run.val_losses[0] < run.val_losses[-1]

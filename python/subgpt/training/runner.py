@@ -55,6 +55,8 @@ def run_training(
 ) -> Run:
     """Train `model` on what `make_data` gives. `defaults` stand for settings that were not set."""
     given = _given(config, output_dir)
+    if given.recipe is not None and verb != "finetune":
+        raise ConfigError(f"{verb}: recipe = {given.recipe!r} names settings of finetune; leave it out")
     check_fit(model, tokenizer, verb)
     if given.output_dir is None and resume:
         raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")

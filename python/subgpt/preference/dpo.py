@@ -14,7 +14,7 @@ from subgpt.data.split import check_fraction, in_validation, text_hash
 from subgpt.distributed.launch import is_main
 from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
-from subgpt.finetuning.data import Form, choose_form
+from subgpt.finetuning.data import Form, choose_form, padding_id
 from subgpt.model.gpt import GPT
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import Pair, PairBatch, PairLoader, log_probs, read_pairs
@@ -186,14 +186,13 @@ def _loader(pairs: list[Pair], tokenizer: "Tokenizer", form: Form, config: Train
     last = Form(form.template, "last")
     chosen, rejected = (last.tokenize(list(side), tokenizer) for side in zip(*pairs, strict=True))
     _check(chosen, rejected)
-    pad = 0 if tokenizer.eot_id is None else tokenizer.eot_id
     return PairLoader(
         chosen,
         rejected,
         block_size=config.block_size or 1,
         batch_size=config.batch_size,
         seed=config.seed,
-        pad=pad,
+        pad=padding_id(tokenizer),
     )
 
 

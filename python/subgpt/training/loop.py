@@ -15,6 +15,7 @@ from subgpt.training.config import TrainConfig
 from subgpt.training.data import Loader
 from subgpt.training.guard import BadStepError, is_spike, not_finite, remember, spiked
 from subgpt.training.interrupt import Interrupts
+from subgpt.training.make_optimizer import own_rate
 from subgpt.training.objective import NEXT_TOKEN, Objective
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.recorder import Recorder
@@ -85,12 +86,11 @@ def advance(job: Job) -> None:
     passes = config.gradient_accumulation_steps
     first = state.step * passes + state.skipped
     rate = config.learning_rate_at(state.step)
-    own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
     result = update(
         job.model,
         job.optimizer,
         Batches(range(first, first + passes), job.loader.batch),  # of which each process makes its own
-        own,
+        own_rate(job.optimizer, config, rate),
         config.max_grad_norm,
         state.step + 1,
         job.objective,

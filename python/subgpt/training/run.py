@@ -10,6 +10,7 @@ from subgpt.training.metrics import read_metrics
 from subgpt.units import duration
 
 if TYPE_CHECKING:
+    from subgpt.checkpoint.run_directory import RunDirectory
     from subgpt.evaluation.measure import Evaluation
     from subgpt.evaluation.results import ProbeChange
 
@@ -57,9 +58,7 @@ class Run:
 
         Raises MissingFileError if there is no such file.
         """
-        from subgpt.checkpoint.run_directory import RunDirectory
-
-        directory = RunDirectory(output_dir)
+        directory = _directory(output_dir)
         if not directory.metrics.is_file():
             raise MissingFileError(f"{directory.metrics}: no such file; give the output_dir of a run")
         run = cls(output_dir=directory.path)
@@ -96,15 +95,19 @@ class Run:
     @property
     def metrics_path(self) -> Path | None:
         """`training/metrics.jsonl` of the run directory, or None."""
-        return None if self.output_dir is None else self.output_dir / "training" / "metrics.jsonl"
+        return None if self.output_dir is None else _directory(self.output_dir).metrics
 
     @property
     def plot_path(self) -> Path | None:
         """`training/loss.png` of the run directory, or None."""
-        return None if self.output_dir is None else self.output_dir / "training" / "loss.png"
+        return None if self.output_dir is None else _directory(self.output_dir).plot
 
     def plot(self, path: str | Path | None = None) -> Path:
-        """Draw the losses into `path` (PNG, SVG or PDF), or the run directory's `loss.png`; needs extra `plot`."""
+        """Draw the losses into `path` (PNG, SVG or PDF), and give where that is; needs the extra `plot`.
+
+        Without a path it is the run directory's `loss.png`, or `loss.png` in the working directory where the run has
+        none.
+        """
         from subgpt.training.plot import panel_of, save_loss_plot
 
         target = self.plot_path if path is None else Path(path)
@@ -124,7 +127,8 @@ class Run:
         if self.error is not None:
             parts.append(f"ended by {type(self.error).__name__}")
         if self.rollbacks:
-            parts.append(f"rolled back {len(self.rollbacks)} times")
+            count = len(self.rollbacks)
+            parts.append("rolled back once" if count == 1 else f"rolled back {count} times")
         if self.interrupted:
             parts.append("interrupted")
         if self.stopped_early:
@@ -132,3 +136,9 @@ class Run:
         if self.output_dir is not None:
             parts.append(f"in {self.output_dir}")
         return ", ".join(parts)
+
+
+def _directory(output_dir: str | Path) -> "RunDirectory":
+    from subgpt.checkpoint.run_directory import RunDirectory
+
+    return RunDirectory(output_dir)

@@ -76,6 +76,17 @@ def test_finetuning_on_answers_that_lie_unevenly(job, corpus, tmp_path):
     assert one["after"] == pytest.approx(four["after"], rel=1e-5)
 
 
+def test_the_first_process_alone_writes_the_texts_of_the_model(job, corpus, tmp_path):
+    train = {"batch_size": 4, "block_size": 16, "max_steps": 2, "recall_tokens": 64}
+    job = changed(job, verb="finetune", data=str(corpus / "qa.jsonl"), train=train)
+    elsewhere = tmp_path / "absent" / "run"  # the other has another place, which it must not touch
+    spoil = {"rank": 1, "output_dir": str(elsewhere)}
+    said = results(2, {**job, "output_dir": str(tmp_path / "run"), "spoil": spoil}, tmp_path)
+    assert set(said[0]["after"]) == {"new", "recalled"}
+    assert (tmp_path / "run" / "training" / "recalled.json").is_file()
+    assert not elsewhere.parent.exists()
+
+
 def test_packed_rows_are_divided_too(job, corpus, tmp_path):
     settings = {"packing": True, "batch_size": 4, "gradient_accumulation_steps": 1}
     agree(changed(job, verb="finetune", data=str(corpus / "qa.jsonl"), train=settings), tmp_path, (1, 2))

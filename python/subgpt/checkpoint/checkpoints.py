@@ -41,8 +41,8 @@ _NEWER = frozenset({"recent", "rollbacks", "skipped"})
 class TrainState:
     """What `state.json` holds beside the tensors.
 
-    step: updates made, and so the position in the data. tokens: targets learnt from. seconds: time trained
-    over all resumptions. dropout: the generator's seed and counter. best, best_step, without_gain: early
+    step: updates made, and so the position in the data. tokens: targets learnt from (of `dpo`, pairs). seconds: time
+    trained over all resumptions. dropout: the generator's seed and counter. best, best_step, without_gain: early
     stopping. settings, model: TrainConfig and GPTConfig as plain values. data, tokenizer: fingerprints.
     recent: the last losses, to which the loss guard compares. rollbacks: how often and why the run went back.
     skipped: batches passed over by that.

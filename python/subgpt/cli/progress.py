@@ -93,7 +93,7 @@ class Lines(LogLines):
 
 
 class LiveBar(Lines):
-    """A bar with loss, tokens per second and the time left; validations and notes as lines above it."""
+    """A bar with loss, speed and the time left; validations and notes as lines above it."""
 
     _progress: Any = None
     _task: Any = None
@@ -108,13 +108,13 @@ class LiveBar(Lines):
             MofNCompleteColumn(),
             BarColumn(bar_width=None),
             TextColumn("loss {task.fields[loss]}"),
-            TextColumn("[dim]{task.fields[speed]} tokens/s[/dim]"),
+            TextColumn("[dim]{task.fields[speed]} {task.fields[unit]}/s[/dim]"),
             TimeRemainingColumn(compact=True),
             console=err(),
             transient=True,
         )
         self._task = self._progress.add_task(
-            "", total=start.max_steps, completed=start.step, loss="…", speed="…"
+            "", total=start.max_steps, completed=start.step, loss="…", speed="…", unit=start.unit
         )
         self._progress.start()
 

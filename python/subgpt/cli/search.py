@@ -12,7 +12,6 @@ from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.shape import DEFAULT_PRESET, MODEL_NAMES, SHAPE
 from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute
 from subgpt.model.dtype import AUTO
-from subgpt.places import expanded
 from subgpt.training.config import TrainConfig
 from subgpt.units import duration
 
@@ -86,7 +85,9 @@ def given_of(file: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("tokenizer"):
         values["tokenizer"] = absolute(values["tokenizer"])
     if values.get("model"):
-        values["model"] = _place(str(values["model"]))
+        from subgpt.search.places import model_place
+
+        values["model"] = model_place(str(values["model"]))
     return values
 
 
@@ -110,11 +111,6 @@ def base_of(given: Mapping[str, Any]) -> "Base":
         shape=inputs.part(MODEL_NAMES),
         train=inputs.part(name for name in TRAIN_NAMES if name not in MODEL_NAMES),
     )
-
-
-def _place(start: str) -> str:
-    """Make a path independent of the working directory; an id of the hub stays as it is."""
-    return str(expanded(start).resolve()) if expanded(start).exists() else start
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, check_sizes, positions
+from subgpt.data.loader import IGNORED, Batch, Batches, I64Array, U32Array, check_sizes, positions
 from subgpt.data.masking import TokenExample
 from subgpt.data.permutation import permute
 from subgpt.errors import DataError, InvalidValueError
@@ -75,18 +75,18 @@ class ExampleLoader:
 
 def evaluation_example_batches(
     examples: Sequence[TokenExample], *, block_size: int, batch_size: int, pad: int = 0
-) -> Iterator[Batch]:
-    """Yield every example once, in order, at most ``batch_size`` at a time, cut and padded as in training.
+) -> Batches[Batch]:
+    """Give every example once, in order, at most ``batch_size`` at a time, cut and padded as in training.
 
-    Yields:
-        x uint32 (b, W), y int64 (b, W) with -100 wherever nothing is trained.
+    Returns:
+        x uint32 (b, W), y int64 (b, W) with -100 wherever nothing is trained; each is made when it is asked for.
 
     Raises:
         DataError: No examples.
 
     """
     rows = fit_examples(examples, block_size, batch_size, pad).rows
-    return (_pad(rows[first : first + batch_size], pad) for first in range(0, len(rows), batch_size))
+    return Batches(range(0, len(rows), batch_size), lambda first: _pad(rows[first : first + batch_size], pad))
 
 
 def fit_example(example: TokenExample, block_size: int) -> TokenExample:

@@ -10,8 +10,8 @@ windows, whatever their phase, which is what makes the position of a step a divi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from subgpt.errors import ConfigError, DataError, DtypeError, InvalidValueError,
 U32Array: TypeAlias = npt.NDArray[np.uint32]
 I64Array: TypeAlias = npt.NDArray[np.int64]
 Batch: TypeAlias = "tuple[U32Array, I64Array]"
+
+T = TypeVar("T")
 
 IGNORED = -100
 """The target that no loss is computed for; the number that the field uses."""
@@ -137,8 +139,31 @@ def positions(step: int, batch_size: int, per_epoch: int) -> tuple[U64Array, U64
     return np.uint64(epoch & ((1 << 64) - 1)) + index // n, index % n
 
 
-def evaluation_batches(tokens: Tokens, *, block_size: int, batch_size: int) -> Iterator[Batch]:
-    """Yield windows that have every token but the first as a target exactly once, in order.
+class Batches(Sequence[T]):
+    """Batches that are made when they are asked for, each from its number.
+
+    >>> Batches(range(4), lambda number: number * number)[1::2][1]
+    9
+    """
+
+    def __init__(self, numbers: Sequence[int], make: Callable[[int], T]) -> None:
+        self._numbers, self._make = numbers, make
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batches[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Batches[T]:
+        if isinstance(index, slice):
+            return Batches(self._numbers[index], self._make)
+        return self._make(self._numbers[index])
+
+
+def evaluation_batches(tokens: Tokens, *, block_size: int, batch_size: int) -> Batches[Batch]:
+    """Give windows that have every token but the first as a target exactly once, in order.
 
     The loss over all of them, weighted by their number of targets, is exact: no sampling noise, and the same
     whatever the batch size. The last window is shorter and comes as a batch of its own, so that nothing is
@@ -149,8 +174,9 @@ def evaluation_batches(tokens: Tokens, *, block_size: int, batch_size: int) -> I
         block_size: Most inputs in a window, T; windows follow each other at this stride.
         batch_size: Most windows in a batch.
 
-    Yields:
-        x uint32 and y int64, (b, T) with b up to ``batch_size``, and at last (1, rest).
+    Returns:
+        x uint32 and y int64, (b, T) with b up to ``batch_size``, and at last (1, rest); each is made when it is asked
+        for.
 
     Raises:
         DataError: Fewer than two tokens.
@@ -166,21 +192,17 @@ def evaluation_batches(tokens: Tokens, *, block_size: int, batch_size: int) -> I
         raise DataError(
             f"{len(tokens)} token(s) cannot be evaluated: at least 2 are needed to predict anything"
         )
-    return _evaluation_batches(tokens, block_size, batch_size)
-
-
-def _evaluation_batches(tokens: Tokens, block_size: int, batch_size: int) -> Iterator[Batch]:
     targets = len(tokens) - 1
-    whole = targets // block_size
-    for first in range(0, whole, batch_size):
-        last = min(first + batch_size, whole)
-        begin, end = first * block_size, last * block_size
-        shape = (last - first, block_size)
+    whole = targets // block_size * block_size
+    stride = batch_size * block_size
+
+    def make(begin: int) -> Batch:
+        end = min(begin + stride, whole) if begin < whole else targets
+        shape = (-1, block_size) if begin < whole else (1, -1)
         x = np.array(tokens[begin:end].reshape(shape))
-        yield x, tokens[begin + 1 : end + 1].astype(np.int64).reshape(shape)
-    rest = whole * block_size
-    if rest < targets:
-        yield np.array(tokens[rest:targets][None]), tokens[rest + 1 :][None].astype(np.int64)
+        return x, tokens[begin + 1 : end + 1].astype(np.int64).reshape(shape)
+
+    return Batches([*range(0, whole, stride), *([whole] if whole < targets else [])], make)
 
 
 def check_tokens(tokens: Tokens) -> None:

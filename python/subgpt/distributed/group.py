@@ -32,7 +32,9 @@ class Member(NamedTuple):
 
 
 class Group:
-    """All processes, by their ranks from 0; every method but `abort` is called by all of them in the same order.
+    """All processes, by their ranks from 0.
+
+    Every method but `post`, `received` and `abort`, which wait for nobody, is called by all of them in the same order.
 
     comm: of mpi4py.
     """

@@ -119,7 +119,7 @@ def example_data(
     block_size = config.block_size or 1
     make_loader = PackedLoader if config.packing else ExampleLoader
     loader = make_loader(
-        rows, block_size=block_size, batch_size=config.batch_size, seed=config.seed, pad=_pad(tokenizer)
+        rows, block_size=block_size, batch_size=config.batch_size, seed=config.seed, pad=padding_id(tokenizer)
     )
     return TrainingData(
         loader=loader,
@@ -134,6 +134,7 @@ def example_data(
             "the first example, as it is trained:",
             *preview(rows[0], tokenizer).splitlines(),
         ),
+        padded=True,
     )
 
 
@@ -144,9 +145,9 @@ def held_out_examples(
     silent = [id for id in tokenizer.special_tokens.values() if id != tokenizer.unk_id]
     answers = [row.ids[row.trained & ~np.isin(row.ids, silent)] for row in examples]
     text_bytes = sum(len(tokenizer.decode_bytes(ids)) for ids in answers)
-    pad = _pad(tokenizer)
+    pad = padding_id(tokenizer)
     return HeldOut(
-        lambda: evaluation_example_batches(examples, block_size=block_size, batch_size=batch_size, pad=pad),
+        evaluation_example_batches(examples, block_size=block_size, batch_size=batch_size, pad=pad),
         targets=_trained(examples),
         text_bytes=text_bytes,
     )
@@ -156,5 +157,6 @@ def _trained(examples: list[TokenExample]) -> int:
     return sum(int(row.trained.sum()) for row in examples)
 
 
-def _pad(tokenizer: "Tokenizer") -> int:
+def padding_id(tokenizer: "Tokenizer") -> int:
+    """Give the id that fills rows up: the end of text, where there is one; no loss is taken on it."""
     return 0 if tokenizer.eot_id is None else tokenizer.eot_id

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subgpt.distributed.launch import is_main
 from subgpt.evaluation.evaluate import held_out_source
 from subgpt.evaluation.measure import HeldOut
 from subgpt.evaluation.probes import Probe, read_probe
@@ -68,7 +69,8 @@ def finetune(
     `output_dir` then holds.
 
     The Run has `before` and `after`: the `Evaluation` of "new" and of "old" or "recalled" data; and `probes`: of each
-    the `ProbeResult` before and after. Everything else is as for `pretrain`.
+    the `ProbeResult` before and after. A run that is interrupted ends without what is after it.
+    Everything else is as for `pretrain`.
     """
     own_template = chat_template or model.chat_template
     held_back: list[HeldOut] = []  # of what is replayed
@@ -88,24 +90,25 @@ def finetune(
         model.chat_template = form.template
         data = new_data(settings, form)
         if replay_source is None:
-            # Before a checkpoint is read: what the model that was given can say.
-            place = output_dir or settings.output_dir
-            own = None if old_source is not None else recalled(model, tokenizer, settings, place, resume)
-            own_texts[:] = [] if own is None else [own]
+            if old_source is None and is_main():  # which alone watches, and has the run directory
+                # Before a checkpoint is read: what the model that was given can say.
+                own = recalled(model, tokenizer, settings, output_dir or settings.output_dir, resume)
+                own_texts[:] = [] if own is None else [own]
             return data
-        old = finetuning_data(replay_source, tokenizer, settings, form)
+        # What is watched as "old" is old_source, where it is given: then all that is replayed is trained on.
+        old = finetuning_data(
+            replay_source, tokenizer, settings if old_source is None else _all_trained(settings), form
+        )
         held_back[:] = [] if old.held_out is None else [old.held_out]
         return with_replay(data, old, settings.replay_ratio)
 
     def new_data(settings: TrainConfig, form: Form) -> TrainingData:
         if eval_source is None:
             return finetuning_data(source, tokenizer, settings, form)
-        data = finetuning_data(
-            source, tokenizer, settings.replace(val_fraction=0.0, early_stopping_patience=None), form
-        )
+        data = finetuning_data(source, tokenizer, _all_trained(settings), form)
         held_out = _held_out(eval_source, settings)
-        both = f"{data.fingerprint}+{fingerprint([array for batch in held_out.batches() for array in batch])}"
-        return TrainingData(data.loader, data.tokens, held_out, both, data.notes)
+        both = f"{data.fingerprint}+{fingerprint(array for batch in held_out.batches for array in batch)}"
+        return dataclasses.replace(data, held_out=held_out, fingerprint=both)
 
     def watch(data: TrainingData, settings: TrainConfig) -> Mapping[str, HeldOut]:
         watched = {} if data.held_out is None else {"new": data.held_out}
@@ -150,6 +153,11 @@ def finetune(
         defaults=tuning_defaults(_defaults(config), config),
         watch=watch,
     )
+
+
+def _all_trained(settings: TrainConfig) -> TrainConfig:
+    """Give settings with which data is read to be trained on as a whole."""
+    return settings.replace(val_fraction=0.0, early_stopping_patience=None)
 
 
 def _defaults(config: TrainConfig | None) -> dict[str, Any]:

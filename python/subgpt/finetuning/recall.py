@@ -11,7 +11,6 @@ import numpy as np
 
 from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
-from subgpt.data.loader import Batch
 from subgpt.errors import CheckpointError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.generation.config import GenerationConfig
@@ -44,11 +43,8 @@ def recalled(
         if place is not None:
             write_json(place, rows.tolist())
     ids, targets = rows[:, :-1].astype(np.uint32), rows[:, 1:]
-
-    def batches() -> list[Batch]:
-        size = config.batch_size
-        return [(ids[i : i + size], targets[i : i + size]) for i in range(0, len(ids), size)]
-
+    size = config.batch_size
+    batches = [(ids[i : i + size], targets[i : i + size]) for i in range(0, len(ids), size)]
     return HeldOut(batches, targets.size)
 
 

@@ -48,4 +48,5 @@ def with_replay(data: TrainingData, old: TrainingData, ratio: float) -> Training
         loader=ReplayLoader(data.loader, old.loader, ratio),
         fingerprint=f"{data.fingerprint}+{old.fingerprint}@{ratio}",
         notes=(*data.notes, note),
+        padded=data.padded or old.padded,
     )

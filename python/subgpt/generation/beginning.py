@@ -140,10 +140,17 @@ def decoder_after(
     ids: npt.NDArray[np.uint32] | None = None,
 ) -> "DecodeStream":
     """Make the decoder of what follows `prompt`, of which `ids` (n,) are the tokens where they are known."""
-    decoder = tokenizer.decode_stream()
     if prompt:
         ids = prompt_ids(tokenizer, prompt, settings.errors) if ids is None else ids
-        decoder.push_all(ids[len(tokenizer.template[0]) :])
-    elif settings.structure is not None:
+        return decoder_after_ids(tokenizer, ids)
+    decoder = tokenizer.decode_stream()
+    if settings.structure is not None:
         decoder.push(anchor(tokenizer))  # a grammar knows tokens as they are in the middle of a text
+    return decoder
+
+
+def decoder_after_ids(tokenizer: "Tokenizer", ids: npt.NDArray[np.uint32]) -> "DecodeStream":
+    """Make the decoder of what follows the ids of a prompt, which begin with what the tokenizer puts before a text."""
+    decoder = tokenizer.decode_stream()
+    decoder.push_all(ids[len(tokenizer.template[0]) :])
     return decoder

@@ -9,12 +9,12 @@ import numpy as np
 from subgpt import _core
 from subgpt.errors import ConfigError
 from subgpt.generation.beams import beam_search
-from subgpt.generation.beginning import Beginning, begin, decoder_after
+from subgpt.generation.beginning import Beginning, begin, decoder_after, decoder_after_ids
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.prompt import end_ids, prompt_ids
 from subgpt.generation.reading import Reading
 from subgpt.generation.stream import merge_options
-from subgpt.generation.writing import FinishReason, Found, Writing
+from subgpt.generation.writing import FinishReason, Found, Writing, check_logprobs
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -122,10 +122,7 @@ def complete(
 
 
 def _check(settings: GenerationConfig, logprobs: int | None) -> None:
-    if logprobs is not None and (isinstance(logprobs, bool) or logprobs < 0):
-        raise ConfigError(
-            f"complete: logprobs = {logprobs}; give the number of most probable tokens to list, from 0 on, or None"
-        )
+    check_logprobs(logprobs, "complete")
     if settings.num_return_sequences > 1 and settings.num_beams == 1 and settings.is_greedy:
         raise ConfigError(
             f"complete: num_return_sequences = {settings.num_return_sequences} texts of the most probable tokens are "
@@ -153,14 +150,20 @@ def _search(
     session: _core.Session, tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig, top: int | None
 ) -> list[Completion]:
     """Search for the most probable texts."""
+    known = prompt_ids(tokenizer, prompt, settings.errors) if prompt else np.empty(0, np.uint32)
 
     def read(ids: list[int]) -> tuple[Reading, str]:
-        reading = Reading(decoder_after(tokenizer, prompt, settings), settings.stop, tokenizer.vocab_size)
+        reading = Reading(decoder_after_ids(tokenizer, known), settings.stop, tokenizer.vocab_size)
         text = "".join(reading.push(id) for id in ids)
         return reading, text + reading.finish()
 
     def is_stopped(ids: list[int]) -> bool:
-        return bool(settings.stop) and read(ids)[0].done
+        """Look for stop texts in a candidate, of which there are many at each token."""
+        if not settings.stop:
+            return False
+        decoder, new = decoder_after_ids(tokenizer, known), np.array(ids, dtype=np.uint32)
+        text = decoder.push_all(new[new < tokenizer.vocab_size]) + decoder.flush()
+        return any(stop in text for stop in settings.stop)
 
     origin = session.fork()
     ends = end_ids(tokenizer, settings)
@@ -176,9 +179,10 @@ def _search(
 def _found_after(origin: _core.Session, ids: Sequence[int], top: int) -> list[Found]:
     """Look up what the model thinks of `ids` after what `origin` holds."""
     session, found = origin.fork(), []
-    for id in ids:
+    for place, id in enumerate(ids):
+        if place:  # not after the last: where the window has slid, reading a token computes all of it again
+            session.append([ids[place - 1]])
         found.append(session.logprobs(id, top))
-        session.append([id])
     return found
 
 

@@ -27,6 +27,7 @@ from subgpt.generation.prefix_cache import PrefixCache, Read, common_length
 from subgpt.generation.speculation import check_assistant
 from subgpt.generation.stream import merge_options, refuse_beams
 from subgpt.generation.structured import Matcher
+from subgpt.generation.writing import check_logprobs
 from subgpt.model.fit import check_fit
 
 if TYPE_CHECKING:
@@ -262,15 +263,20 @@ class Engine:
     def _add(
         self, opening: Opening, settings: GenerationConfig, logprobs: int | None, *, trims: bool = False
     ) -> Job:
-        if logprobs is not None and (isinstance(logprobs, bool) or logprobs < 0):
-            raise ConfigError(
-                f"Engine: logprobs = {logprobs}; give the number of most probable tokens to list, or None"
-            )
+        check_logprobs(logprobs, "Engine")
         self._check_process()
-        if settings.structure is not None:
-            Matcher(self.tokenizer, settings)  # its errors belong to who asks, not to the engine's thread
+        # Its errors and its time belong to who asks, not to the engine's thread, which all texts share.
+        matcher = None if settings.structure is None else Matcher(self.tokenizer, settings)
         check_assistant(self.model, self.assistant_model, settings, "Engine")
-        job = Job(opening, self.tokenizer, settings, logprobs, trims=trims, assistant=self.assistant_model)
+        job = Job(
+            opening,
+            self.tokenizer,
+            settings,
+            logprobs,
+            trims=trims,
+            assistant=self.assistant_model,
+            matcher=matcher,
+        )
         with self._changed:
             if self._closed:
                 raise InvalidValueError("Engine: it is closed; make another")

@@ -14,6 +14,7 @@ from subgpt.generation.writing import Found, Writing
 if TYPE_CHECKING:
     from subgpt.generation.beginning import Beginning, Opening
     from subgpt.generation.config import GenerationConfig
+    from subgpt.generation.structured import Matcher
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
@@ -57,6 +58,7 @@ class Job:
         *,
         trims: bool = False,
         assistant: "GPT | None" = None,
+        matcher: "Matcher | None" = None,
     ) -> None:
         self.opening = opening
         self.prompt_ids: tuple[int, ...] = tuple(opening.prompt.tolist())
@@ -65,7 +67,7 @@ class Job:
         self.found: list[Found] = []
         self.finish_reason: Ended | None = None
         self._tokenizer, self._settings, self._logprobs = tokenizer, settings, logprobs
-        self._assistant = assistant
+        self._assistant, self._matcher = assistant, matcher
         self._trim = Trim() if trims else None
         self._changed = threading.Condition()
         self._pieces: list[Piece] = []
@@ -139,7 +141,9 @@ class Job:
 
     def begin(self, start: "Beginning") -> None:
         """Go on from what was read: the next token can be drawn, if the text is not `done`."""
-        self.writing = Writing(start, self._tokenizer, self._settings, self._logprobs, self._assistant)
+        self.writing = Writing(
+            start, self._tokenizer, self._settings, self._logprobs, self._assistant, self._matcher
+        )
         self._put(self.writing.begin())
 
     def push(self, token: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from subgpt.errors import ConfigError
 from subgpt.generation.beginning import Beginning
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.prompt import end_ids
@@ -18,13 +19,22 @@ FinishReason: TypeAlias = Literal["stop", "length"]
 Found: TypeAlias = tuple[float, list[tuple[int, float]]]
 
 
+def check_logprobs(logprobs: int | None, owner: str) -> None:
+    """Raise ConfigError if `logprobs` is no number of tokens to list."""
+    if logprobs is not None and (isinstance(logprobs, bool) or not isinstance(logprobs, int) or logprobs < 0):
+        raise ConfigError(
+            f"{owner}: logprobs = {logprobs!r}; give the number of most probable tokens to list, from 0 on, or None"
+        )
+
+
 class Writing:
     """What a model writes after a prompt: iterate over its pieces, then ask what they were made of.
 
     Who draws the tokens elsewhere, as an engine does for many texts at once, calls `begin` once and then, until the
     text is `done`, draws a token by `native` and `mask()`, gives it to `push` and feeds it back to the session.
 
-    assistant: a model that guesses what comes, so that several tokens cost one pass.
+    assistant: a model that guesses what comes, so that several tokens cost one pass. matcher: a fresh one for what
+    `settings` want of the text, where somebody has made it; it is used up.
 
     The errors of its options come when it is made, not with the first piece.
 
@@ -49,6 +59,7 @@ class Writing:
         settings: GenerationConfig,
         top: int | None = None,
         assistant: "GPT | None" = None,
+        matcher: Matcher | None = None,
     ) -> None:
         self.session = start.session
         speculate(self.session, settings, assistant)
@@ -62,7 +73,9 @@ class Writing:
         self._left = settings.max_new_tokens - start.written
         self._reading = Reading(start.decoder, settings.stop, tokenizer.vocab_size)
         self._ends = frozenset(end_ids(tokenizer, settings))
-        self._matcher = None if settings.structure is None else Matcher(tokenizer, settings)
+        if matcher is None and settings.structure is not None:
+            matcher = Matcher(tokenizer, settings)
+        self._matcher = matcher
 
     def __iter__(self) -> Iterator[str]:
         """Write the text, once."""

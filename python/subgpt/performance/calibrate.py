@@ -2,14 +2,15 @@
 
 If some steps of the very model fit the time, they are made and that is all. If not, models of one and of two
 of its blocks are timed, as wide and with the same vocabulary and window, on as many of its windows as fit.
-Each further block costs what the second did; passes grow with the windows as well, the update does not.
+Each further block costs what the second did; passes grow with the windows as well, the update does not. Where some of
+its blocks are frozen, they are timed as if they were trained, and the `method` says so.
 """
 
 from dataclasses import dataclass
 
 from subgpt import _core
 from subgpt.model.config import GPTConfig
-from subgpt.performance.memory import is_large
+from subgpt.performance.memory import for_few_blocks, is_large
 from subgpt.performance.steps import Steps, Timing, gflop, timed
 from subgpt.training.config import TrainConfig
 
@@ -52,7 +53,8 @@ def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration
 
 
 def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int, seconds: float) -> Calibration:
-    one, two = (_parts(model.replace(n_layer=layers), config, windows, seconds) for layers in (1, 2))
+    cut = for_few_blocks(model, config)
+    one, two = (_parts(model.replace(n_layer=layers), cut, windows, seconds) for layers in (1, 2))
     more = model.n_layer - 1
 
     def whole(part: int) -> float:
@@ -63,7 +65,8 @@ def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int, seconds: flo
     return Calibration(
         backward * config.gradient_accumulation_steps + update,
         forward,
-        f"passes of {windows} of {config.batch_size} windows through 1 and 2 of {model.n_layer} blocks",
+        f"passes of {windows} of {config.batch_size} windows through 1 and 2 of {model.n_layer} blocks"
+        + (", frozen blocks as if they were trained" if cut.frozen != config.frozen else ""),
     )
 
 

@@ -7,9 +7,8 @@ from subgpt.errors import ConfigError
 from subgpt.model.config import GPTConfig
 from subgpt.performance.calibrate import calibrate
 from subgpt.performance.machine import memory_limit, resident
-from subgpt.performance.memory import native_memory
+from subgpt.performance.memory import native_memory, too_much
 from subgpt.training.config import TrainConfig
-from subgpt.units import in_memory
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,10 @@ class Estimate:
     memory: bytes by what they are for: "process" (Python, this package and whatever else this process holds
     now), "optimizer" (its moments), "parameters", "gradients", "packed" (weights in the order in which products
     read them), "activations", "validation"; the text and its ids come on top. memory_limit: bytes that this process may
-    have, None if unknown. step_seconds, total_seconds: of a step, and of the run with its validations but
-    without reading the text; None if no time was measured. method: how.
+    have, None if unknown. Frozen blocks of a model too large to be made for this count as if they were trained.
+    step_seconds, total_seconds: of a step, and of the run with its validations but without reading the
+    text; None if no time was measured. Validations with eval_batches = 0, over all that is held out, are not counted:
+    how much that is, only the text tells. method: how it was measured.
     """
 
     parameters: int
@@ -46,12 +47,7 @@ class Estimate:
     @property
     def warning(self) -> str | None:
         """What to do if the run does not fit; None if it does."""
-        if self.memory_limit is None or self.total_bytes <= self.memory_limit:
-            return None
-        return (
-            f"{in_memory(self.total_bytes)} are needed, this machine gives {in_memory(self.memory_limit)}: "
-            "take a smaller model, a smaller batch_size or block_size, or gradient_checkpointing"
-        )
+        return too_much(self.total_bytes, self.memory_limit)
 
 
 def estimate(model: GPTConfig, config: TrainConfig | None = None, *, seconds: float = 2.0) -> Estimate:
@@ -85,7 +81,7 @@ def estimate(model: GPTConfig, config: TrainConfig | None = None, *, seconds: fl
         max_steps=settings.max_steps,
         step_seconds=None if time is None else time.step,
         total_seconds=None if time is None else _total(settings, time.step, time.forward),
-        method="" if time is None else time.method,
+        method="" if time is None else time.method + _uncounted(settings),
     )
 
 
@@ -118,6 +114,13 @@ def _train_a_little() -> None:
     model = GPT(GPTConfig(8, block_size=8, n_layer=1, n_head=1, n_embd=8), seed=0)
     batch = (np.zeros((1, 8), np.uint32), np.zeros((1, 8), np.int64))
     update(model, AdamW(model, 1e-3), [batch], 1e-3, 1.0, 1)
+
+
+def _uncounted(config: TrainConfig) -> str:
+    """Say that `_total` lacks the validations, where it does."""
+    if config.val_fraction and config.eval_batches == 0:
+        return "; validations over all held-out data are not counted"
+    return ""
 
 
 def _total(config: TrainConfig, step: float, forward: float) -> float:

@@ -2,11 +2,15 @@
 
 Everything native is exact arithmetic over the shape, asked of a model of that shape. A model that is large
 beside this machine is not made for that: parameters, gradients and activations grow by the same for each
-block, so models of one and of two blocks tell.
+block, so models of one and of two blocks tell. Where some of its blocks are frozen, that is a bound from above: they
+count as if they were trained.
 """
+
+import math
 
 from subgpt.errors import OutOfMemoryError
 from subgpt.model.config import GPTConfig
+from subgpt.model.frozen import block_of, frozen_names, same_in_all_blocks
 from subgpt.model.gpt import GPT
 from subgpt.performance.machine import memory_limit
 from subgpt.training.config import TrainConfig
@@ -24,6 +28,7 @@ def native_memory(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
     """Give the bytes of a run's native buffers: moments, what it trains with, and what validation adds."""
     if not is_large(model):
         return _ask(model, config)
+    config = for_few_blocks(model, config)
     one, two = (_ask(model.replace(n_layer=layers), config) for layers in (1, 2))
     return {name: max(0, one[name] + (model.n_layer - 1) * (two[name] - one[name])) for name in one}
 
@@ -34,14 +39,33 @@ def is_large(model: GPTConfig) -> bool:
     return 4 * model.num_params() > min(LARGE, LARGE if limit is None else limit // 8)
 
 
+def for_few_blocks(model: GPTConfig, config: TrainConfig) -> TrainConfig:
+    """Give the settings for models of one and of two of its blocks: what freezes some of many blocks is left out.
+
+    Raises ConfigError for what freezes nothing in `model` itself.
+    """
+    names = GPT.blank(model.replace(n_layer=1)).native.tensor_names()
+    return config.replace(freeze=",".join(same_in_all_blocks(names, config.frozen, model.n_layer)))
+
+
 def _optimizer_bytes(model: GPT, config: TrainConfig) -> int:
     """Give the bytes of an optimizer's moments for what is trained."""
     of_matrix, of_other = _MOMENTS[config.optimizer]
     if config.optimizer == "sgd" and config.momentum == 0:
         return 0
     trained = model.num_trained()
-    matrices = trained if config.lora else model.config.n_layer * model.config.block_weights
+    matrices = trained if config.lora else _trained_matrices(model, config)
     return 4 * (of_matrix * matrices + of_other * (trained - matrices))
+
+
+def _trained_matrices(model: GPT, config: TrainConfig) -> int:
+    """Count the weights in the matrices of the blocks that are not frozen."""
+    frozen = frozen_names(model.native.tensor_names(), config.frozen)
+    return sum(
+        math.prod(shape)
+        for name, shape in model.native.tensor_shapes()
+        if len(shape) > 1 and block_of(name) is not None and name not in frozen
+    )
 
 
 def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
@@ -57,9 +81,16 @@ def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
 
 def check_room(needed: int) -> None:
     """Raise OutOfMemoryError if `needed` bytes are more than this process may have."""
-    limit = memory_limit()
-    if limit is not None and needed > limit:
-        raise OutOfMemoryError(
-            f"{in_memory(needed)} are needed, this machine gives {in_memory(limit)}; take a smaller model, a smaller "
-            "batch_size or block_size, or gradient_checkpointing"
-        )
+    message = too_much(needed, memory_limit())
+    if message is not None:
+        raise OutOfMemoryError(message)
+
+
+def too_much(needed: int, limit: int | None) -> str | None:
+    """Say what to do if `needed` bytes are more than `limit`; None if they fit, or nobody knows the limit."""
+    if limit is None or needed <= limit:
+        return None
+    return (
+        f"{in_memory(needed)} are needed, this machine gives {in_memory(limit)}: take a smaller model, a smaller "
+        "batch_size or block_size, or gradient_checkpointing"
+    )

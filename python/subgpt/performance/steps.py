@@ -15,6 +15,7 @@ from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.make_optimizer import make_optimizer
 from subgpt.training.start import prepare
+from subgpt.training.workers import ALONE
 
 
 class Steps:
@@ -40,10 +41,7 @@ class Steps:
 
     def update(self) -> None:
         """Clip, update the weights once and clear the gradients."""
-        if self.config.max_grad_norm:
-            self.model.clip_grad_norm(self.config.max_grad_norm)
-        else:
-            self.model.grad_norm()
+        ALONE.clip(self.model, self.config.max_grad_norm)
         self.optimizer.step()
         self.model.zero_grad()
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.data.loader import Batches
 from subgpt.data.masking import TokenExample
 from subgpt.data.split import check_fraction, in_validation, text_hash
 from subgpt.distributed.launch import is_main
 from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
-from subgpt.finetuning.data import Form, choose_form
+from subgpt.finetuning.data import Form, choose_form, padding_id
 from subgpt.model.gpt import GPT
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import Pair, PairBatch, PairLoader, log_probs, read_pairs
@@ -23,7 +24,7 @@ from subgpt.training.data import TrainingData, fingerprint
 from subgpt.training.objective import Objective
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
-from subgpt.training.trained import tuning_defaults
+from subgpt.training.trained import quantize_base, tuning_defaults
 
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
@@ -52,10 +53,10 @@ def dpo(
     """Train `model` on preferences, in place: chosen answers become more probable than rejected ones.
 
     source: rows (in files or not, as for `finetune`) with prompt, chosen and rejected, or with whole conversations
-    as chosen and rejected. beta, label_smoothing: see `dpo_loss`. The reference is the model as it is given; its
-    log-probabilities are computed once, before the first update, and kept in the run directory. A part of the
-    prompts is held out: the Run has `before` and `after` with the loss on them ("preferences": ln 2 where nothing
-    was learnt). Everything else is as for `finetune`.
+    as chosen and rejected. beta, label_smoothing: see `dpo_loss`. The reference is the model as it is given, in
+    the run's dtype and on the base that `config.quantize_base` makes of it; its log-probabilities are computed once,
+    before the first update, and kept in the run directory. A part of the prompts is held out: the Run has `before` and
+    `after` with the loss on them ("preferences": ln 2 where nothing was learnt). Everything else is as for `finetune`.
 
     resume: needs the beta and label_smoothing that the run began with; ConfigError names one that is another.
     """
@@ -72,7 +73,7 @@ def dpo(
         loaders = [_loader(part, tokenizer, form, settings) for part in (train, held) if part]
         rows = [array for loader in loaders for array in loader.pairs(np.arange(len(loader)))[:2]]
         data = f"{fingerprint(rows)}+dpo{beta}+{label_smoothing}"
-        _remember(loaders, model, data, objective, output_dir or settings.output_dir, resume)
+        _remember(loaders, model, settings, data, objective, output_dir or settings.output_dir, resume)
         return TrainingData(
             loader=loaders[0],
             tokens=int((loaders[0].pairs(np.arange(len(train))).targets >= 0).sum()),
@@ -80,6 +81,7 @@ def dpo(
             fingerprint=data,
             notes=(loaders[0].describe(), f"{len(held)} pairs are held out, by prompt"),
             objective=objective,
+            padded=True,
         )
 
     def watch(data: TrainingData, _: TrainConfig) -> Mapping[str, HeldOut]:
@@ -101,6 +103,8 @@ def dpo(
 
 class Preference(Objective):
     """The mean DPO loss over all pairs of a step."""
+
+    unit, sequences = "pairs", 2
 
     def __init__(self, beta: float, label_smoothing: float) -> None:
         self.beta, self.label_smoothing = beta, label_smoothing
@@ -185,14 +189,13 @@ def _loader(pairs: list[Pair], tokenizer: "Tokenizer", form: Form, config: Train
     last = Form(form.template, "last")
     chosen, rejected = (last.tokenize(list(side), tokenizer) for side in zip(*pairs, strict=True))
     _check(chosen, rejected)
-    pad = 0 if tokenizer.eot_id is None else tokenizer.eot_id
     return PairLoader(
         chosen,
         rejected,
         block_size=config.block_size or 1,
         batch_size=config.batch_size,
         seed=config.seed,
-        pad=pad,
+        pad=padding_id(tokenizer),
     )
 
 
@@ -205,12 +208,17 @@ def _check(chosen: list[TokenExample], rejected: list[TokenExample]) -> None:
 def _remember(
     loaders: list[PairLoader],
     model: GPT,
+    config: TrainConfig,
     data: str,
     objective: Preference,
     output_dir: str | Path | None,
     resume: bool,
 ) -> None:
-    """Compute the reference, or read what the run that goes on began with: its model has changed since."""
+    """Compute the reference, or read what the run that goes on began with: its model has changed since.
+
+    config: resolved. The reference computes in the run's dtype and on its quantized base: before the first update the
+    model that is trained is the reference itself.
+    """
     options = {"beta": objective.beta, "label_smoothing": objective.label_smoothing}
     place = None if output_dir is None else RunDirectory(output_dir).reference
     kept = read_json(place) if resume and place is not None and place.exists() else {}
@@ -225,6 +233,8 @@ def _remember(
         for loader, values in zip(loaders, kept["log_probs"], strict=True):
             loader.reference[:] = values
         return
+    model.dtype = config.dtype or model.dtype
+    quantize_base(model, config)
     for loader in loaders:
         loader.remember(model)
     if place is not None and is_main() and not kept:  # what goes on with other data is refused, and stays
@@ -233,8 +243,8 @@ def _remember(
 
 
 def _held_out(loader: PairLoader, objective: Preference, batch_size: int) -> HeldOut:
-    def batches() -> Any:
-        for first in range(0, len(loader), batch_size):
-            yield loader.pairs(np.arange(first, min(first + batch_size, len(loader))))
-
-    return HeldOut(batches, len(loader), loss=objective.measure)
+    batches = Batches(
+        range(0, len(loader), batch_size),
+        lambda first: loader.pairs(np.arange(first, min(first + batch_size, len(loader)))),
+    )
+    return HeldOut(batches, len(loader), loss=objective.measure, unit=objective.unit)

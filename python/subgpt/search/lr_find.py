@@ -18,7 +18,7 @@ from subgpt.model.fit import check_fit
 from subgpt.search.rates import LrFind, judge
 from subgpt.training.config import TrainConfig
 from subgpt.training.loop import update
-from subgpt.training.make_optimizer import make_optimizer
+from subgpt.training.make_optimizer import make_optimizer, own_rate
 from subgpt.training.start import prepare
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _step(
     """Make update number `step` from 0 and give the loss before it."""
     passes = config.gradient_accumulation_steps
     batches = [data.loader.batch(step * passes + i) for i in range(passes)]
-    own = rate * (optimizer.learning_rate / config.learning_rate)  # Muon's is another
+    own = own_rate(optimizer, config, rate)
     return update(model, optimizer, batches, own, config.max_grad_norm, step + 1, data.objective).loss
 
 

@@ -27,6 +27,12 @@ def places_of(source: object) -> list[str | Path]:
     return places
 
 
+def model_place(start: str | Path) -> str:
+    """Make the path of a saved model independent of the working directory; an id of the hub stays as it is."""
+    path = expanded(start)
+    return str(path.resolve()) if path.exists() else str(start)
+
+
 def tokenizer_place(tokenizer: "Tokenizer | str | Path", directory: SweepDirectory) -> Path:
     """Say where the trials find the tokenizer; one that was saved there before must be the same."""
     if isinstance(tokenizer, str | Path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 EDGE = 0.05
-"""Share of the steps at either end in which a lowest loss says that the range was too narrow, not where the best is."""
+"""Share of the steps at the end in which a lowest loss says that the range was too narrow, not where the best is."""
 
 
 @dataclass(frozen=True)

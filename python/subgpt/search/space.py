@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from subgpt.errors import ConfigError
 
 Values = dict[str, Any]
@@ -95,7 +97,7 @@ def axis_of(name: str, values: object) -> Axis:
         raise ConfigError(
             f"sweep: {name} = {values!r}; give a list of values, or a text such as '1e-4..1e-2'"
         )
-    choices = tuple(values)
+    choices = tuple(map(_plain, values))
     if not choices:
         raise ConfigError(f"sweep: {name} has no values; give at least one, such as {name}=1e-3,3e-3")
     if len(set(map(repr, choices))) < len(choices):
@@ -147,11 +149,22 @@ def _range(name: str, text: str) -> Range | None:
 
 
 def _checked(name: str, axis: Range) -> Range:
+    axis = Range(_plain(axis.low), _plain(axis.high), _plain(axis.points))
+    for end in (axis.low, axis.high):
+        if isinstance(end, bool) or not isinstance(end, int | float):
+            raise ConfigError(
+                f"sweep: {name} = {axis!r}: {end!r} is no end of a range; give numbers, such as 1e-4"
+            )
     if not (math.isfinite(axis.low) and math.isfinite(axis.high) and axis.low < axis.high):
         raise ConfigError(f"sweep: {name} = {axis}: the first end of a range is the lower one")
     if axis.points is not None and axis.points < 2:
         raise ConfigError(f"sweep: {name} = {axis}: a range has at least 2 points, its ends")
     return axis
+
+
+def _plain(value: Any) -> Any:
+    """Make a number of NumPy's one of Python's, which JSON has."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _bounded(count: int) -> None:

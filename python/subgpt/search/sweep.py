@@ -19,7 +19,7 @@ from subgpt.places import expanded
 from subgpt.search.base import Base
 from subgpt.search.cluster_pool import ClusterPool
 from subgpt.search.outcomes import DIED, FAILED, FINAL, FINISHED, INTERRUPTED, WAITING, Outcome, Sweep
-from subgpt.search.places import places_of, read_by_trials, tokenizer_place
+from subgpt.search.places import model_place, places_of, read_by_trials, tokenizer_place
 from subgpt.search.plan import Plan, SweepDirectory
 from subgpt.search.pool import Pool
 from subgpt.search.results import write_results
@@ -91,7 +91,7 @@ def sweep(
         words = tokenizer_place(tokenizer, directory)
         base = Base(data, tokenizer=str(words), shape=shape, train=train)
     elif isinstance(model, str | Path):
-        base = Base(data, start=str(model), train=train)
+        base = Base(data, start=model_place(model), train=train)
     else:
         raise ConfigError(
             f"sweep: model is {type(model).__name__}; give a GPTConfig, or the place of a saved model"

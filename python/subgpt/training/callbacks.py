@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunStart:
-    """What is known before the first update."""
+    """What is known before the first update.
+
+    step: updates made before, of a run that is resumed. parameters: of the model, whatever of them is trained.
+    train_tokens: what there is to learn from, counted once: the ids of running text, or the tokens of the answers.
+    val_tokens: targets that are held out, in `unit`. tokens_per_step: positions that an update's rows have; with
+    `padded` rows that is the most, and fewer are learnt from. output_dir: the run directory, or None. notes: lines for
+    people. unit: what losses are means over: "tokens", or "pairs" of preferences.
+    """
 
     step: int
     max_steps: int
@@ -28,11 +35,16 @@ class RunStart:
     tokens_per_step: int
     output_dir: Path | None
     notes: tuple[str, ...] = ()
+    unit: str = "tokens"
+    padded: bool = False
 
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One update: its number from 1, mean loss in nats before it, gradient norm before clipping, speed."""
+    """One update: its number from 1, mean loss in nats before it, gradient norm before clipping, speed.
+
+    tokens_per_second: targets learnt from in a second, in `unit`: "tokens", or "pairs" of preferences.
+    """
 
     step: int
     max_steps: int
@@ -41,6 +53,7 @@ class StepEvent:
     grad_norm: float
     tokens_per_second: float
     seconds: float
+    unit: str = "tokens"
 
 
 @dataclass(frozen=True)
@@ -124,9 +137,12 @@ class LogLines(Callback):
 
     def on_start(self, start: RunStart) -> None:
         """Say what is about to happen."""
+        most = f"{start.tokens_per_step:,} a step"
+        if start.padded:
+            most = f"at most {start.tokens_per_step:,} positions a step"
         self.say(
-            f"training {start.parameters:,} parameters on {start.train_tokens:,} tokens, "
-            f"{start.tokens_per_step:,} a step, steps {start.step + 1} to {start.max_steps}"
+            f"training {start.parameters:,} parameters on {start.train_tokens:,} tokens, {most}, "
+            f"steps {start.step + 1} to {start.max_steps}"
         )
         for note in start.notes:
             self.say(note)
@@ -216,16 +232,17 @@ def describe_step(event: StepEvent) -> str:
     """Put loss, rate, norm and speed in one short line."""
     return (
         f"loss {event.loss:.4f}  lr {event.learning_rate:.2e}  norm {event.grad_norm:.2f}  "
-        f"{event.tokens_per_second:,.0f} tokens/s"
+        f"{event.tokens_per_second:,.0f} {event.unit}/s"
     )
 
 
 def describe_eval(event: EvalEvent) -> str:
-    """Put validation loss, perplexity and bits per byte in one short line."""
+    """Put validation loss, perplexity and bits per byte, as far as it has them, in one short line."""
     seen = event.evaluation
     star = " (best)" if event.improved else ""
     bits = "" if seen.bits_per_byte is None else f", {seen.bits_per_byte:.3f} bits per byte"
-    return f"step {event.step}: validation loss {seen.loss:.4f}{star}, perplexity {seen.perplexity:.2f}{bits}"
+    perplexity = "" if seen.perplexity is None else f", perplexity {seen.perplexity:.2f}"
+    return f"step {event.step}: validation loss {seen.loss:.4f}{star}{perplexity}{bits}"
 
 
 def describe_rollback(event: RollbackEvent) -> str:

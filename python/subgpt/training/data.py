@@ -1,17 +1,19 @@
 """What the loop needs to know of the data, and how running text, or ids that were made of it before, become it."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.corpus import TokenCorpus, load_corpus
-from subgpt.data.loader import Batch, WindowLoader, evaluation_batches
+from subgpt.data.loader import Batches, WindowLoader, evaluation_batches
 from subgpt.data.mixture import MixtureLoader, shares
-from subgpt.data.packing import DocumentLoader, PackedBatch, part_documents
+from subgpt.data.packing import DocumentLoader, part_documents
 from subgpt.data.permutation import counter_hash
 from subgpt.data.token_sets import Named, TokenSet, default_weights, open_token_set
 from subgpt.data.tokens import Tokens
@@ -43,7 +45,9 @@ class Loader(Protocol):
 class TrainingData:
     """A loader, what is held out (None: nothing), a fingerprint of both, lines worth telling, and the objective.
 
-    probes: what is asked before and after the run, by name; no part of the fingerprint, since it trains nothing.
+    tokens: what there is to learn from, counted once: the ids of running text, or the answers' tokens. probes: what is
+    asked before and after the run, by name; no part of the fingerprint, since it trains nothing. padded: batches have
+    places that teach nothing, and not all of them as many.
     """
 
     loader: Loader
@@ -53,6 +57,7 @@ class TrainingData:
     notes: tuple[str, ...] = ()
     objective: Objective = NEXT_TOKEN
     probes: Mapping[str, "Probe"] = field(default_factory=dict)
+    padded: bool = False
 
 
 def text_data(source: "DocumentSource", tokenizer: "Tokenizer", config: "TrainConfig") -> TrainingData:
@@ -164,8 +169,14 @@ def _side_of(
     if not parts:
         return None
     sizes = [part.text_bytes for part in parts]
+    ends = list(accumulate(len(part.batches) for part in parts))
+
+    def make(number: int) -> Any:
+        part = bisect_right(ends, number)
+        return parts[part].batches[number - ends[part]]  # below zero: from the part's end
+
     return HeldOut(
-        lambda: (batch for part in parts for batch in part.batches()),
+        Batches(range(ends[-1]), make),
         sum(part.targets for part in parts),
         sum(sizes) if all(sizes) else 0,
     )
@@ -194,12 +205,11 @@ def held_out_tokens(
     tokens: Tokens, text_bytes: int, block_size: int, batch_size: int, eot_id: int | None = None
 ) -> HeldOut:
     """Do as `held_out_text` with ids wherever they lie; `text_bytes` is 0 where nobody knows them."""
-
-    def batches() -> "Iterable[Batch | PackedBatch]":
-        windows = evaluation_batches(tokens, block_size=block_size, batch_size=batch_size)
-        return windows if eot_id is None else (part_documents(window, eot_id) for window in windows)
-
-    return HeldOut(batches, len(tokens) - 1, text_bytes)
+    windows: Batches[Any] = evaluation_batches(tokens, block_size=block_size, batch_size=batch_size)
+    if eot_id is not None:
+        whole = windows
+        windows = Batches(range(len(whole)), lambda number: part_documents(whole[number], eot_id))
+    return HeldOut(windows, len(tokens) - 1, text_bytes)
 
 
 def unknown_note(rows: Sequence[npt.NDArray[np.uint32]], tokenizer: "Tokenizer") -> list[str]:
@@ -211,10 +221,12 @@ def unknown_note(rows: Sequence[npt.NDArray[np.uint32]], tokenizer: "Tokenizer")
     return [f"{unknown} tokens ({share:.2g} %) are <unk>: the tokenizer has not seen them"] if unknown else []
 
 
-def fingerprint(arrays: Sequence[npt.NDArray[Any]]) -> str:
+def fingerprint(arrays: Iterable[npt.NDArray[Any]]) -> str:
     """Give 32 hexadecimal digits that depend on every number in `arrays`."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(
+            np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        )  # its own memory, not a copy
     return digest.hexdigest()

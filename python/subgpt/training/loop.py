@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from subgpt.checkpoint.checkpoints import TrainState
+from subgpt.data.loader import Batches
 from subgpt.errors import DataError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.model.gpt import GPT
@@ -14,6 +15,7 @@ from subgpt.training.config import TrainConfig
 from subgpt.training.data import Loader
 from subgpt.training.guard import BadStepError, is_spike, not_finite, remember, spiked
 from subgpt.training.interrupt import Interrupts
+from subgpt.training.make_optimizer import own_rate
 from subgpt.training.objective import NEXT_TOKEN, Objective
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.recorder import Recorder
@@ -52,11 +54,13 @@ def train(job: Job) -> None:
     """
     config, state, recorder = job.config, job.state, job.recorder
     with Interrupts() as interrupts:
-        if state.step == 0:
-            if config.on_spike == "rollback":
-                job.save(True)  # so that there is something to go back to
-            validate(job)
+        if state.step == 0 and config.on_spike == "rollback":
+            job.save(True)  # so that there is something to go back to
         while state.step < config.max_steps and not out_of_patience(job):
+            if state.step == 0:
+                validate(
+                    job
+                )  # again where the run went back to its beginning, whose checkpoint was made before
             try:
                 advance(job)
                 finished = state.step == config.max_steps
@@ -82,12 +86,11 @@ def advance(job: Job) -> None:
     passes = config.gradient_accumulation_steps
     first = state.step * passes + state.skipped
     rate = config.learning_rate_at(state.step)
-    own = rate * (job.optimizer.learning_rate / config.learning_rate)  # Muon's is another
     result = update(
         job.model,
         job.optimizer,
-        Batches(job.loader, first, passes),
-        own,
+        Batches(range(first, first + passes), job.loader.batch),  # of which each process makes its own
+        own_rate(job.optimizer, config, rate),
         config.max_grad_norm,
         state.step + 1,
         job.objective,
@@ -100,19 +103,6 @@ def advance(job: Job) -> None:
     remember(state.recent, result.loss)
     took = time.monotonic() - begin
     job.recorder.step(state.step, result.loss, rate, result.grad_norm, result.tokens, took)
-
-
-class Batches(Sequence[Any]):
-    """The batches of an update, each made when it is asked for: several processes ask for some of them."""
-
-    def __init__(self, loader: Loader, first: int, count: int) -> None:
-        self._loader, self._first, self._count = loader, first, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._loader.batch(self._first + range(self._count)[index])
 
 
 class Update(NamedTuple):

@@ -5,6 +5,11 @@ from subgpt.training.config import TrainConfig
 from subgpt.training.optimizers import SGD, AdamW, Lion, Muon, Optimizer
 
 
+def own_rate(optimizer: Optimizer, config: TrainConfig, rate: float) -> float:
+    """Give what `Optimizer.step` takes where the run's rate is `rate`: Muon's is another, in the same proportion."""
+    return rate * (optimizer.learning_rate / config.learning_rate)
+
+
 def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
     """Make the optimizer that `config` names, for `model`."""
     rate, decay = config.learning_rate, config.weight_decay

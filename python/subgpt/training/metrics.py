@@ -2,8 +2,9 @@
 
 A training line has step, loss, learning_rate, grad_norm, tokens_per_second, seconds; a validation line step,
 val_loss, val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats
-per token; `seconds` counts from the start of the run over all resumptions. On resume, lines beyond the
-checkpoint's step are dropped, so that no step occurs twice.
+per token; `seconds` counts from the start of the run over all resumptions. Losses and speed of `dpo` are of pairs, and
+val_perplexity is null there. On resume, lines beyond the checkpoint's step are dropped, so that no step occurs twice;
+at step 0 all are, as the run validates there again.
 
 When a loss left its course and the run went back, its lines beyond the checkpoint are dropped, too, and one line says
 so: `rollback` (its number from 1), `step` (to which it went back), spike_step, spike_loss, z_score (null for what was
@@ -50,14 +51,19 @@ class MetricsFile:
             self._file.close()
 
     def _open(self, step: int, rollbacks: int) -> IO[str]:
-        """Keep the lines up to `step`: all others were written by a future that did not happen."""
+        """Keep the lines up to `step`: all others were written by a future that did not happen.
+
+        Of those of step 0 only rollbacks are kept: a run that begins there validates anew.
+        """
         if self.path.exists():
             kept = [
                 json.dumps(record) + "\n"
                 for record in read_metrics(self.path)
-                if record["step"] <= step and record.get("rollback", 0) <= rollbacks
+                if record["step"] <= step
+                and record.get("rollback", 0) <= rollbacks
+                and (step or "rollback" in record)
             ]
-            _core.write_atomic(str(self.path), "".join(kept if step or rollbacks else []).encode())
+            _core.write_atomic(str(self.path), "".join(kept).encode())
         try:
             return self.path.open("a", encoding="utf-8", newline="\n")
         except OSError as error:

@@ -10,7 +10,7 @@ are numbered, so that together they compute what one process would.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from subgpt.data.loader import IGNORED, Batch
 from subgpt.data.packing import PackedBatch, documents
@@ -29,7 +29,13 @@ class Loss(NamedTuple):
 
 
 class Objective(ABC):
-    """The mean of something over all targets of an update that count."""
+    """The mean of something over all targets of an update that count.
+
+    unit: what a target is, for people. sequences: how many sequences each of a batch's `batch_size` has.
+    """
+
+    unit: ClassVar[str] = "tokens"
+    sequences: ClassVar[int] = 1
 
     def backward(self, model: GPT, batches: Sequence[Any]) -> Loss:
         """Add the gradient of the mean over all `batches` to the model's."""

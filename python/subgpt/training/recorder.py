@@ -22,7 +22,10 @@ from subgpt.training.run import Run
 
 
 class Recorder:
-    """`run` grows with every call; `metrics` and `samples` are None for a run that writes nothing of the kind."""
+    """`run` grows with every call; `metrics` and `samples` are None for a run that writes nothing of the kind.
+
+    unit: what targets are, see `Objective`.
+    """
 
     def __init__(
         self,
@@ -31,12 +34,13 @@ class Recorder:
         callbacks: Sequence[Callback],
         every: int,
         samples: MetricsFile | None = None,
+        unit: str = "tokens",
     ) -> None:
         self.run = run
         self.metrics = metrics
         self._samples = samples
         self._callbacks = list(callbacks)
-        self._every = every
+        self._every, self._unit = every, unit
         self._begin = time.monotonic() - run.seconds
 
     @property
@@ -51,7 +55,7 @@ class Recorder:
     def step(self, step: int, loss: float, rate: float, norm: float, tokens: int, took: float) -> None:
         """Record update number `step` (from 1), made from `tokens` targets in `took` seconds."""
         speed = tokens / max(took, 1e-9)
-        event = StepEvent(step, self.run.max_steps, loss, rate, norm, speed, self.seconds)
+        event = StepEvent(step, self.run.max_steps, loss, rate, norm, speed, self.seconds, self._unit)
         record = {"step": step, "loss": loss, "learning_rate": rate, "grad_norm": norm}
         record |= {"tokens_per_second": round(speed, 1), "seconds": round(event.seconds, 3)}
         self.run.add(record)

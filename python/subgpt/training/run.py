@@ -10,6 +10,7 @@ from subgpt.training.metrics import read_metrics
 from subgpt.units import duration
 
 if TYPE_CHECKING:
+    from subgpt.checkpoint.run_directory import RunDirectory
     from subgpt.evaluation.measure import Evaluation
     from subgpt.evaluation.results import ProbeChange
 
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 class Run:
     """The course of a run and where it lies.
 
-    steps, losses, learning_rates, grad_norms: one entry an update: its number from 1, the mean loss in nats
-    before it. val_steps, val_losses: one entry a validation. best: the lowest validation loss (inf without
-    validation), seen at best_step. before, after: `Evaluation` by the data's name ("new", "old"), filled by
-    fine-tuning. probes: `ProbeChange` by the probe's name, likewise. output_dir: the run directory, or None.
-    interrupted: stopped by Ctrl-C, SIGTERM or SIGHUP. stopped_early: no gain within the patience. rollbacks: the lines
-    of `metrics.jsonl` that say how the run went back when its loss left its course; the other entries are without what
-    was dropped by that. error: what ended the run by force; callbacks see it, the caller gets it raised.
+    tokens: targets learnt from so far; of `dpo`, pairs.
+    steps, losses, learning_rates, grad_norms: one entry an update (of a loaded or resumed run, those that
+    `metrics.jsonl` has): its number from 1, the mean loss in nats before it. val_steps, val_losses: one entry a
+    validation. best: the lowest validation loss (inf without validation), seen at best_step. before, after:
+    `Evaluation` by the data's name ("new", "old"), filled by fine-tuning; after is empty of a run that was interrupted.
+    probes: `ProbeChange` by the probe's name, likewise. output_dir: the run directory, or None. interrupted: stopped by
+    Ctrl-C, SIGTERM or SIGHUP. stopped_early: no gain within the patience. rollbacks: the lines of `metrics.jsonl` that
+    say how the run went back when its loss left its course; the other entries are without what was dropped by that.
+    error: what ended the run by force; callbacks see it, the caller gets it raised.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -55,9 +58,7 @@ class Run:
 
         Raises MissingFileError if there is no such file.
         """
-        from subgpt.checkpoint.run_directory import RunDirectory
-
-        directory = RunDirectory(output_dir)
+        directory = _directory(output_dir)
         if not directory.metrics.is_file():
             raise MissingFileError(f"{directory.metrics}: no such file; give the output_dir of a run")
         run = cls(output_dir=directory.path)
@@ -83,26 +84,30 @@ class Run:
                 self.best, self.best_step = record["val_loss"], record["step"]
 
     def go_back(self, step: int) -> None:
-        """Forget the updates beyond `step`, and validations made after them."""
+        """Forget the updates beyond `step`, and validations made after them; that before the first is made again."""
         made = sum(number <= step for number in self.steps)
         for entries in (self.steps, self.losses, self.learning_rates, self.grad_norms):
             del entries[made:]
-        measured = sum(number <= step for number in self.val_steps)
+        measured = sum(number <= step for number in self.val_steps) if step else 0
         del self.val_steps[measured:], self.val_losses[measured:]
         self.step = step
 
     @property
     def metrics_path(self) -> Path | None:
         """`training/metrics.jsonl` of the run directory, or None."""
-        return None if self.output_dir is None else self.output_dir / "training" / "metrics.jsonl"
+        return None if self.output_dir is None else _directory(self.output_dir).metrics
 
     @property
     def plot_path(self) -> Path | None:
         """`training/loss.png` of the run directory, or None."""
-        return None if self.output_dir is None else self.output_dir / "training" / "loss.png"
+        return None if self.output_dir is None else _directory(self.output_dir).plot
 
     def plot(self, path: str | Path | None = None) -> Path:
-        """Draw the losses into `path` (PNG, SVG or PDF), or the run directory's `loss.png`; needs extra `plot`."""
+        """Draw the losses into `path` (PNG, SVG or PDF), and give where that is; needs the extra `plot`.
+
+        Without a path it is the run directory's `loss.png`, or `loss.png` in the working directory where the run has
+        none.
+        """
         from subgpt.training.plot import panel_of, save_loss_plot
 
         target = self.plot_path if path is None else Path(path)
@@ -122,7 +127,8 @@ class Run:
         if self.error is not None:
             parts.append(f"ended by {type(self.error).__name__}")
         if self.rollbacks:
-            parts.append(f"rolled back {len(self.rollbacks)} times")
+            count = len(self.rollbacks)
+            parts.append("rolled back once" if count == 1 else f"rolled back {count} times")
         if self.interrupted:
             parts.append("interrupted")
         if self.stopped_early:
@@ -130,3 +136,9 @@ class Run:
         if self.output_dir is not None:
             parts.append(f"in {self.output_dir}")
         return ", ".join(parts)
+
+
+def _directory(output_dir: str | Path) -> "RunDirectory":
+    from subgpt.checkpoint.run_directory import RunDirectory
+
+    return RunDirectory(output_dir)

@@ -55,6 +55,8 @@ def run_training(
 ) -> Run:
     """Train `model` on what `make_data` gives. `defaults` stand for settings that were not set."""
     given = _given(config, output_dir)
+    if given.recipe is not None and verb != "finetune":
+        raise ConfigError(f"{verb}: recipe = {given.recipe!r} names settings of finetune; leave it out")
     check_fit(model, tokenizer, verb)
     if given.output_dir is None and resume:
         raise ConfigError(f"{verb}: resume=True needs the output_dir of the run to go on with")
@@ -120,7 +122,7 @@ def _train(
             run.add(record)
     run.step, run.seconds, run.tokens, run.checkpoint = state.step, state.seconds, state.tokens, start.path
     run.best, run.best_step = state.best_loss, state.best_step
-    recorder = Recorder(run, metrics, callbacks, config.logging_steps, samples)
+    recorder = Recorder(run, metrics, callbacks, config.logging_steps, samples, data.objective.unit)
     keeper.recorder = recorder
     held_out = None if data.held_out is None else data.held_out.limited(config.eval_batches)
 
@@ -140,10 +142,13 @@ def _train(
                 train_tokens=data.tokens,
                 val_tokens=0 if data.held_out is None else data.held_out.targets,
                 tokens_per_step=config.batch_size
+                * data.objective.sequences
                 * (config.block_size or 0)
                 * config.gradient_accumulation_steps,
                 output_dir=run.output_dir,
                 notes=tuple(start.notes),
+                unit=data.objective.unit,
+                padded=data.padded,
             )
         )
         fresh = start.path is None
@@ -170,8 +175,8 @@ def _train(
         )
         keeper.finish(tokenizer)
         run.tokens = state.tokens
-        run.after = {name: measure(model, held) for name, held in watched.items()}
-        if not run.interrupted:
+        if not run.interrupted:  # who ends a run has no time for all of the held-out data
+            run.after = {name: measure(model, held) for name, held in watched.items()}
             run.probes = probe_after(model, tokenizer, probes, run.probes, recorder.note)
         _plot(run, recorder)
         _page(run, verb)
@@ -222,8 +227,13 @@ def read_before(path: Path) -> dict[str, Evaluation]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = {str(name): Evaluation(**value) for name, value in values.items()}
-        if not all(isinstance(x, int | float | None) for seen in found.values() for x in vars(seen).values()):
-            raise TypeError("something is no number")
+        for seen in found.values():
+            numbers = {**vars(seen), "unit": None}
+            if not (
+                isinstance(seen.unit, str)
+                and all(isinstance(x, int | float | None) for x in numbers.values())
+            ):
+                raise TypeError("something is no number")
         return found
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(

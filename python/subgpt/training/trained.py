@@ -28,7 +28,7 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
     A model with an adapter of just these settings in use trains it further. Raises ConfigError where another adapter
     lies over the model, and where the weights of a quantized one would have to change.
     """
-    _quantize(model, config)
+    quantize_base(model, config)
     if config.lora is None:
         if model.active_adapter is not None:
             raise ConfigError(
@@ -68,7 +68,7 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
     return notes
 
 
-def _quantize(model: GPT, config: TrainConfig) -> None:
+def quantize_base(model: GPT, config: TrainConfig) -> None:
     """Bring the base to the bits that `config` asks for; one that is quantized already may be left so."""
     if config.lora is None:
         refuse_quantized(

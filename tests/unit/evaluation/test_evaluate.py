@@ -10,7 +10,7 @@ import pytest
 import subgpt
 from subgpt import ConfigError, DataError, evaluate, next_tokens, prepare_data
 from subgpt.data import read_index, read_shard
-from subgpt.data.loader import evaluation_batches
+from subgpt.data.loader import Batches, evaluation_batches
 from subgpt.evaluation.measure import HeldOut, measure
 
 
@@ -50,9 +50,12 @@ def test_of_questions_the_answers_are_measured(model, tokenizer):
 
 def test_a_limit_spreads_over_the_whole():
     tokens = np.arange(1001, dtype=np.uint32)
-    held = HeldOut(lambda: evaluation_batches(tokens, block_size=10, batch_size=10), 1000)
-    starts = [int(x[0, 0]) for x, _ in held.limited(5).batches()]
+    made = []
+    windows = evaluation_batches(tokens, block_size=10, batch_size=10)
+    held = HeldOut(Batches(range(len(windows)), lambda number: made.append(number) or windows[number]), 1000)
+    starts = [int(x[0, 0]) for x, _ in held.limited(5).batches]
     assert starts == [0, 200, 400, 600, 800]
+    assert made == [0, 2, 4, 6, 8], "no other batch is made"
     assert held.limited(10) is held
     assert held.limited(0) is held
 
@@ -64,7 +67,7 @@ def test_what_cannot_be_measured(model, tokenizer, poems):
         evaluate(model, tokenizer, iter([" "]))
     masked = (np.array([[1]], dtype=np.uint32), np.array([[-100]]))
     with pytest.raises(DataError, match="no target that counts"):
-        measure(model, HeldOut(lambda: [masked], 0))
+        measure(model, HeldOut([masked], 0))
 
 
 def test_next_tokens_are_the_most_probable(model, tokenizer):

@@ -164,6 +164,20 @@ def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
         TrainConfig(replay_ratio=1.0)
 
 
+def test_all_that_is_replayed_is_trained_on_where_other_data_is_watched(model, tokenizer, rows, poems):
+    config = TrainConfig(max_steps=1, batch_size=4, val_fraction=0.3)
+    heard = []
+
+    class Listener(Callback):
+        def on_start(self, start):
+            heard.extend(note for note in start.notes if note.startswith("replay"))
+
+    old = {"old_source": iter_twice(poems), "replay_source": iter_twice(poems)}
+    finetune(model, tokenizer, rows, config, callbacks=[Listener()], **old)
+    whole = text_data(iter_twice(poems), tokenizer, config.replace(val_fraction=0.0).resolved(48)).tokens
+    assert f"{whole:,} tokens" in heard[0]
+
+
 def test_replay_is_spread_evenly_and_by_arithmetic():
     class Numbers:
         def __init__(self, kind):
@@ -216,7 +230,7 @@ def test_packed_examples_are_learnt_and_the_held_out_ones_are_alone(tiny, tokeni
     assert "packed into" in packed.notes[0]
     assert "% of them padding" in packed.notes[0]
     assert packed.held_out.targets == plain.held_out.targets
-    for one, other in zip(packed.held_out.batches(), plain.held_out.batches(), strict=True):
+    for one, other in zip(packed.held_out.batches, plain.held_out.batches, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     done = run(model, tokenizer, rows, settings)
     assert done.after["new"].loss < done.before["new"].loss / 2
@@ -226,7 +240,7 @@ def test_documents_of_running_text_are_as_if_each_were_alone(tiny, tokenizer, po
     model = GPT(tiny(block_size=96), seed=1)
     config = TrainConfig(packing=True, batch_size=3, val_fraction=0.3).resolved(96)
     data = text_data(list(poems), tokenizer, config)
-    for batch in (data.loader.batch(0), next(iter(data.held_out.batches()))):
+    for batch in (data.loader.batch(0), next(iter(data.held_out.batches))):
         assert (batch.segments.max(axis=1) > 0).any(), "windows hold several documents"
         losses = model.token_losses(batch.x, batch.y, documents=batch.segments)
         for ids, targets, segments, positions, packed in zip(*batch, losses, strict=True):
@@ -253,11 +267,12 @@ def test_interrupted_and_resumed_it_is_the_same(tiny, tokenizer, rows, tmp_path,
             if event.step == 4:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    settings = {"max_steps": 9, "val_fraction": 0.3, "packing": packing}
+    settings = {"max_steps": 9, "val_fraction": 0.3, "packing": packing, "recall_tokens": 100}
     whole, cut = GPT(tiny(block_size=120), seed=1), GPT(tiny(block_size=120), seed=1)
     one = run(whole, tokenizer, rows, settings, output_dir=tmp_path / "whole")
     first = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", callbacks=[Stop()])
     assert first.interrupted
+    assert (set(first.before), first.after) == ({"new", "recalled"}, {})
     two = run(cut, tokenizer, rows, settings, output_dir=tmp_path / "cut", resume=True)
     assert two.losses == one.losses
     assert two.before["new"].loss == one.before["new"].loss, (

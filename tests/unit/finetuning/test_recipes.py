@@ -30,6 +30,14 @@ def model(tiny):
     return GPT(tiny(block_size=48), seed=1)
 
 
+def test_a_recipe_is_for_finetuning_alone(model, tokenizer):
+    config = TrainConfig(recipe="qa", max_steps=1)
+    pairs = [{"prompt": "a", "chosen": " so", "rejected": " no"}]
+    for verb, source in ((subgpt.pretrain, ["so much depends"]), (subgpt.dpo, pairs)):
+        with pytest.raises(ConfigError, match="recipe = 'qa' names settings of finetune"):
+            verb(model, tokenizer, source, config, callbacks=())
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_is_whole_and_says_why(name):
     made = recipe(name)

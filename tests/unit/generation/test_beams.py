@@ -9,6 +9,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, ConfigError, GPTConfig, complete, generate
+from subgpt.generation import beginning
 from subgpt.generation.beams import beam_search
 from subgpt.generation.config import GenerationConfig
 
@@ -134,6 +135,14 @@ def test_a_stop_text_ends_a_beam(model, tokenizer):
     stop = whole[3:5]
     for one in complete(model, tokenizer, "so", num_beams=2, n=2, max_new_tokens=30, stop=stop):
         assert stop not in one.text
+
+
+def test_the_prompt_is_not_encoded_again_for_each_candidate(model, tokenizer, monkeypatch):
+    encoded, encode = [], beginning.prompt_ids
+    monkeypatch.setattr(beginning, "prompt_ids", lambda *args: encoded.append(args) or encode(*args))
+    found = complete(model, tokenizer, "so", num_beams=2, n=2, max_new_tokens=30, stop=["zz", "qq"])
+    assert len(found) == 2
+    assert len(encoded) == 2  # to be read, and to be decoded
 
 
 def test_what_makes_no_sense_beside_beams_is_refused(model, tokenizer):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 import subgpt
 from subgpt import GPT, ConfigError, complete, generate, stream
+from subgpt.generation.complete import _found_after
 
 
 def log_softmax(logits):
@@ -97,10 +100,29 @@ def test_half_a_character_at_the_end_is_a_token_all_the_same(tiny):
     assert (beyond.text, beyond.tokens[0].text) == ("", "")
 
 
+def test_no_token_is_read_after_which_nothing_is_looked_up():
+    class Counts:
+        read: ClassVar[list[int]] = []
+
+        def fork(self):
+            return self
+
+        def append(self, ids):
+            self.read += ids
+
+        def logprobs(self, id, top):
+            return (float(len(self.read)), [(id, 0.0)] * top)
+
+    found = _found_after(Counts(), [7, 8, 9], 1)
+    assert [logprob for logprob, _ in found] == [0.0, 1.0, 2.0]
+    assert Counts.read == [7, 8]
+
+
 def test_what_complete_refuses(model, tokenizer):
     for options, said in [
         ({"logprobs": -1}, "logprobs = -1"),
         ({"logprobs": True}, "logprobs = True"),
+        ({"logprobs": "3"}, "logprobs = '3'"),
         ({"n": 2, "temperature": 0}, "num_return_sequences = 2"),
         ({"n": 0}, "num_return_sequences = 0"),
         ({"n": 2, "num_return_sequences": 2}, "the same setting"),

@@ -11,7 +11,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, BusyError, ConfigError, Engine, InvalidValueError, chat, complete, generate
-from subgpt.generation import beginning
+from subgpt.generation import beginning, structured
 from subgpt.generation.prefix_cache import PrefixCache, Read
 
 PROMPTS = ["so much depends", "", "the fog", "i have eaten the plums that", "t", "Question: who has eaten"]
@@ -260,6 +260,22 @@ def test_an_error_is_that_of_its_own_text(long, tokenizer):
         assert json.loads("1" + also.text()) >= 10_000
 
 
+def test_a_grammar_is_read_once_and_by_who_asks(long, tokenizer, monkeypatch):
+    pytest.importorskip("llguidance", reason="structured output needs the extra `structured`")
+    threads, grammar_of = [], structured._grammar
+
+    def noted(settings):
+        threads.append(threading.current_thread())
+        return grammar_of(settings)
+
+    monkeypatch.setattr(structured, "_grammar", noted)
+    with Engine(long, tokenizer) as engine:
+        texts = [engine.submit("so", regex="[0-9]{4}", max_new_tokens=9, seed=2).text() for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 4
+    assert threads == [threading.current_thread()] * 2
+
+
 @pytest.mark.parametrize("where", ["take", "put"])
 def test_a_text_ends_also_where_what_is_kept_fails(long, tokenizer, monkeypatch, where):
     def fail(*_):
@@ -280,7 +296,15 @@ def test_a_text_ends_also_where_what_is_kept_fails(long, tokenizer, monkeypatch,
 
 def test_what_cannot_be_is_refused_at_once(long, tokenizer):
     with Engine(long, tokenizer) as engine:
-        for options in ({"temperature": -1}, {"num_beams": 2}, {"n": 3}, {"logprobs": -1}, {"top_q": 1}):
+        wrong = [
+            {"temperature": -1},
+            {"num_beams": 2},
+            {"n": 3},
+            {"logprobs": -1},
+            {"logprobs": "3"},
+            {"top_q": 1},
+        ]
+        for options in wrong:
             with pytest.raises(ConfigError):
                 engine.submit("so", **options)
         with pytest.raises(InvalidValueError):

@@ -70,6 +70,39 @@ def test_memory_of_a_large_model_is_told_by_its_blocks(monkeypatch):
     assert memory.native_memory(model, config) == asked
 
 
+@pytest.mark.parametrize(
+    ("freeze", "bound"),
+    [("0-2,embeddings", "0-2,embeddings"), ("*.mlp.*", "*.mlp.*"), ("1-2", ""), ("*.h.2.*", ""), ("0", "")],
+)
+def test_frozen_blocks_of_a_large_model_are_a_bound_from_above(monkeypatch, freeze, bound):
+    model = GPTConfig(**SHAPE)
+    configs = [TrainConfig(batch_size=4, freeze=words).resolved(64) for words in (freeze, bound)]
+    whole = [memory.native_memory(model, config) for config in configs]
+    monkeypatch.setattr(memory, "LARGE", 1)
+    assert memory.native_memory(model, configs[0]) == whole[1]
+    assert sum(whole[0].values()) <= sum(whole[1].values())
+    monkeypatch.setattr(calibrate, "_parts", lambda *_: (calibrate.Timing(1.0, 1.0, 1),) * 3)
+    seen = calibrate._by_blocks(model, configs[0], 4, 1.0)
+    assert ("as if they were trained" in seen.method) == (freeze != bound)
+
+
+def test_what_freezes_nothing_of_a_large_model_is_refused_as_by_a_run(monkeypatch):
+    monkeypatch.setattr(memory, "LARGE", 1)
+    with pytest.raises(ConfigError, match="'3' means no weight"):
+        memory.native_memory(GPTConfig(**SHAPE), TrainConfig(freeze="1,3").resolved(64))
+
+
+@pytest.mark.parametrize("freeze", ["", "0-1", "embeddings", "*.mlp.*"])
+def test_muon_keeps_one_number_for_each_matrix_that_is_trained(freeze):
+    config = TrainConfig(optimizer="muon", freeze=freeze).resolved(64)
+    model = subgpt.GPT(GPTConfig(**SHAPE), seed=1)
+    model.freeze(config.frozen)
+    trained = model.grads()
+    matrices = sum(x.size for name, x in trained.items() if ".h." in name and x.ndim == 2)
+    others = sum(x.size for x in trained.values()) - matrices
+    assert memory.native_memory(model.config, config)["optimizer"] == 4 * (matrices + 2 * others)
+
+
 def test_what_does_not_fit_is_said(monkeypatch):
     model = GPTConfig(**SHAPE)
     assert subgpt.estimate(model, seconds=0).warning is None
@@ -90,11 +123,14 @@ def test_time_counts_steps_and_validations(monkeypatch):
         ({"eval_steps": 40}, 2),
         ({"eval_steps": 0}, 2),
         ({"val_fraction": 0}, 0),
+        ({"eval_batches": 0}, 0),  # all of the data, whose size nobody knows here
     ]:
-        config = TrainConfig(max_steps=40, eval_batches=8, batch_size=3, **settings)
+        config = TrainConfig(**{"max_steps": 40, "eval_batches": 8, "batch_size": 3, **settings})
         seen = subgpt.estimate(GPTConfig(**SHAPE), config)
         assert seen.total_seconds == 40 * 2 + validations * 8 * 0.5
-        assert (seen.step_seconds, seen.method) == (2.0, "by hand")
+        assert seen.step_seconds == 2.0
+        uncounted = "; validations over all held-out data are not counted"
+        assert seen.method == "by hand" + (uncounted if "eval_batches" in settings else "")
         assert seen.tokens_per_second == 3 * 128 / 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from subgpt.errors import ConfigError, DataError, InvalidValueError, ShapeError
 from subgpt.preference.dpo import Preference, dpo
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import PairLoader, log_probs, read_pairs
+from subgpt.training.callbacks import LogLines
 
 ROWS = [
     {"prompt": f"The {thing} is", "chosen": " kind and warm.", "rejected": " cold and grey."}
@@ -75,6 +77,32 @@ def test_chosen_answers_become_likelier_than_rejected_ones(model, tokenizer):
     assert before.loss == pytest.approx(np.log(2), abs=1e-6)
     assert after.loss < 0.4
     assert run.losses[0] == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_what_is_counted_are_pairs(model, tokenizer, tmp_path):
+    said = io.StringIO()
+    config = settings(max_steps=2, eval_steps=1, report_to="csv", gradient_accumulation_steps=2)
+    run = dpo(
+        model, tokenizer, ROWS, config, output_dir=tmp_path / "run", callbacks=[LogLines(said, every=0)]
+    )
+    assert run.tokens == 2 * 2 * 3
+    assert "at most 384 positions a step" in said.getvalue()  # 2 batches of 3 pairs, 32 long
+    assert " pairs/s" in said.getvalue()
+    assert "perplexity" not in said.getvalue()
+    assert " over 3 pairs" in str(run.after["preferences"])
+    lines = [json.loads(line) for line in (tmp_path / "run/training/metrics.jsonl").read_text().splitlines()]
+    assert {line["val_perplexity"] for line in lines if "val_loss" in line} == {None}
+    again = dpo(model, tokenizer, ROWS, config, output_dir=tmp_path / "run", resume=True, callbacks=())
+    assert again.before == run.before
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [{"dtype": "bfloat16"}, {"lora_r": 2, "quantize_base": "int4"}, {"lora_r": 2, "quantize_base": "int8"}],
+)
+def test_the_reference_computes_as_the_model_that_is_trained(model, tokenizer, precision):
+    run = dpo(model, tokenizer, ROWS, settings(max_steps=1, **precision), callbacks=())
+    assert run.before["preferences"].loss == pytest.approx(np.log(2), abs=1e-6)
 
 
 def test_interrupted_and_resumed_it_is_the_same(model, tokenizer, tmp_path):

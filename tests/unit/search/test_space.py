@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +102,12 @@ def test_there_are_no_more_draws_than_combinations():
 def test_values_may_be_lists_and_ranges_of_python():
     assert axis_of("learning_rate", [1e-3, 1e-2]) == (1e-3, 1e-2)
     assert axis_of("learning_rate", Range(1e-3, 1e-2)) == Range(1e-3, 1e-2)
-    for wrong in (3, {"a": 1}, []):
+    points = axis_of("n_layer", Range(np.int64(2), np.int64(4), np.int64(3)))
+    assert isinstance(points, Range)
+    for plain in (*axis_of("n_layer", np.arange(2, 5)), *points.grid()):
+        assert type(plain) is int
+    assert axis_of("learning_rate", np.array([0.5, 0.25])) == (0.5, 0.25)
+    for wrong in (3, {"a": 1}, [], Range("1e-4", "1e-2"), Range(True, 3), Range(None, 1)):
         with pytest.raises(ConfigError, match="learning_rate"):
             axis_of("learning_rate", wrong)
     with pytest.raises(ConfigError, match="given twice"):

@@ -134,11 +134,15 @@ def test_a_process_that_dies_is_shown_with_its_end(run, monkeypatch):
     assert result.best is None
 
 
-def test_fine_tuning_is_swept_as_well(run, tiny, tokenizer, poems, tmp_path):
+def test_fine_tuning_is_swept_as_well(run, tiny, tokenizer, poems, tmp_path, monkeypatch):
     model = subgpt.GPT(tiny(), seed=1)
     model.save(tmp_path / "base", tokenizer=tokenizer)
     config = TrainConfig(max_steps=3, batch_size=4, eval_steps=0, recall_tokens=0)
-    result = run({"lora_r": [1, 2]}, model=tmp_path / "base", config=config)
+    monkeypatch.chdir(tmp_path)
+    result = run({"lora_r": [1, 2]}, model="base", config=config)
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["base"]["start"] == str(
+        tmp_path / "base"
+    )
     assert [seen.status for seen in result.outcomes] == ["finished", "finished"]
     assert all((seen.run / "adapter_config.json").is_file() for seen in result.outcomes)
     with pytest.raises(ConfigError, match="n_layer is fixed by the model"):

@@ -15,20 +15,19 @@ import subgpt
 from subgpt import GPT, Callback, ConfigError, LossError, TrainConfig
 from subgpt.training.data import text_data
 from subgpt.training.guard import LEAST, WINDOW, BadStepError, remember, z_score
+from subgpt.training.objective import Loss, NextToken
 
 SETTINGS = {"max_steps": 100, "batch_size": 2, "eval_steps": 30, "save_steps": 20, "learning_rate": 1e-3}
 
 
-class Scripted:
+class Scripted(NextToken):
     """The objective of pretraining, with losses of one's own at some calls: a spike, or what is no number."""
 
     def __init__(self, faults):
         self.faults, self.calls = faults, 0
 
     def backward(self, model, batches):
-        from subgpt.training.objective import NEXT_TOKEN, Loss
-
-        loss = NEXT_TOKEN.backward(model, batches)
+        loss = super().backward(model, batches)
         fault = self.faults(batches)
         return loss if fault is None else Loss(fault, loss.targets)
 
@@ -136,6 +135,31 @@ def test_other_places_of_the_metrics_go_back_too(train, batch_of, tmp_path):
     ]
     if "tensorboard" in places:
         assert len(list((tmp_path / "training" / "tensorboard").glob("events.*"))) == 2  # the second forgets
+
+
+def test_a_run_that_goes_back_to_its_beginning_validates_there_again(train, batch_of, tmp_path):
+    fault = at({batch_of(2), batch_of(5)}, float("nan"))
+    _, run = train(tmp_path / "broken", fault=fault, on_spike="rollback", report_to="csv", max_steps=40)
+    assert [entry["step"] for entry in run.rollbacks] == [0, 0]
+    assert run.val_steps == [0, 30, 40]
+    assert run.best == min(run.val_losses)
+    seen = [line for line in lines(tmp_path / "broken") if "val_loss" in line]
+    assert [line["step"] for line in seen] == run.val_steps
+    assert subgpt.Run.load(tmp_path / "broken").val_losses == run.val_losses
+    with (tmp_path / "broken" / "training" / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file) if row["val_loss"]] == ["0", "30", "40"]
+    _, resumed = train(tmp_path / "broken", on_spike="rollback", resume=True, max_steps=45)
+    assert resumed.val_steps == [0, 30, 40, 45]
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_what_was_best_before_the_first_update_stays_so(train, batch_of, tmp_path, start):
+    fault = at({batch_of(2)} if start == 0 else set(), float("nan"))
+    settings = {"learning_rate": 10.0, "load_best_model_at_end": True, "max_steps": 6}
+    _, run = train(tmp_path, fault=fault, on_spike="rollback", spike_z_score=1e9, **settings)
+    assert ("rolled back once" in str(run)) == (start == 0)
+    assert run.best_step == 0
+    assert run.best == run.val_losses[0] < run.val_losses[-1]
 
 
 def test_no_fault_changes_no_bit(train, tmp_path):

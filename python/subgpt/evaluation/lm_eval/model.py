@@ -201,7 +201,7 @@ class SubgptLM(TemplateLM):  # type: ignore[misc]
         gpt = self._gpt
         return {
             "model_num_parameters": gpt.num_params(),
-            "model_dtype": gpt.quantization or "float32",
+            "model_dtype": gpt.quantization or gpt.dtype,
             "model_revision": gpt.name_or_path,
         }
 

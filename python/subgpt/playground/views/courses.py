@@ -119,7 +119,8 @@ class Course:
         if run.val_losses:
             facts.append(("best held-out loss", f"{run.best:.3f} at {run.best_step:,}"))
         if speed := self.last.get("tokens_per_second"):
-            facts.append(("tokens a second", f"{speed:,.0f}"))
+            unit = "pairs" if self.settings.get("verb") == "dpo" else "tokens"
+            facts.append((f"{unit} a second", f"{speed:,.0f}"))
         shape = _section(self.settings, "model")
         if {"n_layer", "n_embd"} <= shape.keys():
             facts.append(("model", f"{shape['n_layer']} layers, {shape['n_embd']} wide"))

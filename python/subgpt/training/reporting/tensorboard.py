@@ -27,12 +27,13 @@ class TensorBoardReporter(Callback):
 
     def on_start(self, start: "RunStart") -> None:
         """Open an event file; TensorBoard forgets what an earlier one has from this step on."""
-        self._open(start.step)
+        self._open(start.step + 1 if start.step else None)
 
     def on_rollback(self, event: "RollbackEvent") -> None:
         """Let TensorBoard forget what is beyond the step to which the run went back."""
         self._writer.close()
-        self._open(event.step, f".rollback-{event.number}")  # files of one second would have one name
+        # That of step 0 is written again. Files of one second would have one name.
+        self._open(event.step + 1 if event.step else 0, f".rollback-{event.number}")
 
     def on_step(self, event: "StepEvent") -> None:
         """Write the numbers of an update, as often as `metrics.jsonl` does."""
@@ -58,8 +59,7 @@ class TensorBoardReporter(Callback):
         if self._writer is not None:
             self._writer.close()
 
-    def _open(self, step: int, suffix: str = "") -> None:
-        purge = step + 1 if step else None
+    def _open(self, purge: int | None, suffix: str = "") -> None:
         self._writer = self._make(str(self.path), purge_step=purge, filename_suffix=suffix)
 
 

@@ -67,7 +67,7 @@ def load_with_tokenizer(
     """Open a model as `load` does, and its tokenizer, which must be there too: MissingFileError if it is not."""
     model, tokenizer = load(path_or_id, dtype=dtype, quantize=quantize)
     if tokenizer is None:
-        path = Path(path_or_id).expanduser()
+        path = expanded(path_or_id)
         place = path.parent if path.is_file() else path
         raise MissingFileError(
             f"{place / 'tokenizer.json'}: no such file; copy the model's tokenizer.json there"

@@ -67,7 +67,7 @@ impl Trainer {
         if options.level != Level::Subword && !options.special_tokens.iter().any(|s| s == UNKNOWN) {
             options.special_tokens.push(UNKNOWN.to_string());
         }
-        check_special_tokens(&options.special_tokens)?;
+        check_special_tokens(&options)?;
         check_size(&options)?;
         let split = match options.level {
             Level::Char => Pretokenizer::known(Pattern::Chars),
@@ -136,12 +136,16 @@ fn sizes(options: &TrainOptions) -> Vec<usize> {
     }
 }
 
-fn check_special_tokens(names: &[String]) -> Result<()> {
+fn check_special_tokens(options: &TrainOptions) -> Result<()> {
+    let names = &options.special_tokens;
     let mut seen = FxHashSet::default();
     for name in names {
         let problem = match name {
             _ if name.is_empty() => "is empty",
             _ if !seen.insert(name) => "is there twice",
+            _ if options.level == Level::Subword && name.len() == 1 => {
+                "is a single byte, which is an entry already; use a longer name, such as \"<|nl|>\""
+            }
             _ => continue,
         };
         return Err(Error::value(

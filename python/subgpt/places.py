@@ -5,6 +5,7 @@ from pathlib import Path
 from subgpt.spelling import nearest
 
 TOKENIZERS = ("tokenizer.json", "vocab.json", "encoder.json", "tokenizer.model", "tokenizer.bin")
+"""The files that a tokenizer is loaded from, in the order in which they are looked for."""
 _OF_TOKENIZERS = {*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", "merges.txt"}
 _LOOKED_AT = 200
 """Entries of a directory that are looked at: a folder of a million files must not make an error wait."""

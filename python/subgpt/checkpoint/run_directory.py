@@ -11,6 +11,7 @@ Every file is written under another name, synced and renamed, so that a reader s
 never half.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from subgpt import _core
 from subgpt.adapters.attach import refuse_adapters
 from subgpt.errors import OutputError, SubgptError
 from subgpt.model.quantized import refuse_quantized
+from subgpt.places import TOKENIZERS
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -87,8 +89,11 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             if model.chat_template is not None:
                 model.chat_template.save(staged)
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
-            for file in sorted(staged.iterdir()):
-                file.replace(directory / file.name)
+            written = sorted(file.name for file in staged.iterdir())
+            for name in written:
+                (staged / name).replace(directory / name)
+            if tokenizer is not None:
+                _remove_other_tokenizer(directory, written)
             _sync(directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -127,6 +132,14 @@ def _save_tokenizer(tokenizer: "Tokenizer", directory: Path, generation: dict[st
         if config[f"{role}_token"] is None and first is not None and first < tokenizer.vocab_size:
             config[f"{role}_token"] = tokenizer.id_to_token(first)
     write_json(path, config)
+
+
+def _remove_other_tokenizer(directory: Path, written: Sequence[str]) -> None:
+    """Remove what an earlier tokenizer left that would be read in place of the one just written, or beside it."""
+    before = itertools.takewhile(lambda name: name not in written, TOKENIZERS)
+    for name in (*before, "tokenizer_config.json"):
+        if name not in written:
+            (directory / name).unlink(missing_ok=True)
 
 
 def _sync(directory: Path) -> None:

@@ -223,7 +223,8 @@ class Tokenizer:
                 special tokens), ``"vocab-merges"`` (``vocab.json`` and ``merges.txt``, likewise) or ``"gguf"``.
 
         Raises:
-            TokenizerError: The format cannot hold this tokenizer, which the message explains.
+            TokenizerError: The format cannot hold this tokenizer, which the message explains. Or the directory
+                holds a file that `load` would take in place of the ``tokenizer.model``.
 
         """
         if format == "gguf":

@@ -74,6 +74,7 @@ fn read_piece(id: usize, text: &str, score: f32) -> std::result::Result<Piece, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::files;
 
     fn file(more: &[(&str, f32)]) -> Vec<u8> {
         let mut tokens: Vec<(String, f32)> =
@@ -108,6 +109,21 @@ mod tests {
         let tokenizer = parse(&file(&tokens), "test").unwrap();
         assert_eq!(tokenizer.encode_ordinary("bab").unwrap(), [261, 263, 260]);
         assert!(tokenizer.to_json(false).unwrap_err().to_string().contains("same score"));
+    }
+
+    #[test]
+    fn a_kept_file_is_not_put_where_another_would_be_loaded() {
+        let tokens = [("a", -9.0), ("b", -9.0), (" ", -9.0), ("ab", -1.0), ("ba", -1.0)];
+        let tokenizer = parse(&file(&tokens), "test").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let save = || files::save(&tokenizer, folder.path(), files::Format::TokenizerJson);
+        (0..2).for_each(|_| save().unwrap());
+        assert_eq!(files::load(folder.path(), None, None).unwrap().fingerprint(), tokenizer.fingerprint());
+        for other in ["tokenizer.model", "encoder.json", "tokenizer.json"] {
+            std::fs::write(folder.path().join(other), "{}").unwrap();
+            let error = save().unwrap_err().to_string();
+            assert!(error.contains(&format!("a {other}, which would be loaded instead of the {NAME}")), "{error}");
+        }
     }
 
     #[test]

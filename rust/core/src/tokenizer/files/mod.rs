@@ -100,12 +100,14 @@ impl Format {
 }
 
 /// Writes a tokenizer, into the directory `path` or, for the formats of one file, into a file of that ending. Each file
-/// is there whole or not at all.
+/// is there whole or not at all. A file that a tokenizer is kept in as it was loaded is not put beside one that loading
+/// the directory would take instead.
 pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
     let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir();
     let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
     if let (Format::TokenizerJson, Some((name, bytes)), false) = (format, tokenizer.original(), ends("json")) {
         directory()?;
+        refuse_before(path, name)?;
         return atomic::write(&path.join(name), bytes);
     }
     match format {
@@ -139,16 +141,26 @@ const VOCABS: &[&str] = &["vocab.json", "encoder.json"];
 const MERGES: &[&str] = &["merges.txt", "vocab.bpe"];
 const EXPECTED: &str = "a tokenizer.json, a *.tiktoken rank file, vocab.json (encoder.json) with merges.txt (vocab.bpe), a SentencePiece *.model, or a tokenizer.bin of llama2.c";
 
+/// The files of a name that are looked for in a directory, in this order.
+fn names() -> impl Iterator<Item = &'static str> {
+    ["tokenizer.json"].into_iter().chain(VOCABS.iter().copied()).chain([sentencepiece::NAME, llama2c::NAME])
+}
+
+/// Refuses a directory in which a file would be found before `name`.
+fn refuse_before(directory: &Path, name: &str) -> Result<()> {
+    match names().take_while(|before| *before != name).find(|before| directory.join(before).is_file()) {
+        None => Ok(()),
+        Some(before) => Err(Error::tokenizer(
+            directory.display().to_string(),
+            format!("holds a {before}, which would be loaded instead of the {name}"),
+            "remove it, or save into another directory",
+        )),
+    }
+}
+
 /// The tokenizer file in a directory.
 fn in_directory(directory: &Path) -> Result<PathBuf> {
-    let file = |name: &str| Some(directory.join(name)).filter(|p| p.is_file());
-    if let Some(path) = file("tokenizer.json") {
-        return Ok(path);
-    }
-    if let Some(vocab) = VOCABS.iter().find_map(|name| file(name)) {
-        return Ok(vocab);
-    }
-    if let Some(path) = file(sentencepiece::NAME).or_else(|| file(llama2c::NAME)) {
+    if let Some(path) = names().map(|name| directory.join(name)).find(|path| path.is_file()) {
         return Ok(path);
     }
     let mut others = Vec::new();

@@ -336,7 +336,8 @@ class Tokenizer:
 
         Args:
             path: The text file.
-            output: The directory that ``00000.bin``, ``00001.bin``, … are written to.
+            output: The directory that ``00000.bin``, ``00001.bin``, … are written to. Shards of an earlier call
+                there are removed.
             shard_tokens: Ids in a shard, at most.
             allowed_special: As in `encode`.
             disallowed_special: As in `encode`.
@@ -346,6 +347,11 @@ class Tokenizer:
 
         Returns:
             The files that were written.
+
+        Raises:
+            TokenizerError: As in `encode`, naming the file.
+            DataError: With ``"strict"``, bytes that are not UTF-8.
+            MissingFileError: There is no such file.
 
         """
         rules = special_rules(allowed_special, disallowed_special, errors)

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::io::atomic;
 use crate::progress::Listener;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// The first bytes of a shard.
@@ -23,6 +23,8 @@ pub const HEADER: usize = 64;
 impl Tokenizer {
     /// Encodes the text file `path`, of any size, into shards in the directory `output` with at most `shard_tokens` ids
     /// each: `00000.bin`, `00001.bin`, …. Gives their paths and the number of ids. Each is there whole or not at all.
+    /// Shards that are there already are removed before the first is written: who reads the directory must not find the
+    /// end of an earlier, longer text in it.
     /// A tokenizer that changes text before it cuts it is given the whole file, of at most 4 GB.
     pub fn encode_file(
         &self,
@@ -36,11 +38,12 @@ impl Tokenizer {
         let (mut ids, mut shards, mut count) = (Vec::new(), Vec::new(), 0);
         self.encode_blocks(path, options, listener, |block| {
             ids.extend(block);
-            while ids.len() >= shard_tokens {
-                self.write_shard(output, &mut shards, &ids[..shard_tokens])?;
-                count += shard_tokens as u64;
-                ids.drain(..shard_tokens);
+            let full = ids.len() - ids.len() % shard_tokens;
+            for shard in ids[..full].chunks(shard_tokens) {
+                self.write_shard(output, &mut shards, shard)?;
             }
+            count += full as u64;
+            ids.drain(..full);
             Ok(())
         })?;
         if !ids.is_empty() || shards.is_empty() {
@@ -51,6 +54,9 @@ impl Tokenizer {
     }
 
     fn write_shard(&self, directory: &Path, shards: &mut Vec<PathBuf>, ids: &[u32]) -> Result<()> {
+        if shards.is_empty() {
+            remove_shards(directory)?;
+        }
         let width: u32 = if self.vocab_size() <= 1 << 16 { 2 } else { 4 };
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
@@ -76,6 +82,28 @@ impl Tokenizer {
         shards.push(path);
         Ok(())
     }
+}
+
+/// Removes all shards of a directory: what is named like one and begins like one.
+fn remove_shards(directory: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(directory).map_err(Error::io("read", directory))? {
+        let path = entry.map_err(Error::io("read", directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_suffix(".bin"));
+        if number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
+            && path.is_file()
+            && begins_as_shard(&path).map_err(Error::io("read", &path))?
+        {
+            std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn begins_as_shard(path: &Path) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin == MAGIC)
 }
 
 #[cfg(test)]
@@ -114,5 +142,28 @@ mod tests {
             .encode_file(&file, folder.path(), 9, EncodeOptions::ORDINARY, &mut progress::ignore)
             .unwrap();
         assert_eq!((shards.len(), count), (1, 0));
+    }
+
+    #[test]
+    fn shards_of_a_longer_text_go_and_files_of_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, output) = (folder.path().join("text.txt"), folder.path().join("shards"));
+        let tokenizer = trained("gpt2", "a");
+        let encode = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            tokenizer.encode_file(&file, &output, 4, EncodeOptions::ORDINARY, &mut progress::ignore).unwrap().0
+        };
+        assert_eq!(encode(&"x".repeat(30)).len(), 8);
+        for (name, content) in [("00009.bin", "not ours"), ("0001.bin", "subgptok"), ("00000.idx", "subgptdx")] {
+            std::fs::write(output.join(name), content).unwrap();
+        }
+        let shards = encode(&"x".repeat(8));
+        let mut left: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path()).collect();
+        left.sort();
+        let mut expected = shards;
+        assert_eq!(expected.len(), 2);
+        expected.extend(["00009.bin", "0001.bin", "00000.idx"].map(|name| output.join(name)));
+        expected.sort();
+        assert_eq!(left, expected);
     }
 }

@@ -10,6 +10,9 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 /// Bytes that each run is read by.
 const BUFFER: usize = 1 << 16;
 
+/// Files that are open at a time, at most: systems allow some hundreds.
+const MOST_FILES: usize = 64;
+
 /// Runs that were written. Their files have no name and go with them.
 #[derive(Default)]
 pub struct Runs {
@@ -24,18 +27,25 @@ impl Runs {
 
     /// Writes the counts of a table.
     pub fn write(&mut self, table: &Table) -> Result<()> {
-        let directory = std::env::temp_dir();
-        let write = || -> io::Result<File> {
-            let mut out = BufWriter::new(tempfile::tempfile()?);
-            table.sorted(|piece, count| {
-                out.write_all(&(piece.len() as u64).to_le_bytes())?;
-                out.write_all(&count.to_le_bytes())?;
-                out.write_all(piece)
-            })?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)
-        };
-        self.files.push(write().map_err(Error::io("write", &directory))?);
+        self.write_among(table, MOST_FILES)
+    }
+
+    /// The same where the runs become one as soon as there are `most`.
+    fn write_among(&mut self, table: &Table, most: usize) -> Result<()> {
+        if self.files.len() >= most {
+            let one = Self::file(|out| self.sorted(|piece, count| put(out, piece, count)))?;
+            self.files = vec![one];
+        }
+        self.files.push(Self::file(|out| table.sorted(|piece, count| put(out, piece, count)))?);
         Ok(())
+    }
+
+    /// A file that `fill` has written.
+    fn file(fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<File> {
+        let io = |e| Error::io("write", std::env::temp_dir())(e);
+        let mut out = BufWriter::new(tempfile::tempfile().map_err(io)?);
+        fill(&mut out)?;
+        out.into_inner().map_err(|e| io(e.into_error()))
     }
 
     /// Calls `each` with every piece of all runs and its count, sorted by the bytes of the piece.
@@ -70,6 +80,13 @@ impl Runs {
     }
 }
 
+/// Writes a piece and its count.
+fn put(out: &mut BufWriter<File>, piece: &[u8], count: u64) -> Result<()> {
+    let parts = [&(piece.len() as u64).to_le_bytes()[..], &count.to_le_bytes(), piece];
+    let written = parts.into_iter().try_for_each(|part| out.write_all(part));
+    written.map_err(|e| Error::io("write", std::env::temp_dir())(e))
+}
+
 /// The next piece of a run and its count.
 fn next(reader: &mut impl Read) -> io::Result<Option<(Vec<u8>, u64)>> {
     let mut number = [0; 8];
@@ -86,6 +103,26 @@ fn next(reader: &mut impl Read) -> io::Result<Option<(Vec<u8>, u64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_runs_become_one() {
+        let mut runs = Runs::default();
+        for round in 0..20u64 {
+            let mut table = Table::new();
+            [format!("{}", round % 3), "all".into()].iter().for_each(|text| table.add(text.as_bytes(), round));
+            runs.write_among(&table, 3).unwrap();
+            assert!(runs.files.len() <= 3);
+        }
+        let mut all = Vec::new();
+        runs.sorted(|piece, count| {
+            all.push((String::from_utf8(piece.to_vec()).unwrap(), count));
+            Ok(())
+        })
+        .unwrap();
+        let sum = |rest: u64| (0..20).filter(|round| round % 3 == rest).sum::<u64>();
+        let pieces = [("0", sum(0)), ("1", sum(1)), ("2", sum(2)), ("all", 190)];
+        assert_eq!(all, pieces.map(|(piece, count)| (piece.to_string(), count)));
+    }
 
     #[test]
     fn runs_add_up() {

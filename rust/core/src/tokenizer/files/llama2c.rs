@@ -8,7 +8,7 @@ use super::sentencepiece::scored::{Kind, Piece, Scored};
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::decoders::byte_of;
-use crate::tokenizer::normalize::sentencepiece::SentencePiece;
+use crate::tokenizer::normalize::sentencepiece::{Kept, SentencePiece};
 use std::path::Path;
 
 /// What such a file is called.
@@ -51,7 +51,7 @@ pub fn parse(file: &[u8], place: &str) -> Result<Tokenizer> {
         return Err(bad(format!("it has {} tokens, fewer than {}", pieces.len(), FIRST_BYTE + 256)));
     }
     let prepare =
-        SentencePiece { charsmap: None, kept: Vec::new(), dummy_prefix: true, remove_extra: false, escape: false };
+        SentencePiece { charsmap: None, kept: Kept::default(), dummy_prefix: true, remove_extra: false, escape: false };
     let (place, file) = (place.to_string(), (NAME, file.to_vec()));
     Scored { place, pieces, prepare, byte_fallback: true, begin: Some(1), file }.build()
 }

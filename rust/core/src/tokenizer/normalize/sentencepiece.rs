@@ -2,6 +2,8 @@
 
 use super::aligned::Aligned;
 use super::charsmap::Charsmap;
+use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
+use std::fmt;
 
 /// The character that SentencePiece writes for a space.
 pub const SPACE: char = '\u{2581}';
@@ -12,13 +14,48 @@ pub struct SentencePiece {
     /// What characters become, if anything else than themselves.
     pub charsmap: Option<Charsmap>,
     /// Pieces that stay as they are.
-    pub kept: Vec<String>,
+    pub kept: Kept,
     /// Whether a space is put in front.
     pub dummy_prefix: bool,
     /// Whether spaces at the ends are removed, and all but one of those side by side.
     pub remove_extra: bool,
     /// Whether spaces are written as [`SPACE`].
     pub escape: bool,
+}
+
+/// Pieces that are found at the beginning of a text.
+#[derive(Clone, Default)]
+pub struct Kept {
+    pieces: Vec<String>,
+    /// `None` where there is none.
+    automaton: Option<AhoCorasick>,
+}
+
+impl Kept {
+    /// These pieces, of which none is empty.
+    pub fn new(pieces: Vec<String>) -> Self {
+        let automaton = (!pieces.is_empty()).then(|| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .start_kind(StartKind::Anchored)
+                .build(&pieces)
+                .expect("pieces of a file are far from four billion states")
+        });
+        Kept { pieces, automaton }
+    }
+
+    /// The length of the longest that `text` begins with.
+    fn longest(&self, text: &str) -> Option<usize> {
+        let found = self.automaton.as_ref()?.find(Input::new(text).anchored(Anchored::Yes))?;
+        Some(found.end()).filter(|len| *len > 0)
+    }
+}
+
+/// As a list: this is in the fingerprint of a tokenizer.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pieces.fmt(f)
+    }
 }
 
 impl SentencePiece {
@@ -60,9 +97,8 @@ impl SentencePiece {
 
     /// What the beginning of a text that is not empty becomes, and how long that beginning is.
     fn unit<'t>(&'t self, text: &'t str) -> (&'t str, usize) {
-        let kept = self.kept.iter().filter(|piece| text.starts_with(piece.as_str())).max_by_key(|piece| piece.len());
-        if let Some(piece) = kept {
-            return (piece, piece.len());
+        if let Some(len) = self.kept.longest(text) {
+            return (&text[..len], len);
         }
         if let Some((len, becomes)) = self.charsmap.as_ref().and_then(|charsmap| charsmap.longest(text)) {
             return (becomes, len);
@@ -84,8 +120,13 @@ mod tests {
 
     #[test]
     fn spaces() {
-        let mut options =
-            SentencePiece { charsmap: None, kept: Vec::new(), dummy_prefix: true, remove_extra: true, escape: true };
+        let mut options = SentencePiece {
+            charsmap: None,
+            kept: Kept::default(),
+            dummy_prefix: true,
+            remove_extra: true,
+            escape: true,
+        };
         assert_eq!(prepared(&options, "  a  b "), "▁a▁b");
         assert_eq!(prepared(&options, "   "), "");
         options.remove_extra = false;
@@ -93,8 +134,20 @@ mod tests {
         options.escape = false;
         assert_eq!(prepared(&options, "a b"), " a b");
         options.dummy_prefix = false;
-        options.kept = vec!["a b".into()];
+        options.kept = Kept::new(vec!["a b".into()]);
         options.escape = true;
         assert_eq!(prepared(&options, "x a b"), "x▁a▁b");
+    }
+
+    #[test]
+    fn the_longest_kept_piece_at_the_beginning() {
+        let kept = Kept::new(["a", "é!", "a b", "b"].map(String::from).to_vec());
+        assert_eq!(kept.longest("a bc"), Some(3));
+        assert_eq!(kept.longest("a c"), Some(1));
+        assert_eq!(kept.longest("é!"), Some(3));
+        assert_eq!(kept.longest("x a b"), None);
+        assert_eq!(kept.longest(""), None);
+        assert_eq!(Kept::default().longest("a"), None);
+        assert_eq!(format!("{kept:?}"), r#"["a", "é!", "a b", "b"]"#);
     }
 }

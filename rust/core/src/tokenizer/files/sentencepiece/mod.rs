@@ -7,7 +7,7 @@ use super::read;
 use crate::error::{Error, Result};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::normalize::charsmap::Charsmap;
-use crate::tokenizer::normalize::sentencepiece::SentencePiece;
+use crate::tokenizer::normalize::sentencepiece::{Kept, SentencePiece};
 use protobuf::{Fields, Value};
 use scored::{Kind, Piece, Scored};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub fn parse(file: &[u8], place: &str) -> Result<Tokenizer> {
         pieces: Vec::new(),
         prepare: SentencePiece {
             charsmap: None,
-            kept: Vec::new(),
+            kept: Kept::default(),
             dummy_prefix: true,
             remove_extra: true,
             escape: true,
@@ -75,8 +75,8 @@ pub fn parse(file: &[u8], place: &str) -> Result<Tokenizer> {
         };
         return Err(refused(place, format!("trainer_spec.model_type is {model_type} ({name})")));
     }
-    scored.prepare.kept =
-        scored.pieces.iter().filter(|piece| piece.kind == Kind::UserDefined).map(|piece| piece.text.clone()).collect();
+    let kept = scored.pieces.iter().filter(|piece| piece.kind == Kind::UserDefined);
+    scored.prepare.kept = Kept::new(kept.map(|piece| piece.text.clone()).collect());
     scored.build()
 }
 

@@ -67,7 +67,7 @@ pub fn merges(data: &[u8]) {
 
 /// A tokenizer of a merge list.
 fn list(tokens: &[Vec<u8>], merges: &[(usize, usize)]) -> Tokenizer {
-    let alphabet = files::ByteAlphabet::new();
+    let alphabet = files::ByteAlphabet::get();
     let names: Vec<String> = tokens.iter().map(|token| alphabet.write(token)).collect();
     let vocab: serde_json::Map<_, _> = names.iter().cloned().zip((0..names.len()).map(Into::into)).collect();
     let pairs: Vec<_> = merges.iter().map(|(left, right)| [&names[*left], &names[*right]]).collect();

@@ -54,7 +54,7 @@ impl Reference {
             .map(|token| (text(&token["content"]), id(&token["id"]), token["special"] == true))
             .collect();
         let model = &json["model"];
-        let (alphabet, subword) = (ByteAlphabet::new(), tokenizer.level() == Level::Subword);
+        let (alphabet, subword) = (ByteAlphabet::get(), tokenizer.level() == Level::Subword);
         let bytes = |name: &str| match subword {
             true => alphabet.read(name).expect("a written name is in the byte alphabet"),
             false => name.as_bytes().to_vec(),

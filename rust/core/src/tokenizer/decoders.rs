@@ -123,7 +123,7 @@ impl Step {
         match self {
             Step::Fuse => Ok(tokens),
             Step::ByteLevel => {
-                let alphabet = ByteAlphabet::new();
+                let alphabet = ByteAlphabet::get();
                 let mut text = Vec::new();
                 for token in tokens {
                     let bytes = std::str::from_utf8(&token).ok().and_then(|token| alphabet.read(token).ok());

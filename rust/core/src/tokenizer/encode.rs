@@ -87,10 +87,10 @@ impl Tokenizer {
 
     /// Special tokens to look for: those allowed, and those that are found in every text.
     pub(super) fn rules(&self, options: EncodeOptions<'_>) -> Result<Rules<'_>> {
-        let rules = self.specials.rules(options.allowed, options.disallowed, &self.added);
+        let rules = self.specials.rules(options.allowed, options.disallowed);
         match &self.pipeline {
             None => Ok(rules),
-            Some(pipeline) => Ok(rules.with_stages(pipeline.found(options.allowed, &self.specials, &self.added)?)),
+            Some(pipeline) => Ok(rules.with_stages(pipeline.found(options.allowed, &self.specials)?)),
         }
     }
 

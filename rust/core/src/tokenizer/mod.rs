@@ -103,8 +103,6 @@ struct Parts {
     vocab: Vocab,
     model: Model,
     specials: Specials,
-    /// Added tokens that are not special: found in every text.
-    added: Vec<(String, u32)>,
     /// What is done to text before it is cut, if anything.
     pipeline: Option<Box<Pipeline>>,
     /// What belongs around a text.
@@ -119,7 +117,6 @@ pub struct Tokenizer {
     vocab: Vocab,
     model: Model,
     specials: Specials,
-    added: Vec<(String, u32)>,
     pipeline: Option<Box<Pipeline>>,
     template: Template,
     fingerprint: OnceLock<String>,
@@ -127,8 +124,8 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     fn new(parts: Parts) -> Self {
-        let Parts { level, split, vocab, model, specials, added, pipeline, template } = parts;
-        Tokenizer { level, split, vocab, model, specials, added, pipeline, template, fingerprint: OnceLock::new() }
+        let Parts { level, split, vocab, model, specials, pipeline, template } = parts;
+        Tokenizer { level, split, vocab, model, specials, pipeline, template, fingerprint: OnceLock::new() }
     }
 
     /// What an entry of the vocabulary is.
@@ -224,7 +221,7 @@ impl Tokenizer {
             bytes.extend_from_slice(&(entry.len() as u32).to_le_bytes());
             bytes.extend_from_slice(entry);
         }
-        for (name, tokens) in [("special", self.specials.names()), ("added", self.added.as_slice())] {
+        for (name, tokens) in [("special", self.specials.names()), ("added", self.specials.added())] {
             bytes.extend_from_slice(format!("\n{name}\n").as_bytes());
             tokens.iter().for_each(|(_, id)| bytes.extend_from_slice(&id.to_le_bytes()));
         }

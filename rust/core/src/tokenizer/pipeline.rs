@@ -128,13 +128,13 @@ impl Pipeline {
     }
 
     /// What a call that allows these special tokens looks for.
-    pub fn found(&self, allowed: Which<'_>, specials: &Specials, added: &[(String, u32)]) -> Result<Cow<'_, Found>> {
+    pub fn found(&self, allowed: Which<'_>, specials: &Specials) -> Result<Cow<'_, Found>> {
         Ok(match allowed {
             Which::All => Cow::Borrowed(&self.all),
             Which::Only([]) => Cow::Borrowed(&self.none),
             Which::Only(names) => {
                 let allowed = specials.names().iter().filter(|(name, _)| names.contains(name));
-                Cow::Owned(self.matchers(allowed.chain(added))?)
+                Cow::Owned(self.matchers(allowed.chain(specials.added()))?)
             }
         })
     }

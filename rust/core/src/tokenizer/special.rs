@@ -9,11 +9,16 @@ use crate::error::{Error, Result};
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use std::borrow::Cow;
 
-/// Special tokens by name.
+/// Special tokens by name, and the tokens that are found in every text.
 #[derive(Debug, Default, Clone)]
 pub struct Specials {
     names: Vec<(String, u32)>,
+    added: Vec<(String, u32)>,
+    /// The special ones.
     all: Matcher,
+    /// What is found where all special tokens are allowed, and where none is.
+    found_all: Matcher,
+    found_none: Matcher,
 }
 
 /// Which special tokens a call speaks of.
@@ -26,11 +31,12 @@ pub enum Which<'a> {
 }
 
 impl Specials {
-    /// These tokens, in the order of their ids.
-    pub fn new(mut names: Vec<(String, u32)>) -> Self {
+    /// These tokens, and `added` ones, which are not special.
+    pub fn new(mut names: Vec<(String, u32)>, added: Vec<(String, u32)>) -> Self {
         names.sort_by_key(|(_, id)| *id);
         let all = Matcher::new(names.iter().cloned());
-        Specials { names, all }
+        let (found_all, found_none) = (all.clone().with(&added), Matcher::new(added.iter().cloned()));
+        Specials { names, added, all, found_all, found_none }
     }
 
     /// Names and ids in the order of ids.
@@ -38,18 +44,18 @@ impl Specials {
         &self.names
     }
 
-    /// The id of `name`.
+    /// Tokens that are not special, with their ids: found in every text.
+    pub fn added(&self) -> &[(String, u32)] {
+        &self.added
+    }
+
+    /// The id of the special token `name`.
     pub fn id(&self, name: &str) -> Option<u32> {
         self.names.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
     }
 
-    /// Whether `id` is that of a special token.
-    pub fn contains(&self, id: u32) -> bool {
-        self.names.binary_search_by_key(&id, |(_, id)| *id).is_ok()
-    }
-
-    /// What a call says about special tokens, ready to be applied to many texts. `always` are found in every text.
-    pub fn rules(&self, allowed: Which<'_>, disallowed: Which<'_>, always: &[(String, u32)]) -> Rules<'_> {
+    /// What a call says about special tokens, ready to be applied to many texts.
+    pub fn rules(&self, allowed: Which<'_>, disallowed: Which<'_>) -> Rules<'_> {
         let refused = match (allowed, disallowed) {
             (Which::All, Which::All) => Cow::Owned(Matcher::default()),
             (Which::Only([]), Which::All) => Cow::Borrowed(&self.all),
@@ -58,10 +64,10 @@ impl Specials {
             (_, Which::Only(names)) => Cow::Owned(Matcher::new(names.iter().map(|name| (name.clone(), 0)))),
         };
         let found = match allowed {
-            Which::All => Cow::Borrowed(&self.all),
-            Which::Only(names) => Cow::Owned(self.matcher(|name| names.contains(name))),
+            Which::All => Cow::Borrowed(&self.found_all),
+            Which::Only([]) => Cow::Borrowed(&self.found_none),
+            Which::Only(names) => Cow::Owned(self.matcher(|name| names.contains(name)).with(&self.added)),
         };
-        let found = if always.is_empty() { found } else { Cow::Owned(found.into_owned().with(always)) };
         Rules { refused, found, stages: None }
     }
 
@@ -174,7 +180,7 @@ mod tests {
     use super::*;
 
     fn specials() -> Specials {
-        Specials::new(vec![("<|a|>".into(), 1), ("<|a|><b>".into(), 2), ("é!".into(), 3)])
+        Specials::new(vec![("<|a|>".into(), 1), ("<|a|><b>".into(), 2), ("é!".into(), 3)], Vec::new())
     }
 
     fn cut(matcher: &Matcher, text: &str) -> Vec<String> {
@@ -196,7 +202,7 @@ mod tests {
     #[test]
     fn the_leftmost_and_then_longest_is_found() {
         let specials = specials();
-        let rules = specials.rules(Which::All, Which::All, &[]);
+        let rules = specials.rules(Which::All, Which::All);
         let all = rules.admit("").unwrap();
         assert_eq!(cut(all, "x<|a|><b>y<|a|><c>é!"), ["x", "2", "y", "1", "<c>", "3"]);
         assert_eq!(cut(all, "<|a|"), ["<|a|"]);
@@ -207,15 +213,27 @@ mod tests {
     fn tiktokens_rules() {
         let s = specials();
         let some = ["<|a|>".to_string()];
-        let rules = s.rules(Which::Only(&some), Which::All, &[]);
+        let rules = s.rules(Which::Only(&some), Which::All);
         let error = rules.admit("say é!").unwrap_err().to_string();
         assert!(error.contains("é!") && error.contains("allowed_special") && error.contains("byte 4"), "{error}");
         assert_eq!(cut(rules.admit("<|a|>").unwrap(), "<|a|>é"), ["1", "é"]);
-        let none = s.rules(Which::Only(&[]), Which::Only(&[]), &[]);
+        let none = s.rules(Which::Only(&[]), Which::Only(&[]));
         assert_eq!(cut(none.admit("<|a|>").unwrap(), "<|a|>"), ["<|a|>"]);
         let plain = ["plain".to_string()];
-        assert!(s.rules(Which::Only(&[]), Which::Only(&plain), &[]).admit("plain").is_err());
-        let always = s.rules(Which::Only(&[]), Which::Only(&[]), &[("x".to_string(), 9)]);
-        assert_eq!(cut(always.admit("").unwrap(), "<|a|>x"), ["<|a|>", "9"]);
+        assert!(s.rules(Which::Only(&[]), Which::Only(&plain)).admit("plain").is_err());
+    }
+
+    #[test]
+    fn added_tokens_are_found_in_every_text_and_never_refused() {
+        let s = Specials::new(vec![("<|a|>".into(), 1), ("<b>".into(), 2)], vec![("x".into(), 9)]);
+        let some = ["<b>".to_string()];
+        for (allowed, expected) in [
+            (Which::All, ["1", "9", "2"]),
+            (Which::Only(&[]), ["<|a|>", "9", "<b>"]),
+            (Which::Only(&some), ["<|a|>", "9", "2"]),
+        ] {
+            assert_eq!(cut(s.rules(allowed, Which::Only(&[])).admit("").unwrap(), "<|a|>x<b>"), expected);
+        }
+        assert!(s.rules(Which::Only(&[]), Which::All).admit("x").is_ok());
     }
 }

@@ -205,10 +205,10 @@ fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: &TrainOptions
     let specials = number(&options.special_tokens, first_special);
     let entries: Vec<_> = entries.into_iter().zip(0..).collect();
     let vocab = Vocab::new(&entries, &specials, "corpus")?;
-    let specials = Specials::new(specials);
+    let specials = Specials::new(specials, Vec::new());
     let model = Model::Entries { unk: specials.id(UNKNOWN) };
-    let (added, pipeline, template) = (Vec::new(), None, Template::default());
-    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, added, pipeline, template }))
+    let (pipeline, template) = (None, Template::default());
+    Ok(Tokenizer::new(Parts { level: options.level, split, vocab, model, specials, pipeline, template }))
 }
 
 fn subwords(
@@ -244,8 +244,7 @@ fn merged(merges: &[(u32, u32)], split: Pretokenizer, options: &TrainOptions) ->
         split,
         vocab,
         model: Model::Bpe(Box::new(bpe)),
-        specials: Specials::new(specials),
-        added: Vec::new(),
+        specials: Specials::new(specials, Vec::new()),
         pipeline: None,
         template: Template::default(),
     }))

@@ -15,6 +15,7 @@ use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::io::atomic;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Larger files are taken for a mistake.
 const MAX_BYTES: u64 = 1 << 30;
@@ -200,7 +201,7 @@ fn only_bytes<'t>(tokenizer: &'t Tokenizer, format: &str) -> Result<&'t Bpe> {
             "it changes text before cutting it, or has added tokens with conditions"
         }
         Model::Bpe(_) if tokenizer.split.prefix_space => "it puts a space before a text",
-        Model::Bpe(_) if !tokenizer.added.is_empty() => "it has added tokens that are not special",
+        Model::Bpe(_) if !tokenizer.specials.added().is_empty() => "it has added tokens that are not special",
         Model::Bpe(bpe) => return Ok(bpe),
     };
     Err(Error::tokenizer(format, format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json"))
@@ -224,7 +225,12 @@ pub struct ByteAlphabet {
 
 impl ByteAlphabet {
     /// The alphabet.
-    pub fn new() -> Self {
+    pub fn get() -> &'static ByteAlphabet {
+        static ALPHABET: LazyLock<ByteAlphabet> = LazyLock::new(ByteAlphabet::new);
+        &ALPHABET
+    }
+
+    fn new() -> Self {
         let mut next = 0x100;
         let chars = std::array::from_fn(|byte| {
             if matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) {
@@ -261,19 +267,13 @@ impl ByteAlphabet {
     }
 }
 
-impl Default for ByteAlphabet {
-    fn default() -> Self {
-        ByteAlphabet::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_alphabet_is_gpt2s_and_reversible() {
-        let alphabet = ByteAlphabet::new();
+        let alphabet = ByteAlphabet::get();
         assert_eq!(alphabet.write(b" a\n\xad\x00\xff"), "ĠaĊŃĀÿ");
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(alphabet.read(&alphabet.write(&all)), Ok(all));

@@ -65,8 +65,7 @@ pub fn load(path: &Path, split: Option<Pretokenizer>, special_tokens: Option<Giv
         split,
         vocab,
         model: Model::Bpe(Box::new(bpe)),
-        specials: Specials::new(specials),
-        added: Vec::new(),
+        specials: Specials::new(specials, Vec::new()),
         pipeline: None,
         template: Template::default(),
     }))

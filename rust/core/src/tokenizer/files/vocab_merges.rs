@@ -128,14 +128,14 @@ pub(super) fn bad_merge(place: &str, line: &str) -> Error {
 pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
     let Listed { place, vocab, merges, specials, added, split, ignore_merges } = listed;
     let plain: FxHashMap<&str, u32> = specials.iter().chain(&added).map(|(name, id)| (name.as_str(), *id)).collect();
-    let alphabet = ByteAlphabet::new();
+    let alphabet = ByteAlphabet::get();
     let mut ids: FxHashMap<&str, u32> = FxHashMap::default();
     let mut entries = Vec::with_capacity(vocab.len());
     for (token, id) in &vocab {
         match plain.get(token.as_str()) {
             Some(other) if other != id => return Err(two_ids(&place, token, *id, *other)),
             Some(_) => {}
-            None => entries.push((bytes_of(&alphabet, token, &place)?, *id)),
+            None => entries.push((bytes_of(alphabet, token, &place)?, *id)),
         }
         ids.insert(token, *id);
     }
@@ -148,8 +148,7 @@ pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
         split,
         vocab,
         model: Model::Bpe(Box::new(bpe)),
-        specials: Specials::new(specials),
-        added,
+        specials: Specials::new(specials, added),
         pipeline: None,
         template: Template::default(),
     }))

@@ -124,7 +124,7 @@ impl Stage {
                 }
             }),
             Stage::Alphabet => {
-                let alphabet = ByteAlphabet::new();
+                let alphabet = ByteAlphabet::get();
                 text.rewrite(|old, writer| {
                     for place in places {
                         let start = writer.written();

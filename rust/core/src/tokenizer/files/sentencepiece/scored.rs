@@ -279,8 +279,7 @@ impl Scored {
             split: Pretokenizer::default(),
             vocab,
             model: Model::Bpe(Box::new(bpe)),
-            specials: Specials::new(specials),
-            added,
+            specials: Specials::new(specials, added),
             pipeline: Some(Box::new(pipeline)),
             template,
         }))

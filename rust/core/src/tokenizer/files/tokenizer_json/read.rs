@@ -236,7 +236,7 @@ impl<'f> Reading<'f> {
 
     /// Whether the vocabulary has the whole byte alphabet, so that nothing is unknown.
     fn has_all_bytes(&self) -> bool {
-        let alphabet = ByteAlphabet::new();
+        let alphabet = ByteAlphabet::get();
         let tokens: FxHashSet<&str> = self.vocab.iter().map(|(token, _)| token.as_str()).collect();
         (0..=255u8).all(|byte| tokens.contains(alphabet.write(&[byte]).as_str()))
     }
@@ -284,8 +284,7 @@ impl<'f> Reading<'f> {
             split: Pretokenizer::default(),
             vocab,
             model: Model::Bpe(Box::new(bpe)),
-            specials: Specials::new(specials),
-            added,
+            specials: Specials::new(specials, added),
             pipeline,
             template,
         }))
@@ -312,8 +311,8 @@ impl<'f> Reading<'f> {
         let Reading { vocab: listed, specials, added, template, .. } = self;
         let vocab = vocabulary(&listed, &specials, &added, place)?;
         let level = if split.pattern() == Some(Pattern::Chars) { Level::Char } else { Level::Word };
-        let (model, specials) = (Model::Entries { unk }, Specials::new(specials));
-        Ok(Tokenizer::new(Parts { level, split, vocab, model, specials, added, pipeline, template }))
+        let (model, specials) = (Model::Entries { unk }, Specials::new(specials, added));
+        Ok(Tokenizer::new(Parts { level, split, vocab, model, specials, pipeline, template }))
     }
 }
 

@@ -140,7 +140,7 @@ impl Tokenizer {
 
     /// The name of every id in the file; empty for gaps.
     pub(in super::super) fn written_names(&self) -> Result<Vec<String>> {
-        let alphabet = ByteAlphabet::new();
+        let alphabet = ByteAlphabet::get();
         let mut names = vec![String::new(); self.vocab.size()];
         for (id, bytes) in self.vocab.entries() {
             names[id as usize] = match self.model {
@@ -149,7 +149,7 @@ impl Tokenizer {
             };
         }
         let spelt: FxHashSet<String> = names.iter().cloned().collect();
-        for (name, id) in self.specials.names().iter().chain(&self.added) {
+        for (name, id) in self.specials.names().iter().chain(self.specials.added()) {
             if names[*id as usize] != *name && spelt.contains(name) {
                 return Err(Error::tokenizer(
                     format!("special token {name:?}"),
@@ -169,7 +169,7 @@ impl Tokenizer {
             AddedToken { id: *id, content: content.clone(), single_word, lstrip, rstrip, normalized, special }
         };
         let specials = self.specials.names().iter().map(|name| token(name, true));
-        let mut all: Vec<_> = specials.chain(self.added.iter().map(|name| token(name, false))).collect();
+        let mut all: Vec<_> = specials.chain(self.specials.added().iter().map(|name| token(name, false))).collect();
         all.sort_by_key(|token| token.id);
         all
     }

@@ -299,7 +299,12 @@ class Tokenizer:
         return self._native.encode_batch(texts, special_rules(allowed_special, disallowed_special, errors))
 
     def encode_with_offsets(
-        self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
+        self,
+        text: str,
+        *,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+        errors: Errors = "replace",
     ) -> Located:
         """Turn ``text`` into ids, and say which part of it each id stands for.
 
@@ -307,16 +312,20 @@ class Tokenizer:
             A named tuple: ``ids``, shape (n,), uint32; ``bytes``, shape (n, 2), uint64: start and end of each
             token in the UTF-8 of ``text``; ``chars``, the same in characters: all of those that the token has a
             byte of: a character that is split over tokens is in the span of each. So also where text is normalized.
+            Arguments are those of `encode`.
 
         Raises:
-            TokenizerError: As in `encode`.
+            TokenizerError: As in `encode`. Or tokens have no places, since the tokenizer leaves out bytes that it
+                has no token for.
 
         >>> tok = Tokenizer.train(["x"], vocab_size=257)
         >>> tok.encode_with_offsets("aé").chars.tolist()
         [[0, 1], [1, 2], [1, 2]]
 
         """
-        return Located(*self._native.encode_located(text, special_rules(allowed_special, disallowed_special)))
+        return Located(
+            *self._native.encode_located(text, special_rules(allowed_special, disallowed_special, errors))
+        )
 
     def encode_file(
         self,
@@ -360,14 +369,19 @@ class Tokenizer:
         return [Path(shard) for shard in paths]
 
     def count(
-        self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"
+        self,
+        text: str,
+        *,
+        allowed_special: Specials = (),
+        disallowed_special: Specials = "all",
+        errors: Errors = "replace",
     ) -> int:
-        """Count the ids that `encode` gives.
+        """Count the ids that `encode` gives. Arguments and errors are those of `encode`.
 
         >>> Tokenizer.train(["x"], vocab_size=257).count("né")
         3
         """
-        return self._native.count(text, special_rules(allowed_special, disallowed_special))
+        return self._native.count(text, special_rules(allowed_special, disallowed_special, errors))
 
     def count_file(
         self,
@@ -393,17 +407,20 @@ class Tokenizer:
         *,
         allowed_special: Specials = (),
         disallowed_special: Specials = "all",
+        errors: Errors = "replace",
     ) -> str:
         """Cut ``text`` where its first ``max_tokens`` ids end; what follows is not encoded.
 
-        A character that only a later id completes is left out. A text of no more ids is given as it is.
+        A character that only a later id completes is left out. A text of no more ids is given as it is. The other
+        arguments and errors are those of `encode`.
 
         >>> Tokenizer.train(["x"], vocab_size=257).truncate("naïve", 3)
         'na'
 
         """
         most = integer("max_tokens", max_tokens, 0)
-        ids = self._native.encode_front(text, most + 1, special_rules(allowed_special, disallowed_special))
+        rules = special_rules(allowed_special, disallowed_special, errors)
+        ids = self._native.encode_front(text, most + 1, rules)
         return text if len(ids) <= most else self.decode(ids[:most], errors="ignore")
 
     def tokens(

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import json
 import pickle
 from itertools import pairwise
 
@@ -128,8 +129,15 @@ def test_unknown_text_is_unk_or_an_error():
     for level, text in (("char", "cat?z"), ("word", "cat dog")):
         tok = Tokenizer.train([TEXT], level=level)
         assert tok.unk_id in tok.encode(text)
-        with pytest.raises(TokenizerError, match=r"byte 4.*not in the vocabulary|byte 3.*not in"):
-            tok.encode(text, errors="strict")
+        plain = json.loads(tok.to_json())
+        normalizing = Tokenizer.from_json(json.dumps({**plain, "normalizer": {"type": "NFC"}}))
+        # Composing something keeps the normalizer from being passed over.
+        for tokenizer, asked in ((tok, text), (normalizing, f"{text} e\u0301")):
+            calls = (tokenizer.encode, tokenizer.encode_with_offsets, tokenizer.count)
+            for call in (*calls, lambda t, tok=tokenizer, **options: tok.truncate(t, 9, **options)):
+                call(asked)
+                with pytest.raises(TokenizerError, match=r"byte 4.*not in the vocabulary|byte 3.*not in"):
+                    call(asked, errors="strict")
     with pytest.raises(InvalidValueError, match="errors"):
         tok.encode("x", errors="ignore")
 

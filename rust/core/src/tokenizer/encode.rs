@@ -94,6 +94,29 @@ impl Tokenizer {
         }
     }
 
+    /// Refuses a text, which begins at byte `at`, for a character that has no token, if a call says so.
+    pub(super) fn refuse_missing(&self, text: &str, at: usize, unknown: OnInvalid) -> Result<()> {
+        match &self.model {
+            Model::Bpe(bpe) if unknown == OnInvalid::Strict && !bpe.is_total() => match bpe.missing(text) {
+                Some((index, c)) => Err(unknown_piece(c.encode_utf8(&mut [0; 4]), at + index)),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The entry that a piece is, or else `unk` if a call says so. `at` tells where the piece begins.
+    pub(super) fn entry(
+        &self,
+        piece: &str,
+        unk: Option<u32>,
+        unknown: OnInvalid,
+        at: impl FnOnce() -> usize,
+    ) -> Result<u32> {
+        let known = self.vocab.ordinary(piece.as_bytes());
+        known.or(unk.filter(|_| unknown == OnInvalid::Replace)).ok_or_else(|| unknown_piece(piece, at()))
+    }
+
     /// A long text as parts that can be encoded each on its own.
     pub(super) fn tasks<'t>(&self, text: &'t str, matcher: &Matcher) -> Vec<Task<'t>> {
         let mut tasks = Tasks::new(self, text, matcher);
@@ -183,10 +206,8 @@ impl<'a> Job<'a> {
 
     fn pieces(&mut self, text: &str, at: usize) -> Result<()> {
         match &self.tokenizer.model {
-            Model::Bpe(bpe) => {
-                if self.unknown == OnInvalid::Strict && !bpe.is_total() {
-                    self.refuse_missing(text, at)?;
-                }
+            Model::Bpe(_) => {
+                self.tokenizer.refuse_missing(text, at, self.unknown)?;
                 let Some(encoder) = &mut self.encoder else { return Ok(()) };
                 match self.tokenizer.split.scanner() {
                     Some(scanner) => encoder.text(scanner, text, self.ids),
@@ -198,19 +219,9 @@ impl<'a> Job<'a> {
             }
             Model::Entries { unk } => self.tokenizer.split.for_each(text, |piece| {
                 self.watch.as_mut().map_or(Ok(()), |watch| watch.piece(piece))?;
-                let unknown = unk.filter(|_| self.unknown == OnInvalid::Replace);
-                let id = self.tokenizer.vocab.ordinary(piece.as_bytes()).or(unknown);
-                self.ids.push(id.ok_or_else(|| unknown_piece(piece, at + offset(text, piece)))?);
+                self.ids.push(self.tokenizer.entry(piece, *unk, self.unknown, || at + offset(text, piece))?);
                 Ok(())
             }),
-        }
-    }
-
-    fn refuse_missing(&self, text: &str, at: usize) -> Result<()> {
-        let Model::Bpe(bpe) = &self.tokenizer.model else { return Ok(()) };
-        match bpe.missing(text) {
-            Some((index, c)) => Err(unknown_piece(c.encode_utf8(&mut [0; 4]), at + index)),
-            None => Ok(()),
         }
     }
 }
@@ -227,7 +238,7 @@ pub(super) fn room_for(bytes: usize) -> Vec<u32> {
     ids
 }
 
-pub(super) fn unknown_piece(piece: &str, at: usize) -> Error {
+fn unknown_piece(piece: &str, at: usize) -> Error {
     Error::tokenizer(
         format!("text, byte {at}"),
         format!("{piece:?} is not in the vocabulary"),

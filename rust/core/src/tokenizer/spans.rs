@@ -2,7 +2,8 @@
 
 use super::added::Found;
 use super::bpe::encode::Encoder;
-use super::encode::{EncodeOptions, unknown_piece};
+use super::corpus::OnInvalid;
+use super::encode::EncodeOptions;
 use super::normalize::aligned::Origin;
 use super::pipeline::{Part, Pipeline};
 use super::{Model, Tokenizer};
@@ -41,7 +42,7 @@ impl Tokenizer {
         let rules = self.rules(options)?;
         if let Some((pipeline, found)) = self.staged(text, &rules) {
             rules.admit(text)?;
-            let (ids, spans) = self.spans_of_parts(text, pipeline, found)?;
+            let (ids, spans) = self.spans_of_parts(text, pipeline, found, options.unknown)?;
             return Ok(Located::new(text, ids, spans));
         }
         let ids = self.encode(text, options, listener)?;
@@ -53,7 +54,13 @@ impl Tokenizer {
     }
 
     /// Tokens stand for parts of what a pipeline made of the text, which knows where they come from.
-    fn spans_of_parts(&self, text: &str, pipeline: &Pipeline, found: &Found) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+    fn spans_of_parts(
+        &self,
+        text: &str,
+        pipeline: &Pipeline,
+        found: &Found,
+        unknown: OnInvalid,
+    ) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
         let (mut ids, mut spans) = (Vec::new(), Vec::new());
         let mut add = |id: u32, origin: Origin| {
             ids.push(id);
@@ -72,6 +79,7 @@ impl Tokenizer {
                 Part::Piece(text, place) => (text, place),
             };
             let piece = &text.text()[place.clone()];
+            self.refuse_missing(piece, text.origin(place.clone())[0] as usize, unknown)?;
             // A space that was put before the text is no part of it.
             let prefixed = self.split.prefix_space && !piece.starts_with(' ');
             let whole = if prefixed { format!(" {piece}") } else { piece.to_string() };
@@ -90,11 +98,8 @@ impl Tokenizer {
                         encoder.located(part)?.into_iter().for_each(|(id, range)| add(id, origin(range)));
                     }
                     (None, Model::Entries { unk }) => {
-                        let id = self.vocab.ordinary(part.as_bytes()).or(*unk);
-                        add(
-                            id.ok_or_else(|| unknown_piece(part, origin(0..part.len())[0] as usize))?,
-                            origin(0..part.len()),
-                        );
+                        let origin = origin(0..part.len());
+                        add(self.entry(part, *unk, unknown, || origin[0] as usize)?, origin);
                     }
                     (None, Model::Bpe(_)) => {}
                 }
@@ -151,7 +156,7 @@ impl Tokenizer {
 fn changed(at: usize) -> Error {
     Error::tokenizer(
         format!("text, byte {at}"),
-        "this tokenizer changes the text before it is encoded, so that tokens have no places in it",
+        "this tokenizer changes the text or leaves out bytes that it has no token for, so its tokens have no places in it",
         "use encode, or a tokenizer without a normalizer",
     )
 }

@@ -135,6 +135,16 @@ impl Error {
         Error::Tokenizer { place: place.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// This error, with `prefix` before the place of an [`Error::Tokenizer`]: which of several texts it came from.
+    pub fn within(self, prefix: impl std::fmt::Display) -> Self {
+        match self {
+            Error::Tokenizer { place, problem, remedy } => {
+                Error::Tokenizer { place: format!("{prefix}{place}"), problem, remedy }
+            }
+            other => other,
+        }
+    }
+
     /// A [`Error::Checkpoint`].
     pub fn checkpoint(path: impl Into<PathBuf>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Error::Checkpoint { path: path.into(), problem: problem.into(), remedy: remedy.into() }

@@ -104,10 +104,5 @@ impl Tokenizer {
 
 /// Adds to an error which text of a batch it came from.
 fn in_text(error: Error, at: usize) -> Error {
-    match error {
-        Error::Tokenizer { place, problem, remedy } => {
-            Error::Tokenizer { place: format!("texts[{at}], {place}"), problem, remedy }
-        }
-        other => other,
-    }
+    error.within(format_args!("texts[{at}], "))
 }

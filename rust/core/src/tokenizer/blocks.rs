@@ -52,11 +52,6 @@ impl Tokenizer {
 
 /// Adds to an error which file it came from, and where the block began that its place counts from.
 fn in_file(error: Error, path: &Path, begin: u64) -> Error {
-    match error {
-        Error::Tokenizer { place, problem, remedy } => {
-            let after = if begin > 0 { format!(" after byte {begin}") } else { String::new() };
-            Error::Tokenizer { place: format!("{}{after}: {place}", path.display()), problem, remedy }
-        }
-        other => other,
-    }
+    let after = if begin > 0 { format!(" after byte {begin}") } else { String::new() };
+    error.within(format_args!("{}{after}: ", path.display()))
 }

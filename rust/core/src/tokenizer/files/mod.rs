@@ -207,6 +207,12 @@ fn only_bytes<'t>(tokenizer: &'t Tokenizer, format: &str) -> Result<&'t Bpe> {
     Err(Error::tokenizer(format, format!("cannot hold this tokenizer: {problem}"), "save it as a tokenizer.json"))
 }
 
+/// The one character that a text is.
+fn only(text: &str) -> Option<char> {
+    let mut chars = text.chars();
+    chars.next().filter(|_| chars.next().is_none())
+}
+
 /// A whole file.
 fn read(path: &Path) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;

@@ -8,7 +8,7 @@ use crate::tokenizer::added::Flags;
 use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::bpe::symbols::{Chars, Settle};
 use crate::tokenizer::decoders::{Decoder, Step, byte_of};
-use crate::tokenizer::files::tokenizer_json;
+use crate::tokenizer::files::{only, tokenizer_json};
 use crate::tokenizer::normalize::Normalizer;
 use crate::tokenizer::normalize::sentencepiece::{SPACE, SentencePiece};
 use crate::tokenizer::pipeline::{Original, Pipeline, Source};
@@ -213,6 +213,8 @@ impl Scored {
             steps.push(json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}));
         }
         if self.byte_fallback {
+            // Of bytes that are no text `tokenizers` gives up all beside them, where SentencePiece keeps the text among
+            // them (`native`). There are no words for that in a file, and what is loaded and what is saved must agree.
             steps.push(json!({"type": "ByteFallback"}));
         }
         steps.push(json!({"type": "Fuse"}));
@@ -258,6 +260,7 @@ impl Scored {
             steps.push(Step::Replace { pattern: Delimiter::Literal(SPACE.into()), content: " ".into() });
         }
         if self.byte_fallback {
+            // As SentencePiece; where there is a `tokenizer.json`, as that has it (`decoder`).
             steps.push(Step::ByteFallback { each: true });
         }
         steps.push(Step::Fuse);
@@ -284,10 +287,4 @@ impl Scored {
             template,
         }))
     }
-}
-
-/// The one character that a text is.
-fn only(text: &str) -> Option<char> {
-    let mut chars = text.chars();
-    chars.next().filter(|_| chars.next().is_none())
 }

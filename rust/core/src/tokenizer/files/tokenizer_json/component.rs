@@ -1,6 +1,7 @@
 //! One component of a `tokenizer.json`, with the errors that name it.
 
 use crate::error::{Error, Result};
+use crate::tokenizer::files::only;
 use crate::tokenizer::pretokenize::delimiters::Delimiter;
 use crate::tokenizer::pretokenize::general::General;
 use crate::tokenizer::pretokenize::patterns::Pattern;
@@ -75,8 +76,7 @@ impl<'v> Component<'v> {
 
     /// A field of one character.
     pub fn char(&self, name: &str) -> Result<char> {
-        let mut chars = self.string(name)?.chars();
-        chars.next().filter(|_| chars.next().is_none()).ok_or_else(|| self.refuse())
+        only(self.string(name)?).ok_or_else(|| self.refuse())
     }
 
     /// A field that is a number from 0 on.

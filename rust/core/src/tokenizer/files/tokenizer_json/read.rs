@@ -9,9 +9,8 @@ use crate::tokenizer::added::Flags;
 use crate::tokenizer::bpe::Bpe;
 use crate::tokenizer::bpe::symbols::{Chars, Settle};
 use crate::tokenizer::decoders::Decoder;
-use crate::tokenizer::files::ByteAlphabet;
-use crate::tokenizer::files::read;
 use crate::tokenizer::files::vocab_merges::{Listed, bad_merge, build, parse_merge, resolve};
+use crate::tokenizer::files::{ByteAlphabet, only, read};
 use crate::tokenizer::normalize::sentencepiece::SPACE;
 use crate::tokenizer::pipeline::{Pipeline, Source};
 use crate::tokenizer::pretokenize::Pretokenizer;
@@ -264,10 +263,8 @@ impl<'f> Reading<'f> {
         let ids: FxHashMap<&str, u32> = listed.iter().map(|(token, id)| (token.as_str(), *id)).collect();
         let merges = resolve(merges, &ids, place)?;
         let special: FxHashSet<&str> = specials.iter().map(|(name, _)| name.as_str()).collect();
-        let known = listed.iter().filter(|(token, _)| !special.contains(token.as_str())).filter_map(|(token, id)| {
-            let mut chars = token.chars();
-            chars.next().filter(|_| chars.next().is_none()).map(|c| (c, *id))
-        });
+        let known = listed.iter().filter(|(token, _)| !special.contains(token.as_str()));
+        let known = known.filter_map(|(token, id)| Some((only(token)?, *id)));
         let mut chars = Chars::new(known.collect(), Settle::Before).with_unknown(unk, model.fuse_unk);
         if model.byte_fallback {
             chars = chars.with_bytes(|name| ids.get(name).copied());

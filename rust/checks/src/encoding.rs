@@ -3,6 +3,7 @@
 use crate::files::with_file;
 use crate::reference::Rule;
 use crate::subject::Subject;
+use serde_json::{Value, json};
 use std::cell::LazyCell;
 use subgpt_core::progress;
 use subgpt_core::tokenizer::files::tokenizer_json;
@@ -71,7 +72,7 @@ fn list(tokens: &[Vec<u8>], merges: &[(usize, usize)]) -> Tokenizer {
     let names: Vec<String> = tokens.iter().map(|token| alphabet.write(token)).collect();
     let vocab: serde_json::Map<_, _> = names.iter().cloned().zip((0..names.len()).map(Into::into)).collect();
     let pairs: Vec<_> = merges.iter().map(|(left, right)| [&names[*left], &names[*right]]).collect();
-    let json = serde_json::json!({
+    let json = json!({
         "model": {"type": "BPE", "vocab": vocab, "merges": pairs},
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
         "decoder": {"type": "ByteLevel"},
@@ -99,6 +100,28 @@ fn base64(bytes: &[u8]) -> String {
         [0, 1, 2, 3].map(digit)
     };
     bytes.chunks(3).flat_map(group).collect()
+}
+
+/// Puts a space before a text that does not begin with one.
+fn prefix_space(json: &mut Value) {
+    let split = &mut json["pre_tokenizer"];
+    let bytes = match split["type"] == "Sequence" {
+        true => split["pretokenizers"].as_array_mut().and_then(|steps| steps.last_mut()).expect("it has steps"),
+        false => split,
+    };
+    bytes["add_prefix_space"] = true.into();
+}
+
+/// Takes pieces that are tokens as they are.
+fn whole_first(json: &mut Value) {
+    json["model"]["ignore_merges"] = true.into();
+}
+
+/// Cuts out every digit before all else.
+fn digits_apart(json: &mut Value) {
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let split = json["pre_tokenizer"].take();
+    json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [digits, split]});
 }
 
 /// One tokenizer of every kind: patterns, levels, merges by list and by rank, special tokens that begin alike.
@@ -130,17 +153,17 @@ fn subjects() -> Vec<Subject> {
             files::load(&file, Some(pattern), Some(given)).expect("what was saved loads")
         });
         subjects.push(Subject::new(file, Rule::Ranked));
-        for (from, to) in [
-            ("", ""),
-            ("\"add_prefix_space\":false", "\"add_prefix_space\":true"),
-            ("\"ignore_merges\":false", "\"ignore_merges\":true"),
-            ("{\"type\":\"ByteLevel\"", "{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\""),
-        ] {
-            let changed = json.replacen(from, to, 1);
-            // Not every split may have a space before it.
-            if let Ok(tokenizer) = tokenizer_json::parse(changed.as_bytes(), "changed") {
-                subjects.push(Subject::new(tokenizer, Rule::Listed));
-            }
+        let written: Value = serde_json::from_str(&json).expect("JSON was written");
+        let changes: [fn(&mut Value); 3] = [prefix_space, whole_first, digits_apart];
+        let changed = changes.map(|change| {
+            let mut changed = written.clone();
+            change(&mut changed);
+            assert_ne!(changed, written, "nothing was changed");
+            changed.to_string()
+        });
+        for json in changed.iter().chain([&json]) {
+            let tokenizer = tokenizer_json::parse(json.as_bytes(), "changed").expect("all of it is implemented");
+            subjects.push(Subject::new(tokenizer, Rule::Listed));
         }
         subjects.push(Subject::new(listed, Rule::Listed));
     }

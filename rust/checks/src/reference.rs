@@ -5,7 +5,8 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use std::cell::RefCell;
 use subgpt_core::tokenizer::files::ByteAlphabet;
-use subgpt_core::tokenizer::pretokenize::Pretokenizer;
+use subgpt_core::tokenizer::pretokenize::patterns::{CHARS_REGEX, GPT2, Pattern, WORDS_REGEX};
+use subgpt_core::tokenizer::pretokenize::{Pretokenizer, Step};
 use subgpt_core::tokenizer::{Level, Tokenizer};
 
 /// Which neighbours merge.
@@ -37,19 +38,23 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The twin of `tokenizer`; `None` where the file says more
-    /// than the slow way knows, or has a regular expression that may give up.
+    /// The twin of `tokenizer`; `None` where the file says more than the slow way knows, or has a regular expression that
+    /// may give up.
     pub fn new(tokenizer: &Tokenizer, rule: Rule) -> Option<Reference> {
         let json: Value = serde_json::from_str(&tokenizer.to_json(false).ok()?).ok()?;
         if !is_plain(&json, tokenizer.level()) {
             return None;
         }
         let split = match tokenizer.level() {
-            Level::Char => Pretokenizer::known(subgpt_core::tokenizer::pretokenize::patterns::Pattern::Chars),
-            Level::Word => Pretokenizer::known(subgpt_core::tokenizer::pretokenize::patterns::Pattern::Words),
-            Level::Subword => Pretokenizer::from_argument(tokenizer.pattern()?, "reference").ok()?,
+            Level::Char => Pretokenizer::known(Pattern::Chars),
+            Level::Word => Pretokenizer::known(Pattern::Words),
+            Level::Subword => match tokenizer.pattern() {
+                Some(pattern) => {
+                    Pretokenizer::from_argument(pattern, "reference").ok().filter(|s| s.pattern().is_some())?
+                }
+                None => digits_apart(&json["pre_tokenizer"])?,
+            },
         };
-        split.pattern()?;
         let added: Vec<(String, u32, bool)> = list(&json["added_tokens"])
             .map(|token| (text(&token["content"]), id(&token["id"]), token["special"] == true))
             .collect();
@@ -164,13 +169,32 @@ impl Reference {
 fn is_plain(json: &Value, level: Level) -> bool {
     let regex = json["pre_tokenizer"]["pattern"]["Regex"].as_str();
     let usual = match level {
-        Level::Char => regex == Some(r"[\s\S]"),
-        Level::Word => regex == Some(r"[\p{L}\p{M}\p{N}_]+|[\s\S]"),
+        Level::Char => regex == Some(CHARS_REGEX),
+        Level::Word => regex == Some(WORDS_REGEX),
         Level::Subword => json["model"]["byte_fallback"] != true && json["decoder"]["type"] == "ByteLevel",
     };
     let flags = ["lstrip", "rstrip", "single_word"];
     let added = |token: &Value| flags.iter().all(|flag| token[*flag] != true);
     usual && json["normalizer"].is_null() && list(&json["added_tokens"]).all(added)
+}
+
+/// A split that cuts out every digit and then goes by a known pattern.
+fn digits_apart(pre_tokenizer: &Value) -> Option<Pretokenizer> {
+    let steps: Vec<&Value> = list(&pre_tokenizer["pretokenizers"]).collect();
+    let [digits, split @ .., bytes] = steps.as_slice() else { return None };
+    if digits["individual_digits"] != true || bytes["type"] != "ByteLevel" || bytes["add_prefix_space"] != false {
+        return None;
+    }
+    let pattern = match (split, bytes["use_regex"] == true) {
+        ([], true) => GPT2,
+        ([split], false) if split["behavior"] == "Isolated" => {
+            Pattern::from_regex(split["pattern"]["Regex"].as_str()?)?
+        }
+        _ => return None,
+    };
+    let mut pieces = Pretokenizer::known(pattern);
+    pieces.steps.insert(0, Step::Digits { individual: true });
+    Some(pieces)
 }
 
 /// Every way to make a token of two, by the token that it makes.

@@ -219,7 +219,7 @@ def test_missing_files_are_named(tmp_path: Path):
         ({"level": "word", "vocab_size": 2}, "vocab_size is 2"),
         ({"level": "letter"}, "letter"),
         ({"pattern": "gpt5"}, "gpt5"),
-        ({"special_tokens": ["a", "a"]}, "twice"),
+        ({"special_tokens": ["<a>", "<a>"]}, "twice"),
         ({"special_tokens": [""]}, "empty"),
         ({"special_tokens": ["\n"]}, r'"\\n" is a single byte, which is an entry already; use a longer name'),
         ({"errors": "ignore"}, "ignore"),

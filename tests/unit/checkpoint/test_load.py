@@ -59,24 +59,6 @@ def test_another_tokenizer_takes_the_place_of_the_one_before(tokenizer, tiny, sa
     assert not (saved / "tokenizer_config.json").exists()
 
 
-def llama2c_tokenizer(path):
-    """A tokenizer that no tokenizer.json can hold, so that its file is kept: two of its pieces have one score."""
-    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((f"<0x{byte:02X}>", 0.0) for byte in range(256))]
-    pieces += [("a", -9.0), ("b", -9.0), (" ", -9.0), ("ab", -1.0), ("ba", -1.0)]
-    packed = (struct.pack("<fi", score, len(text)) + text.encode() for text, score in pieces)
-    path.write_bytes(struct.pack("<i", 9) + b"".join(packed))
-    return subgpt.Tokenizer.load(path)
-
-
-def test_another_tokenizer_takes_the_place_of_the_one_before(tokenizer, tiny, saved, tmp_path):
-    kept = llama2c_tokenizer(tmp_path / "tokenizer.bin")
-    model = GPT(tiny(vocab_size=max(kept.vocab_size, tokenizer.vocab_size)), seed=1)
-    for words in (kept, tokenizer, kept):
-        model.save(saved, tokenizer=words)
-        assert load(saved)[1] == words
-    assert not (saved / "tokenizer_config.json").exists()
-
-
 def test_the_directory_is_what_transformers_expects(model, tokenizer, saved):
     config = json.loads((saved / "config.json").read_text())
     assert config["model_type"] == "gpt2"

@@ -34,10 +34,11 @@ tokenizer = subgpt.Tokenizer.train(iter(texts), level="char")
 shape = dict(block_size=16, n_layer=2, n_head=2, n_embd=32, dropout=0.1)
 model = subgpt.GPT(subgpt.GPTConfig(vocab_size=tokenizer.vocab_size, **shape), seed=seed)
 
-class Spike:
+from subgpt.training.objective import NEXT_TOKEN, Loss, NextToken
+
+class Spike(NextToken):
     # The objective of pretraining, but for two batches from which nobody can learn.
     def backward(self, model, batches):
-        from subgpt.training.objective import NEXT_TOKEN, Loss
         loss = NEXT_TOKEN.backward(model, batches)
         bad = int(batches[0][0].sum()) in BAD
         return Loss(float("nan"), loss.targets) if bad else loss

@@ -299,7 +299,7 @@ def test_the_log_has_no_prompts_and_no_words_of_faults(make_client, served, monk
     def fail(*args, **options):
         raise RuntimeError("secret prompt")
 
-    monkeypatch.setattr(served.engine, "submit", fail)
+    monkeypatch.setattr(served.engine, "start", fail)
     response = post(make_client(), "/v1/completions", b'{"prompt": "secret prompt"}')
     assert error_of(response, 500)["code"] == "server_error"
     assert "secret" not in response.text

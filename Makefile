@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python soak audit coverage \
+.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python mutants soak audit coverage \
 	results lint format dist crates clean
 
 help: ## List the commands
@@ -97,6 +97,11 @@ fuzz: ## Fuzz every reader and encoder for FUZZ_SECONDS (30) each; needs nightly
 		SUBGPT_NUM_THREADS=1 cargo +nightly fuzz run --fuzz-dir . --target-dir ../../target/fuzz $$target corpus/$$target seeds/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=60 -print_final_stats=1 || exit 1; \
 	done
+
+mutants: $(VENV)/.test ## Change sampler, optimizers and tokenizers in small ways and see which tests notice (hours); needs cargo-mutants
+	@cargo mutants --version >/dev/null 2>&1 || \
+		{ echo "this needs cargo-mutants; get it with: cargo install cargo-mutants"; exit 1; }
+	$(BIN)/python rust/mutants/mutants.py
 
 # The same for readers in Python, whose targets are functions of tests/fuzz/readers.py.
 FUZZ_READERS ?= $(notdir $(wildcard tests/fuzz/seeds/*))

@@ -1,0 +1,310 @@
+"""Changes the sampler, the optimizers and the tokenizers in every small way, and asks which tests notice.
+
+    python rust/mutants/mutants.py                    # all; what was found before is kept
+    python rust/mutants/mutants.py sampling --jobs 2
+
+What cargo-mutants would change one by one is put into a single build of a copy of the sources (`src/main.rs`);
+then the tests run for each mutant: quick ones of the crate, slow ones of the crate, those of Python, until one
+fails. A mutant that no test notices is a hole in the tests or makes no difference; `accepted.yaml` says of the
+latter why, and any other ends this with an error. Needs `cargo install cargo-mutants`, and an environment with the
+package's tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORK = ROOT / "target" / "mutants"
+SOURCE = WORK / "source"
+PROFILE = ["--profile", "mutants", "--config", 'profile.mutants.inherits="dev"']
+PROFILE += ["--config", "profile.mutants.opt-level=1", "--config", 'profile.mutants.debug="none"']
+QUICK = 0.15
+"""Seconds of a test that is run first."""
+ADDRESSES = 8 << 30
+"""Bytes that a test may ask for: a mutant may want all there are."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that are changed, and the tests that should notice."""
+
+    files: tuple[str, ...]
+    rust: str
+    python: tuple[str, ...]
+
+
+GROUPS = {
+    "sampling": Group(
+        ("sampling/**",),
+        "sampling::",
+        ("tests/parity/test_sampling.py", "tests/unit/generation", "tests/unit/serving/test_completions.py"),
+    ),
+    "optim": Group(
+        ("optim/**",),
+        "optim::",
+        (
+            "tests/unit/training/test_optimizers.py",
+            "tests/parity/test_optimizers.py",
+            "tests/parity/test_trace.py",
+        ),
+    ),
+    "tokenizer": Group(
+        (
+            "tokenizer/bpe/{batch,cache,encode,key,merge,symbols,tokens,words}.rs",
+            "tokenizer/bpe/merge/**",
+            "tokenizer/{added,batch,char,cutting,encode,pipeline,spans,special,tasks,word}.rs",
+            "tokenizer/pretokenize/**",
+        ),
+        "tokenizer::",
+        (
+            "tests/unit/tokenizer",
+            "tests/property/test_tokenizers.py",
+            "tests/parity/test_tokenizers.py",
+            "tests/parity/test_tokenizer_formats.py",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change, by its place in the list."""
+
+    number: int
+    name: str
+    group: str
+
+    @property
+    def key(self) -> str:
+        """What `accepted.yaml` calls it: without its line, which other changes move."""
+        file, _, _, what = self.name.removeprefix("rust/core/src/").split(":", 3)
+        return f"{file}:{what}"
+
+
+def main() -> None:
+    """Try the mutants of some groups."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="mutants that are tried at once"
+    )
+    parser.add_argument("--again", action="store_true", help="forget what was found before")
+    args = parser.parse_args()
+    groups = args.groups or list(GROUPS)
+    listed = list_mutants()
+    left_out, missed = put_in(listed)
+    print(
+        f"{len(listed)} mutants; {len(left_out)} do not compile, {len(missed)} cannot be chosen at run time"
+    )
+    trial = Trial(build_tests(), build_extension())
+    mutants = [
+        Mutant(number, one["name"], group_of(one["file"]))
+        for number, one in enumerate(listed, 1)
+        if number not in left_out | missed
+    ]
+    mutants = [mutant for mutant in mutants if mutant.group in groups]
+    kept = WORK / "outcomes.json"
+    outcomes: dict[str, str] = json.loads(kept.read_text()) if kept.exists() and not args.again else {}
+    todo = [mutant for mutant in mutants if mutant.name not in outcomes]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for done, (mutant, outcome) in enumerate(pool.map(trial.run, todo), 1):
+            outcomes[mutant.name] = outcome
+            if done % 50 == 0 or done == len(todo):
+                kept.write_text(json.dumps(outcomes, indent=1))
+                print(f"{done} of {len(todo)}", flush=True)
+    report(mutants, outcomes)
+
+
+def report(mutants: list[Mutant], outcomes: dict[str, str]) -> None:
+    """Count what became of each, and name those that nobody noticed and nobody has explained."""
+    accepted = yaml.safe_load((HERE / "accepted.yaml").read_text(encoding="utf-8")) or {}
+    alive = [mutant for mutant in mutants if outcomes[mutant.name] == "survived"]
+    for group in GROUPS:
+        mine = Counter(outcomes[mutant.name] for mutant in mutants if mutant.group == group)
+        explained = sum(mutant.group == group and mutant.key in accepted for mutant in alive)
+        if mine:
+            print(f"{group}: {dict(mine)}, {explained} of those that survived make no difference")
+    if unexplained := [mutant.name for mutant in alive if mutant.key not in accepted]:
+        raise SystemExit("\n".join(["no test notices:", *unexplained]))
+
+
+def group_of(file: str) -> str:
+    """Give the group of a file: its folder in the crate."""
+    return file.removeprefix("rust/core/src/").split("/")[0]
+
+
+def list_mutants() -> list[dict[str, Any]]:
+    """Ask cargo-mutants for all mutants of all groups."""
+    files = [f"rust/core/src/{file}" for group in GROUPS.values() for file in group.files]
+    patterns = [part for file in files for part in ("-f", file)]
+    listed = command(["cargo", "mutants", "--list", "--json", "-p", "subgpt-core", *patterns], ROOT)
+    found: list[dict[str, Any]] = json.loads(listed)
+    return found
+
+
+def put_in(listed: list[dict[str, Any]]) -> tuple[set[int], set[int]]:
+    """Copy the sources and put all mutants in; those that do not compile, and those that cannot be chosen."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK / "listed.json").write_text(json.dumps(listed))
+    # Iterators of another type than the function's own.
+    numbered = [(number, one) for number, one in enumerate(listed, 1) if one["genre"] == "FnValue"]
+    left_out = {number for number, one in numbered if "::std::iter" in one["replacement"]}
+    while True:
+        copy_sources()
+        (WORK / "left_out.json").write_text(json.dumps(sorted(left_out)))
+        rewrite = ["cargo", "run", "-q", "--release", "--manifest-path", str(HERE / "Cargo.toml")]
+        rewrite += ["--target-dir", str(WORK / "tool"), "--"]
+        rewrite += [str(WORK / "listed.json"), str(SOURCE), str(WORK / "left_out.json")]
+        missed: set[int] = set(json.loads(command(rewrite, ROOT)))
+        core = SOURCE / "rust" / "core" / "src"
+        shutil.copy(HERE / "mutant.rs", core / "mutant.rs")
+        with (core / "lib.rs").open("a") as file:
+            file.write("pub mod mutant;\n")
+        wrong = errors()
+        if not wrong:
+            return left_out, missed
+        left_out |= wrong
+
+
+def copy_sources() -> None:
+    """Copy what git knows; what is the same keeps its time, so that it is not built again."""
+    for name in command(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).split(
+        "\0"
+    ):
+        old, new = ROOT / name, SOURCE / name
+        if name and old.is_file() and not (new.exists() and old.read_bytes() == new.read_bytes()):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(old, new)
+    if (ROOT.parent / "shared").exists() and not (WORK / "shared").exists():
+        (WORK / "shared").symlink_to(ROOT.parent / "shared")
+
+
+def errors() -> set[int]:
+    """Give the numbers of the mutants that the compiler refuses."""
+    check = ["cargo", "check", "-q", "-p", "subgpt-core", "--lib", *PROFILE, "--message-format=json"]
+    printed = subprocess.run(check, cwd=SOURCE, capture_output=True, text=True, check=False).stdout
+    messages = [json.loads(line) for line in printed.splitlines()]
+    wrong: set[int] = set()
+    for message in (one["message"] for one in messages if one["reason"] == "compiler-message"):
+        if message["level"] != "error" or not message["spans"]:
+            continue
+        marks = [mark for span in message["spans"] if (mark := mark_before(span))]
+        if not marks:
+            raise SystemExit(f"not of a mutant: {message['rendered']}")
+        wrong |= set(marks[0])
+    return wrong
+
+
+def mark_before(span: dict[str, Any]) -> list[int]:
+    """Give the numbers of the alternative that a place of the text is in."""
+    lines = (SOURCE / span["file_name"]).read_text(encoding="utf-8").split("\n")[: span["line_start"]]
+    lines[-1] = lines[-1][: span["column_start"] - 1]
+    marks = re.findall(r"/\*mutants ?([\d,]*)\*/", "\n".join(lines))
+    return [int(number) for number in marks[-1].split(",") if number] if marks else []
+
+
+def build_tests() -> Path:
+    """Build the crate's tests; the program."""
+    build = [
+        "cargo",
+        "test",
+        "-q",
+        "-p",
+        "subgpt-core",
+        "--lib",
+        "--no-run",
+        *PROFILE,
+        "--message-format=json",
+    ]
+    messages = [json.loads(line) for line in command(build, SOURCE).splitlines()]
+    return Path(next(one["executable"] for one in messages if one.get("executable")))
+
+
+def build_extension() -> Path:
+    """Build the module for Python; the folder that it can be imported from."""
+    build = ["cargo", "build", "-q", "-p", "subgpt-python", *PROFILE]
+    command(build, SOURCE, PYO3_PYTHON=sys.executable)
+    shutil.copy(SOURCE / "target" / "mutants" / "lib_core.so", SOURCE / "python" / "subgpt" / "_core.abi3.so")
+    return SOURCE / "python"
+
+
+class Trial:
+    """The tests for one mutant after the other."""
+
+    def __init__(self, program: Path, package: Path) -> None:
+        self._program, self._package = program, package
+        self._slow = {name: slow_tests(program, group.rust) for name, group in GROUPS.items()}
+
+    def run(self, mutant: Mutant) -> tuple[Mutant, str]:
+        """Say which tests noticed a mutant first: "quick", "slow" or "python"; "timeout", "survived"."""
+        group, slow = GROUPS[mutant.group], self._slow[mutant.group]
+        skipped = [part for name in slow for part in ("--skip", name)]
+        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *group.python]
+        for name, arguments, seconds in [
+            ("quick", [str(self._program), "-q", "--test-threads", "1", group.rust, *skipped], 20),
+            ("slow", [str(self._program), "-q", "--exact", *slow], 300),
+            ("python", pytest, 600),
+        ]:
+            if name == "slow" and not slow:
+                continue
+            outcome = self._try(arguments, mutant.number, seconds)
+            if outcome != "passed":
+                return mutant, name if outcome == "failed" else outcome
+        return mutant, "survived"
+
+    def _try(self, arguments: list[str], mutant: int, seconds: int) -> str:
+        own = {"SUBGPT_MUTANT": str(mutant), "PYTHONPATH": str(self._package)}
+        process = subprocess.Popen(
+            ["prlimit", f"--as={ADDRESSES}", *arguments],
+            cwd=SOURCE,
+            env={**os.environ, **own},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            return "failed" if process.wait(seconds) else "passed"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return "timeout"
+
+
+def slow_tests(program: Path, filter: str) -> list[str]:
+    """Give the names of the tests that take long, with no mutant on."""
+    timed = [str(program), "-Zunstable-options", "--report-time", "--test-threads", "1", filter]
+    printed = command(timed, SOURCE, RUSTC_BOOTSTRAP="1")
+    found = re.findall(r"^test (\S+) \.\.\. ok <([\d.]+)s>", printed, flags=re.MULTILINE)
+    return [name for name, seconds in found if float(seconds) > QUICK]
+
+
+def command(arguments: list[str], folder: Path, **environment: str) -> str:
+    """Run a command; what it printed. Ends with what it complained of if it fails."""
+    done = subprocess.run(
+        arguments, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments[:4])} …: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -158,6 +158,11 @@ impl Gpt {
         self.trained_tensors().iter().map(|tensor| tensor.range.len()).sum()
     }
 
+    /// The length of the buffer of gradients, with the room between tensors.
+    pub fn gradients_len(&self) -> usize {
+        self.trained.total()
+    }
+
     /// What is trained, to be changed, and its gradients (none before the first backward pass).
     pub fn update_parts(&mut self) -> (Vec<Slot<'_>>, Option<&mut GradientBuffer>) {
         match self.trained.has_weights() {

@@ -90,7 +90,7 @@ pub struct Optimizer {
     rooms: muon::Rooms,
     /// What it was made for: names of what is trained, and how many numbers each has.
     made_for: Vec<(String, usize)>,
-    /// The gradients that there are.
+    /// The length of the gradients' buffer.
     total: usize,
 }
 
@@ -119,7 +119,7 @@ impl Optimizer {
             return Err(Error::value("optimizer", "share", format!("a part of {}", part.tensor.name), remedy));
         }
         let moments = state::zeros(&config, &parts)?;
-        let total = model.trained_places().iter().map(|(_, place)| place.end).max().unwrap_or(0);
+        let total = model.gradients_len();
         Ok(Optimizer {
             config,
             steps: 0,

@@ -203,7 +203,7 @@ fn what_needs_float32_weights_is_refused() {
         model.quantize(Kind::Int4, false),
     ];
     for outcome in outcomes {
-        assert!(outcome.unwrap_err().to_string().contains("Int8"));
+        assert!(outcome.unwrap_err().to_string().contains("int8"));
     }
 }
 

@@ -78,7 +78,7 @@ fn moments_are_read_and_set_by_the_places_of_gradients() {
     optimizer.step(&mut model, 0.01).unwrap();
     let names: Vec<_> = optimizer.moments().collect();
     assert_eq!(names, ["exp_avg", "exp_avg_sq"]);
-    let total = model.trained_places().last().unwrap().1.end;
+    let total = model.gradients_len();
     let grads = model.grads().unwrap().to_vec();
     let mean = optimizer.moment("exp_avg", 0..total).unwrap();
     assert!(mean.iter().zip(&grads).all(|(m, g)| (m - 0.1 * g).abs() < 1e-6), "a tenth of the first gradients");

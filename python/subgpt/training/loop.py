@@ -57,10 +57,9 @@ def train(job: Job) -> None:
         if state.step == 0 and config.on_spike == "rollback":
             job.save(True)  # so that there is something to go back to
         while state.step < config.max_steps and not out_of_patience(job):
+            # Again where the run went back to its beginning, whose checkpoint was made before.
             if state.step == 0:
-                validate(
-                    job
-                )  # again where the run went back to its beginning, whose checkpoint was made before
+                validate(job)
             try:
                 advance(job)
                 finished = state.step == config.max_steps

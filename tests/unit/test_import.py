@@ -25,6 +25,10 @@ def test_a_model_needs_no_settings_library():
     assert run(program) == []
 
 
-def test_import_takes_less_than_150_ms_beside_numpy():
-    program = "import time, numpy; t = time.perf_counter(); import subgpt; print(time.perf_counter() - t)"
-    assert min(float(run(program)[0]) for _ in range(5)) < 0.150
+def test_import_brings_numpy_and_three_small_modules():
+    """What its time is made of; the time itself is a bench's, `benches/startup/start.py`."""
+    program = (
+        "import sys, numpy; before = set(sys.modules); import subgpt; new = set(sys.modules) - before\n"
+        "print(*(name for name in new if name.split('.')[0] not in sys.stdlib_module_names))"
+    )
+    assert set(run(program)) <= {"subgpt", "subgpt._core", "subgpt.errors", "subgpt.lazy"}

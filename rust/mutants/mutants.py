@@ -115,6 +115,9 @@ def main() -> None:
         f"{len(listed)} mutants; {len(left_out)} do not compile, {len(missed)} cannot be chosen at run time"
     )
     trial = Trial(build_tests(), build_extension())
+    for group in groups:
+        if (outcome := trial.run(Mutant(0, "none", group))[1]) != "survived":
+            raise SystemExit(f"{group}: tests fail with no mutant on ({outcome}), so that they tell nothing")
     mutants = [
         Mutant(number, one["name"], group_of(one["file"]))
         for number, one in enumerate(listed, 1)

@@ -6,7 +6,9 @@
 //!    out through one counter, so a slow core does not hold the others up, and who computes a task does not change it.
 //! 2. A reduction folds fixed-size blocks, in index order ([`sum_blocks`]).
 //!
-//! A call that computes holds the threads together as a [`team`], whose regions start without a wake-up.
+//! The thread that makes a call works itself, and threads of the pool help it: a call that computes holds them together
+//! as a [`team`], whose regions start without a wake-up. What helps one call is not there for another meanwhile, which
+//! then runs on fewer threads and waits for none.
 //!
 //! The pool is replaced when its size is changed and after a `fork`, whose child inherits no threads.
 
@@ -15,6 +17,7 @@ mod team;
 
 use arc_swap::{ArcSwapOption, Guard};
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use team::Team;
 
@@ -22,10 +25,32 @@ pub use concat::concat;
 
 /// The pool with the process that built it and its size.
 struct Pool {
-    /// None where the system gives no threads: calls then run on those that make them.
-    threads: Option<ThreadPool>,
+    /// One thread fewer than calls run on. None where that is none, or the system gives none.
+    helpers: Option<ThreadPool>,
+    /// Helpers that no call has.
+    free: AtomicUsize,
+    /// Threads of a call that were asked for.
     size: usize,
     pid: u32,
+}
+
+/// Helpers that a call has, to be given back at its end, also when it panics.
+struct Taken<'a> {
+    pool: &'a Pool,
+    count: usize,
+}
+
+impl<'a> Taken<'a> {
+    /// Takes all that are free.
+    fn from(pool: &'a Pool) -> Self {
+        Taken { pool, count: pool.free.swap(0, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.pool.free.fetch_add(self.count, Ordering::Relaxed);
+    }
 }
 
 /// Without a lock: a child that is forked while another thread holds one would wait for it for ever.
@@ -44,8 +69,11 @@ fn default_size() -> usize {
 }
 
 fn build(size: usize) -> Pool {
-    let threads = ThreadPoolBuilder::new().num_threads(size).thread_name(|i| format!("subgpt-{i}")).build().ok();
-    Pool { threads, size, pid: std::process::id() }
+    let builder = ThreadPoolBuilder::new().num_threads(size - 1).thread_name(|i| format!("subgpt-{i}"));
+    // Of 0 threads rayon would make one for each core.
+    let helpers = if size > 1 { builder.build().ok() } else { None };
+    let free = helpers.as_ref().map_or(0, ThreadPool::current_num_threads);
+    Pool { helpers, free: AtomicUsize::new(free), size, pid: std::process::id() }
 }
 
 fn pool() -> Arc<Pool> {
@@ -80,29 +108,24 @@ pub fn set_num_threads(n: usize) {
 
 /// The number of threads that calls use.
 pub fn num_threads() -> usize {
-    pool().threads.as_ref().map_or(1, ThreadPool::current_num_threads)
+    1 + pool().helpers.as_ref().map_or(0, ThreadPool::current_num_threads)
 }
 
-/// Runs `f` with the pool's threads waiting for the parallel regions within it: each then starts in a fraction of a
+/// Runs `f` with threads of the pool waiting for the parallel regions within it: each then starts in a fraction of a
 /// microsecond. A call that computes does so once, around everything.
-pub fn install<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+pub fn install<R>(f: impl FnOnce() -> R) -> R {
     if team::leads() || team::in_task() {
         return f();
     }
-    let shared = pool();
-    let Some(pool) = &shared.threads else { return f() };
-    if pool.current_num_threads() == 1 {
-        return pool.install(f);
+    let pool = pool();
+    let Some(helpers) = &pool.helpers else { return f() };
+    let (team, taken) = (Arc::new(Team::new()), Taken::from(&pool));
+    for _ in 0..taken.count {
+        let team = team.clone();
+        helpers.spawn(move || team.help());
     }
-    pool.install(|| {
-        let team = Arc::new(Team::new());
-        for _ in 1..pool.current_num_threads() {
-            let team = team.clone();
-            pool.spawn(move || team.help());
-        }
-        // Helpers are not waited for: while waiting a thread would take up other calls. One that comes late finds nothing.
-        team.lead(f)
-    })
+    // Helpers are not waited for. One that comes late finds nothing.
+    team.lead(f)
 }
 
 /// Calls `task(i)` for every `i` in `0..tasks`, on as many threads as there are, each `i` once.
@@ -168,7 +191,7 @@ pub fn sum_blocks(n: usize, block: usize, block_sum: impl Fn(std::ops::Range<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn every_task_runs_once() {
@@ -218,6 +241,32 @@ mod tests {
             assert_eq!(answer, (0..2000u64).map(|i| i % 7).sum::<u64>() + 24);
         }
         set_num_threads(2);
+    }
+
+    #[test]
+    fn a_call_beside_another_waits_for_no_thread_of_it() {
+        set_num_threads(2);
+        let (began, go_on) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                install(|| {
+                    began.0.send(()).expect("the test waits for it");
+                    go_on.1.recv().expect("the test goes on");
+                });
+            });
+            began.1.recv().expect("the call began");
+            let sum = AtomicU64::new(0);
+            run(100, |i| {
+                sum.fetch_add(i as u64, Ordering::Relaxed);
+            });
+            assert_eq!(sum.into_inner(), 4950);
+            go_on.0.send(()).expect("the call waits for it");
+        });
+        // And all that either took was given back, unless a test beside this one has just taken some.
+        assert!((0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            pool().free.load(Ordering::Relaxed) == pool().size - 1
+        }));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A team: the pool's threads held together for the length of a call, so that a parallel region costs a fraction of a
-//! microsecond instead of a wake-up.
+//! A team: threads held together for the length of a call, so that a parallel region costs a fraction of a microsecond
+//! instead of a wake-up.
 //!
-//! The leader runs the call; the helpers wait for tasks, first spinning, then yielding, at last asleep. A region is one
+//! The leader, who made the call, runs it; the helpers, threads of the pool, wait for tasks, first spinning, then yielding, at last asleep. A region is one
 //! counter of tasks that are left: whoever subtracts from it has taken a task. Nobody waits for helpers to show up, only
 //! for tasks that somebody has begun, so a helper whose core is taken away delays nothing.
 

@@ -14,11 +14,8 @@ use crate::buffer::{Buffer, Carver, padded};
 use crate::error::Result;
 use crate::simd::Element;
 
-/// Rows of logits in one chunk of the loss: enough for the products to run at full speed, few enough for memory. Each
-/// chunk packs the projection's weights, which products of bfloat16 numbers, twice as fast, need twice the rows to repay.
-pub const fn loss_rows<E: Element>() -> usize {
-    if E::HALF { 1024 } else { 512 }
-}
+/// Rows of logits in one chunk of the loss: enough for the products to run at full speed, few enough for memory.
+pub const LOSS_ROWS: usize = 512;
 
 /// What a pass keeps for a backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +132,7 @@ pub struct Scratch<'a, E> {
     pub d_up: &'a mut [E],
     /// Gradient of queries, keys and values `(N, H D + 2 KV)`.
     pub d_qkv: &'a mut [E],
-    /// One chunk of logits, then of their gradient `(loss_rows, V)`.
+    /// One chunk of logits, then of their gradient `(LOSS_ROWS, V)`.
     pub logits: &'a mut [f32],
     /// Loss of each position `(N,)`.
     pub losses: &'a mut [f32],
@@ -220,7 +217,7 @@ struct Sizes {
 impl Sizes {
     fn new<E: Element>(config: &Config, shape: Shape) -> Self {
         let (n, c, l) = (shape.n(), config.n_embd, config.n_layer);
-        let logits = n.min(loss_rows::<E>()) * config.vocab_size;
+        let logits = n.min(LOSS_ROWS) * config.vocab_size;
         // The backward pass has buffers of its own; inference gives them no room.
         let back = |needed: bool, len: usize| if shape.is_training() && needed { len } else { 0 };
         let (states, slots) = match shape.keep {

@@ -4,7 +4,7 @@
 //! in the cache (the chunked form of Liger-Kernel's fused linear cross-entropy).
 
 use super::Gpt;
-use super::arena::{Scratch, loss_rows};
+use super::arena::{LOSS_ROWS, Scratch};
 use super::gradients::Gradients;
 use super::linear::{Weights, sums, view, view_mut};
 use super::rows::Labels;
@@ -63,8 +63,8 @@ pub fn losses<E: Scalar>(
     scratch: &mut Scratch<'_, E>,
 ) -> Result<()> {
     let (c, v) = (model.config.n_embd, model.config.vocab_size);
-    for first in (0..n).step_by(loss_rows::<E>()) {
-        let rows = loss_rows::<E>().min(n - first);
+    for first in (0..n).step_by(LOSS_ROWS) {
+        let rows = LOSS_ROWS.min(n - first);
         logits(model, weights, rows, &scratch.normed[first * c..], scratch.logits)?;
         let (ids, chunk) = (targets.chunk(first, rows), view(scratch.logits, rows, v));
         let losses = &mut scratch.losses[first..first + rows];
@@ -87,8 +87,8 @@ pub fn losses_and_gradients<E: Scalar>(
     let (c, v, head) = (model.config.n_embd, model.config.vocab_size, &model.layout.head);
     let scale = (f64::from(scale) / targets.kept as f64) as f32;
     let mut grads = Gradients { data: grads.data, trained: grads.trained, beta: grads.beta, watch: None };
-    for first in (0..n).step_by(loss_rows::<E>()) {
-        let rows = loss_rows::<E>().min(n - first);
+    for first in (0..n).step_by(LOSS_ROWS) {
+        let rows = LOSS_ROWS.min(n - first);
         let hidden = &scratch.normed[first * c..];
         logits(model, weights, rows, hidden, scratch.logits)?;
         let losses = &mut scratch.losses[first..first + rows];

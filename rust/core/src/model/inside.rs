@@ -11,7 +11,7 @@
 //! asked for. The lens is nostalgebraist's: "interpreting GPT: the logit lens", LessWrong, 2020.
 
 use super::Gpt;
-use super::arena::{Activations, Arena, loss_rows};
+use super::arena::{Activations, Arena, LOSS_ROWS};
 use super::block::attn;
 use super::forward::Pass;
 use super::head;
@@ -152,8 +152,8 @@ impl Watcher for TopLens {
         pass.last_norm(acts)?;
         let scratch = &mut acts.scratch;
         let (ids, probs) = (part(&mut self.top.ids, done, n * k), part(&mut self.top.probs, done, n * k));
-        for first in (0..n).step_by(loss_rows::<E>()) {
-            let rows = loss_rows::<E>().min(n - first);
+        for first in (0..n).step_by(LOSS_ROWS) {
+            let rows = LOSS_ROWS.min(n - first);
             head::logits(pass.model, pass.weights, rows, &scratch.normed[first * c..], scratch.logits)?;
             let logits = view(scratch.logits, rows, v);
             top_of(logits, k, &mut ids[first * k..][..rows * k], &mut probs[first * k..][..rows * k])?;

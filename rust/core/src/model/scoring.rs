@@ -1,7 +1,7 @@
 //! What a model thinks of every token of a text, in one pass over it.
 
 use super::Gpt;
-use super::arena::{Arena, loss_rows};
+use super::arena::{Arena, LOSS_ROWS};
 use super::head;
 use super::rows::Rows;
 use crate::error::Result;
@@ -26,8 +26,8 @@ impl Gpt {
         self.infer::<E, _>(arena, Rows::one(ids), |pass, mut acts| {
             pass.last_norm(&mut acts)?;
             let mut found = Vec::with_capacity(rows);
-            for first in (0..rows).step_by(loss_rows::<E>()) {
-                let chunk = loss_rows::<E>().min(rows - first);
+            for first in (0..rows).step_by(LOSS_ROWS) {
+                let chunk = LOSS_ROWS.min(rows - first);
                 let scratch = &mut acts.scratch;
                 head::logits(self, pass.weights, chunk, &scratch.normed[first * c..], scratch.logits)?;
                 let (logits, next) = (&*scratch.logits, &ids[first + 1..]);

@@ -22,6 +22,7 @@
 
 mod blocking;
 mod buffers;
+mod floats;
 mod gemv;
 mod grid;
 mod matrix;

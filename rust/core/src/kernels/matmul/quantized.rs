@@ -3,13 +3,13 @@
 //! With one row memory is read once, in one stream a panel, and nothing else costs anything to speak of. With many, a panel
 //! stays in L1 or L2 while they pass.
 //!
-//! Integers meet rows that are rounded block by block, all of them before the tasks ([`activations`]); numbers of bfloat16
-//! meet rows that are rounded to bfloat16. Their sums are those that tile registers make ([`crate::simd::amx`]): for every 32 columns a chain
-//! of the even and one of the odd ones, whose sum is added. So the bits are the same for every instruction set (but the
-//! portable one) and any number of rows, as long as no sum is subnormal.
+//! Integers meet rows that are rounded block by block, all of them before the tasks ([`activations`]); their sums have the
+//! same bits on every instruction set. Numbers of bfloat16 meet rows that are rounded to bfloat16, in one of the ways of
+//! [`floats`].
 
 use super::blocking::{Cuts, STRIPE};
 use super::buffers::{self, Buffer};
+use super::floats::{AsTiles, Chains, Dots, Floats, Way};
 use super::matrix::Matrix;
 use super::operand::{Operand, Source};
 use super::target::Step;
@@ -196,28 +196,40 @@ impl Shared<'_> {
 
     /// Rounds the rows to bfloat16 and runs the tasks.
     fn run_floats(&self, parallel: bool) {
-        let (m, k) = (self.product.m, self.product.k);
-        let depth = k.next_multiple_of(BLOCK);
-        let numbers = |p| self.matrix.panel(p).0;
         #[cfg(target_arch = "x86_64")]
-        if self.isa == Isa::Amx && m >= micro::amx::LEAST {
+        if self.isa == Isa::Amx && self.product.m >= micro::amx::LEAST {
+            let (m, depth) = (self.product.m, self.product.k.next_multiple_of(BLOCK));
             return buffers::with(Buffer::Left, m * depth / 2, |x| {
                 let x: &mut [bf16] = bytemuck::must_cast_slice_mut(x);
                 each_row(parallel, x.chunks_mut(depth.max(1)), |i, x| self.round_row(i, x));
                 self.run(parallel, |rows, panels, strip| {
-                    let panels: Vec<&[u8]> = panels.map(numbers).collect();
+                    let panels: Vec<&[u8]> = panels.map(|p| self.matrix.panel(p).0).collect();
                     micro::amx::floats(&x[rows.start * depth..rows.end * depth], depth, &panels, strip, STRIPE);
                 });
             });
         }
-        buffers::with(Buffer::Left, m * depth, |x| {
-            let x: &mut [f32] = bytemuck::must_cast_slice_mut(x);
+        if self.isa == Isa::Avx512Bf16 && self.isa.prefers_bf16() {
+            self.run_way::<Dots, bf16>(parallel);
+        } else if self.isa == Isa::Amx {
+            self.run_way::<AsTiles, f32>(parallel);
+        } else {
+            self.run_way::<Chains, f32>(parallel);
+        }
+    }
+
+    /// Rounds the rows to bfloat16, as numbers of type `E`, and runs the tasks one way.
+    fn run_way<W: Way, E: Element>(&self, parallel: bool) {
+        let (m, depth) = (self.product.m, self.product.k.next_multiple_of(BLOCK));
+        let pairs = depth / 2;
+        buffers::with(Buffer::Left, m * depth * size_of::<E>() / size_of::<u32>(), |x| {
+            let x: &mut [E] = bytemuck::must_cast_slice_mut(x);
             each_row(parallel, x.chunks_mut(depth.max(1)), |i, x| self.round_row(i, x));
+            let x: &[W::X] = bytemuck::cast_slice(x);
             self.run(parallel, |rows, panels, strip| {
                 let panels: Vec<&[[u32; PANEL]]> =
-                    panels.map(|p| bytemuck::cast_slice(numbers(p)).as_chunks().0).collect();
-                let x = &x[rows.start * depth..rows.end * depth];
-                dispatch(self.isa, Floats { x, depth, panels: &panels, strip });
+                    panels.map(|p| bytemuck::cast_slice(self.matrix.panel(p).0).as_chunks().0).collect();
+                let x = &x[rows.start * pairs..rows.end * pairs];
+                dispatch(self.isa, Floats::<W> { x, pairs, panels: &panels, strip });
             });
         });
     }
@@ -286,84 +298,6 @@ impl<E: Element> Kernel for Extend<'_, E> {
             for at in (0..row.len()).step_by(LANES) {
                 let sum = s.fma(x, E::load_at(s, row, at, 0.0), s.load_at(self.sums, at, 0.0));
                 s.store_at(self.sums, at, sum);
-            }
-        }
-    }
-}
-
-/// Rows that were rounded to bfloat16 against panels of such numbers.
-struct Floats<'a> {
-    /// `(M, depth)`
-    x: &'a [f32],
-    /// Columns, a multiple of 32.
-    depth: usize,
-    /// Of each panel for every two columns the numbers of its rows.
-    panels: &'a [&'a [[u32; PANEL]]],
-    strip: &'a mut [f32],
-}
-
-impl Kernel for Floats<'_> {
-    type Output = ();
-
-    /// Tiles of as many sums as the registers hold; with a row alone there are four streams of weights.
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let (rows, mut i) = (self.strip.len() / STRIPE, 0);
-        if S::WIDE {
-            while rows - i >= 6 {
-                i += self.tiles::<S, 6, 2>(s, i);
-            }
-        }
-        while rows - i >= 2 {
-            i += if S::WIDE { self.tiles::<S, 2, 4>(s, i) } else { self.tiles::<S, 2, 1>(s, i) };
-        }
-        while i < rows {
-            i += if S::WIDE { self.tiles::<S, 1, 4>(s, i) } else { self.tiles::<S, 1, 1>(s, i) };
-        }
-    }
-}
-
-impl Floats<'_> {
-    /// The sums of `M` rows from `i` on, `P` panels at a time; gives back `M`.
-    #[inline(always)]
-    fn tiles<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize) -> usize {
-        let whole = self.panels.len() / P * P;
-        (0..whole).step_by(P).for_each(|p| self.tile::<S, M, P>(s, i, p));
-        (whole..self.panels.len()).for_each(|p| self.tile::<S, M, 1>(s, i, p));
-        M
-    }
-
-    #[inline(always)]
-    fn tile<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize, p: usize) {
-        let x: [&[[[f32; 2]; BLOCK / 2]]; M] =
-            std::array::from_fn(|m| bytemuck::cast_slice(&self.x[(i + m) * self.depth..][..self.depth]));
-        let w: [&[[[u32; PANEL]; BLOCK / 2]]; P] = std::array::from_fn(|j| self.panels[p + j].as_chunks().0);
-        let mut sums = [[s.splat(0.0); P]; M];
-        for block in 0..self.depth / BLOCK {
-            let x: [&[[f32; 2]; BLOCK / 2]; M] = std::array::from_fn(|m| &x[m][block]);
-            let w: [&[[u32; PANEL]; BLOCK / 2]; P] = std::array::from_fn(|j| &w[j][block]);
-            let mut chains = [[[s.splat(0.0); 2]; P]; M];
-            for unit in 0..BLOCK / 2 {
-                let w: [[S::V; 2]; P] = std::array::from_fn(|j| s.halves(s.load_pairs(&w[j][unit])));
-                for m in 0..M {
-                    for half in 0..2 {
-                        let x = s.splat(x[m][unit][half]);
-                        for j in 0..P {
-                            chains[m][j][half] = s.fma(x, w[j][half], chains[m][j][half]);
-                        }
-                    }
-                }
-            }
-            for m in 0..M {
-                for j in 0..P {
-                    sums[m][j] = s.add(sums[m][j], s.add(chains[m][j][0], chains[m][j][1]));
-                }
-            }
-        }
-        for m in 0..M {
-            for j in 0..P {
-                let out = &mut self.strip[(i + m) * STRIPE + (p + j) * PANEL..];
-                s.store(out.first_chunk_mut::<LANES>().expect("a panel of the strip"), sums[m][j]);
             }
         }
     }

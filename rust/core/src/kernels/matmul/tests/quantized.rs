@@ -117,7 +117,9 @@ proptest! {
                 }
             }
         });
-        for isa in [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx].into_iter().filter(|isa| isa.is_available()) {
+        // Tiles add numbers of bfloat16 in another order, and Intel's dot product is not asked for.
+        let alike = |isa: &Isa| isa.is_available() && (format != Format::BF16 || *isa != Isa::Amx);
+        for isa in [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16, Isa::Amx].into_iter().filter(alike) {
             let [sums, _] = isa::with(isa, || run(x.view(), (&matrix).into(), n, None));
             prop_assert_eq!(known.get_or_insert_with(|| bits(&sums)), &bits(&sums), "{}", isa.name());
         }

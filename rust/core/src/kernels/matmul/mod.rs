@@ -3,7 +3,7 @@
 //! | product | rows of `a` | what happens | file |
 //! |---|---|---|---|
 //! | float32, matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
-//! | `b` in few bits | any | a panel of `b` meets eight rows at a time, in integers but for bfloat16 | [`quantized`] |
+//! | `b` in few bits | any | a panel of `b` meets eight rows at a time, in integers, or tiles of rows in bfloat16 | [`quantized`], [`floats`] |
 //! | bfloat16 with tile registers | any | a stripe of `b`, packed, meets rows of `a` where they lie | [`tiled`] |
 //! | few rows | up to 48 | every task packs the panels of `b` it needs | [`skinny`] |
 //! | any other | | `b` is packed once for all tasks, or was ([`Packed`]), `a` panel by panel | [`schedule`] |

@@ -1,7 +1,7 @@
-//! One to four rows of `a`: the products of a decode step, bound by the speed of memory.
+//! One to eight rows of `a`: the products of a decode step, bound by the speed of memory.
 //!
 //! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied
-//! into sums that stay in L1 ([`run_rows`]). Eight streams of [`CHUNK`] floats each are what the hardware's prefetchers
+//! into sums that stay in L1 ([`run_rows`]). Eight streams of some hundred floats each are what the hardware's prefetchers
 //! follow well. `b` in columns is transposed in registers ([`run_transposed`]). Each element is the same chain of
 //! multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled one.
 
@@ -20,10 +20,19 @@ use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, prefetch_line};
 use std::ops::Range;
 
 /// The largest number of rows of `a` that is taken here.
-pub const MAX_ROWS: usize = 4;
+pub const MAX_ROWS: usize = 8;
 
-/// Columns of a task.
+/// Columns of a task with up to four rows.
 const CHUNK: usize = 512;
+
+/// The same with more, whose sums are to stay in L1 beside what is read.
+const SHORT_CHUNK: usize = 256;
+
+/// Columns whose runs are transposed at a time.
+const COLUMNS: usize = 32;
+
+/// The same with more than four rows, whose sums take more registers.
+const FEW_COLUMNS: usize = 8;
 
 /// Rows of `b` at a time.
 const DEEP: usize = 8;
@@ -67,7 +76,7 @@ pub fn run(isa: Isa, product: &Product<'_>, right: &Deep<'_>, parallel: bool) ->
         return true;
     }
     #[cfg(target_arch = "x86_64")]
-    if product.n >= dot::COLUMNS && operands.b.t().has_runs() && micro::has_transpose(isa) {
+    if product.n >= COLUMNS && operands.b.t().has_runs() && micro::has_transpose(isa) {
         // SAFETY: the instruction set was just asked for.
         unsafe { run_transposed(isa, product, operands, parallel) };
         return true;
@@ -77,14 +86,18 @@ pub fn run(isa: Isa, product: &Product<'_>, right: &Deep<'_>, parallel: bool) ->
 
 /// `b` runs along its rows.
 fn run_rows(isa: Isa, product: &Product<'_>, operands: Operands<'_>, parallel: bool) {
-    let chunks = Cuts::even(product.n, CHUNK, LANES);
+    let chunks = Cuts::even(product.n, if product.m <= 4 { CHUNK } else { SHORT_CHUNK }, LANES);
     for_each_task(parallel, chunks.count(), |task| {
         let columns = chunks.range(task);
         match product.m {
-            1 => dispatch(isa, Chunk::<1> { isa, product, operands, columns }),
-            2 => dispatch(isa, Chunk::<2> { isa, product, operands, columns }),
-            3 => dispatch(isa, Chunk::<3> { isa, product, operands, columns }),
-            _ => dispatch(isa, Chunk::<MAX_ROWS> { isa, product, operands, columns }),
+            1 => dispatch(isa, Chunk::<1, CHUNK> { isa, product, operands, columns }),
+            2 => dispatch(isa, Chunk::<2, CHUNK> { isa, product, operands, columns }),
+            3 => dispatch(isa, Chunk::<3, CHUNK> { isa, product, operands, columns }),
+            4 => dispatch(isa, Chunk::<4, CHUNK> { isa, product, operands, columns }),
+            5 => dispatch(isa, Chunk::<5, SHORT_CHUNK> { isa, product, operands, columns }),
+            6 => dispatch(isa, Chunk::<6, SHORT_CHUNK> { isa, product, operands, columns }),
+            7 => dispatch(isa, Chunk::<7, SHORT_CHUNK> { isa, product, operands, columns }),
+            _ => dispatch(isa, Chunk::<MAX_ROWS, SHORT_CHUNK> { isa, product, operands, columns }),
         }
     });
 }
@@ -101,10 +114,14 @@ unsafe fn run_transposed(isa: Isa, product: &Product<'_>, operands: Operands<'_>
         // SAFETY: passed on from the caller; every task has columns of its own.
         unsafe {
             match product.m {
-                1 => columns_transposed::<1>(isa, product, operands, columns),
-                2 => columns_transposed::<2>(isa, product, operands, columns),
-                3 => columns_transposed::<3>(isa, product, operands, columns),
-                _ => columns_transposed::<MAX_ROWS>(isa, product, operands, columns),
+                1 => columns_transposed::<1, COLUMNS>(isa, product, operands, columns),
+                2 => columns_transposed::<2, COLUMNS>(isa, product, operands, columns),
+                3 => columns_transposed::<3, COLUMNS>(isa, product, operands, columns),
+                4 => columns_transposed::<4, COLUMNS>(isa, product, operands, columns),
+                5 => columns_transposed::<5, FEW_COLUMNS>(isa, product, operands, columns),
+                6 => columns_transposed::<6, FEW_COLUMNS>(isa, product, operands, columns),
+                7 => columns_transposed::<7, FEW_COLUMNS>(isa, product, operands, columns),
+                _ => columns_transposed::<MAX_ROWS, FEW_COLUMNS>(isa, product, operands, columns),
             }
         }
     });
@@ -115,7 +132,7 @@ unsafe fn run_transposed(isa: Isa, product: &Product<'_>, operands: Operands<'_>
 /// # Safety
 /// The processor must have the instructions of [`dot`]; nobody else may use these columns of the output.
 #[cfg(target_arch = "x86_64")]
-unsafe fn columns_transposed<const M: usize>(
+unsafe fn columns_transposed<const M: usize, const N: usize>(
     isa: Isa,
     product: &Product<'_>,
     operands: Operands<'_>,
@@ -126,19 +143,19 @@ unsafe fn columns_transposed<const M: usize>(
         let room: &mut [f32] = bytemuck::must_cast_slice_mut(room);
         let a = room.as_chunks_mut::<M>().0;
         a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| operands.a_t.at(k, i)));
-        for first in columns.clone().step_by(dot::COLUMNS) {
+        for first in columns.clone().step_by(N) {
             // The last columns may need some before them to fill the vectors: those are not written once more.
-            let j = first.min(product.n - dot::COLUMNS);
-            let n = dot::COLUMNS.min(columns.end - first);
+            let j = first.min(product.n - N);
+            let n = N.min(columns.end - first);
             for (kb, ks) in depth.iter().enumerate() {
                 let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
                 // SAFETY: passed on from the caller.
                 unsafe {
                     let own = operands.own(&ks);
-                    let mut sums = dot::sums::<M>(&a[own.clone()], b, j, own.clone());
+                    let mut sums = dot::sums::<M, N>(&a[own.clone()], b, j, own.clone());
                     if let Some((a_t, b)) = operands.extension.filter(|_| ks.end > own.end) {
-                        let columns = j..j + dot::COLUMNS;
-                        dispatch(isa, Rows::<M, { dot::COLUMNS }> { a_t, b, columns, sums: &mut sums });
+                        let columns = j..j + N;
+                        dispatch(isa, Rows::<M, N> { a_t, b, columns, sums: &mut sums });
                     }
                     for i in 0..M {
                         let columns = first..first + n;
@@ -150,22 +167,22 @@ unsafe fn columns_transposed<const M: usize>(
     });
 }
 
-/// A task's columns of a product of `M` rows.
-struct Chunk<'a, const M: usize> {
+/// A task's columns, at most `N`, of a product of `M` rows.
+struct Chunk<'a, const M: usize, const N: usize> {
     isa: Isa,
     product: &'a Product<'a>,
     operands: Operands<'a>,
     columns: Range<usize>,
 }
 
-impl<const M: usize> Kernel for Chunk<'_, M> {
+impl<const M: usize, const N: usize> Kernel for Chunk<'_, M, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let depth = self.product.depth;
         for (kb, ks) in depth.iter().enumerate() {
-            let (mut sums, own) = ([[0.0f32; CHUNK]; M], self.operands.own(&ks));
+            let (mut sums, own) = ([[0.0f32; N]; M], self.operands.own(&ks));
             let Operands { a_t, b, extension } = self.operands;
             add(s, &a_t, &b, &self.columns, own.clone(), &mut sums);
             if let Some((a_t, b)) = extension.filter(|_| ks.end > own.end) {
@@ -174,7 +191,7 @@ impl<const M: usize> Kernel for Chunk<'_, M> {
             let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
             let sums = sums.as_flattened_mut();
             // SAFETY: every task has columns of its own.
-            unsafe { self.product.target.write(self.isa, 0..M, self.columns.clone(), step, sums, CHUNK) };
+            unsafe { self.product.target.write(self.isa, 0..M, self.columns.clone(), step, sums, N) };
         }
     }
 }

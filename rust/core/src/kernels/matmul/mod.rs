@@ -2,7 +2,7 @@
 //!
 //! | product | rows of `a` | what happens | file |
 //! |---|---|---|---|
-//! | float32, matrix by vector | up to 4, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
+//! | float32, matrix by vector | up to 8, `b` in rows or columns | `b` is read once where it lies | [`gemv`] |
 //! | `b` in few bits | any | a panel of `b` meets eight rows at a time, in integers, or tiles of rows in bfloat16 | [`quantized`], [`floats`] |
 //! | bfloat16 with tile registers | any | a stripe of `b`, packed, meets rows of `a` where they lie | [`tiled`] |
 //! | few rows | up to 48 | every task packs the panels of `b` it needs | [`skinny`] |

@@ -10,27 +10,31 @@ use super::transpose::transpose_block;
 use core::arch::x86_64::*;
 use std::ops::Range;
 
-/// Vectors of columns at a time: chains enough to hide the latency of an addition.
+/// The most vectors of columns at a time.
 const VECTORS: usize = 4;
 
-/// Columns at a time.
-pub const COLUMNS: usize = VECTORS * BLOCK;
-
-/// The sums over `ks` for [`COLUMNS`] columns from `j` on: row `i` of the result belongs to row `i` of `a`.
+/// The sums over `ks` for `N` columns from `j` on, one to four times eight: row `i` of the result belongs to row `i` of
+/// `a`. Chains enough to hide the latency of an addition are four.
 ///
 /// `b` is transposed (its rows are the product's columns); `a` holds the `M` rows' values `k` by `k`.
 #[target_feature(enable = "avx2,fma")]
-pub fn sums<const M: usize>(a: &[[f32; M]], b: &Operand<'_, f32>, j: usize, ks: Range<usize>) -> [[f32; COLUMNS]; M] {
+pub fn sums<const M: usize, const N: usize>(
+    a: &[[f32; M]],
+    b: &Operand<'_, f32>,
+    j: usize,
+    ks: Range<usize>,
+) -> [[f32; N]; M] {
+    const { assert!(N.is_multiple_of(BLOCK) && N <= VECTORS * BLOCK) };
     let mut runs: [[&[f32]; BLOCK]; VECTORS] = [[&[]; BLOCK]; VECTORS];
-    for (g, runs) in runs.iter_mut().enumerate() {
+    for (g, runs) in runs[..N / BLOCK].iter_mut().enumerate() {
         *runs = std::array::from_fn(|i| b.run(j + BLOCK * g + i, ks.clone()));
     }
     let deep = ks.len();
-    assert!(a.len() >= deep && runs.iter().flatten().all(|run| run.len() == deep));
+    assert!(a.len() >= deep && runs[..N / BLOCK].iter().flatten().all(|run| run.len() == deep));
     let mut sums = [[_mm256_setzero_ps(); VECTORS]; M];
     let whole = deep / BLOCK * BLOCK;
     for k in (0..whole).step_by(BLOCK) {
-        for g in 0..VECTORS {
+        for g in 0..N / BLOCK {
             // SAFETY: eight floats from `k` on lie within the runs, as asserted.
             let block = unsafe { transpose_block(&runs[g], k) };
             for i in 0..BLOCK {
@@ -42,9 +46,9 @@ pub fn sums<const M: usize>(a: &[[f32; M]], b: &Operand<'_, f32>, j: usize, ks: 
             }
         }
     }
-    let mut out = [[0.0; COLUMNS]; M];
+    let mut out = [[0.0; N]; M];
     for m in 0..M {
-        for g in 0..VECTORS {
+        for g in 0..N / BLOCK {
             // SAFETY: a vector's part of a row of the result.
             unsafe { _mm256_storeu_ps(out[m].as_mut_ptr().add(BLOCK * g), sums[m][g]) };
         }

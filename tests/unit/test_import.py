@@ -32,3 +32,8 @@ def test_import_brings_numpy_and_three_small_modules():
         "print(*(name for name in new if name.split('.')[0] not in sys.stdlib_module_names))"
     )
     assert set(run(program)) <= {"subgpt", "subgpt._core", "subgpt.errors", "subgpt.lazy"}
+
+
+def test_import_takes_less_than_150_ms_beside_numpy():
+    program = "import time, numpy; t = time.perf_counter(); import subgpt; print(time.perf_counter() - t)"
+    assert min(float(run(program)[0]) for _ in range(5)) < 0.150

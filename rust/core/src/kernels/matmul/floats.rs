@@ -5,6 +5,8 @@
 //! registers ([`crate::simd::amx`]) make a chain of the even columns and one of the odd ones for every 32 of them, whose sum
 //! is added; where there are any, the few rows that are not worth a tile are added up so too ([`AsTiles`]). So a row has
 //! the same bits alone and among others, as long as no sum is subnormal.
+//!
+//! Vectors are made in loops, not in closures: those may be compiled for no instruction set and called, twenty times slower.
 
 use super::blocking::STRIPE;
 use crate::kernels::quantized::layout::{BLOCK, PANEL};
@@ -75,13 +77,14 @@ impl Way for Chains {
         sums: &mut [[S::V; P]; M],
     ) {
         for pair in 0..PAIRS {
-            let w: [[S::V; 2]; P] = std::array::from_fn(|j| s.halves(s.load_pairs(&w[j][pair])));
-            for half in [1, 0] {
-                for m in 0..M {
-                    let x = s.splat(x[m][pair][half]);
-                    for j in 0..P {
-                        sums[m][j] = s.fma(x, w[j][half], sums[m][j]);
-                    }
+            let mut halves = [[s.splat(0.0); 2]; P];
+            for j in 0..P {
+                halves[j] = s.halves(s.load_pairs(&w[j][pair]));
+            }
+            for m in 0..M {
+                let (first, second) = (s.splat(x[m][pair][0]), s.splat(x[m][pair][1]));
+                for j in 0..P {
+                    sums[m][j] = s.fma(first, halves[j][0], s.fma(second, halves[j][1], sums[m][j]));
                 }
             }
         }
@@ -105,12 +108,15 @@ impl Way for AsTiles {
     ) {
         let mut chains = [[[s.splat(0.0); 2]; P]; M];
         for pair in 0..PAIRS {
-            let w: [[S::V; 2]; P] = std::array::from_fn(|j| s.halves(s.load_pairs(&w[j][pair])));
+            let mut halves = [[s.splat(0.0); 2]; P];
+            for j in 0..P {
+                halves[j] = s.halves(s.load_pairs(&w[j][pair]));
+            }
             for m in 0..M {
                 for half in 0..2 {
                     let x = s.splat(x[m][pair][half]);
                     for j in 0..P {
-                        chains[m][j][half] = s.fma(x, w[j][half], chains[m][j][half]);
+                        chains[m][j][half] = s.fma(x, halves[j][half], chains[m][j][half]);
                     }
                 }
             }
@@ -172,8 +178,12 @@ impl<W: Way> Floats<'_, W> {
     #[inline(always)]
     fn tiles<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize) -> usize {
         let whole = self.panels.len() / P * P;
-        (0..whole).step_by(P).for_each(|p| self.tile::<S, M, P>(s, i, p));
-        (whole..self.panels.len()).for_each(|p| self.tile::<S, M, 1>(s, i, p));
+        for p in (0..whole).step_by(P) {
+            self.tile::<S, M, P>(s, i, p);
+        }
+        for p in whole..self.panels.len() {
+            self.tile::<S, M, 1>(s, i, p);
+        }
         M
     }
 

@@ -208,10 +208,10 @@ impl Shared<'_> {
                 });
             });
         }
-        if self.isa == Isa::Avx512Bf16 && self.isa.prefers_bf16() {
-            self.run_way::<Dots, bf16>(parallel);
-        } else if self.isa == Isa::Amx {
+        if self.isa == Isa::Amx {
             self.run_way::<AsTiles, f32>(parallel);
+        } else if self.isa.prefers_bf16() {
+            self.run_way::<Dots, bf16>(parallel);
         } else {
             self.run_way::<Chains, f32>(parallel);
         }

@@ -6,7 +6,7 @@
 //! all the same, and there is nothing to be done with them but one multiply-add.
 //!
 //! BF16: two tiles of rows and two panels at a time; sums stay in registers over the whole depth. A tile adds up to two
-//! chains for every 32 columns ([`crate::simd::amx`]): that is how sums of BF16 are defined on every instruction set.
+//! chains for every 32 columns ([`crate::simd::amx`]); few rows are added up so in vectors where there are tiles.
 
 use crate::kernels::quantized::Format;
 use crate::kernels::quantized::activations::Activations;

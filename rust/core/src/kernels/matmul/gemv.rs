@@ -1,35 +1,34 @@
 //! One to eight rows of `a`: the products of a decode step, bound by the speed of memory.
 //!
-//! `b` in rows is read once, where it lies: eight of its rows at a time, a chunk of columns from each, are multiplied
-//! into sums that stay in L1 ([`run_rows`]). Eight streams of some hundred floats each are what the hardware's prefetchers
-//! follow well. `b` in columns is transposed in registers ([`run_transposed`]). Each element is the same chain of
-//! multiply-adds as in the tiles of larger products, so a decoded token has the bits of a prefilled one.
+//! `b` in rows is read once, where it lies ([`run_rows`]): a task takes a block of depth and as many columns as it can
+//! keep sums of in L1, so that what it reads is one run of memory, or few; eight rows at a time. `b` in columns is
+//! transposed in registers ([`run_transposed`]). Each element is the same chains of multiply-adds as in the tiles of larger
+//! products, added in the same order, so a decoded token has the bits of a prefilled one.
 
 #[cfg(target_arch = "x86_64")]
 use super::blocking;
 use super::blocking::Cuts;
-#[cfg(target_arch = "x86_64")]
 use super::buffers::{self, Buffer};
+use super::grid::Grid;
 use super::matrix::Precision;
 #[cfg(target_arch = "x86_64")]
 use super::micro::{self, dot};
 use super::operand::{Deep, Operand, Source};
 use super::target::Step;
 use super::{Product, for_each_task};
+use crate::parallel;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, prefetch_line};
 use std::ops::Range;
 
 /// The largest number of rows of `a` that is taken here.
 pub const MAX_ROWS: usize = 8;
 
-/// Columns of a task with up to four rows.
-const CHUNK: usize = 512;
+/// Columns of a task that are not cut further for the sake of more threads: a run of 1 KiB.
+const SHORTEST: usize = 256;
 
-/// The same with more, whose sums are to stay in L1 beside what is read.
-const SHORT_CHUNK: usize = 256;
-
-/// Columns whose runs are transposed at a time.
-const COLUMNS: usize = 32;
+/// Columns whose runs are transposed at a time: chains enough for the multiply-add pipes, and no more streams than the
+/// hardware follows.
+const COLUMNS: usize = 16;
 
 /// The same with more than four rows, whose sums take more registers.
 const FEW_COLUMNS: usize = 8;
@@ -86,20 +85,76 @@ pub fn run(isa: Isa, product: &Product<'_>, right: &Deep<'_>, parallel: bool) ->
 
 /// `b` runs along its rows.
 fn run_rows(isa: Isa, product: &Product<'_>, operands: Operands<'_>, parallel: bool) {
-    let chunks = Cuts::even(product.n, if product.m <= 4 { CHUNK } else { SHORT_CHUNK }, LANES);
-    for_each_task(parallel, chunks.count(), |task| {
-        let columns = chunks.range(task);
-        match product.m {
-            1 => dispatch(isa, Chunk::<1, CHUNK> { isa, product, operands, columns }),
-            2 => dispatch(isa, Chunk::<2, CHUNK> { isa, product, operands, columns }),
-            3 => dispatch(isa, Chunk::<3, CHUNK> { isa, product, operands, columns }),
-            4 => dispatch(isa, Chunk::<4, CHUNK> { isa, product, operands, columns }),
-            5 => dispatch(isa, Chunk::<5, SHORT_CHUNK> { isa, product, operands, columns }),
-            6 => dispatch(isa, Chunk::<6, SHORT_CHUNK> { isa, product, operands, columns }),
-            7 => dispatch(isa, Chunk::<7, SHORT_CHUNK> { isa, product, operands, columns }),
-            _ => dispatch(isa, Chunk::<MAX_ROWS, SHORT_CHUNK> { isa, product, operands, columns }),
+    match product.m {
+        1 => stretches::<1, 4096>(isa, product, operands, parallel),
+        2 => stretches::<2, 2048>(isa, product, operands, parallel),
+        3 => stretches::<3, 1024>(isa, product, operands, parallel),
+        4 => stretches::<4, 1024>(isa, product, operands, parallel),
+        5 => stretches::<5, 512>(isa, product, operands, parallel),
+        6 => stretches::<6, 512>(isa, product, operands, parallel),
+        7 => stretches::<7, 512>(isa, product, operands, parallel),
+        _ => stretches::<MAX_ROWS, 512>(isa, product, operands, parallel),
+    }
+}
+
+/// Computes a product of `M` rows; a task has a block of depth and at most `N` columns.
+fn stretches<const M: usize, const N: usize>(isa: Isa, product: &Product<'_>, operands: Operands<'_>, parallel: bool) {
+    let (depth, n) = (product.depth, product.n);
+    let blocks = depth.count();
+    let chunks = Cuts::even(n, N.min(longest(n, blocks, if parallel { parallel::num_threads() } else { 1 })), LANES);
+    if blocks == 1 {
+        return for_each_task(parallel, chunks.count(), |task| {
+            let (columns, step) = (chunks.range(task), Step { first: true, last: true });
+            with_sums::<M, N>(isa, operands, depth.range(0), columns.clone(), |sums| {
+                // SAFETY: every task has columns of its own.
+                unsafe { product.target.write(isa, 0..M, columns, step, sums.as_flattened_mut(), N) };
+            });
+        });
+    }
+    buffers::with(Buffer::Sums, blocks * M * n, |room| {
+        let room: &mut [f32] = bytemuck::must_cast_slice_mut(room);
+        let all = Grid::from_slice(room, n);
+        for_each_task(parallel, blocks * chunks.count(), |task| {
+            let (kb, columns) = (task / chunks.count(), chunks.range(task % chunks.count()));
+            with_sums::<M, N>(isa, operands, depth.range(kb), columns.clone(), |sums| {
+                for (i, sums) in sums.iter().enumerate() {
+                    // SAFETY: every task has a block and columns of its own.
+                    let kept = unsafe { all.run_mut(kb * M + i, columns.clone()) };
+                    kept.copy_from_slice(&sums[..columns.len()]);
+                }
+            });
+        });
+        for (kb, sums) in room.chunks_exact_mut(M * n).enumerate() {
+            let step = Step { first: kb == 0, last: kb + 1 == blocks };
+            // SAFETY: the tasks have ended.
+            unsafe { product.target.write(isa, 0..M, 0..n, step, sums, n) };
         }
     });
+}
+
+/// Calls `f` with the sums over `ks` of `M` rows and some columns, in the first places of each row.
+fn with_sums<const M: usize, const N: usize>(
+    isa: Isa,
+    operands: Operands<'_>,
+    ks: Range<usize>,
+    columns: Range<usize>,
+    f: impl FnOnce(&mut [[f32; N]; M]),
+) {
+    buffers::with(Buffer::Task, M * N, |room| {
+        let room: &mut [f32] = bytemuck::must_cast_slice_mut(room);
+        let sums: &mut [[f32; N]; M] = room.as_chunks_mut().0.try_into().expect("M rows");
+        sums.iter_mut().for_each(|sums| sums[..columns.len()].fill(0.0));
+        dispatch(isa, Stretch { operands, ks, columns, sums });
+        f(sums);
+    });
+}
+
+/// Columns of a task, of `n`: as many as leave every thread as much to do, since shorter runs are read more slowly.
+/// (Elements are independent of each other, so this changes no bits.)
+fn longest(n: usize, blocks: usize, threads: usize) -> usize {
+    let most = n.div_ceil(SHORTEST).max(1);
+    let is_even = |chunks: &usize| (blocks * chunks).is_multiple_of(threads) || blocks * chunks >= 4 * threads;
+    n.div_ceil((1..most).find(is_even).unwrap_or(most)).next_multiple_of(LANES)
 }
 
 /// `b` runs along its columns.
@@ -167,31 +222,25 @@ unsafe fn columns_transposed<const M: usize, const N: usize>(
     });
 }
 
-/// A task's columns, at most `N`, of a product of `M` rows.
-struct Chunk<'a, const M: usize, const N: usize> {
-    isa: Isa,
-    product: &'a Product<'a>,
+/// Sums of a block of depth and at most `N` columns, for `M` rows.
+struct Stretch<'a, const M: usize, const N: usize> {
     operands: Operands<'a>,
+    ks: Range<usize>,
     columns: Range<usize>,
+    sums: &'a mut [[f32; N]; M],
 }
 
-impl<const M: usize, const N: usize> Kernel for Chunk<'_, M, N> {
+impl<const M: usize, const N: usize> Kernel for Stretch<'_, M, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let depth = self.product.depth;
-        for (kb, ks) in depth.iter().enumerate() {
-            let (mut sums, own) = ([[0.0f32; N]; M], self.operands.own(&ks));
-            let Operands { a_t, b, extension } = self.operands;
-            add(s, &a_t, &b, &self.columns, own.clone(), &mut sums);
-            if let Some((a_t, b)) = extension.filter(|_| ks.end > own.end) {
-                add(s, &a_t, &b, &self.columns, 0..b.rows(), &mut sums);
-            }
-            let step = Step { first: kb == 0, last: kb + 1 == depth.count() };
-            let sums = sums.as_flattened_mut();
-            // SAFETY: every task has columns of its own.
-            unsafe { self.product.target.write(self.isa, 0..M, self.columns.clone(), step, sums, N) };
+        let Stretch { operands, ks, columns, sums } = self;
+        let own = operands.own(&ks);
+        let Operands { a_t, b, extension } = operands;
+        add(s, &a_t, &b, &columns, own.clone(), sums);
+        if let Some((a_t, b)) = extension.filter(|_| ks.end > own.end) {
+            add(s, &a_t, &b, &columns, 0..b.rows(), sums);
         }
     }
 }

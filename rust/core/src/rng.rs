@@ -60,9 +60,9 @@ impl Philox {
     /// round is two products, two shifts and four exclusive ors.
     #[inline(always)]
     pub(crate) fn blocks<S: Simd>(&self, s: S, first: u64) -> [S::W; 2] {
-        let [m0, m1] = MULTIPLIERS.map(|m| s.wide_splat(u64::from(m)));
+        let [m0, m1] = [s.wide_splat(u64::from(MULTIPLIERS[0])), s.wide_splat(u64::from(MULTIPLIERS[1]))];
         let counters = s.wide_count(first);
-        let [substream, stream] = [self.substream, self.stream].map(|x| s.wide_splat(u64::from(x)));
+        let (substream, stream) = (s.wide_splat(u64::from(self.substream)), s.wide_splat(u64::from(self.stream)));
         let mut c = [counters, s.wide_high(counters), substream, stream];
         let mut k = self.key;
         for _ in 0..10 {

@@ -236,7 +236,10 @@ impl<D: Element> Backward<'_, D> {
         stats: [(f32, f32); N],
     ) -> [(f32, f32); N] {
         let (mut sum_g, mut sum_gn) = ([s.splat(0.0); N], [s.splat(0.0); N]);
-        let stats: [_; N] = stats.map(|(mean, rstd)| (s.splat(mean), s.splat(rstd)));
+        let mut moments = [(s.splat(0.0), s.splat(0.0)); N];
+        for k in 0..N {
+            moments[k] = (s.splat(stats[k].0), s.splat(stats[k].1));
+        }
         let (has_weight, has_bias) = (!self.dweight.is_empty(), !self.dbias.is_empty());
         let ((weight, weight_tail), (dweight, dweight_tail)) = (self.weight.as_chunks(), self.dweight.as_chunks_mut());
         let (dbias, dbias_tail) = self.dbias.as_chunks_mut();
@@ -252,7 +255,7 @@ impl<D: Element> Backward<'_, D> {
             let zero = s.splat(0.0);
             let held = if has_weight { s.load(&dweight[i]) } else { zero };
             let sums = [held, if has_bias { s.load(&dbias[i]) } else { zero }];
-            let sums = add_chunk(s, s.load(&weight[i]), sums, xs, dys, stats, &mut sum_g, &mut sum_gn);
+            let sums = add_chunk(s, s.load(&weight[i]), sums, xs, dys, moments, &mut sum_g, &mut sum_gn);
             if has_weight {
                 s.store(&mut dweight[i], sums[0]);
             }
@@ -268,7 +271,7 @@ impl<D: Element> Backward<'_, D> {
             }
             let sums = [s.load_tail(dweight_tail, 0.0), s.load_tail(dbias_tail, 0.0)];
             let weight = s.load_tail(weight_tail, 0.0);
-            let sums = add_chunk(s, weight, sums, xs, dys, stats, &mut sum_g, &mut sum_gn);
+            let sums = add_chunk(s, weight, sums, xs, dys, moments, &mut sum_g, &mut sum_gn);
             s.store_tail(dweight_tail, sums[0]);
             s.store_tail(dbias_tail, sums[1]);
         }

@@ -4,6 +4,11 @@
 //! once and splits its work by shape, so that results have the same bits for any number of threads. Gradients of
 //! parameters are *added* to their buffers (accumulation over micro-batches); gradients of activations are written over
 //! unless [`Beta`] says otherwise.
+//!
+//! Arrays are filled in loops: a closure that fills one may be compiled for no instruction set and called, which clippy.toml
+//! is about.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod activation;
 pub mod attention;

@@ -73,12 +73,20 @@ impl<E: Element> Dots<'_, E> {
             let ks = from..self.x.ncols().min(from + DEEP);
             let (whole, whole_ranks) = (n / M * M, rank / R * R);
             for i in (0..whole).step_by(M) {
-                (0..whole_ranks).step_by(R).for_each(|r| self.tile::<S, M, R>(s, ks.clone(), i, r, &mut sums));
-                (whole_ranks..rank).for_each(|r| self.tile::<S, M, 1>(s, ks.clone(), i, r, &mut sums));
+                for r in (0..whole_ranks).step_by(R) {
+                    self.tile::<S, M, R>(s, ks.clone(), i, r, &mut sums);
+                }
+                for r in whole_ranks..rank {
+                    self.tile::<S, M, 1>(s, ks.clone(), i, r, &mut sums);
+                }
             }
             for i in whole..n {
-                (0..whole_ranks).step_by(R).for_each(|r| self.tile::<S, 1, R>(s, ks.clone(), i, r, &mut sums));
-                (whole_ranks..rank).for_each(|r| self.tile::<S, 1, 1>(s, ks.clone(), i, r, &mut sums));
+                for r in (0..whole_ranks).step_by(R) {
+                    self.tile::<S, 1, R>(s, ks.clone(), i, r, &mut sums);
+                }
+                for r in whole_ranks..rank {
+                    self.tile::<S, 1, 1>(s, ks.clone(), i, r, &mut sums);
+                }
             }
         }
         for i in 0..n {
@@ -100,17 +108,28 @@ impl<E: Element> Dots<'_, E> {
         sums: &mut [[f32; LANES]],
     ) {
         let rank = self.a.nrows();
-        let x: [&[E]; M] = std::array::from_fn(|m| &rows::row(&self.x, self.first + i + m)[ks.clone()]);
-        let a: [&[f32]; R] = std::array::from_fn(|j| &rows::row(&self.a, r + j)[ks.clone()]);
-        let mut acc: [[S::V; R]; M] =
-            std::array::from_fn(|m| std::array::from_fn(|j| s.load(&sums[(i + m) * rank + r + j])));
+        // Loops, not closures: those may be compiled for no instruction set and called.
+        let (mut x, mut a): ([&[E]; M], [&[f32]; R]) = ([&[]; M], [&[]; R]);
+        let mut acc = [[s.splat(0.0); R]; M];
+        for j in 0..R {
+            a[j] = &rows::row(&self.a, r + j)[ks.clone()];
+        }
+        for m in 0..M {
+            x[m] = &rows::row(&self.x, self.first + i + m)[ks.clone()];
+            for j in 0..R {
+                acc[m][j] = s.load(&sums[(i + m) * rank + r + j]);
+            }
+        }
         let whole = ks.len() / LANES * LANES;
         for at in (0..whole).step_by(LANES) {
-            let a: [S::V; R] = std::array::from_fn(|j| s.load(part(a[j], at)));
+            let mut b = [s.splat(0.0); R];
+            for j in 0..R {
+                b[j] = s.load(part(a[j], at));
+            }
             for m in 0..M {
                 let x = E::load(s, part(x[m], at));
                 for j in 0..R {
-                    acc[m][j] = s.fma(x, a[j], acc[m][j]);
+                    acc[m][j] = s.fma(x, b[j], acc[m][j]);
                 }
             }
         }
@@ -195,11 +214,17 @@ impl<E: Element> Sums<'_, E> {
             let vectors = self.columns.len().div_ceil(LANES);
             let (full, whole) = (vectors / V * V, rank / R * R);
             for v in (0..full).step_by(V) {
-                (0..whole).step_by(R).for_each(|r| self.tile::<S, R, V>(s, ns.clone(), r, v, &mut sums));
-                (whole..rank).for_each(|r| self.tile::<S, 1, V>(s, ns.clone(), r, v, &mut sums));
+                for r in (0..whole).step_by(R) {
+                    self.tile::<S, R, V>(s, ns.clone(), r, v, &mut sums);
+                }
+                for r in whole..rank {
+                    self.tile::<S, 1, V>(s, ns.clone(), r, v, &mut sums);
+                }
             }
             for v in full..vectors {
-                (0..rank).for_each(|r| self.tile::<S, 1, 1>(s, ns.clone(), r, v, &mut sums));
+                for r in 0..rank {
+                    self.tile::<S, 1, 1>(s, ns.clone(), r, v, &mut sums);
+                }
             }
         }
         for (mut da, sums) in self.da.rows_mut().into_iter().zip(&sums) {
@@ -217,18 +242,26 @@ impl<E: Element> Sums<'_, E> {
         v: usize,
         sums: &mut [[[f32; LANES]; COLUMNS / LANES]],
     ) {
-        let mut acc: [[S::V; V]; R] = std::array::from_fn(|j| std::array::from_fn(|i| s.load(&sums[r + j][v + i])));
+        let mut acc = [[s.splat(0.0); V]; R];
+        for j in 0..R {
+            for i in 0..V {
+                acc[j][i] = s.load(&sums[r + j][v + i]);
+            }
+        }
         for n in ns {
             if n + AHEAD < self.x.nrows() {
                 prefetch(&rows::row(&self.x, n + AHEAD)[self.columns.clone()]);
             }
             let x = &rows::row(&self.x, n)[self.columns.clone()];
             let d: &[E; R] = rows::row(&self.d, n)[r..].first_chunk().expect("as many columns");
-            let x: [S::V; V] = std::array::from_fn(|i| E::load_at(s, x, (v + i) * LANES, 0.0));
+            let mut y = [s.splat(0.0); V];
+            for i in 0..V {
+                y[i] = E::load_at(s, x, (v + i) * LANES, 0.0);
+            }
             for j in 0..R {
                 let d = s.splat(d[j].to_f32());
                 for i in 0..V {
-                    acc[j][i] = s.fma(d, x[i], acc[j][i]);
+                    acc[j][i] = s.fma(d, y[i], acc[j][i]);
                 }
             }
         }

@@ -34,6 +34,8 @@
 //! The `unsafe` of vector code lives in this folder and in `kernels/**/micro`: a [`Simd`] value exists only inside
 //! [`dispatch`], where the instruction set was found to be there, so its methods are safe.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 #[cfg(target_arch = "x86_64")]
 pub mod amx;
 #[cfg(target_arch = "x86_64")]

@@ -17,9 +17,46 @@ const HIGH: u32 = 0xFFFF_0000;
 /// The lower half of a 64-bit lane.
 const LOW: u64 = 0xFFFF_FFFF;
 
+/// The first number of a pair.
 #[inline(always)]
-fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
-    std::array::from_fn(|i| f(a[i], b[i]))
+fn low(pair: u32) -> f32 {
+    f32::from_bits(pair << 16)
+}
+
+/// The second number of a pair.
+#[inline(always)]
+fn high(pair: u32) -> f32 {
+    f32::from_bits(pair & HIGH)
+}
+
+/// `f` of each number. A loop: what `array::map` and `from_fn` are made of may stay a call, several times slower.
+#[inline(always)]
+fn each<T: Copy, U: Copy + Default, const N: usize>(a: [T; N], f: impl Fn(T) -> U) -> [U; N] {
+    let mut out = [U::default(); N];
+    for i in 0..N {
+        out[i] = f(a[i]);
+    }
+    out
+}
+
+/// `f` of each pair of numbers.
+#[inline(always)]
+fn zip<T: Copy, U: Copy + Default, const N: usize>(a: [T; N], b: [T; N], f: impl Fn(T, T) -> U) -> [U; N] {
+    let mut out = [U::default(); N];
+    for i in 0..N {
+        out[i] = f(a[i], b[i]);
+    }
+    out
+}
+
+/// `f` of each place.
+#[inline(always)]
+fn places<U: Copy + Default, const N: usize>(f: impl Fn(usize) -> U) -> [U; N] {
+    let mut out = [U::default(); N];
+    for i in 0..N {
+        out[i] = f(i);
+    }
+    out
 }
 
 impl Simd for Portable {
@@ -44,11 +81,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn load_half(self, x: &[bf16; LANES]) -> Self::V {
-        x.map(|x| f32::from_bits(u32::from(x.to_bits()) << 16))
+        each(*x, |x| f32::from_bits(u32::from(x.to_bits()) << 16))
     }
     #[inline(always)]
     fn store_half(self, out: &mut [bf16; LANES], v: Self::V) {
-        *out = v.map(round_to_bf16);
+        *out = each(v, round_to_bf16);
     }
     #[inline(always)]
     fn load_pairs(self, x: &[u32; LANES]) -> Self::P {
@@ -64,16 +101,15 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round_pairs(self, first: Self::V, second: Self::V) -> Self::P {
-        std::array::from_fn(|i| pair_of(round_to_bf16(first[i]), round_to_bf16(second[i])))
+        zip(first, second, |first, second| pair_of(round_to_bf16(first), round_to_bf16(second)))
     }
     #[inline(always)]
     fn halves(self, p: Self::P) -> [Self::V; 2] {
-        [p.map(|p| f32::from_bits(p << 16)), p.map(|p| f32::from_bits(p & HIGH))]
+        [each(p, low), each(p, high)]
     }
     #[inline(always)]
     fn dot(self, a: Self::P, b: Self::P, acc: Self::V) -> Self::V {
-        let second = self.fma(a.map(|p| f32::from_bits(p & HIGH)), b.map(|p| f32::from_bits(p & HIGH)), acc);
-        self.fma(a.map(|p| f32::from_bits(p << 16)), b.map(|p| f32::from_bits(p << 16)), second)
+        self.fma(each(a, low), each(b, low), self.fma(each(a, high), each(b, high), acc))
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
@@ -93,7 +129,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        places(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
@@ -105,11 +141,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn sqrt(self, a: Self::V) -> Self::V {
-        a.map(f32::sqrt)
+        each(a, f32::sqrt)
     }
     #[inline(always)]
     fn abs(self, a: Self::V) -> Self::V {
-        a.map(f32::abs)
+        each(a, f32::abs)
     }
     #[inline(always)]
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
@@ -117,7 +153,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round(self, a: Self::V) -> Self::V {
-        a.map(|x| (x + ROUND) - ROUND)
+        each(a, |x| (x + ROUND) - ROUND)
     }
     #[inline(always)]
     fn exp2i(self, n: Self::V) -> Self::V {
@@ -130,11 +166,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn lt(self, a: Self::V, b: Self::V) -> Self::M {
-        std::array::from_fn(|i| a[i] < b[i])
+        zip(a, b, |a, b| a < b)
     }
     #[inline(always)]
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
+        places(|i| if m[i] { a[i] } else { b[i] })
     }
     #[inline(always)]
     fn wide_splat(self, x: u64) -> Self::W {
@@ -142,30 +178,31 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn wide_count(self, x: u64) -> Self::W {
-        std::array::from_fn(|i| x.wrapping_add(i as u64))
+        places(|i| x.wrapping_add(i as u64))
     }
     #[inline(always)]
     fn wide_mul(self, a: Self::W, b: Self::W) -> Self::W {
-        std::array::from_fn(|i| (a[i] & LOW) * (b[i] & LOW))
+        zip(a, b, |a, b| (a & LOW) * (b & LOW))
     }
     #[inline(always)]
     fn wide_xor(self, a: Self::W, b: Self::W) -> Self::W {
-        std::array::from_fn(|i| a[i] ^ b[i])
+        zip(a, b, |a, b| a ^ b)
     }
     #[inline(always)]
     fn wide_high(self, a: Self::W) -> Self::W {
-        a.map(|a| a >> 32)
+        each(a, |a| a >> 32)
     }
     #[inline(always)]
     fn wide_join(self, a: Self::W, b: Self::W) -> Self::W {
-        std::array::from_fn(|i| (a[i] & LOW) | b[i] << 32)
+        zip(a, b, |a, b| (a & LOW) | b << 32)
     }
     #[inline(always)]
     fn wide_interleave(self, a: Self::W, b: Self::W) -> [Self::W; 2] {
-        [0, LANES / 4].map(|from| std::array::from_fn(|i| if i % 2 == 0 { a[from + i / 2] } else { b[from + i / 2] }))
+        let half = |from| places(|i| if i % 2 == 0 { a[from + i / 2] } else { b[from + i / 2] });
+        [half(0), half(LANES / 4)]
     }
     #[inline(always)]
     fn wide_at_least(self, a: Self::W, threshold: u32) -> Self::M {
-        std::array::from_fn(|i| (a[i / 2] >> (32 * (i % 2))) as u32 >= threshold)
+        places(|i| (a[i / 2] >> (32 * (i % 2))) as u32 >= threshold)
     }
 }

@@ -217,7 +217,10 @@ fn scores<S: Simd, P: Operand, const N: usize>(
     for line in next.iter().take(ours.len()) {
         prefetch_line(line);
     }
-    let sides: [&[Words]; N] = std::array::from_fn(|side| &ours[side * words..][..words]);
+    let mut sides: [&[Words]; N] = [&[]; N];
+    for side in 0..N {
+        sides[side] = &ours[side * words..][..words];
+    }
     for (row, query) in queries.chunks_exact(blocks).enumerate() {
         let query: &[u32] = &bytemuck::cast_slice(query)[..words];
         let mut sums = [s.splat(0.0); N];

@@ -72,7 +72,11 @@ impl Group<'_> {
             window: self.window as f32,
             starts: starts.map(|starts| {
                 // Lanes without a query do as the last one, so that each sees something.
-                std::array::from_fn(|lane| starts[lane.min(starts.len() - 1)] as f32 - at as f32)
+                let mut firsts = [0.0; LANES];
+                for (lane, first) in firsts.iter_mut().enumerate() {
+                    *first = starts[lane.min(starts.len() - 1)] as f32 - at as f32;
+                }
+                firsts
             }),
         })
     }

@@ -21,5 +21,13 @@ pub(super) fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
         })
     }
     #[cfg(not(target_arch = "x86_64"))]
-    std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
+    {
+        let mut columns = rows;
+        for i in 0..4 {
+            for j in 0..4 {
+                columns[i][j] = rows[j][i];
+            }
+        }
+        columns
+    }
 }

@@ -6,7 +6,7 @@
 //! is added; where there are any, the few rows that are not worth a tile are added up so too ([`AsTiles`]). So a row has
 //! the same bits alone and among others, as long as no sum is subnormal.
 //!
-//! Vectors are made in loops, not in closures: those may be compiled for no instruction set and called, twenty times slower.
+//! Arrays are filled in loops, not by closures: those may be compiled for no instruction set and called, twenty times slower.
 
 use super::blocking::STRIPE;
 use crate::kernels::quantized::layout::{BLOCK, PANEL};
@@ -50,11 +50,14 @@ impl Way for Dots {
         sums: &mut [[S::V; P]; M],
     ) {
         for pair in 0..PAIRS {
-            let w: [S::P; P] = std::array::from_fn(|j| s.load_pairs(&w[j][pair]));
+            let mut pairs = [s.splat_pair(0); P];
+            for j in 0..P {
+                pairs[j] = s.load_pairs(&w[j][pair]);
+            }
             for m in 0..M {
                 let x = s.splat_pair(x[m][pair]);
                 for j in 0..P {
-                    sums[m][j] = s.dot(x, w[j], sums[m][j]);
+                    sums[m][j] = s.dot(x, pairs[j], sums[m][j]);
                 }
             }
         }
@@ -189,14 +192,25 @@ impl<W: Way> Floats<'_, W> {
 
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const P: usize>(&mut self, s: S, i: usize, p: usize) {
-        let x: [&[[W::X; PAIRS]]; M] =
-            std::array::from_fn(|m| self.x[(i + m) * self.pairs..][..self.pairs].as_chunks().0);
-        let w: [&[[[u32; PANEL]; PAIRS]]; P] = std::array::from_fn(|j| self.panels[p + j].as_chunks().0);
+        let mut x: [&[[W::X; PAIRS]]; M] = [&[]; M];
+        for m in 0..M {
+            x[m] = self.x[(i + m) * self.pairs..][..self.pairs].as_chunks().0;
+        }
+        let mut w: [&[[[u32; PANEL]; PAIRS]]; P] = [&[]; P];
+        for j in 0..P {
+            w[j] = self.panels[p + j].as_chunks().0;
+        }
         let mut sums = [[s.splat(0.0); P]; M];
         for block in 0..self.pairs / PAIRS {
-            let x = std::array::from_fn(|m| &x[m][block]);
-            let w = std::array::from_fn(|j| &w[j][block]);
-            W::add(s, x, w, &mut sums);
+            let mut row = [&x[0][block]; M];
+            for m in 0..M {
+                row[m] = &x[m][block];
+            }
+            let mut panel = [&w[0][block]; P];
+            for j in 0..P {
+                panel[j] = &w[j][block];
+            }
+            W::add(s, row, panel, &mut sums);
         }
         for m in 0..M {
             for j in 0..P {

@@ -197,7 +197,11 @@ unsafe fn columns_transposed<const M: usize, const N: usize>(
     buffers::with(Buffer::Task, M * product.k, |room| {
         let room: &mut [f32] = bytemuck::must_cast_slice_mut(room);
         let a = room.as_chunks_mut::<M>().0;
-        a.iter_mut().enumerate().for_each(|(k, a)| *a = std::array::from_fn(|i| operands.a_t.at(k, i)));
+        for (k, a) in a.iter_mut().enumerate() {
+            for (i, a) in a.iter_mut().enumerate() {
+                *a = operands.a_t.at(k, i);
+            }
+        }
         for first in columns.clone().step_by(N) {
             // The last columns may need some before them to fill the vectors: those are not written once more.
             let j = first.min(product.n - N);
@@ -295,21 +299,29 @@ fn add_rows<S: Simd, const D: usize, const M: usize, const N: usize>(
     sums: &mut [[f32; N]; M],
 ) {
     let n = columns.len();
-    let rows: [&[f32]; D] = std::array::from_fn(|d| b.run(k + d, columns.clone()));
-    let (whole, tails): ([&[[f32; LANES]]; D], [&[f32]; D]) =
-        (rows.map(|row| row.as_chunks().0), rows.map(|row| row.as_chunks::<LANES>().1));
-    let a: [[f32; D]; M] = std::array::from_fn(|i| std::array::from_fn(|d| a_t.at(k + d, i)));
+    // Loops, not closures: those may be compiled for no instruction set and called.
+    let mut rows: [(&[[f32; LANES]], &[f32]); D] = [(&[], &[]); D];
+    let mut a = [[0.0; D]; M];
+    for d in 0..D {
+        rows[d] = b.run(k + d, columns.clone()).as_chunks();
+        for i in 0..M {
+            a[i][d] = a_t.at(k + d, i);
+        }
+    }
     let vectors = n / LANES;
     // The hardware follows a row, and would have to find the next ones anew.
-    let pitch = if D > 1 { rows[1].as_ptr().addr().wrapping_sub(rows[0].as_ptr().addr()) } else { 0 };
+    let pitch = if D > 1 { rows[1].0.as_ptr().addr().wrapping_sub(rows[0].0.as_ptr().addr()) } else { 0 };
     let next = pitch.wrapping_mul(D); // rows may lie in falling order
     for j in 0..vectors {
         if D > 1 {
-            for row in &rows {
-                prefetch_line(row.as_ptr().wrapping_byte_add(next).wrapping_add(j * LANES));
+            for (row, _) in &rows {
+                prefetch_line(row.as_ptr().wrapping_byte_add(next).wrapping_add(j));
             }
         }
-        let b: [S::V; D] = std::array::from_fn(|d| s.load(&whole[d][j]));
+        let mut b = [s.splat(0.0); D];
+        for d in 0..D {
+            b[d] = s.load(&rows[d].0[j]);
+        }
         for i in 0..M {
             let sum = &mut sums[i].as_chunks_mut().0[j];
             let mut x = s.load(sum);
@@ -323,7 +335,7 @@ fn add_rows<S: Simd, const D: usize, const M: usize, const N: usize>(
         let sum = &mut sums[i][vectors * LANES..n];
         let mut x = s.load_tail(sum, 0.0);
         for d in 0..D {
-            x = s.fma(s.splat(a[i][d]), s.load_tail(tails[d], 0.0), x);
+            x = s.fma(s.splat(a[i][d]), s.load_tail(rows[d].1, 0.0), x);
         }
         s.store_tail(sum, x);
     }

@@ -163,7 +163,10 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
             b = b.add(16 * V);
         }
         // The mask keeps every load and store within the tile's columns; bias and residual row have as many.
-        let lanes: [__mmask16; V] = std::array::from_fn(|v| lanes(tile.columns, v));
+        let mut masks: [__mmask16; V] = [0; V];
+        for v in 0..V {
+            masks[v] = lanes(tile.columns, v);
+        }
         // The four outputs that products have most often are loops short enough to be unrolled: only then do the sums
         // stay in registers from beginning to end. (A loop that picks them by number would put them all into memory, the
         // zeros of the beginning too.)
@@ -171,7 +174,7 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
             (false, None, false) => {
                 for i in 0..M {
                     for v in 0..V {
-                        _mm512_mask_storeu_ps(tile.c_row(i).wrapping_add(16 * v), lanes[v], sums[i][v]);
+                        _mm512_mask_storeu_ps(tile.c_row(i).wrapping_add(16 * v), masks[v], sums[i][v]);
                     }
                 }
             }
@@ -179,15 +182,15 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
                 for i in 0..M {
                     for v in 0..V {
                         let c = tile.c_row(i).wrapping_add(16 * v);
-                        let x = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes[v], c), sums[i][v]);
-                        _mm512_mask_storeu_ps(c, lanes[v], x);
+                        let x = _mm512_add_ps(_mm512_maskz_loadu_ps(masks[v], c), sums[i][v]);
+                        _mm512_mask_storeu_ps(c, masks[v], x);
                     }
                 }
             }
             (false, Some(half), false) => {
                 for i in 0..M {
                     for v in 0..V {
-                        O::store_half(half.row(i).wrapping_add(16 * v), lanes[v], sums[i][v]);
+                        O::store_half(half.row(i).wrapping_add(16 * v), masks[v], sums[i][v]);
                     }
                 }
             }
@@ -195,8 +198,8 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
                 for i in 0..M {
                     for v in 0..V {
                         let c = tile.c_row(i).wrapping_add(16 * v);
-                        let x = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes[v], c), sums[i][v]);
-                        O::store_half(half.row(i).wrapping_add(16 * v), lanes[v], x);
+                        let x = _mm512_add_ps(_mm512_maskz_loadu_ps(masks[v], c), sums[i][v]);
+                        O::store_half(half.row(i).wrapping_add(16 * v), masks[v], x);
                     }
                 }
             }
@@ -207,7 +210,7 @@ pub(super) unsafe fn tile_of<O: Multiply, const M: usize, const V: usize>(tile: 
                         kept[i][v] = sums[i][v];
                     }
                 }
-                write::<O, M, V>(tile, &kept, lanes);
+                write::<O, M, V>(tile, &kept, masks);
             }
         }
     }

@@ -27,7 +27,9 @@ pub fn sums<const M: usize, const N: usize>(
     const { assert!(N.is_multiple_of(BLOCK) && N <= VECTORS * BLOCK) };
     let mut runs: [[&[f32]; BLOCK]; VECTORS] = [[&[]; BLOCK]; VECTORS];
     for (g, runs) in runs[..N / BLOCK].iter_mut().enumerate() {
-        *runs = std::array::from_fn(|i| b.run(j + BLOCK * g + i, ks.clone()));
+        for (i, run) in runs.iter_mut().enumerate() {
+            *run = b.run(j + BLOCK * g + i, ks.clone());
+        }
     }
     let deep = ks.len();
     assert!(a.len() >= deep && runs[..N / BLOCK].iter().flatten().all(|run| run.len() == deep));

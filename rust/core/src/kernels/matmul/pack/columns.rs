@@ -37,7 +37,10 @@ pub fn transpose<E: Packable>(
         for j in (0..js.len()).step_by(BLOCK) {
             // The last block may overlap the one before it and write the same once more.
             let j = j.min(js.len() - BLOCK);
-            let runs = std::array::from_fn(|i| src.run(js.start + j + i, ks.clone()));
+            let mut runs: [&[E]; BLOCK] = [&[]; BLOCK];
+            for (i, run) in runs.iter_mut().enumerate() {
+                *run = src.run(js.start + j + i, ks.clone());
+            }
             transpose_runs(panels, runs, width, &mut rows[j..]);
         }
     }

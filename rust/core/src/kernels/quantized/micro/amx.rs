@@ -46,7 +46,7 @@ struct Unpacked([u8; BLOCK_BYTES]);
 
 /// Room for `N` of something, twice; not cleared, for that would cost as much as some products.
 fn rooms<T, const N: usize>() -> [[MaybeUninit<T>; N]; 2] {
-    std::array::from_fn(|_| std::array::from_fn(|_| MaybeUninit::uninit()))
+    [const { [const { MaybeUninit::uninit() }; N] }; 2]
 }
 
 /// Bytes from what is unpacked or multiplied to what is fetched: a page ends too soon for the hardware to do so itself.

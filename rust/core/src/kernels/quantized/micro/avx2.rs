@@ -123,8 +123,12 @@ unsafe fn run<B: Block, const M: usize>(tile: &mut Tile<'_>) {
     let (x, first) = (tile.x, tile.row * tile.x.blocks);
     // SAFETY: the rows' blocks lie within the activations, each block within the panel and the scales, as was checked.
     unsafe {
-        let planes: [[*const i32; M]; 2] =
-            x.planes.map(|plane| std::array::from_fn(|m| plane.as_ptr().add((first + m * x.blocks) * BLOCK).cast()));
+        let mut planes: [[*const i32; M]; 2] = [[std::ptr::null(); M]; 2];
+        for m in 0..M {
+            for plane in 0..2 {
+                planes[plane][m] = x.planes[plane].as_ptr().add((first + m * x.blocks) * BLOCK).cast();
+            }
+        }
         for half in 0..2 {
             let mut sums = [_mm256_setzero_ps(); M];
             for b in 0..x.blocks {

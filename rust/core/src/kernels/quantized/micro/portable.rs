@@ -44,7 +44,10 @@ fn run(tile: &mut Tile<'_>, bytes: usize, sum: impl Fn(&[u8], usize, &[i32]) -> 
         for (b, block) in tile.panel.chunks_exact(PANEL * bytes).enumerate() {
             let at = (tile.row + m) * x.blocks + b;
             let [first, second] = x.planes.map(|plane| &plane[at * BLOCK..][..BLOCK]);
-            let numbers: [i32; BLOCK] = std::array::from_fn(|k| i32::from(first[k]) + i32::from(second[k]));
+            let mut numbers = [0; BLOCK];
+            for k in 0..BLOCK {
+                numbers[k] = i32::from(first[k]) + i32::from(second[k]);
+            }
             for (row, out) in out.iter_mut().enumerate() {
                 let scale = f16::from_bits(tile.scales[b * PANEL + row]).to_f32() * x.scales[at];
                 *out += (sum(block, row, &numbers) - bias * x.sums[at]) as f32 * scale;

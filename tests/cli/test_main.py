@@ -141,6 +141,12 @@ def test_a_pipe_that_closes_early_is_no_error(shop: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_help_that_nobody_reads_ends_as_other_programs_do() -> None:
+    command = f"({sys.executable} -m subgpt.cli --help; echo $? >&2) | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == "141\n"
+
+
 def test_help_loads_the_command_line_and_typer_alone() -> None:
     """What the help's time is made of; the time itself is a bench's, `benches/startup/start.py`."""
     code = """
@@ -155,7 +161,7 @@ print(*sorted({name.split(".")[0] for name in new
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     ours, theirs = done.stdout.splitlines()[-2:]
-    commands = {"app", "origins", "outcome", "streams", "volume"}
+    commands = {"app", "origins", "outcome", "overview", "streams", "terminal", "volume"}
     launcher = {
         "subgpt.distributed",
         "subgpt.distributed.launch",
@@ -176,10 +182,6 @@ print(*sorted({name.split(".")[0] for name in new
         "click",
         "shellingham",
         "rich",
-        "markdown_it",
-        "mdurl",
-        "pygments",
-        "attr",
     }
     assert set(theirs.split()) <= typers
 

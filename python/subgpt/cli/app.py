@@ -51,6 +51,12 @@ class _LazyGroup(TyperGroup):
             found = get_command(module.app)
         return name, found, rest
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from subgpt.cli.overview import show
+
+        del formatter  # what is shown goes to the terminal at once, as with typer
+        show(self, ctx)
+
 
 def command() -> Any:
     """Build the command tree."""

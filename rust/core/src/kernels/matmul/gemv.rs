@@ -340,3 +340,16 @@ fn add_rows<S: Simd, const D: usize, const M: usize, const N: usize>(
         s.store_tail(sum, x);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_for_the_sake_of_threads_alone() {
+        assert_eq!([longest(768, 2, 1), longest(768, 2, 2), longest(3072, 8, 2)], [768, 768, 3072]);
+        assert_eq!([longest(768, 3, 2), longest(3072, 1, 2)], [384, 1536]); // or one thread would have twice as much
+        assert_eq!([longest(3072, 2, 16), longest(768, 2, 16)], [384, SHORTEST]);
+        assert_eq!([longest(1, 1, 8), longest(100, 1, 8)], [LANES, 112]);
+    }
+}

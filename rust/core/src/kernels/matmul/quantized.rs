@@ -1,4 +1,4 @@
-//! `b` in few bits: every task takes four panels of it, 64 columns, through all of its rows of `a`.
+//! `b` in few bits: a task takes four panels of it at a time, 64 columns, through all of its rows of `a`.
 //!
 //! With one row memory is read once, in one stream a panel, and nothing else costs anything to speak of. With many, a panel
 //! stays in L1 or L2 while they pass.
@@ -27,6 +27,9 @@ use std::ops::Range;
 
 /// Rows of `a` of a task: its strip of sums is 32 KiB.
 const ROWS: usize = 128;
+
+/// Bytes of weights that a task with one row reads, where there are so many for each thread.
+const TASK_BYTES: usize = 1 << 20;
 
 /// What all tasks share.
 struct Shared<'a> {
@@ -122,17 +125,28 @@ impl Shared<'_> {
     fn run(&self, parallel: bool, sums: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync) {
         let (m, n) = (self.product.m, self.product.n);
         let (stripes, rows) = (Cuts::every(n, STRIPE), Cuts::every(m, ROWS));
-        for_each_task(parallel, stripes.count() * rows.count(), |task| {
-            let (columns, rows) = (stripes.range(task / rows.count()), rows.range(task % rows.count()));
+        let together = Cuts::every(stripes.count(), self.stripes_of_a_task(stripes.count()));
+        for_each_task(parallel, together.count() * rows.count(), |task| {
+            let (together, rows) = (together.range(task / rows.count()), rows.range(task % rows.count()));
             buffers::with(Buffer::Task, rows.len() * STRIPE, |strip| {
                 let strip: &mut [f32] = bytemuck::must_cast_slice_mut(strip);
-                sums(rows.clone(), columns.start / PANEL..columns.end.div_ceil(PANEL), strip);
-                self.extend(rows.clone(), columns.clone(), strip);
-                let step = Step { first: true, last: true };
-                // SAFETY: every task has rows and columns of its own.
-                unsafe { self.product.target.write(self.isa, rows, columns, step, strip, STRIPE) };
+                for stripe in together {
+                    let (rows, columns) = (rows.clone(), stripes.range(stripe));
+                    sums(rows.clone(), columns.start / PANEL..columns.end.div_ceil(PANEL), strip);
+                    self.extend(rows.clone(), columns.clone(), strip);
+                    let step = Step { first: true, last: true };
+                    // SAFETY: every task has rows and columns of its own.
+                    unsafe { self.product.target.write(self.isa, rows, columns, step, strip, STRIPE) };
+                }
             });
         });
+    }
+
+    /// How many of `count` stripes a task takes: with few rows a stripe is read in a microsecond or two, and what the hardware
+    /// fetches behind it belongs to another thread.
+    fn stripes_of_a_task(&self, count: usize) -> usize {
+        let stripe = self.matrix.panel(0).0.len() * STRIPE / PANEL;
+        (TASK_BYTES / (stripe * self.product.m).max(1)).min(count / (2 * parallel::num_threads())).max(1)
     }
 
     fn integers(&self, x: Activations<'_>, rows: Range<usize>, panels: Range<usize>, strip: &mut [f32]) {

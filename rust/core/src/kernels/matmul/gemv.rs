@@ -26,6 +26,10 @@ pub const MAX_ROWS: usize = 8;
 /// Columns of a task that are not cut further for the sake of more threads: a run of 1 KiB.
 const SHORTEST: usize = 256;
 
+/// Elements of the output whose blocks' sums a thread adds before another one is asked to help: below this, waking it
+/// takes as long as the sums do.
+const MERGED: usize = 16384;
+
 /// Columns whose runs are transposed at a time: chains enough for the multiply-add pipes, and no more streams than the
 /// hardware follows.
 const COLUMNS: usize = 16;
@@ -124,11 +128,20 @@ fn stretches<const M: usize, const N: usize>(isa: Isa, product: &Product<'_>, op
                 }
             });
         });
-        for (kb, sums) in room.chunks_exact_mut(M * n).enumerate() {
-            let step = Step { first: kb == 0, last: kb + 1 == blocks };
-            // SAFETY: the tasks have ended.
-            unsafe { product.target.write(isa, 0..M, 0..n, step, sums, n) };
-        }
+        let runs = Cuts::every(n, MERGED / M);
+        for_each_task(parallel && runs.count() > 1, runs.count(), |task| {
+            for kb in 0..blocks {
+                let step = Step { first: kb == 0, last: kb + 1 == blocks };
+                for i in 0..M {
+                    let columns = runs.range(task);
+                    // SAFETY: the tasks above have ended, and every one of these has columns of its own.
+                    unsafe {
+                        let sums = all.run_mut(kb * M + i, columns.clone());
+                        product.target.write(isa, i..i + 1, columns, step, sums, n);
+                    }
+                }
+            }
+        });
     });
 }
 

@@ -13,11 +13,12 @@
 //! The pool is replaced when its size is changed and after a `fork`, whose child inherits no threads.
 
 mod concat;
+mod helpers;
+mod patience;
 mod team;
 
 use arc_swap::{ArcSwapOption, Guard};
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use helpers::Helpers;
 use std::sync::{Arc, Mutex};
 use team::Team;
 
@@ -26,31 +27,10 @@ pub use concat::concat;
 /// The pool with the process that built it and its size.
 struct Pool {
     /// One thread fewer than calls run on. None where that is none, or the system gives none.
-    helpers: Option<ThreadPool>,
-    /// Helpers that no call has.
-    free: AtomicUsize,
+    helpers: Option<Helpers>,
     /// Threads of a call that were asked for.
     size: usize,
     pid: u32,
-}
-
-/// Helpers that a call has, to be given back at its end, also when it panics.
-struct Taken<'a> {
-    pool: &'a Pool,
-    count: usize,
-}
-
-impl<'a> Taken<'a> {
-    /// Takes all that are free.
-    fn from(pool: &'a Pool) -> Self {
-        Taken { pool, count: pool.free.swap(0, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.pool.free.fetch_add(self.count, Ordering::Relaxed);
-    }
 }
 
 /// Without a lock: a child that is forked while another thread holds one would wait for it for ever.
@@ -69,11 +49,7 @@ fn default_size() -> usize {
 }
 
 fn build(size: usize) -> Pool {
-    let builder = ThreadPoolBuilder::new().num_threads(size - 1).thread_name(|i| format!("subgpt-{i}"));
-    // Of 0 threads rayon would make one for each core.
-    let helpers = if size > 1 { builder.build().ok() } else { None };
-    let free = helpers.as_ref().map_or(0, ThreadPool::current_num_threads);
-    Pool { helpers, free: AtomicUsize::new(free), size, pid: std::process::id() }
+    Pool { helpers: Helpers::new(size - 1), size, pid: std::process::id() }
 }
 
 fn pool() -> Arc<Pool> {
@@ -108,7 +84,7 @@ pub fn set_num_threads(n: usize) {
 
 /// The number of threads that calls use.
 pub fn num_threads() -> usize {
-    1 + pool().helpers.as_ref().map_or(0, ThreadPool::current_num_threads)
+    1 + pool().helpers.as_ref().map_or(0, Helpers::count)
 }
 
 /// Runs `f` with threads of the pool waiting for the parallel regions within it: each then starts in a fraction of a
@@ -119,12 +95,8 @@ pub fn install<R>(f: impl FnOnce() -> R) -> R {
     }
     let pool = pool();
     let Some(helpers) = &pool.helpers else { return f() };
-    let (team, taken) = (Arc::new(Team::new()), Taken::from(&pool));
-    for _ in 0..taken.count {
-        let team = team.clone();
-        helpers.spawn(move || team.help());
-    }
-    // Helpers are not waited for. One that comes late finds nothing.
+    let team = Arc::new(Team::new());
+    let _taken = helpers.call(&team);
     team.lead(f)
 }
 
@@ -191,7 +163,7 @@ pub fn sum_blocks(n: usize, block: usize, block_sum: impl Fn(std::ops::Range<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn every_task_runs_once() {
@@ -265,7 +237,7 @@ mod tests {
         // And all that either took was given back, unless a test beside this one has just taken some.
         assert!((0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
-            pool().free.load(Ordering::Relaxed) == pool().size - 1
+            pool().helpers.as_ref().map_or(0, Helpers::free) == pool().size - 1
         }));
     }
 

@@ -1,22 +1,18 @@
 //! A team: threads held together for the length of a call, so that a parallel region costs a fraction of a microsecond
 //! instead of a wake-up.
 //!
-//! The leader, who made the call, runs it; the helpers, threads of the pool, wait for tasks, first spinning, then yielding, at last asleep. A region is one
-//! counter of tasks that are left: whoever subtracts from it has taken a task. Nobody waits for helpers to show up, only
-//! for tasks that somebody has begun, so a helper whose core is taken away delays nothing.
+//! The leader, who made the call, runs it; the helpers, threads of the pool, wait for tasks, first spinning, then
+//! yielding, at last asleep. A region is one counter of tasks that are left: whoever subtracts from it has taken a task.
+//! Nobody waits for helpers to show up, only for tasks that somebody has begun, so a helper whose core is taken away
+//! delays nothing.
 
+use super::patience::Patience;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::Thread;
-
-/// Looks at the counter before a helper begins to yield: some ten microseconds.
-const SPINS: u32 = 1 << 9;
-
-/// Yields before a helper goes to sleep: some hundred microseconds on an idle core.
-const YIELDS: u32 = 1 << 8;
 
 /// The tasks of a region: called with `0..tasks`, each number once.
 type Task<'a> = &'a (dyn Fn(usize) + Sync);
@@ -133,10 +129,9 @@ impl Team {
             self.wake();
         }
         while self.take_one() {}
-        let mut looks = 0u32;
+        let mut patience = Patience::default();
         while self.done.load(Ordering::Acquire) < tasks {
-            looks += 1;
-            if looks < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+            patience.wait();
         }
         if let Some(panic) = lock(&self.panic).take() {
             resume_unwind(panic);
@@ -165,20 +160,13 @@ impl Team {
 
     /// A helper's life: tasks as long as the call lasts.
     pub fn help(&self) {
-        let mut looks = 0u32;
+        let mut patience = Patience::default();
         while !self.over.load(Ordering::Acquire) {
             if self.take_one() {
-                looks = 0;
-                continue;
-            }
-            looks += 1;
-            match looks {
-                ..SPINS => std::hint::spin_loop(),
-                SPINS.. if looks < SPINS + YIELDS => std::thread::yield_now(),
-                _ => {
-                    self.sleep();
-                    looks = 0;
-                }
+                patience = Patience::default();
+            } else if !patience.wait() {
+                self.sleep();
+                patience = Patience::default();
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Matrix products.
 
-use super::{Out, array, view, zeros};
+use super::{Out, empty, view};
 use crate::arrays::Floats;
 use crate::door;
 use ndarray::Ix2;
+use numpy::PyArrayMethods;
 use pyo3::prelude::*;
 use subgpt_core::kernels::matmul::Epilogue;
 use subgpt_core::kernels::{self, Beta};
@@ -13,9 +14,12 @@ use subgpt_core::kernels::{self, Beta};
 fn matmul<'py>(py: Python<'py>, a: &Bound<'py, PyAny>, b: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let (a, b) = (Floats::strided(a, "a")?, Floats::strided(b, "b")?);
     let (a, b) = (view::<Ix2>(&a, "a")?, view::<Ix2>(&b, "b")?);
-    let mut c = zeros((a.nrows(), b.ncols()))?;
-    door::enter(py, || kernels::matmul::matmul(a, b, c.view_mut(), Beta::Overwrite, Epilogue::default()))?;
-    array(py, c)
+    let c = empty(py, (a.nrows(), b.ncols()))?;
+    let mut written = c.try_readwrite()?;
+    let view = written.as_array_mut();
+    door::enter(py, || kernels::matmul::matmul(a, b, view, Beta::Overwrite, Epilogue::default()))?;
+    drop(written);
+    Ok(c.to_dyn().clone())
 }
 
 /// Adds this file's names to `ops`.

@@ -100,9 +100,9 @@ impl<'a> Carver<'a> {
     }
 }
 
-/// Takes the first `n` elements off a slice.
+/// Takes the first `n` elements off a slice, which has as many.
 pub fn front_mut<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
-    slice.split_off_mut(..n).unwrap_or_default()
+    slice.split_off_mut(..n).expect("as many as its plan says")
 }
 
 /// The parts of `data` that lie in `ranges`, which ascend and do not overlap.

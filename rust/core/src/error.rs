@@ -89,7 +89,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Memory for a buffer could not be had. Python: `OutOfMemoryError` (a `MemoryError`).
-    #[error("{what} needs {bytes} bytes that the system does not give; use a smaller model, batch or block_size")]
+    #[error(
+        "{what} needs {bytes} bytes that the system does not give; ask for less (a smaller model, batch or block_size), or free some memory"
+    )]
     OutOfMemory {
         /// What the buffer was for.
         what: &'static str,

@@ -1,8 +1,8 @@
 //! The engine of subgpt, in reading order: text -> ids -> batch -> forward -> loss -> backward -> step -> logits -> text.
 //!
-//! Arrows point down only. `optim` stands on `model`, `model` on `kernels`, `sampling` and `io`, these on `kernels`, and
-//! `kernels` and `tokenizer` on `simd`; everything on the ground floor (`buffer`, `error`, `fork`, `pages`, `parallel`,
-//! `profile`, `progress`, `rng`), which knows nobody above it. No Python type is named anywhere here.
+//! Arrows point down only. `optim` stands on `model`, `model` on `kernels`, `sampling` and `io`, these on `kernels`,
+//! `kernels` on `rng`, and `rng` and `tokenizer` on `simd`; everything on the ground floor (`buffer`, `error`, `fork`,
+//! `pages`, `parallel`, `profile`, `progress`), which knows nobody above it. No Python type is named anywhere here.
 
 // The ground floor.
 pub mod buffer;
@@ -12,9 +12,9 @@ pub mod pages;
 pub mod parallel;
 pub mod profile;
 pub mod progress;
-pub mod rng;
 
-// Vectors.
+// Vectors, and random numbers by the vector.
+pub mod rng;
 pub mod simd;
 
 // Text to ids.

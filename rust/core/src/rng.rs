@@ -76,12 +76,13 @@ impl Philox {
         s.wide_interleave(s.wide_join(c[0], c[1]), s.wide_join(c[2], c[3]))
     }
 
-    /// The 32-bit number at `index`, which counts numbers: four to a block.
+    /// The 32-bit number at `index`, which counts numbers: four to a block. Against it the vectors are held.
+    #[cfg(test)]
     pub fn bits(&self, index: u64) -> u32 {
         self.block(index / 4)[(index % 4) as usize]
     }
 
-    /// A number in `[0, 1)` with 53 random bits, of the block at `index`: one to a block, unlike [`Philox::bits`].
+    /// A number in `[0, 1)` with 53 random bits, of the block at `index`.
     pub fn uniform(&self, index: u64) -> f64 {
         let block = self.block(index);
         let bits = u64::from(block[0]) << 32 | u64::from(block[1]);

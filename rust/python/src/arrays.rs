@@ -1,10 +1,12 @@
 //! NumPy in and out: dtype, shape and contiguity are looked at here, with a message that says what came.
 //!
-//! Arrays are copied in unless they are C-contiguous float32, which is read where it is; results are new arrays.
+//! float32 numbers are read where they are, if they lie in C order or (for some calls) with any steps that are positive;
+//! other arrays are copied in. Results are new arrays.
 
 use crate::errors::{DtypeError, InvalidValueError, ShapeError};
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use numpy::{IntoPyArray, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyInt, PyList};
@@ -47,7 +49,7 @@ impl<'py> Floats<'py> {
             )));
         };
         let readable = array.is_c_contiguous() || (!contiguous && array.strides().iter().all(|&stride| stride > 0));
-        let array = if readable && is_aligned(value) {
+        let array = if readable && array.is_aligned() {
             array.clone()
         } else {
             let numpy = value.py().import("numpy")?;
@@ -77,14 +79,6 @@ impl<'py> Floats<'py> {
     }
 }
 
-fn is_aligned(value: &Bound<'_, PyAny>) -> bool {
-    value
-        .getattr("flags")
-        .and_then(|flags| flags.getattr("aligned"))
-        .and_then(|aligned| aligned.extract::<bool>())
-        .unwrap_or(false)
-}
-
 /// "an array of dtype int64 and shape (2, 3)" or the name of the type.
 pub fn describe(value: &Bound<'_, PyAny>) -> String {
     let dtype = value.getattr("dtype").and_then(|d| d.str().map(|s| s.to_string()));
@@ -98,8 +92,17 @@ pub fn describe(value: &Bound<'_, PyAny>) -> String {
 /// Integers of any dtype (or nested sequences of Python ints) as i64, with their shape. Floats and bools are refused.
 pub fn integers(value: &Bound<'_, PyAny>, name: &str) -> PyResult<ArrayD<i64>> {
     let numpy = value.py().import("numpy")?;
-    let array = numpy.call_method1("asarray", (value,)).map_err(|_| {
-        DtypeError::new_err(format!("{name} must be integers in an array or list, not {}", describe(value)))
+    let array = numpy.call_method1("asarray", (value,)).map_err(|error| {
+        let py = value.py();
+        // Ctrl-C, or memory that is not there, is no fault of the numbers.
+        if !error.is_instance_of::<PyTypeError>(py)
+            && !error.is_instance_of::<PyValueError>(py)
+            && !error.is_instance_of::<PyOverflowError>(py)
+        {
+            return error;
+        }
+        let what = describe(value);
+        DtypeError::new_err(format!("{name} must be integers in an array, or in lists of one length, not {what}"))
     })?;
     let kind: String = array.getattr("dtype")?.getattr("kind")?.extract()?;
     let size: usize = array.getattr("size")?.extract()?;
@@ -160,7 +163,7 @@ pub fn to_numpy<'py, T: numpy::Element>(
 }
 
 /// The same as one row.
-pub fn to_numpy_flat(py: Python<'_>, data: Vec<f32>) -> PyResult<Bound<'_, PyArrayDyn<f32>>> {
+pub fn to_numpy_flat<T: numpy::Element>(py: Python<'_>, data: Vec<T>) -> PyResult<Bound<'_, PyArrayDyn<T>>> {
     let len = data.len();
     to_numpy(py, data, &[len])
 }

@@ -152,11 +152,6 @@ impl Model {
     }
 
     #[getter]
-    fn config(&self, py: Python<'_>) -> PyResult<String> {
-        door::enter(py, || Ok(self.shared.read()?.config.to_json()))
-    }
-
-    #[getter]
     fn dtype(&self, py: Python<'_>) -> PyResult<&'static str> {
         door::enter(py, || {
             Ok(match self.shared.read()?.precision() {
@@ -331,16 +326,17 @@ impl Model {
     fn tensor<'py>(&self, py: Python<'py>, name: &str, which: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let gradient = is_gradient(which)?;
         let (data, shape) = door::enter(py, || {
-            let find = |gpt: &Gpt| {
-                let (tensor, numbers) = gpt.tensor(name)?;
-                Ok((if gradient { vec![0.0; numbers.len()] } else { numbers.into_owned() }, tensor.shape.clone()))
-            };
             if !gradient {
-                return find(&*self.shared.read()?);
+                let gpt = self.shared.read()?;
+                let (tensor, numbers) = gpt.tensor(name)?;
+                return Ok((numbers.into_owned(), tensor.shape.clone()));
             }
             let mut gpt = self.shared.write()?; // whose gradients may have to be settled first
-            let (zeros, shape) = find(&gpt)?;
-            Ok((gpt.gradient(name).map_or(zeros, <[f32]>::to_vec), shape))
+            if let Some(found) = gpt.gradient(name).map(<[f32]>::to_vec) {
+                return Ok((found, gpt.tensor(name)?.0.shape.clone()));
+            }
+            let shape = gpt.tensor(name)?.0.shape.clone();
+            Ok((subgpt_core::buffer::zeros(shape.iter().product(), "a gradient")?, shape))
         })?;
         arrays::to_numpy(py, data, &shape)
     }
@@ -417,7 +413,7 @@ impl Model {
     }
 }
 
-/// Checks a model configuration given as JSON.
+/// Checks a model configuration given as JSON, without its memory.
 #[pyfunction]
 fn check_config(py: Python<'_>, config: &str) -> PyResult<()> {
     door::enter(py, || Config::from_json(config).map(drop))

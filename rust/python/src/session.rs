@@ -49,8 +49,7 @@ impl Session {
 
     fn logits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
         let logits = door::enter(py, || Ok(self.lock()?.logits().to_vec()))?;
-        let len = logits.len();
-        arrays::to_numpy(py, logits, &[len])
+        arrays::to_numpy_flat(py, logits)
     }
 
     fn fork(&self, py: Python<'_>) -> PyResult<Session> {
@@ -131,15 +130,13 @@ impl Session {
             let options = Options::from_json(options)?;
             self.lock()?.run(&*self.shared.read()?, max_new_tokens, &options, &stop_ids, listener)
         })?;
-        let len = new.len();
-        arrays::to_numpy(py, new, &[len])
+        arrays::to_numpy_flat(py, new)
     }
 
     #[getter]
     fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArrayDyn<u32>>> {
         let ids = door::enter(py, || Ok(self.lock()?.ids().to_vec()))?;
-        let len = ids.len();
-        arrays::to_numpy(py, ids, &[len])
+        arrays::to_numpy_flat(py, ids)
     }
 }
 
@@ -270,8 +267,7 @@ fn sampling_probs<'py>(
     let history = History { ids: &context, drawn };
     let probs: Vec<f64> =
         door::enter(py, || -> Result<_> { probabilities(data, history, &Options::from_json(options)?) })?;
-    let len = probs.len();
-    arrays::to_numpy(py, probs, &[len])
+    arrays::to_numpy_flat(py, probs)
 }
 
 /// Adds this file's names to the module.

@@ -1,6 +1,6 @@
 //! The tokenizer and its decoder stream, over the core's.
 
-use crate::arrays::{describe, ids_1d, to_numpy};
+use crate::arrays::{describe, ids_1d, to_numpy, to_numpy_flat};
 use crate::door;
 use crate::errors::{DtypeError, InvalidValueError, TokenizerError};
 use numpy::PyArrayDyn;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use subgpt_core::fork::Lock;
 use subgpt_core::progress::Listener;
 use subgpt_core::tokenizer as core;
 use subgpt_core::tokenizer::encode::EncodeOptions;
@@ -137,8 +137,7 @@ impl Tokenizer {
         let options = rules.options()?;
         let text = text_of(text, "text", options.unknown)?;
         let ids = watched(py, text.len(), |listener| self.inner.encode(&text, options, listener))?;
-        let shape = [ids.len()];
-        to_numpy(py, ids, &shape)
+        to_numpy_flat(py, ids)
     }
 
     /// Ids of many texts, one after the other, and the offsets where each begins.
@@ -153,8 +152,7 @@ impl Tokenizer {
         let texts = texts.try_iter()?.enumerate().map(named).collect::<PyResult<Vec<_>>>()?;
         let views: Vec<&str> = texts.iter().map(|text| &**text).collect();
         let (ids, offsets) = door::enter_long(py, None, |listener| self.inner.encode_batch(&views, options, listener))?;
-        let shapes = ([ids.len()], [offsets.len()]);
-        Ok((to_numpy(py, ids, &shapes.0)?, to_numpy(py, offsets, &shapes.1)?))
+        Ok((to_numpy_flat(py, ids)?, to_numpy_flat(py, offsets)?))
     }
 
     /// Ids of a text and their places in bytes and in characters, two numbers for each.
@@ -169,7 +167,7 @@ impl Tokenizer {
         let Located { ids, bytes, chars } =
             watched(py, text.len(), |listener| self.inner.encode_located(&text, options, listener))?;
         let (n, flat) = (ids.len(), |spans: Vec<[u64; 2]>| spans.into_flattened());
-        Ok((to_numpy(py, ids, &[n])?, to_numpy(py, flat(bytes), &[n, 2])?, to_numpy(py, flat(chars), &[n, 2])?))
+        Ok((to_numpy_flat(py, ids)?, to_numpy(py, flat(bytes), &[n, 2])?, to_numpy(py, flat(chars), &[n, 2])?))
     }
 
     /// The first ids of a text, at least `least` where it has so many.
@@ -183,8 +181,7 @@ impl Tokenizer {
         let options = rules.options()?;
         let text = text_of(text, "text", options.unknown)?;
         let ids = door::enter(py, || self.inner.encode_front(&text, options, least))?;
-        let shape = [ids.len()];
-        to_numpy(py, ids, &shape)
+        to_numpy_flat(py, ids)
     }
 
     /// The number of ids of a text.
@@ -309,14 +306,14 @@ impl Tokenizer {
 #[pyclass(frozen, module = "subgpt._core")]
 struct DecodeStream {
     tokenizer: Py<Tokenizer>,
-    inner: Mutex<core::DecodeStream>,
+    inner: Lock<core::DecodeStream>,
 }
 
 #[pymethods]
 impl DecodeStream {
     #[new]
     fn new(tokenizer: Py<Tokenizer>) -> Self {
-        let inner = Mutex::new(tokenizer.get().inner.decode_stream());
+        let inner = Lock::new("decode stream", tokenizer.get().inner.decode_stream());
         DecodeStream { tokenizer, inner }
     }
 
@@ -324,7 +321,7 @@ impl DecodeStream {
     fn push(&self, py: Python<'_>, ids: &Bound<'_, PyAny>) -> PyResult<String> {
         let ids = ids_1d(ids, "ids")?;
         door::enter(py, || {
-            let mut stream = self.inner.lock().unwrap_or_else(|e| e.into_inner());
+            let mut stream = self.inner.lock()?;
             self.tokenizer.get().inner.decode_next(&mut stream, &ids)
         })
     }
@@ -332,7 +329,7 @@ impl DecodeStream {
     /// Ends the text.
     fn flush(&self, py: Python<'_>) -> PyResult<String> {
         door::enter(py, || {
-            let mut stream = self.inner.lock().unwrap_or_else(|e| e.into_inner());
+            let mut stream = self.inner.lock()?;
             self.tokenizer.get().inner.decode_rest(&mut stream)
         })
     }

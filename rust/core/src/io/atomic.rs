@@ -40,8 +40,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |temporary| fs::write(temporary, bytes).map_err(Error::io("write", path)))
 }
 
-/// Lets `fill` write (or replace) the temporary file at the path it is given, then gives that file the name `path`.
+/// Lets `fill` write (or replace) the temporary file at the path it is given, then gives that file the name `path`. What is
+/// no file, `/dev/null` say, is not replaced by one.
 pub fn write_with(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let problem = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(Error::io("write", path)(problem));
+    }
     let failed = Error::io("write", path);
     let temporary = temporary(path)?;
     let permissions = temporary.as_file().metadata().map_err(Error::io("write", path))?.permissions();

@@ -29,8 +29,8 @@ impl Map {
             return Ok(Map(None)); // not every system maps nothing
         }
         // SAFETY: the bytes are only read, and any bytes are bytes. That nobody writes to or cuts the file meanwhile
-        // cannot be had from a system: writes change what is read, which the readers check or take as numbers, and cuts
-        // end the process, which the documentation above says.
+        // cannot be had from a system: writes change what is read, which the readers take as numbers, or as texts once they
+        // have a copy, and cuts end the process, which the documentation above says.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
         Ok(Map(Some(map)))
     }

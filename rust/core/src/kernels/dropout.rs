@@ -32,15 +32,26 @@ pub struct Dropout {
 const GROUP: usize = 2 * LANES;
 
 impl Dropout {
-    /// What element `index` is multiplied with: 0 or `1 / (1 - p)`.
-    #[inline]
+    /// What element `index` is multiplied with: 0 or `1 / (1 - p)`. Against it the vectors are held.
+    #[cfg(test)]
     pub fn factor(&self, index: u64) -> f32 {
         if self.philox().bits(self.first.wrapping_add(index)) >= self.threshold() { self.kept() } else { 0.0 }
     }
 
-    /// The factors of the elements from `start` on; as [`Dropout::factor`], many at once.
-    pub fn fill_factors(&self, start: u64, out: &mut [f32]) {
-        dispatch(isa::current(), Fill { dropout: *self, start, out });
+    /// Writes what the elements from `start` on are multiplied with: 0 or `1 / (1 - p)`.
+    #[inline(always)]
+    pub fn fill_factors<S: Simd>(&self, s: S, start: u64, out: &mut [f32]) {
+        let (source, start) = (Source::new(self), self.first.wrapping_add(start));
+        let (mut counter, mut skip, mut rest) = (start / 4, (start % 4) as usize, out);
+        while !rest.is_empty() {
+            let (mut group, [low, high]) = ([0.0; GROUP], source.factors(s, counter));
+            s.store_at(&mut group, 0, low);
+            s.store_at(&mut group, LANES, high);
+            let n = rest.len().min(GROUP - skip);
+            let (head, tail) = rest.split_at_mut(n);
+            head.copy_from_slice(&group[skip..skip + n]);
+            (counter, skip, rest) = (counter.wrapping_add(GROUP as u64 / 4), 0, tail);
+        }
     }
 
     fn philox(&self) -> Philox {
@@ -103,31 +114,6 @@ impl Source {
     }
 }
 
-struct Fill<'a> {
-    dropout: Dropout,
-    start: u64,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Fill<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let source = Source::new(&self.dropout);
-        let start = self.dropout.first.wrapping_add(self.start);
-        let (mut counter, mut skip, mut rest) = (start / 4, (start % 4) as usize, self.out);
-        while !rest.is_empty() {
-            let (mut group, [low, high]) = ([0.0; GROUP], source.factors(s, counter));
-            s.store_at(&mut group, 0, low);
-            s.store_at(&mut group, LANES, high);
-            let n = rest.len().min(GROUP - skip);
-            let (head, tail) = rest.split_at_mut(n);
-            head.copy_from_slice(&group[skip..skip + n]);
-            (counter, skip, rest) = (counter.wrapping_add(GROUP as u64 / 4), 0, tail);
-        }
-    }
-}
-
 /// `start` is a multiple of four.
 struct Apply<'a, E> {
     dropout: Dropout,
@@ -165,7 +151,7 @@ impl<E: Element> Apply<'_, E> {
         let mut factors = [0.0; GROUP];
         for (i, x) in self.x.chunks_mut(GROUP).enumerate() {
             let start = self.start + (i * GROUP) as u64;
-            Fill { dropout: self.dropout, start, out: &mut factors[..x.len()] }.run(s);
+            self.dropout.fill_factors(s, start, &mut factors[..x.len()]);
             for at in (0..x.len()).step_by(LANES) {
                 let product = s.mul(E::load_at(s, x, at, 0.0), s.load_at(&factors, at, 0.0));
                 E::store_at(s, x, at, product);
@@ -183,6 +169,19 @@ mod tests {
 
     const D: Dropout = Dropout { p: 0.3, seed: 11, substream: 1 << 33 | 5, first: 0 };
 
+    /// [`Dropout::fill_factors`] outside of a kernel.
+    fn fill(dropout: Dropout, start: u64, out: &mut [f32]) {
+        struct Fill<'a>(Dropout, u64, &'a mut [f32]);
+        impl Kernel for Fill<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn run<S: Simd>(self, s: S) {
+                self.0.fill_factors(s, self.1, self.2);
+            }
+        }
+        dispatch(isa::current(), Fill(dropout, start, out));
+    }
+
     #[test]
     fn a_part_of_a_tensor_has_the_mask_of_its_place() {
         on_each_isa(|| {
@@ -192,7 +191,7 @@ mod tests {
                 for n in [1, 5, 31, 33, 300] {
                     let (mut x, mut factors) = (vec![1.0f32; n], vec![0.0; n]);
                     dropout(&mut x, part).unwrap();
-                    part.fill_factors(0, &mut factors);
+                    fill(part, 0, &mut factors);
                     let want = &whole[first..first + n];
                     assert!(x == want && factors == want, "{first} {n}");
                     assert!((0..n).all(|i| part.factor(i as u64) == want[i]));
@@ -209,7 +208,7 @@ mod tests {
         on_each_isa(|| {
             for (start, n) in [(0, 0), (0, 1), (0, 200), (1, 131), (6, 64), (7, 3), (u64::from(u32::MAX) * 4 - 9, 70)] {
                 let mut out = vec![f32::NAN; n];
-                D.fill_factors(start, &mut out);
+                fill(D, start, &mut out);
                 assert!(out.iter().enumerate().all(|(i, &f)| f == D.factor(start + i as u64)), "{start} {n}");
             }
             let x = Noise::new(1).normal(40_013, 1.0);

@@ -13,6 +13,7 @@
 //! `torch.nn.functional.embedding`.
 
 use super::check;
+use super::residual::add;
 use super::rows::{self, check_rows};
 use crate::error::{Error, Result};
 use crate::simd::{Element, Kernel, LANES, Simd, dispatch, isa};
@@ -207,15 +208,6 @@ fn check_positions(op: &'static str, table: usize, first: usize, t: usize, rows:
         return Err(Error::value(op, "rows", rows, format!("rows must be whole sequences of t = {t}")));
     }
     Ok(())
-}
-
-/// `x += y`
-#[inline(always)]
-fn add<S: Simd, X: Element, Y: Element>(s: S, x: &mut [X], y: &[Y]) {
-    for at in (0..x.len()).step_by(LANES) {
-        let sum = s.add(X::load_at(s, x, at, 0.0), Y::load_at(s, y, at, 0.0));
-        X::store_at(s, x, at, sum);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The kernels: one operation a file (or folder), forward beside backward, formula and source in its head.
 //!
 //! Every entry checks shapes ([`check`]) and returns an error instead of panicking, asks [`crate::simd::isa::current`]
-//! once and splits its work by shape, so that results have the same bits for any number of threads. Gradients of
+//! once and splits its work so that results have the same bits for any number of threads ([`crate::parallel`]). Gradients of
 //! parameters are *added* to their buffers (accumulation over micro-batches); gradients of activations are written over
 //! unless [`Beta`] says otherwise.
 //!

@@ -50,10 +50,16 @@ impl<X: Element, Y: Element> Kernel for AddAssign<'_, X, Y> {
     const BF16: bool = X::HALF;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (0..self.y.len()).step_by(LANES) {
-            let sum = s.add(X::load_at(s, self.x, at, 0.0), Y::load_at(s, self.y, at, 0.0));
-            X::store_at(s, self.x, at, sum);
-        }
+        add(s, self.x, self.y);
+    }
+}
+
+/// `x += y`, inside of a kernel.
+#[inline(always)]
+pub(super) fn add<S: Simd, X: Element, Y: Element>(s: S, x: &mut [X], y: &[Y]) {
+    for at in (0..x.len()).step_by(LANES) {
+        let sum = s.add(X::load_at(s, x, at, 0.0), Y::load_at(s, y, at, 0.0));
+        X::store_at(s, x, at, sum);
     }
 }
 

@@ -202,7 +202,7 @@ impl Gpt {
     /// Some of its numbers: the first, and others at even distances behind it, as [`Numbers::sample`] takes them of a file.
     pub fn sample(&self, name: &str, wanted: usize) -> Result<Vec<f32>> {
         let (tensor, numbers) = self.tensor(name)?;
-        (&*numbers).sample(tensor.range.len(), wanted)
+        (&*numbers).sample(tensor.count(), wanted)
     }
 
     /// The numbers of such a tensor, to be changed; not of one that is kept in few bits.

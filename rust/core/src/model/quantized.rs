@@ -3,7 +3,7 @@
 //! A layer's matrix is kept with its outputs as rows, whatever the order in which the family stores it. Position
 //! embeddings, norms and biases stay float32. Where only the blocks are quantized, embeddings and the output projection do
 //! too, as in QLoRA (Dettmers et al. 2023); such a model trains adapters: its passes decode one layer at a time, into a
-//! room that the whole model shares. Generation, and every pass of a model that is quantized as a whole, multiplies the
+//! room that the whole model shares. Generation, and every pass without gradients of a model that is quantized as a whole, multiplies the
 //! weights as they are kept ([`Right::Quantized`](crate::kernels::matmul::Right)); the rows of the latter, its keys and
 //! values are bfloat16.
 

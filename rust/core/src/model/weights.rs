@@ -15,8 +15,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// Tensors of old GPT-2 files that are no weights: causal masks.
-const NOT_WEIGHTS: [&str; 2] = [".attn.bias", ".attn.masked_bias"];
+/// Tensors of old files that are no weights: the causal masks of GPT-2's, the angles of Llama's.
+const NOT_WEIGHTS: [&str; 3] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
 
 /// The output projection's name; absent from the layout when it is tied.
 const LM_HEAD: &str = "lm_head.weight";

@@ -53,12 +53,15 @@ pub fn norm(x: &[f32]) -> f64 {
 
 /// The same, for callers that have asked for the instruction set.
 pub fn norm_on(isa: Isa, x: &[f32]) -> f64 {
-    parallel::sum_blocks(x.len(), TASK, |range| dispatch(isa, SumSquares(&x[range]))).sqrt()
+    sum_squares(isa, x).sqrt()
 }
 
 /// The sum of the squares of the gradients in `place`.
 pub fn squares(grads: &mut GradientBuffer, place: Range<usize>) -> f64 {
-    let (isa, x) = (isa::current(), &grads.settle()[place]);
+    sum_squares(isa::current(), &grads.settle()[place])
+}
+
+fn sum_squares(isa: Isa, x: &[f32]) -> f64 {
     parallel::sum_blocks(x.len(), TASK, |range| dispatch(isa, SumSquares(&x[range])))
 }
 

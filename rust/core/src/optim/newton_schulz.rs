@@ -25,7 +25,7 @@ use super::clip;
 use crate::buffer::{Carver, padded};
 use crate::error::Result;
 use crate::kernels::Beta;
-use crate::kernels::matmul::{Epilogue, matmul};
+use crate::kernels::matmul::matmul;
 use crate::parallel;
 use crate::simd::Isa;
 use ndarray::{ArrayView2, ArrayViewMut2, s};
@@ -93,7 +93,7 @@ impl Shape {
         let y = ArrayViewMut2::from_shape((self.rows, self.cols), y).expect("a slice of rows * cols floats");
         let (x, q) = (self.view(x), square(q, self.short()));
         let (left, right) = if self.rows <= self.cols { (q, x) } else { (x, q) };
-        matmul(left, right, y, Beta::Overwrite, Epilogue::default())
+        matmul(left, right, y, Beta::Overwrite)
     }
 
     /// The iteration as it is written; `x` and `y` take turns.
@@ -160,12 +160,12 @@ fn symmetric(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: &mut [f32]) -> R
     let m = a.nrows();
     let mut out = ArrayViewMut2::from_shape((m, m), &mut *c).expect("a slice of m * m floats");
     if m < HALVED {
-        return matmul(a, b, out, Beta::Overwrite, Epilogue::default());
+        return matmul(a, b, out, Beta::Overwrite);
     }
     for start in (0..m).step_by(STRIPE) {
         let end = (start + STRIPE).min(m);
         let (a, b) = (a.slice(s![start..end, ..]), b.slice(s![.., ..end]));
-        matmul(a, b, out.slice_mut(s![start..end, ..end]), Beta::Overwrite, Epilogue::default())?;
+        matmul(a, b, out.slice_mut(s![start..end, ..end]), Beta::Overwrite)?;
     }
     mirror(c, m);
     Ok(())

@@ -5,11 +5,11 @@ use super::muon;
 use super::share::Part;
 use crate::buffer::{Buffer, padded, parts_mut};
 use crate::error::{Error, Result};
-use crate::io::safetensors::{Input, Output, Reader, write};
+use crate::io::safetensors::{Output, Reader, write};
 use crate::model::buckets::{overlap, within};
 use crate::model::params::Tensor;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -122,23 +122,27 @@ fn steps_tensor(steps: u64) -> Output<'static> {
 /// Reads what [`save`] wrote.
 pub fn load(path: &Path, config: &Config, parts: &[Part<'_>]) -> Result<(Vec<Moment>, u64)> {
     let tensors: &Vec<&Tensor> = &parts.iter().map(|part| part.tensor).collect();
-    let mut found: BTreeMap<String, Input> = Reader::open(path)?.tensors(|_| true)?.into_iter().collect();
+    let reader = Reader::open(path)?;
     let wrong = |what: String| Error::checkpoint(path, what, "resume with the model and the optimizer that wrote it");
-    let mut moments = zeros(config, parts)?;
+    // Straight to its place: the numbers of a large model are not in memory once more.
+    let read = |name: &str, shape: &[usize], out: &mut [f32]| match reader.raw(name) {
+        Some(raw) if raw.shape == shape => reader.read_into(name, out),
+        Some(raw) => Err(wrong(format!("tensor {name} has shape {:?}", raw.shape))),
+        None => Err(wrong(format!("has no tensor {name}"))),
+    };
+    let (mut moments, mut known) = (zeros(config, parts)?, 1);
     for Moment { name, places, data, .. } in &mut moments {
         for (name, tensor, place) in entries(name, places, tensors) {
-            match found.remove(&name) {
-                Some(input) if input.shape == tensor.shape => data[place].copy_from_slice(&input.data),
-                Some(input) => return Err(wrong(format!("tensor {name} has shape {:?}", input.shape))),
-                None => return Err(wrong(format!("has no tensor {name}"))),
-            }
+            read(&name, &tensor.shape, &mut data[place])?;
+            known += 1;
         }
     }
-    let digits = found.remove("steps").ok_or_else(|| wrong("has no tensor steps".to_string()))?.data;
-    if digits.len() != 4 || !digits.iter().all(|d| (0.0..65536.0).contains(d) && d.fract() == 0.0) {
+    let mut digits = [0.0f32; 4];
+    read("steps", &[4], &mut digits)?;
+    if !digits.iter().all(|d| (0.0..65536.0).contains(d) && d.fract() == 0.0) {
         return Err(wrong(format!("has a step count of {digits:?}")));
     }
-    if !found.is_empty() {
+    if reader.names().len() > known {
         return Err(wrong("has more tensors than this optimizer keeps".to_string()));
     }
     Ok((moments, digits.iter().enumerate().map(|(i, &d)| (d as u64) << (16 * i)).sum()))

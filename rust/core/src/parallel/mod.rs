@@ -2,8 +2,9 @@
 //!
 //! Two rules make results independent of the thread count:
 //!
-//! 1. Work is cut into tasks by its *shape*, never by the number of threads; a task owns its outputs. Tasks are handed
-//!    out through one counter, so a slow core does not hold the others up, and who computes a task does not change it.
+//! 1. Work is cut into tasks by its *shape*; a task owns its outputs. By the number of threads it is cut only where no sum
+//!    crosses a cut, so that no bit changes (`matmul/gemv`, `matmul/quantized`). Tasks are handed out through one counter,
+//!    so a slow core does not hold the others up, and who computes a task does not change it.
 //! 2. A reduction folds fixed-size blocks, in index order ([`sum_blocks`]).
 //!
 //! The thread that makes a call works itself, and threads of the pool help it: a call that computes holds them together
@@ -70,7 +71,8 @@ fn pool() -> Arc<Pool> {
     }
 }
 
-/// In a forked child the old pool's threads do not exist; dropping it would wait for them for ever.
+/// In a forked child the old pool's threads do not exist, and dropping it takes locks that one of them may have held at the
+/// fork, for which the child would wait for ever.
 fn leave_to_parent(pool: Option<Arc<Pool>>) {
     if let Some(pool) = pool.filter(|pool| pool.pid != std::process::id()) {
         std::mem::forget(pool);

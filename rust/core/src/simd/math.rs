@@ -3,7 +3,7 @@
 //! The coefficients are minimax fits of our own (weighted least squares, reweighted until the error is level). Errors are
 //! in ulp (units in the last place of the correct result); each is the largest that the tests below find in a sweep over
 //! all bit patterns and around every edge, on every instruction set, and each test states its bound again. (`exp2` and
-//! `exp2_rounded` are held by the tests of attention, which is where they are used.)
+//! `exp2_rounded` are held by the tests of attention, which has most use for them.)
 
 use super::Simd;
 

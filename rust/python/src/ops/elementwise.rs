@@ -1,7 +1,7 @@
 //! Operations element by element: activations and dropout.
 
-use super::{Out, copy, floats, vector};
-use crate::arrays::Floats;
+use super::{Out, copy, floats};
+use crate::arrays::{Floats, to_numpy_flat};
 use crate::door;
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis};
 use pyo3::prelude::*;
@@ -29,7 +29,7 @@ fn gelu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, tanh: bool) -> PyResult<Out
     let x = x.slice()?;
     let mut y = floats(x.len())?;
     door::enter(py, || activation(gelu_kind(tanh), x, &mut y))?;
-    vector(py, y)
+    to_numpy_flat(py, y)
 }
 
 /// Gradient of x (N,).
@@ -44,7 +44,7 @@ fn gelu_backward<'py>(
     let (x, dy) = (x.slice()?, dy.slice()?);
     let mut dx = floats(x.len())?;
     door::enter(py, || activation_backward(gelu_kind(tanh), x, dy, &mut dx))?;
-    vector(py, dx)
+    to_numpy_flat(py, dx)
 }
 
 /// x sigmoid(x) of x (N,).
@@ -54,7 +54,7 @@ fn silu<'py>(py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Out<'py>> {
     let x = x.slice()?;
     let mut y = floats(x.len())?;
     door::enter(py, || kernels::activation::activation(Activation::Silu, x, &mut y))?;
-    vector(py, y)
+    to_numpy_flat(py, y)
 }
 
 /// Gradient of x (N,).
@@ -64,7 +64,7 @@ fn silu_backward<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, dy: &Bound<'py, Py
     let (x, dy) = (x.slice()?, dy.slice()?);
     let mut dx = floats(x.len())?;
     door::enter(py, || kernels::activation::activation_backward(Activation::Silu, x, dy, &mut dx))?;
-    vector(py, dx)
+    to_numpy_flat(py, dx)
 }
 
 /// silu(gate) up, both (N,).
@@ -111,7 +111,7 @@ fn gated<'py>(
     let (gate, up) = (gate.slice()?, up.slice()?);
     let mut y = floats(gate.len())?;
     door::enter(py, || kernels::glu::glu(activation, row(gate), row(up), row_mut(&mut y)))?;
-    vector(py, y)
+    to_numpy_flat(py, y)
 }
 
 fn gated_backward<'py>(
@@ -126,7 +126,7 @@ fn gated_backward<'py>(
     let (mut dgate, mut dup) = (floats(gate.len())?, floats(gate.len())?);
     let (d_gate, d_up) = (row_mut(&mut dgate), row_mut(&mut dup));
     door::enter(py, || kernels::glu::glu_backward(activation, row(gate), row(up), row(dy), d_gate, d_up))?;
-    Ok((vector(py, dgate)?, vector(py, dup)?))
+    Ok((to_numpy_flat(py, dgate)?, to_numpy_flat(py, dup)?))
 }
 
 /// x (N,) with elements dropped; its own backward.
@@ -135,7 +135,7 @@ fn dropout<'py>(py: Python<'py>, x: &Bound<'py, PyAny>, p: f32, seed: u64, step:
     let x = Floats::new(x, "x")?;
     let mut y = copy(&x)?;
     door::enter(py, || kernels::dropout::dropout(&mut y, Dropout { p, seed, substream: step, first: 0 }))?;
-    vector(py, y)
+    to_numpy_flat(py, y)
 }
 
 /// Adds this file's names to `ops`.

@@ -7,7 +7,7 @@ mod products;
 mod rows;
 mod tokens;
 
-use crate::arrays::{Floats, to_numpy, to_numpy_flat};
+use crate::arrays::{Floats, to_numpy};
 use crate::errors::{ShapeError, to_python};
 use ndarray::{Array, ArrayView, Dimension, IntoDimension, Ix1};
 use numpy::{PyArray, PyArrayDyn};
@@ -57,10 +57,6 @@ fn empty<'py, S: IntoDimension>(py: Python<'py>, shape: S) -> PyResult<Bound<'py
 fn array<'py, D: Dimension>(py: Python<'py>, value: Array<f32, D>) -> PyResult<Out<'py>> {
     let shape = value.shape().to_vec();
     to_numpy(py, value.into_raw_vec_and_offset().0, &shape)
-}
-
-fn vector<'py>(py: Python<'py>, value: Vec<f32>) -> PyResult<Out<'py>> {
-    to_numpy_flat(py, value)
 }
 
 /// Adds the submodule `ops`.

@@ -6,7 +6,6 @@ use crate::door;
 use ndarray::Ix2;
 use numpy::PyArrayMethods;
 use pyo3::prelude::*;
-use subgpt_core::kernels::matmul::Epilogue;
 use subgpt_core::kernels::{self, Beta};
 
 /// a (M, K) b (K, N).
@@ -17,7 +16,7 @@ fn matmul<'py>(py: Python<'py>, a: &Bound<'py, PyAny>, b: &Bound<'py, PyAny>) ->
     let c = empty(py, (a.nrows(), b.ncols()))?;
     let mut written = c.try_readwrite()?;
     let view = written.as_array_mut();
-    door::enter(py, || kernels::matmul::matmul(a, b, view, Beta::Overwrite, Epilogue::default()))?;
+    door::enter(py, || kernels::matmul::matmul(a, b, view, Beta::Overwrite))?;
     drop(written);
     Ok(c.to_dyn().clone())
 }

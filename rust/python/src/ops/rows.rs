@@ -1,7 +1,7 @@
 //! Operations along rows: softmax and the norms.
 
-use super::{Out, array, floats, vector, view, zeros};
-use crate::arrays::Floats;
+use super::{Out, array, floats, view, zeros};
+use crate::arrays::{Floats, to_numpy_flat};
 use crate::door;
 use ndarray::Ix2;
 use pyo3::prelude::*;
@@ -53,7 +53,7 @@ fn layer_norm<'py>(
     let mut y = zeros(x.raw_dim())?;
     let (mut mean, mut rstd) = (floats(x.nrows())?, floats(x.nrows())?);
     door::enter(py, || kernels::layer_norm::layer_norm(x, weight, bias, eps, y.view_mut(), &mut mean, &mut rstd))?;
-    Ok((array(py, y)?, vector(py, mean)?, vector(py, rstd)?))
+    Ok((array(py, y)?, to_numpy_flat(py, mean)?, to_numpy_flat(py, rstd)?))
 }
 
 /// Gradients of x, weight and bias.
@@ -85,7 +85,7 @@ fn layer_norm_backward<'py>(
             Some(&mut db),
         )
     })?;
-    Ok((array(py, dx)?, vector(py, dw)?, vector(py, db)?))
+    Ok((array(py, dx)?, to_numpy_flat(py, dw)?, to_numpy_flat(py, db)?))
 }
 
 /// y and the reciprocal root mean square of the rows of x (N, C).
@@ -101,7 +101,7 @@ fn rms_norm<'py>(
     let (x, weight) = (view::<Ix2>(&x, "x")?, weight.slice()?);
     let (mut y, mut rstd) = (zeros(x.raw_dim())?, floats(x.nrows())?);
     door::enter(py, || kernels::rms_norm::rms_norm(x, Some(weight), offset, eps, y.view_mut(), &mut rstd))?;
-    Ok((array(py, y)?, vector(py, rstd)?))
+    Ok((array(py, y)?, to_numpy_flat(py, rstd)?))
 }
 
 /// Gradients of x and weight.
@@ -123,7 +123,7 @@ fn rms_norm_backward<'py>(
         let (weight, dweight) = (Some(weight), Some(&mut dw[..]));
         kernels::rms_norm::rms_norm_backward(x, weight, offset, rstd, dy, dx.view_mut(), Beta::Overwrite, dweight)
     })?;
-    Ok((array(py, dx)?, vector(py, dw)?))
+    Ok((array(py, dx)?, to_numpy_flat(py, dw)?))
 }
 
 /// Adds this file's names to `ops`.

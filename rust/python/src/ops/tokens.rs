@@ -1,7 +1,7 @@
 //! Where ids meet vectors: embedding in, cross-entropy out.
 
-use super::{Out, array, floats, vector, view, zeros};
-use crate::arrays::{self, Floats};
+use super::{Out, array, floats, view, zeros};
+use crate::arrays::{self, Floats, to_numpy_flat};
 use crate::door;
 use ndarray::Ix2;
 use pyo3::prelude::*;
@@ -48,7 +48,7 @@ fn cross_entropy<'py>(
     door::enter(py, || {
         kernels::cross_entropy::cross_entropy(logits, &targets, ignore_index, label_smoothing, &mut losses)
     })?;
-    vector(py, losses)
+    to_numpy_flat(py, losses)
 }
 
 /// scale x the gradient (N, V) of the sum of losses.

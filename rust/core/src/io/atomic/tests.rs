@@ -18,6 +18,15 @@ fn a_failed_write_leaves_the_old_file_and_no_litter() {
 }
 
 #[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path(), Path::new("/dev/null")] {
+        let error = write(path, b"x").err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("not a regular file") || !path.exists(), "{error}"); // not every system has the device
+    }
+}
+
+#[test]
 fn a_directory_is_published_whole_and_replaces_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("step-1");

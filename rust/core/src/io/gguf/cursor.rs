@@ -79,10 +79,8 @@ impl<'a> Cursor<'a> {
     /// A text behind its length.
     pub fn string(&mut self, what: &str) -> Result<String, Fault> {
         let len = self.u64(what)?;
-        let bytes = self.take(len, what)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_string()),
-            Err(error) => Err(self.fault(format!("{what} is no UTF-8 ({error})"))),
-        }
+        // A copy first: the file may be changed between the look whether this is UTF-8 and its use.
+        let bytes = self.take(len, what)?.to_vec();
+        String::from_utf8(bytes).map_err(|error| self.fault(format!("{what} is no UTF-8 ({})", error.utf8_error())))
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn sigmoid_2u<S: Simd>(s: S, x: S::V) -> S::V {
     part(s, x, TANH)
 }
 
-/// `x` GELU'(x) without its first term, `x e^(-x^2 / 2) / sqrt(2 pi)`: a polynomial of degree 4 for the power of two.
+/// GELU'(x) without its first term, `x e^(-x^2 / 2) / sqrt(2 pi)`: a polynomial of degree 4 for the power of two.
 #[inline(always)]
 pub(super) fn bend<S: Simd>(s: S, x: S::V) -> S::V {
     // Beyond 12 the density is below 1e-32.

@@ -263,7 +263,16 @@ impl<E: Element, P: Operand> Kernel for Backward<'_, '_, '_, E, P> {
                             let mask = strips.mask[..block.len()].as_flattened_mut();
                             mask.iter_mut().for_each(|row| row.0.fill(1.0));
                             let keys = block.start * KEYS..plan.keys.min(block.end * KEYS);
-                            pack::drop_strip(plan, drop, batch * plan.heads + head, &group, keys, strips.factors, mask);
+                            pack::drop_strip(
+                                s,
+                                plan,
+                                drop,
+                                batch * plan.heads + head,
+                                &group,
+                                keys,
+                                strips.factors,
+                                mask,
+                            );
                         }
                         for tile in block.clone() {
                             ahead(tile - tiles.start);

@@ -10,8 +10,8 @@
 use super::cache::{self, Cache, Head, POSITIONS};
 use super::operand::Operand;
 use super::tile::{KEYS, Lanes, Words};
-use super::{Plan, Scratch, for_each, head_of, math, pack, split};
-use crate::simd::{self, Element, Kernel, LANES, Simd, isa, prefetch_line};
+use super::{Plan, Scratch, for_each, head_of, pack, split};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa, math, prefetch_line};
 use ndarray::{ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
 use std::marker::PhantomData;
@@ -171,7 +171,7 @@ impl<E: Element, P: Operand> Kernel for Decode<'_, '_, '_, '_, E, P> {
             if let Some(drop) = &plan.dropout {
                 let head = part.batch * plan.heads + part.kv_head * plan.sharing() + shared;
                 let factors = pack::reserve(&mut scratch.factors, keys.len(), 0.0);
-                drop.fill_factors(plan.dropout_row(head, query) + keys.start as u64, factors);
+                drop.fill_factors(s, plan.dropout_row(head, query) + keys.start as u64, factors);
                 let weights = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
                 weights.zip(factors).for_each(|(w, f)| *w *= *f);
             }

@@ -6,8 +6,8 @@
 use super::group::Group;
 use super::operand::Operand;
 use super::tile::{self, HALVES, KEYS, Lanes, QUERIES, Row, SLICE, WordRow, Words};
-use super::{Plan, Scratch, for_each, head_of, math, pack, split};
-use crate::simd::{self, Element, Kernel, LANES, Simd, isa, prefetch};
+use super::{Plan, Scratch, for_each, head_of, pack, split};
+use crate::simd::{self, Element, Kernel, LANES, Simd, isa, math, prefetch};
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis};
 use std::f32::consts::LN_2;
 use std::marker::PhantomData;
@@ -134,7 +134,7 @@ impl<E: Element, P: Operand> Kernel for Forward<'_, '_, '_, E, P> {
             if let Some(drop) = &plan.dropout {
                 let head = part.batch * plan.heads + part.head;
                 let keys = from..group.keys().end;
-                pack::drop_strip(plan, drop, head, &group, keys, &mut scratch.factors, strip.as_flattened_mut());
+                pack::drop_strip(s, plan, drop, head, &group, keys, &mut scratch.factors, strip.as_flattened_mut());
                 if P::PER == 2 {
                     round(s, &group, base, strip.as_flattened_mut());
                 }

@@ -33,7 +33,7 @@
 //!
 //! Work is cut by shape alone (see [`crate::parallel`]) and every sum has a fixed order: the same bits for any number of
 //! threads, and for AVX2 and AVX-512. Buffers belong to the threads and are reused; a call allocates only the list of its
-//! tasks.
+//! tasks, and the keys and values of a prompt's part that a [`cache`] gives back as rows.
 
 mod backward;
 pub mod cache;
@@ -41,7 +41,6 @@ mod decode;
 mod forward;
 mod gradient;
 mod group;
-mod math;
 mod operand;
 mod pack;
 #[cfg(test)]

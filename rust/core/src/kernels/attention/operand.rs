@@ -3,8 +3,8 @@
 //! A word is one float32 number ([`Single`]) or a pair of bfloat16 numbers that follow each other along the contraction
 //! ([`Pair`]). Layouts and loops are the same for both, with half as many steps for pairs; sums are float32 in both.
 
-use super::math;
 use super::tile::{Row, WordRow};
+use crate::simd::math;
 use crate::simd::{LANES, Simd, bf16};
 
 /// A precision of the products.

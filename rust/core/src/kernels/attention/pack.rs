@@ -181,7 +181,9 @@ pub(super) fn unpack<S: Simd, E: Element>(
 }
 
 /// Multiplies a strip, whose rows are `keys`, by the dropout factors of a group's probabilities.
-pub(super) fn drop_strip(
+#[inline(always)]
+pub(super) fn drop_strip<S: Simd>(
+    s: S,
     plan: &Plan,
     drop: &Dropout,
     head: usize,
@@ -194,7 +196,7 @@ pub(super) fn drop_strip(
     let start = keys.start / 4 * 4;
     let factors = reserve(factors, keys.end - start, 0.0);
     for query in 0..group.live {
-        drop.fill_factors(plan.dropout_row(head, group.first + query) + start as u64, factors);
+        drop.fill_factors(s, plan.dropout_row(head, group.first + query) + start as u64, factors);
         for (row, factor) in strip.iter_mut().zip(&factors[keys.start - start..]) {
             row.0[query] *= factor;
         }

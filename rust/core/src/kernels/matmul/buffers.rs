@@ -1,4 +1,4 @@
-//! Scratch memory that is kept from call to call, so that a product allocates nothing in the steady state.
+//! Scratch memory that is kept from call to call, so that a product allocates nothing large in the steady state.
 
 use crate::pages;
 use std::cell::Cell;
@@ -42,7 +42,8 @@ pub fn with<R>(which: Buffer, len: usize, f: impl FnOnce(&mut [u32]) -> R) -> R 
     };
     let mut memory = slot.take();
     if memory.len() < len + LINE {
-        // A new one, not a longer one: there is nothing to be copied.
+        // A new one, not a longer one: there is nothing to be copied. And never both at once.
+        drop(memory);
         memory = vec![0; len + LINE];
         pages::prefer_huge(&mut memory);
     }

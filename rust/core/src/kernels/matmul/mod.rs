@@ -15,10 +15,10 @@
 //! Both precisions are one code: depth is counted in units of four bytes, one float32 or a pair of bfloat16 numbers, and
 //! only packing and the innermost operation know which. Sums are float32 always.
 //!
-//! Every sum is made of blocks of at most 384 units (1024 in tile registers), in ascending order, each block one chain of fused multiply-adds over
-//! ascending depth; then bias, then residual. Neither the number of threads, nor AVX2 or AVX-512, nor packing ahead, nor
-//! the other rows and columns of the product change its bits: a row alone gives what it gives among others. (The
-//! portable path rounds products and sums separately.)
+//! Every sum is made of blocks of at most 384 units (1024 in tile registers), in ascending order, each block one chain of
+//! fused multiply-adds over ascending depth; then bias, then residual. Neither the number of threads, nor AVX2 or AVX-512,
+//! nor packing ahead, nor the other rows and columns of the product change its bits: a row alone gives what it gives among
+//! others. (The portable path rounds products and sums separately.)
 
 mod blocking;
 mod buffers;
@@ -87,34 +87,18 @@ impl<'a> From<&'a QuantizedMatrix> for Right<'a> {
     }
 }
 
-/// What is done to the finished sums of [`matmul`] before they are written.
-#[derive(Clone, Copy, Default)]
-pub struct Epilogue<'a> {
-    /// `(N,)`, added to every row.
-    pub bias: Option<&'a [f32]>,
-    /// `(M, N)`, added element by element; its last axis must be contiguous.
-    pub residual: Option<ArrayView2<'a, f32>>,
-}
-
 /// Work below this many multiply-adds (some 50 us on one core) is not worth waking a thread for.
 const PARALLEL_WORK: usize = 3 << 20;
 
 /// Units of `b` from which few rows are worth a second thread: 1 MiB, some 40 us of reading.
 const PARALLEL_READING: usize = 1 << 18;
 
-/// `c (M, N) = or += a (M, K) b (K, N) [+ bias] [+ residual]`, all in float32: [`product`] for plain arrays.
+/// `c (M, N) = or += a (M, K) b (K, N)`, all in float32: [`product`] for plain arrays.
 ///
 /// # Errors
 /// As for [`product`].
-pub fn matmul(
-    a: ArrayView2<'_, f32>,
-    b: ArrayView2<'_, f32>,
-    c: ArrayViewMut2<'_, f32>,
-    beta: Beta,
-    epilogue: Epilogue<'_>,
-) -> Result<()> {
-    let Epilogue { bias, residual } = epilogue;
-    product(Precision::Float32, a.into(), b, Output::Sums { c: c.into(), beta, bias, residual })
+pub fn matmul(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, c: ArrayViewMut2<'_, f32>, beta: Beta) -> Result<()> {
+    product(Precision::Float32, a.into(), b, Output::Sums { c: c.into(), beta, bias: None, residual: None })
 }
 
 /// A second pair of operands of a product, whose depth lies behind that of the first: the sums are those of
@@ -174,6 +158,9 @@ fn run(
         }
         Right::Packed(b) => {
             check::shape("matmul", "b", &[b.k, b.n], &[k, b.n])?;
+            if extension.is_some() {
+                return Err(Error::value("matmul", "b", "packed", "what extends a product needs b as it lies"));
+            }
             if b.micro.precision != precision {
                 return Err(Error::value("matmul", "b", "packed for another precision", "pack it for this one"));
             }

@@ -11,6 +11,8 @@ use super::blocking::{Cuts, STRIPE};
 use super::buffers::{self, Buffer};
 use super::floats::{AsTiles, Chains, Dots, Floats, Way};
 use super::matrix::Matrix;
+#[cfg(target_arch = "x86_64")]
+use super::micro::amx::floats;
 use super::operand::{Operand, Source};
 use super::target::Step;
 use super::{Product, for_each_task};
@@ -218,7 +220,7 @@ impl Shared<'_> {
                 each_row(parallel, x.chunks_mut(depth.max(1)), |i, x| self.round_row(i, x));
                 self.run(parallel, |rows, panels, strip| {
                     let panels: Vec<&[u8]> = panels.map(|p| self.matrix.panel(p).0).collect();
-                    micro::amx::floats(&x[rows.start * depth..rows.end * depth], depth, &panels, strip, STRIPE);
+                    floats(&x[rows.start * depth..rows.end * depth], depth, &panels, strip, STRIPE);
                 });
             });
         }

@@ -2,8 +2,8 @@
 //!
 //! With few rows, packing `b` ahead would send it through memory three times (read, write, read). Here a stripe
 //! of `b` (64 columns of a depth block, 96 KiB) is packed into L2 and multiplied from there; `b` passes through memory
-//! once. Serves transposed `b` at any number of rows up to [`SKINNY_ROWS`](super::blocking::SKINNY_ROWS) (the logits of a
-//! decode step against tied embeddings), and `b` in rows where [`super::gemv`] does not.
+//! once. Serves up to [`SKINNY_ROWS`](super::blocking::SKINNY_ROWS) rows wherever [`super::gemv`] does not: bfloat16,
+//! float32 from nine rows on, and `b` in columns on processors without AVX2.
 
 use super::blocking::{Cuts, STRIPE};
 use super::buffers::{self, Buffer};

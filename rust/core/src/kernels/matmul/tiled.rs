@@ -10,16 +10,16 @@
 use super::blocking::{self, Cuts, STRIPE};
 use super::buffers::{self, Buffer};
 use super::matrix::Precision;
+use super::micro::{self, amx};
 use super::operand::{Deep, Operand, Source};
 use super::pack::{Packable, Panels, Place};
 use super::packed::{Layout, Packed};
 use super::quantized::Round;
 use super::target::Step;
-use super::{Product, for_each_task, micro};
-use crate::kernels::quantized::layout::PANEL;
-use crate::kernels::quantized::micro::amx;
+use super::{Product, for_each_task};
 use crate::parallel;
 use crate::simd::{Isa, bf16, dispatch};
+use amx::PANEL;
 use std::ops::Range;
 
 /// Units of depth that a row of a tile has: depth is filled up to a multiple.

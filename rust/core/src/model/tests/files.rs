@@ -94,6 +94,7 @@ fn openais_names_masks_and_copied_heads_are_understood() {
     let model = lively(tiny());
     let mut old = outputs(&model, |name| Some(name.trim_start_matches("transformer.").to_string()));
     old.push(extra("h.0.attn.masked_bias", &[], -1e4));
+    old.push(extra("model.layers.0.self_attn.rotary_emb.inv_freq", &[2], 1.0));
     let wte = model.params[model.layout.wte.clone()].to_vec();
     old.push(Output { name: "lm_head.weight".into(), shape: vec![11, 6], data: Cow::Owned(wte) });
     assert_eq!(bits(&load(dir.path(), tiny(), &old).unwrap().params), bits(&model.params));

@@ -239,6 +239,8 @@ fn weights_are_read_into_few_bits_as_if_they_had_been_float32_numbers_first() {
             }
             model.quantize(kind, everything).unwrap();
             assert_eq!(read.quantization(), Some(kind));
+            let sampled = |name: &str| model.sample(name, 3).unwrap().len();
+            assert!(model.layout.tensors.iter().all(|tensor| sampled(&tensor.name) > 0));
             for tensor in &model.layout.tensors {
                 let numbers = |model: &Gpt| bits(&model.tensor(&tensor.name).unwrap().1);
                 assert_eq!(numbers(&read), numbers(&model), "{} {kind:?}", tensor.name);

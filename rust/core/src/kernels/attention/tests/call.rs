@@ -1,6 +1,7 @@
 //! Views as the model has them, what is refused, and the functions of a lane.
 
 use super::*;
+use crate::simd::math;
 
 #[test]
 fn views_into_a_fused_buffer() {

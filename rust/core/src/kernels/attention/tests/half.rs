@@ -1,6 +1,7 @@
 //! How exact bfloat16 is: against what its roundings alone do to exact arithmetic.
 
 use super::*;
+use crate::simd::math;
 
 /// The root of the mean squared difference.
 fn rms(got: &[f64], expected: &[f64]) -> f64 {

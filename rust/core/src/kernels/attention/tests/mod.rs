@@ -68,9 +68,8 @@ impl Case {
         let keys = self.naive.keys;
         let mut factors = Vec::new();
         for row in 0..self.naive.q_len() / self.naive.dim {
-            let mut one = vec![0.0; keys];
-            drop.fill_factors((row * keys.next_multiple_of(4)) as u64, &mut one);
-            factors.extend(one.into_iter().map(f64::from));
+            let first = (row * keys.next_multiple_of(4)) as u64;
+            factors.extend((first..first + keys as u64).map(|index| f64::from(drop.factor(index))));
         }
         self.options.dropout = Some(drop);
         self.naive.factors = Some(factors);

@@ -6,6 +6,8 @@
 //! numbers in a unit are multiplied and added second before first, as the instruction `vdpbf16ps` does.
 
 #[cfg(target_arch = "x86_64")]
+pub mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -227,5 +229,6 @@ impl Tile<'_> {
             && self.columns <= padded_columns
             && self.a.len() >= self.units * rows
             && self.b.len() >= self.units * padded_columns
+            && self.bias.is_none_or(|bias| bias.len() >= self.columns)
     }
 }

@@ -57,6 +57,19 @@ fn write<E: Scalar>(m: usize, n: usize, product: impl Fn(Output<'_>) -> Result<(
     [c, act].map(|x| x.mapv(E::to_f32))
 }
 
+#[test]
+fn a_matrix_that_was_packed_without_what_extends_it_is_refused() {
+    let (a, b) = (numbers(20, 8, 1), numbers(8, 30, 2));
+    let mut packed = Packed::new(Precision::Float32, 8, 30).unwrap();
+    packed.pack(b.view().into()).unwrap();
+    let (left, right) = (numbers(20, 3, 3), numbers(3, 30, 4));
+    let extension = Some(Extension { left: left.view().into(), right: right.view().into() });
+    let mut c = Array2::<f32>::zeros((20, 30));
+    let out = Output::Sums { c: c.view_mut().into(), beta: Beta::Overwrite, bias: None, residual: None };
+    let refused = extended_product(Precision::Float32, a.view().into(), (&packed).into(), extension, out);
+    assert!(refused.unwrap_err().to_string().contains("needs b as it lies"));
+}
+
 /// Bits like those of the matrices that hold both, where these are one block of depth; rows alone like among others.
 fn check<E: Scalar>(shape: [usize; 4], layouts: [Layout; 4]) {
     let [m, n, k, r] = shape;

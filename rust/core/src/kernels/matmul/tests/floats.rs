@@ -28,11 +28,13 @@ fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, options: Options) -> 
     if options.beta == Beta::Accumulate {
         c.assign(&numbers(m, n, 7));
     }
-    let epilogue = Epilogue {
+    let out = Output::Sums {
+        c: c.view_mut().into(),
+        beta: options.beta,
         bias: options.bias.then_some(&bias[..]),
         residual: options.residual.then(|| residual.slice(s![.., ..n])),
     };
-    matmul(a, b, c.view_mut(), options.beta, epilogue).expect("the shapes fit");
+    super::super::product(Precision::Float32, a.into(), b, out).expect("the shapes fit");
     let result = c.to_owned();
     c.fill(f32::NAN);
     assert!(memory.iter().all(|x| x.is_nan()), "written outside of c: {:?} {:?}", a.shape(), b.shape());
@@ -208,19 +210,22 @@ fn a_not_a_number_reaches_its_row_and_column_alone() {
 fn wrong_shapes_are_errors() {
     let (a, b) = (numbers(4, 6, 1), numbers(6, 8, 2));
     let bias = [0.0; 8];
-    let message = |a: &Array2<f32>, b: &Array2<f32>, c: ArrayViewMut2<'_, f32>, epilogue| {
-        matmul(a.view(), b.view(), c, Beta::Overwrite, epilogue).expect_err("must be refused").to_string()
+    let message = |a: &Array2<f32>, b: &Array2<f32>, c: ArrayViewMut2<'_, f32>, (bias, residual)| {
+        let out = Output::Sums { c: c.into(), beta: Beta::Overwrite, bias, residual };
+        super::super::product(Precision::Float32, a.view().into(), b.view(), out)
+            .expect_err("must be refused")
+            .to_string()
     };
-    let plain = Epilogue::default();
+    let plain = (None, None);
     let mut c = Array2::zeros((4, 8));
     assert_eq!(message(&a, &a, c.view_mut(), plain), "matmul: b has shape [4, 6], expected [6, 6]");
     assert_eq!(message(&a, &b, c.slice_mut(s![.., ..7]), plain), "matmul: c has shape [4, 7], expected [4, 8]");
-    let short = Epilogue { bias: Some(&bias[..7]), residual: None };
+    let short = (Some(&bias[..7]), None);
     assert_eq!(message(&a, &b, c.view_mut(), short), "matmul: bias has shape [7], expected [8]");
-    let wrong = Epilogue { bias: None, residual: Some(b.view()) };
+    let wrong = (None, Some(b.view()));
     assert_eq!(message(&a, &b, c.view_mut(), wrong), "matmul: residual has shape [6, 8], expected [4, 8]");
     let turned = numbers(8, 4, 3);
-    let wrong = Epilogue { bias: None, residual: Some(turned.t()) };
+    let wrong = (None, Some(turned.t()));
     assert!(message(&a, &b, c.view_mut(), wrong).contains("contiguous rows"));
     let mut turned = Array2::zeros((8, 4));
     assert!(message(&a, &b, turned.view_mut().reversed_axes(), plain).contains("contiguous rows"));
@@ -233,7 +238,7 @@ fn rows_of_the_output_may_run_backward() {
             let (a, b) = (numbers(m, 50, 1), numbers(50, 37, 2));
             let mut c = Array2::from_elem((m, 37), f32::NAN);
             let backward = c.slice_mut(s![..;-1, ..]);
-            matmul(a.view(), b.view(), backward, Beta::Overwrite, Epilogue::default()).expect("the shapes fit");
+            matmul(a.view(), b.view(), backward, Beta::Overwrite).expect("the shapes fit");
             assert_eq!(c.slice(s![..;-1, ..]), product(a.view(), b.view(), PLAIN));
         }
     });

@@ -173,6 +173,8 @@ def test_a_chat_template_goes_with_its_tokenizer(tmp_path):
         ({**BLOCKS["gemma2"], "query_pre_attn_scalar": 20}, "query_pre_attn_scalar = 20 is not head_dim"),
         ({**BLOCKS["gemma3"], "tie_embeddings": False}, "tie_embeddings is off"),
         ({**BLOCKS["gemma3"], "rope_local_theta": 1e5}, "rope_local_theta = 100000"),
+        ({**BLOCKS["gemma3"], "logit_softcap": 30}, "logit_softcap = 30 is given"),
+        ({**BLOCKS["gemma3"], "attn_softcap": 50}, "no architecture with this block"),
     ],
 )
 def test_what_llama_cpp_computes_otherwise_is_refused(tmp_path, block, said):

@@ -71,8 +71,11 @@ def _differences(config: GPTConfig, name: str) -> Iterator[str]:
         yield f"rope_layers must be on but for every {period}th"
     if name == "gemma2" and None in (config.attn_softcap, config.logit_softcap):
         yield "attn_softcap and logit_softcap are not both given"
-    if name == "gemma3" and config.rope_local_theta != _GEMMA3_LOCAL_THETA:
-        yield f"rope_local_theta = {config.rope_local_theta:g} is not {_GEMMA3_LOCAL_THETA:g}"
+    if name == "gemma3":
+        if config.rope_local_theta != _GEMMA3_LOCAL_THETA:
+            yield f"rope_local_theta = {config.rope_local_theta:g} is not {_GEMMA3_LOCAL_THETA:g}"
+        if config.logit_softcap is not None:
+            yield f"logit_softcap = {config.logit_softcap:g} is given"
     scaling = config.rope_scaling
     if scaling is not None and scaling.rope_type == "llama3" and name != "llama":
         yield "rope_scaling is of type llama3"

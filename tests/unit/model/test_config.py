@@ -142,6 +142,8 @@ def test_nano_has_one_to_three_million_parameters():
     ("changes", "kind"),
     [
         ({"activation": "relu2"}, "gpt2"),
+        ({"sliding_window": 9}, "subgpt"),
+        ({"sliding_window": 9, "layer_types": WINDOWS}, "subgpt"),
         ({**MODERN, "qk_norm": True, "mlp": "gated", "activation": "silu"}, "qwen3"),
         ({**MODERN, "qk_norm": True, "mlp": "gated", "activation": "silu", "n_inner": 96}, "qwen3"),
         ({**MODERN, "qk_norm": False, "mlp": "gated", "activation": "silu", "n_kv_head": 2}, "llama"),
@@ -158,6 +160,8 @@ def test_nano_has_one_to_three_million_parameters():
             "gemma2",
         ),
         ({**GEMMA, "qk_norm": True, "rope_local_theta": 1e3, "query_pre_attn_scalar": 20}, "gemma3_text"),
+        ({**GEMMA, "qk_norm": True, "rope_local_theta": 1e3, "logit_softcap": 30}, "gemma3_text"),
+        ({**GEMMA, "qk_norm": True, "rope_local_theta": 1e3, "attn_softcap": 50}, "subgpt"),
         ({**LLAMA, "activation": "gelu_new"}, "subgpt"),
         ({**LLAMA, "sliding_window": 9, "layer_types": WINDOWS}, "smollm3"),
     ],

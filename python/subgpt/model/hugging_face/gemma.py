@@ -76,6 +76,8 @@ def fits(config: "GPTConfig") -> bool:
     kind = _kind(config)
     block = {name: value for name, value in _BLOCKS[kind].items() if name not in _FREE}
     local = config.rope_local_theta is not None
+    if kind == "gemma3_text" and config.attn_softcap is not None:
+        return False  # transformers' Gemma 3 has the setting, and bounds no scores
     return has_block(config, block) and not config.has_qkv_bias and local == (kind == "gemma3_text")
 
 

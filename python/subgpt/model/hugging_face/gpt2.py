@@ -27,7 +27,8 @@ _DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 
 def fits(config: "GPTConfig") -> bool:
     """Tell whether GPT-2 computes the same."""
-    return config.is_gpt2 and config.activation in _ACTIVATIONS and has_block(config, PLAIN)
+    known = config.activation in _ACTIVATIONS and not any(config.windows)
+    return config.is_gpt2 and known and has_block(config, PLAIN)
 
 
 def write(config: "GPTConfig") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from subgpt import _core
 from subgpt.model.config import GPTConfig
-from subgpt.performance.memory import for_few_blocks, is_large
+from subgpt.performance.memory import for_few_blocks, is_large, with_blocks
 from subgpt.performance.steps import Steps, Timing, gflop, timed
 from subgpt.training.config import TrainConfig
 
@@ -33,7 +33,7 @@ def calibrate(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibrat
     block_size = config.block_size or model.block_size
 
     def expected(layers: int, windows: int) -> float:
-        return gflop(model.replace(n_layer=layers), windows, block_size) / speed
+        return gflop(with_blocks(model, layers), windows, block_size) / speed
 
     step = expected(model.n_layer, config.batch_size) * config.gradient_accumulation_steps
     if 3 * step < seconds and not is_large(model):
@@ -54,7 +54,7 @@ def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration
 
 def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int, seconds: float) -> Calibration:
     cut = for_few_blocks(model, config)
-    one, two = (_parts(model.replace(n_layer=layers), cut, windows, seconds) for layers in (1, 2))
+    one, two = (_parts(with_blocks(model, layers), cut, windows, seconds) for layers in (1, 2))
     more = model.n_layer - 1
 
     def whole(part: int) -> float:

@@ -29,7 +29,7 @@ def native_memory(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
     if not is_large(model):
         return _ask(model, config)
     config = for_few_blocks(model, config)
-    one, two = (_ask(model.replace(n_layer=layers), config) for layers in (1, 2))
+    one, two = (_ask(with_blocks(model, layers), config) for layers in (1, 2))
     return {name: max(0, one[name] + (model.n_layer - 1) * (two[name] - one[name])) for name in one}
 
 
@@ -39,12 +39,19 @@ def is_large(model: GPTConfig) -> bool:
     return 4 * model.num_params() > min(LARGE, LARGE if limit is None else limit // 8)
 
 
+def with_blocks(model: GPTConfig, count: int) -> GPTConfig:
+    """Give the same shape with `count` blocks, the first ones where its blocks differ."""
+    differ = {"layer_types": model.layer_types, "rope_layers": model.rope_layers}
+    lists = {name: (each * count)[:count] for name, each in differ.items() if each is not None}
+    return model.replace(n_layer=count, **lists)
+
+
 def for_few_blocks(model: GPTConfig, config: TrainConfig) -> TrainConfig:
     """Give the settings for models of one and of two of its blocks: what freezes some of many blocks is left out.
 
     Raises ConfigError for what freezes nothing in `model` itself.
     """
-    names = GPT.blank(model.replace(n_layer=1)).native.tensor_names()
+    names = GPT.blank(with_blocks(model, 1)).native.tensor_names()
     return config.replace(freeze=",".join(same_in_all_blocks(names, config.frozen, model.n_layer)))
 
 

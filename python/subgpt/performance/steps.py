@@ -80,12 +80,13 @@ def gflop(config: GPTConfig, batch_size: int, block_size: int) -> float:
     """Count the arithmetic of the products of one forward and backward pass, in 1e9 operations.
 
     A multiply-add is two. Six for each weight of a product and each token (2 forward, 4 backward), and causal
-    attention: 6 T C a token and block. Norms, activations and what checkpointing computes again do not count.
+    attention: 6 T C a token and block, for heads of C together. Norms, activations and what checkpointing computes
+    again do not count.
 
     >>> round(gflop(GPTConfig.preset("gpt2"), 1, 1024))
     817
     """
     tokens = batch_size * block_size
     weights = config.n_layer * config.block_weights + config.vocab_size * config.n_embd
-    attention = 6 * config.n_layer * block_size * config.n_embd * tokens
+    attention = 6 * config.n_layer * block_size * config.n_head * config.head_size * tokens
     return (6 * tokens * weights + attention) / 1e9

@@ -12,6 +12,7 @@ import pytest
 import subgpt
 from subgpt import ConfigError, GPTConfig, OutOfMemoryError, TrainConfig
 from subgpt.performance import bench, calibrate, estimate, memory
+from subgpt.performance.steps import gflop
 
 SHAPE = {"vocab_size": 4096, "block_size": 128, "n_layer": 3, "n_head": 4, "n_embd": 256}
 
@@ -68,6 +69,18 @@ def test_memory_of_a_large_model_is_told_by_its_blocks(monkeypatch):
     monkeypatch.setattr(memory, "LARGE", 1)
     assert memory.is_large(model)
     assert memory.native_memory(model, config) == asked
+
+
+@pytest.mark.parametrize("n_layer", [1, 5])
+def test_blocks_that_differ_are_cut_with_the_model(monkeypatch, n_layer):
+    lists = {"layer_types": ["sliding_attention"] * n_layer, "rope_layers": [True] * n_layer}
+    model = GPTConfig(**{**SHAPE, "n_layer": n_layer}, position="rotary", sliding_window=9, **lists)
+    config = TrainConfig(batch_size=4, dtype="float32").resolved(64)
+    asked = memory.native_memory(model, config)
+    monkeypatch.setattr(memory, "LARGE", 1)
+    assert memory.native_memory(model, config) == asked
+    monkeypatch.setattr(calibrate, "_parts", lambda *_: (calibrate.Timing(1.0, 1.0, 1),) * 3)
+    assert f"1 and 2 of {n_layer} blocks" in calibrate.calibrate(model, config, 1e-6).method
 
 
 @pytest.mark.parametrize(
@@ -177,6 +190,13 @@ def test_bench_counts_what_a_step_does(monkeypatch):
     assert seen.tokens_per_second == pytest.approx(4 * 128 / seen.step_seconds)
     assert seen.of_peak == pytest.approx(seen.gflops / 100)
     assert (seen.operations, seen.rest) == ((), None)
+
+
+def test_attention_is_as_wide_as_its_heads():
+    narrow, wide = (GPTConfig(**SHAPE, head_dim=size) for size in (64, 128))
+    weights = 6 * 3 * (wide.block_weights - narrow.block_weights)
+    attention = 6 * 3 * 4 * 64 * 128
+    assert gflop(wide, 2, 128) - gflop(narrow, 2, 128) == pytest.approx(2 * 128 * (weights + attention) / 1e9)
 
 
 def test_a_profile_holds_each_operation_against_its_own_limit(monkeypatch):

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 _ROOM = 4
 """A block keeps a quarter of itself for the answer, if that may become so long."""
+_MOST = (1 << 31) - 1
+"""The largest `min_new_tokens` that there is."""
 
 
 class Conversation:
     """Answers messages by a model, turn after turn.
 
     A new turn is appended to what the model has read where that is the beginning of the conversation; else it is read
-    anew. The draws of one conversation go on from turn to turn, so that a seed belongs to the whole of it.
+    anew. A seed's draws go on from turn to turn where a turn is appended, and begin again where all is read anew.
 
     chat_template: see `subgpt.data.choose_template`; "auto" is the model's own.
 
@@ -52,6 +54,7 @@ class Conversation:
         self.template = choose_template(chat_template, tokenizer, model.chat_template)
         self.prompt_tokens = self.cached_tokens = 0
         self._session: _core.Session | None = None
+        self._drawn = 0  # tokens that the session has drawn for earlier answers
         self._writing: Writing | None = None
 
     @property
@@ -69,8 +72,13 @@ class Conversation:
         "strict", with the call.
         """
         opening, settings = open_answer(self.model, self.tokenizer, self.template, messages, settings)
+        self._drawn += 0 if self._writing is None else self._writing.drawn
         self._writing = None
-        writing = Writing(opening.finish(self._read(opening.ids)), self.tokenizer, settings)
+        start = opening.finish(self._read(opening.ids))
+        if settings.min_new_tokens:  # a session counts what it draws for all answers
+            least = min(settings.min_new_tokens + self._drawn, _MOST)
+            settings = settings.replace(min_new_tokens=least)
+        writing = Writing(start, self.tokenizer, settings)
         self._writing = writing
         return trimmed(writing)
 
@@ -98,6 +106,7 @@ class Conversation:
         known = 0 if session is None else len(session.ids)
         if session is None or not known < len(ids) or not np.array_equal(session.ids, ids[:known]):
             session, known = self.model.native.session(), 0
+            self._drawn = 0
         self._session = None  # an interruption may leave it anywhere
         session.append(ids[known:])
         self._session = session

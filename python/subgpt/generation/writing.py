@@ -46,6 +46,7 @@ class Writing:
         found: For each of `ids` its log probability and the `top` most probable ids with theirs; empty if
             `top` is None.
         ended_by: The id that ended the text, with what is found of it (None if `top` is None); None if none did.
+        drawn: How many tokens were drawn, also those that are not among `ids`.
         done: Whether the text has ended.
         finish_reason: "stop" at an end of text, a stop text or the end of what a grammar lets; "length" at
             max_new_tokens.
@@ -67,6 +68,7 @@ class Writing:
         self.ids: list[int] = []
         self.found: list[Found] = []
         self.ended_by: tuple[int, Found | None] | None = None
+        self.drawn = 0
         self.done = False
         self.finish_reason: FinishReason = "length"
         self._text, self._top = start.text, top
@@ -100,6 +102,7 @@ class Writing:
 
     def push(self, token: int) -> str:
         """Go on with a token that the session has not read yet; give the text that is now certain."""
+        self.drawn += 1
         found = None if self._top is None else self.session.logprobs(token, self._top)
         if token in self._ends:
             self.ended_by = token, found

@@ -140,6 +140,20 @@ def test_a_turn_is_appended_to_what_was_read(chatty):
     assert talk.prompt_tokens == len(prompt.ids)
 
 
+def test_every_answer_is_as_long_as_is_asked(chatty):
+    model, tokenizer = chatty
+    end = tokenizer.special_tokens["<|im_end|>"]
+    settings = greedy(model, min_new_tokens=3, logit_bias={end: 1e4})
+    talk, asked = Conversation(model, tokenizer), TALK[:1]
+    for turn in range(3):
+        said = "".join(talk.answer(asked, settings))
+        assert (turn > 0) == (talk.cached_tokens > 0)
+        assert talk.answer_tokens == 3
+        asked = [*asked, {"role": "assistant", "content": said}, TALK[2]]
+    "".join(talk.answer(TALK[:1], settings))
+    assert (talk.cached_tokens, talk.answer_tokens) == (0, 3)
+
+
 def test_another_talk_is_read_anew(chatty):
     model, tokenizer = chatty
     talk = Conversation(model, tokenizer)

@@ -81,26 +81,21 @@ class Opening:
         return Beginning(session, decoder, text[len(prompt_text) :], 1)
 
 
-def open_text(
-    model: "GPT", tokenizer: "Tokenizer", prompt: str | Sequence[int], settings: GenerationConfig
-) -> Opening:
-    """Prepare a text that begins with `prompt`, after looking whether tokenizer and model belong together.
-
-    Ids are read as they are: nothing is put before them, and they are never healed.
-    """
+def open_text(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Opening:
+    """Prepare a text that begins with `prompt`, after looking whether tokenizer and model belong together."""
     check_fit(model, tokenizer, "generate")
-    if not isinstance(prompt, str):
-        return _open_ids(model, tokenizer, prompt)
     ids = prompt_ids(tokenizer, prompt, settings.errors)
     heals = prompt and settings.heals and settings.max_new_tokens > 0
 
     def decoder() -> "DecodeStream":
-        return decoder_after(tokenizer, prompt, settings, ids)
+        return _decoder_after(tokenizer, prompt, settings, ids)
 
     return Opening(model, ids, decoder, (tokenizer, settings) if heals else None)
 
 
-def _open_ids(model: "GPT", tokenizer: "Tokenizer", given: Sequence[int]) -> Opening:
+def open_ids(model: "GPT", tokenizer: "Tokenizer", given: Sequence[int]) -> Opening:
+    """Do the same for ids. They are read as they are: nothing is put before them, and they are never healed."""
+    check_fit(model, tokenizer, "generate")
     size = model.config.vocab_size
     try:
         ids = np.asarray(given)
@@ -133,15 +128,11 @@ def read(model: "GPT", ids: npt.NDArray[np.uint32]) -> _core.Session:
     return session
 
 
-def decoder_after(
-    tokenizer: "Tokenizer",
-    prompt: str,
-    settings: GenerationConfig,
-    ids: npt.NDArray[np.uint32] | None = None,
+def _decoder_after(
+    tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig, ids: npt.NDArray[np.uint32]
 ) -> "DecodeStream":
-    """Make the decoder of what follows `prompt`, of which `ids` (n,) are the tokens where they are known."""
+    """Make the decoder of what follows `prompt`, of which `ids` (n,) are the tokens."""
     if prompt:
-        ids = prompt_ids(tokenizer, prompt, settings.errors) if ids is None else ids
         return decoder_after_ids(tokenizer, ids)
     decoder = tokenizer.decode_stream()
     if settings.structure is not None:

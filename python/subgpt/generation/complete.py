@@ -9,14 +9,16 @@ import numpy as np
 from subgpt import _core
 from subgpt.errors import ConfigError
 from subgpt.generation.beams import beam_search
-from subgpt.generation.beginning import Beginning, begin, decoder_after, decoder_after_ids
+from subgpt.generation.beginning import Opening, decoder_after_ids, open_text, read
 from subgpt.generation.config import GenerationConfig
-from subgpt.generation.prompt import end_ids, prompt_ids
+from subgpt.generation.prompt import end_ids
 from subgpt.generation.reading import Reading
 from subgpt.generation.stream import merge_options
 from subgpt.generation.writing import FinishReason, Found, Writing, check_logprobs
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
@@ -99,14 +101,15 @@ def complete(
     settings = merge_options(model, config, options)
     _check(settings, logprobs)
     # A healed token would belong to the prompt and to the text.
-    session = begin(model, tokenizer, prompt, settings.replace(token_healing=False)).session
+    opening = open_text(model, tokenizer, prompt, settings.replace(token_healing=False))
+    ids, session = opening.ids, read(model, opening.ids)
     if settings.num_beams > 1:
-        written = _search(session, tokenizer, prompt, settings, logprobs)
+        known = ids if prompt else np.empty(0, np.uint32)
+        written = _search(session, tokenizer, known, settings, logprobs)
     else:
-        written = _draw(session, tokenizer, prompt, settings, logprobs)
+        written = _draw(session, tokenizer, opening, settings, logprobs)
     if not echo:
         return written
-    ids = prompt_ids(tokenizer, prompt, settings.errors)
     tokens = (
         None if logprobs is None else _tokens(tokenizer, ids.tolist(), prompt_found(model, ids, logprobs))
     )
@@ -131,15 +134,19 @@ def _check(settings: GenerationConfig, logprobs: int | None) -> None:
 
 
 def _draw(
-    session: _core.Session, tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig, top: int | None
+    session: _core.Session,
+    tokenizer: "Tokenizer",
+    opening: Opening,
+    settings: GenerationConfig,
+    top: int | None,
 ) -> list[Completion]:
     """Draw texts, each with a seed of its own, on copies of the session."""
     count, written = settings.num_return_sequences, []
     for number in range(count):
         own = session if number == count - 1 else session.fork()
         seed = None if settings.seed is None else (settings.seed + number) % (1 << 64)
-        decoder = decoder_after(tokenizer, prompt, settings)
-        writing = Writing(Beginning(own, decoder), tokenizer, settings.replace(seed=seed), top)
+        start = opening.again(settings).finish(own)
+        writing = Writing(start, tokenizer, settings.replace(seed=seed), top)
         text = "".join(writing)
         tokens = None if top is None else _tokens(tokenizer, writing.ids, writing.found)
         written.append(Completion(text, tuple(writing.ids), writing.finish_reason, tokens))
@@ -147,12 +154,15 @@ def _draw(
 
 
 def _search(
-    session: _core.Session, tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig, top: int | None
+    session: _core.Session,
+    tokenizer: "Tokenizer",
+    known: "npt.NDArray[np.uint32]",
+    settings: GenerationConfig,
+    top: int | None,
 ) -> list[Completion]:
-    """Search for the most probable texts."""
-    known = prompt_ids(tokenizer, prompt, settings.errors) if prompt else np.empty(0, np.uint32)
+    """Search for the most probable texts; `known` (n,) are the ids that were decoded before."""
 
-    def read(ids: list[int]) -> tuple[Reading, str]:
+    def cut(ids: list[int]) -> tuple[Reading, str]:
         reading = Reading(decoder_after_ids(tokenizer, known), settings.stop, tokenizer.vocab_size)
         text = "".join(reading.push(id) for id in ids)
         return reading, text + reading.finish()
@@ -169,7 +179,7 @@ def _search(
     ends = end_ids(tokenizer, settings)
     written = []
     for beam in beam_search(session, settings, settings.to_native(tokenizer), ends, is_stopped):
-        reading, text = read(beam.ids)
+        reading, text = cut(beam.ids)
         ids = beam.ids[: reading.kept]
         tokens = None if top is None else _tokens(tokenizer, ids, _found_after(origin, ids, top))
         written.append(Completion(text, tuple(ids), "stop" if beam.ended else "length", tokens))

@@ -19,7 +19,7 @@ import numpy as np
 from subgpt import _core
 from subgpt.data.chat import choose_template
 from subgpt.errors import BusyError, ConfigError, InvalidValueError
-from subgpt.generation.beginning import Opening, open_text
+from subgpt.generation.beginning import Opening, open_ids, open_text
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.conversation import open_answer
 from subgpt.generation.job import Job
@@ -203,7 +203,9 @@ class Engine:
         """
         settings = merge_options(self.model, config, options)
         refuse_beams(settings, "Engine.submit", "call subgpt.complete")
-        return Asked(open_text(self.model, self.tokenizer, prompt, settings), settings)
+        if isinstance(prompt, str):
+            return Asked(open_text(self.model, self.tokenizer, prompt, settings), settings)
+        return Asked(open_ids(self.model, self.tokenizer, prompt), settings)
 
     def open_chat(
         self,

@@ -19,19 +19,22 @@ def prompt_ids(
 ) -> npt.NDArray[np.uint32]:
     """Encode `prompt` to at least one id, behind those that the tokenizer's template puts before every text.
 
-    An empty prompt without any such starts from the end-of-text token, after which every training document
-    began; a tokenizer without one starts from id 0. Special tokens inside the prompt are read as special
+    A prompt without any token, as an empty one, starts from the end-of-text token, after which every training
+    document began; a tokenizer without one starts from id 0. Special tokens inside the prompt are read as special
     tokens: that is how a prompt can end a document. Characters that the tokenizer does not know become its
     `<unk>`, or raise TokenizerError if `errors` is "strict".
     """
     if not isinstance(prompt, str):
-        raise InvalidValueError(f"prompt is {type(prompt).__name__}; give a str")
+        raise InvalidValueError(
+            f"prompt is {type(prompt).__name__}; give a str (GPT.generate and Engine.submit take token ids)"
+        )
     before, _ = tokenizer.template
-    if not prompt and not before:
-        return np.array([0 if tokenizer.eot_id is None else tokenizer.eot_id], dtype=np.uint32)
     ids = tokenizer.encode(prompt, allowed_special="all", errors=errors)
-    begins = ids[: len(before)].tolist() == before  # the prompt has them itself
-    return ids if begins else np.concatenate([np.array(before, dtype=np.uint32), ids])
+    if ids[: len(before)].tolist() != before:  # it may have them itself
+        ids = np.concatenate([np.array(before, dtype=np.uint32), ids])
+    if not len(ids):
+        return np.array([0 if tokenizer.eot_id is None else tokenizer.eot_id], dtype=np.uint32)
+    return ids
 
 
 def end_ids(tokenizer: "Tokenizer", settings: "GenerationConfig") -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, ConfigError, complete, generate, stream
+from subgpt.generation import beginning
 from subgpt.generation.complete import _found_after
 
 
@@ -28,6 +29,15 @@ def test_each_text_is_that_of_its_own_seed(model, tokenizer):
     assert last == complete(model, tokenizer, "a", seed=0, max_new_tokens=9)[0]
     unseeded = complete(model, tokenizer, "a", num_return_sequences=2, max_new_tokens=60)
     assert unseeded[0].text != unseeded[1].text
+
+
+def test_the_prompt_is_encoded_once(model, tokenizer, monkeypatch):
+    calls = []
+    plain = beginning.prompt_ids
+    monkeypatch.setattr(beginning, "prompt_ids", lambda *given: calls.append(given) or plain(*given))
+    complete(model, tokenizer, "so much", n=3, seed=11, max_new_tokens=2, echo=True)
+    complete(model, tokenizer, "so much", num_beams=3, max_new_tokens=2, echo=True)
+    assert len(calls) == 2
 
 
 def test_log_probabilities_are_the_models_own_before_all_rules(model, tokenizer):

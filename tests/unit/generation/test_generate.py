@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,6 +88,22 @@ def test_errors_come_with_the_call_not_with_the_first_piece(model, tokenizer):
         stream(model, tokenizer, "a", temperature=-1)
     with pytest.raises(InvalidValueError, match="prompt is bytes"):
         stream(model, tokenizer, b"a")
+
+
+def test_ids_are_no_prompt_of_a_text(model, tokenizer):
+    for call in (generate, stream, subgpt.complete):
+        for options in ({}, {"stop": "x"}):
+            with pytest.raises(InvalidValueError, match=r"prompt is list; give a str \(GPT\.generate"):
+                call(model, tokenizer, [1, 2, 3], max_new_tokens=2, **options)
+
+
+def test_a_prompt_that_is_left_out_begins_as_an_empty_one(tiny):
+    parsed = json.loads(subgpt.Tokenizer.train(["a rose is a rose"], vocab_size=260).to_json())
+    parsed["normalizer"] = {"type": "Replace", "pattern": {"String": "x"}, "content": ""}
+    words = subgpt.Tokenizer.from_json(json.dumps(parsed))
+    model = GPT(tiny(vocab_size=260), seed=1)
+    options = {"max_new_tokens": 5, "seed": 2}
+    assert both(model, words, "xx", **options) == "xx" + generate(model, words, "", **options)
 
 
 def test_options_go_over_a_config(model, tokenizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import random
@@ -213,15 +214,23 @@ def test_a_child_is_told_of_a_model_that_was_being_changed(tokenizer, deadline):
 
 @needs_fork
 def test_an_engine_belongs_to_its_process(tokenizer, model, deadline):
+    async def pieces() -> list[object]:
+        return [piece async for piece in job]
+
     def refused() -> bool:
         found = 0
-        for ask in (lambda: engine.submit("so"), lambda: engine.stats, job.text):
+        for ask in (
+            lambda: engine.submit("so"),
+            lambda: engine.stats,
+            job.text,
+            lambda: asyncio.run(pieces()),
+        ):
             try:
                 ask()
             except subgpt.InvalidValueError as error:
                 found += "forked" in str(error)
         engine.close()
-        return found == 3
+        return found == 4
 
     with subgpt.Engine(model, tokenizer) as engine:
         job = engine.submit("so", max_new_tokens=2000)

@@ -81,8 +81,7 @@ class Job:
 
     def __iter__(self) -> Iterator[Piece]:
         """Wait for the pieces. Raises the error that ended the text, if one did."""
-        if os.getpid() != self._process:
-            raise InvalidValueError("Job: its engine belongs to the process that this one was forked from")
+        self._check_process()
         ended = False
         while not ended:
             with self._changed:
@@ -93,6 +92,7 @@ class Job:
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """Do the same in an event loop. Leaving early cancels the job."""
+        self._check_process()
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -128,6 +128,10 @@ class Job:
     def is_cancelled(self) -> bool:
         """Whether no more is asked for."""
         return self._cancelled
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise InvalidValueError("Job: its engine belongs to the process that this one was forked from")
 
     def _take(self) -> tuple[list[Piece], bool]:
         pieces, self._pieces = self._pieces, []

@@ -121,7 +121,7 @@ class GenerationConfig(Settings):
         default=1, ge=1, lt=1 << 16, description="texts to follow at once; above 1: beam search, no draws"
     )
     length_penalty: float = Field(
-        default=1.0, description="a beam's score is its log probability / length ** this"
+        default=1.0, ge=-32, le=32, description="a beam's score is its log probability / length ** this"
     )
     early_stopping: bool | Literal["never"] = Field(
         default=False, description="end a beam search as soon as it has num_beams texts"

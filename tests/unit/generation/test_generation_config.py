@@ -43,6 +43,8 @@ from subgpt import ConfigError, GenerationConfig
         ({"bad_words_ids": [3]}, "bad_words_ids"),
         ({"min_new_tokens": -1}, "min_new_tokens = -1"),
         ({"num_beams": 0}, "num_beams = 0"),
+        ({"length_penalty": 140}, "length_penalty = 140"),
+        ({"length_penalty": -400}, "length_penalty = -400"),
         ({"early_stopping": "soon"}, "early_stopping = 'soon'"),
         ({"regex": "a", "json_schema": {}}, "regex and json_schema both say what the output is"),
     ],

@@ -414,6 +414,7 @@ class GPT:
         grammars need a tokenizer: use `subgpt.generate` for them.
         """
         from subgpt.generation.beams import beam_search
+        from subgpt.generation.speculation import speculate
         from subgpt.generation.stream import merge_options, refuse_several
 
         settings = merge_options(self, None, options)
@@ -426,6 +427,7 @@ class GPT:
         session = self.native.session()
         session.append(ids)
         if settings.num_beams == 1:
+            speculate(session, settings, None)
             session.run(settings.max_new_tokens, settings.to_native(), settings.eos_ids)
             return session.ids
         before, native = session.ids, settings.to_native()

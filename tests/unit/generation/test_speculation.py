@@ -7,6 +7,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, ConfigError, Engine, chat, generate, sampling_probs, stream
+from subgpt.generation import speculation
 
 
 @pytest.fixture
@@ -38,6 +39,17 @@ def test_a_text_is_what_it_is_without(long, model, helper, tokenizer, guess, rul
             assert generate(one, tokenizer, "so much so much", **given) == expected
             pieces = stream(one, tokenizer, "so much so much", **given)
             assert "so much so much" + "".join(pieces) == expected
+
+
+def test_ids_alone_are_guessed_ahead_as_well(long, tokenizer, monkeypatch):
+    sessions = []
+    plain = speculation.speculate
+    monkeypatch.setattr(speculation, "speculate", lambda *given: sessions.append(given[0]) or plain(*given))
+    ids = tokenizer.encode("so much so much")
+    options = {"temperature": 0, "max_new_tokens": 20}
+    expected = long.generate(ids, **options)
+    assert np.array_equal(long.generate(ids, prompt_lookup_num_tokens=4, **options), expected)
+    assert [session.guesses[0] > 0 for session in sessions] == [False, True]
 
 
 def test_what_is_guessed_rightly_is_not_computed(long, tokenizer):

@@ -64,7 +64,7 @@ def beam_search(
     width, finished = settings.num_beams, list[Beam]()
     running = [_Running(session, [], 0.0)]
     for length in range(1, settings.max_new_tokens + 1):
-        # So many that `width` are left however many of the best end here.
+        # So many that `width` are left whichever ids end here; where stop texts end more, fewer beams may go on.
         count = max(2, 1 + len(ends)) * width
         found = [
             (beam.logprob + logprob, at, id)

@@ -38,11 +38,11 @@ def prompt_ids(
 
 
 def end_ids(tokenizer: "Tokenizer", settings: "GenerationConfig") -> list[int]:
-    """List the ids that end a text: those asked for, and the end of text unless it is ignored."""
+    """List the ids that end a text, each once: those asked for, and the end of text unless it is ignored."""
     ends = settings.eos_ids
     if tokenizer.eot_id is not None and not settings.ignore_eos:
         ends.append(tokenizer.eot_id)
-    return ends
+    return list(dict.fromkeys(ends))
 
 
 def bad_words_ids(tokenizer: "Tokenizer", words: "Sequence[str]") -> list[list[int]]:

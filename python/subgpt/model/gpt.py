@@ -96,7 +96,7 @@ class GPT:
     def dtype(self) -> str:
         """How matrix products are computed, "float32" or "bfloat16".
 
-        A change keeps the weights and drops the gradients; "auto" is taken too.
+        A change keeps weights and gradients; "auto" is taken too.
         """
         return self.native.dtype
 

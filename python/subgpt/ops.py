@@ -11,6 +11,7 @@ returns the gradients of the inputs in order.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,6 +137,11 @@ def linear(x: F32, weight: F32, bias: F32 | None = None) -> F32:
     y = matmul(_rows(x, "x"), weight.T)
     if bias is not None:
         _check_array(bias, "bias")
+        if bias.dtype != np.float32:  # NumPy adds it, to which every dtype is one
+            raise DtypeError(
+                f"bias must be a NumPy array of dtype float32, not an array of dtype {bias.dtype} and shape "
+                f"{bias.shape}; use np.asarray(bias, np.float32)"
+            )
         if bias.shape != (weight.shape[0],):
             raise ShapeError(f"linear: bias has shape {bias.shape}, expected ({weight.shape[0]},)")
         y += bias
@@ -310,7 +316,7 @@ def _rotate(x: F32, positions: Ints, theta: float, interleaved: bool, backward: 
     _check_array(x, "x")
     if np.ndim(x) < 2:
         raise ShapeError(f"rope: x has shape {np.shape(x)}, expected (..., T, D)")
-    heads = x.reshape(-1, *x.shape[-2:])
+    heads = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
     return _ops.rope(heads, positions, theta, interleaved, backward).reshape(x.shape)
 
 
@@ -402,8 +408,15 @@ def embedding(weight: F32, ids: Ints) -> F32:
 
 
 def embedding_backward(ids: Ints, dout: F32, vocab_size: int) -> F32:
-    """Gradient (V, C) of the weight; rows that occur several times are added in the order of ``ids``."""
-    return _ops.embedding_backward(np.asarray(ids).reshape(-1), _rows(dout, "dout"), vocab_size)
+    """Gradient (V, C) of the weight; rows that occur several times are added in the order of ``ids``.
+
+    ``dout`` is (..., C), with the shape of ``ids`` in front.
+    """
+    rows, found = _rows(dout, "dout"), np.asarray(ids)
+    if dout.shape[:-1] != found.shape:
+        expected = ", ".join(map(str, (*found.shape, "C")))
+        raise ShapeError(f"embedding_backward: dout has shape {dout.shape}, expected ({expected})")
+    return _ops.embedding_backward(found.reshape(-1), rows, vocab_size)
 
 
 def dropout(x: F32, p: float, *, seed: int, step: int = 0) -> F32:

@@ -172,6 +172,16 @@ def test_inputs_are_never_written():
         (lambda: ops.gelu(np.zeros(3)), errors.DtypeError, ["x", "float32", "float64"]),
         (lambda: ops.softmax([1.0, 2.0]), errors.DtypeError, ["x", "list", "np.asarray"]),
         (lambda: ops.linear(np.ones((1, 2), "f4"), [[1.0, 2.0]]), errors.DtypeError, ["weight", "list"]),
+        (
+            lambda: ops.linear(np.ones((1, 2), "f4"), np.ones((3, 2), "f4"), np.ones(3)),
+            errors.DtypeError,
+            ["bias", "float32", "float64"],
+        ),
+        (
+            lambda: ops.linear(np.ones((1, 2), "f4"), np.ones((3, 2), "f4"), np.ones(3, "c8")),
+            errors.DtypeError,
+            ["bias", "float32", "complex64"],
+        ),
         (lambda: ops.matmul(np.zeros((2, 3), "f4"), np.zeros((4, 2), "f4")), errors.ShapeError, ["matmul"]),
         (
             lambda: ops.embedding(np.zeros((4, 2), "f4"), [1, 4]),
@@ -267,6 +277,17 @@ def test_a_model_beyond_memory_is_a_memory_error():
 def test_as_many_numbers_in_another_shape_are_refused(op, shapes):
     with pytest.raises(errors.ShapeError, match=rf"{op.__name__}: \w+ has shape"):
         op(*(np.zeros(shape, "f4") for shape in shapes))
+
+
+def test_each_id_has_a_gradient_at_its_place():
+    with pytest.raises(errors.ShapeError, match=r"dout has shape \(3, 2, 4\), expected \(2, 3, C\)"):
+        ops.embedding_backward(np.zeros((2, 3), int), np.zeros((3, 2, 4), "f4"), 5)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0, 4), (0, 0, 4), (0, 2, 4)])
+def test_no_positions_are_rotated_to_none(shape):
+    for op in (ops.rope, ops.rope_backward):
+        assert op(np.zeros(shape, "f4"), np.arange(shape[-2])).shape == shape
 
 
 @pytest.mark.parametrize("op", [ops.cross_entropy, ops.cross_entropy_backward])

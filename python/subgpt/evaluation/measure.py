@@ -103,7 +103,7 @@ def count_targets(targets: I64Array) -> int:
 def perplexity(loss: float) -> float:
     """Give exp(loss), infinite where that is beyond a float.
 
-    >>> perplexity(0.0), perplexity(1e6)
-    (1.0, inf)
+    >>> perplexity(0.0), perplexity(1e6), perplexity(math.nan)
+    (1.0, inf, nan)
     """
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)

@@ -58,7 +58,7 @@ class EngineStats:
         prompt_tokens: Tokens of prompts that were read.
         cached_tokens: Tokens of prompts that had been read for other texts.
         new_tokens: Tokens drawn.
-        cache_bytes: Memory of what is kept for other texts.
+        cache_bytes: Memory of the keys and values that are kept for other texts.
 
     """
 
@@ -117,7 +117,7 @@ class Engine:
         tokenizer: Its tokenizer.
         max_batch: Texts that go on at once; others wait.
         max_waiting: Texts that may wait; more raise BusyError.
-        prefix_cache_mib: Memory in MiB for what was read for earlier texts; 0: nothing is kept.
+        prefix_cache_mib: Memory in MiB for keys and values of earlier texts; 0: nothing is kept.
         assistant_model: A smaller model with the same tokenizer that guesses what comes, as in `generate`.
 
     >>> import subgpt
@@ -332,6 +332,7 @@ class Engine:
         try:
             # A window that has slid away from its beginning is of no use to others.
             if error is None and len(one.session.ids) <= self.model.config.block_size:
+                one.session.speculate(0)  # guesses, and an assistant's own cache, are of no use to others either
                 self._prefixes.put(one.read())
         finally:  # whatever goes wrong with what is kept, somebody waits
             one.job.end(error)

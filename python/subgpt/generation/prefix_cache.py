@@ -22,6 +22,8 @@ class Read(NamedTuple):
 class PrefixCache:
     """Sessions of finished texts, those that were of use last, as many as fit into `capacity` bytes.
 
+    Their keys and values are counted; ids, and logits as many as the vocabulary for each, come on top.
+
     A prefix is copied: positions lie one after the other for the kernels that read them, and a copy costs a hundredth
     of computing them anew. Every beginning of a kept text has a key, so that it takes a look for each id to find the
     longest, however many texts are kept.

@@ -106,6 +106,17 @@ def test_many_texts_guess_each_its_own(long, helper, tokenizer):
             engine.submit("so much", prompt_lookup_num_tokens=2)
 
 
+def test_what_is_kept_of_a_text_guesses_no_longer(long, helper, tokenizer):
+    options = {"seed": 1, "max_new_tokens": 12}
+    expected = generate(long, tokenizer, "so much depends", return_prompt=False, **options)
+    with Engine(long, tokenizer, assistant_model=helper) as engine:
+        for _ in range(2):
+            job = engine.submit("so much depends", **options)
+            assert job.text() == expected
+            assert job.writing.session.guesses == (0, 0)
+        assert job.cached_tokens > 0
+
+
 def test_answers_are_what_they_are_without(long, tokenizer):
     talk = [{"role": "user", "content": "who has eaten the plums?"}]
     expected = chat(long, tokenizer, talk, seed=3, max_new_tokens=30)

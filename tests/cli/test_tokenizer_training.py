@@ -58,6 +58,10 @@ def test_other_formats(shop: Path, tmp_path: Path) -> None:
     assert (tmp_path / "t" / "tokenizer.tiktoken").is_file()
     assert invoke(*train, "-o", tmp_path / "v", "--format", "vocab-merges").code == 0
     assert (tmp_path / "v" / "merges.txt").is_file()
+    for name in ("t.gguf", "t.tiktoken"):
+        assert invoke(*train, "-o", tmp_path / name).code == 0
+        assert (tmp_path / name).is_file()
+    assert Tokenizer.load(tmp_path / "t.gguf").vocab_size == 280
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,7 @@ def test_other_formats(shop: Path, tmp_path: Path) -> None:
         (["--max-memory", "lots"], ["--max-memory", "2GiB"]),
         (["--format", "yaml"], ["'yaml'", "tiktoken"]),
         (["--level", "char", "--format", "tiktoken"], ["subwords only", "tokenizer.json"]),
+        (["--level", "char", "-o", "{tmp}/t.gguf"], ["subwords only", "tokenizer.json"]),
         (["--vocab-size", "300,400", "-o", "{tmp}/t.json"], ["directory"]),
     ],
 )

@@ -332,7 +332,7 @@ class Engine:
         try:
             # A window that has slid away from its beginning is of no use to others.
             if error is None and len(one.session.ids) <= self.model.config.block_size:
-                one.session.speculate(0)  # guesses, and an assistant's own cache, are of no use to others either
+                one.session.speculate(0)  # nor are guesses, and an assistant's own cache
                 self._prefixes.put(one.read())
         finally:  # whatever goes wrong with what is kept, somebody waits
             one.job.end(error)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from subgpt.errors import TokenizerError
 from subgpt.tokenizer.arguments import path_argument
-from subgpt.tokenizer.tokenizer import Tokenizer
+from subgpt.tokenizer.tokenizer import ENDINGS, Tokenizer, format_of
 
 if TYPE_CHECKING:
     from subgpt.tokenizer.tokenizer import Format
 
-_ENDINGS: dict[str, Format] = {".json": "tokenizer.json", ".tiktoken": "tiktoken", ".gguf": "gguf"}
 _NAMES: dict[Format, str] = {"tiktoken": "tokenizer.tiktoken", "gguf": "tokenizer.gguf"}
 
 
@@ -26,7 +25,7 @@ def convert(tokenizer: Tokenizer, path: str | os.PathLike[str], *, format: Forma
     Args:
         tokenizer: The tokenizer.
         path: A directory or file, as in `Tokenizer.save`.
-        format: As in `Tokenizer.save`; None: by the ending of `path`, for a directory ``"tokenizer.json"``.
+        format: As in `Tokenizer.save`.
 
     Returns:
         What `Tokenizer.load` reads.
@@ -36,9 +35,9 @@ def convert(tokenizer: Tokenizer, path: str | os.PathLike[str], *, format: Forma
 
     """
     target = Path(path_argument(path))
-    chosen = format or _ENDINGS.get(target.suffix.lower(), "tokenizer.json")
+    chosen = format or format_of(target)
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / (target.name if target.suffix.lower() in _ENDINGS else "tokenizer")
+        trial = Path(folder) / (target.name if target.suffix.lower() in ENDINGS else "tokenizer")
         tokenizer.save(trial, format=chosen)
         _check(tokenizer, _written(trial, chosen), chosen)
     tokenizer.save(target, format=chosen)

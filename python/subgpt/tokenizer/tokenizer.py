@@ -35,6 +35,14 @@ Errors: TypeAlias = Literal["replace", "strict"]
 Format: TypeAlias = Literal["tokenizer.json", "tiktoken", "vocab-merges", "gguf"]
 Ids: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
 
+ENDINGS: dict[str, Format] = {".json": "tokenizer.json", ".tiktoken": "tiktoken", ".gguf": "gguf"}
+"""What a file's name says of its format."""
+
+
+def format_of(path: Path) -> Format:
+    """Tell by its name what a tokenizer is saved as; a directory holds a ``tokenizer.json``, whatever its name."""
+    return "tokenizer.json" if path.is_dir() else ENDINGS.get(path.suffix.lower(), "tokenizer.json")
+
 
 class Tokenizer:
     """A vocabulary with everything needed to turn text into ids and ids into text.
@@ -191,6 +199,11 @@ class Tokenizer:
         if path_argument(path).lower().endswith(".gguf"):
             from subgpt.tokenizer.gguf import load_gguf
 
+            if pattern is not None or special_tokens is not None:
+                raise TokenizerError(
+                    f"{path_argument(path)}: carries its own pattern and special tokens; "
+                    "leave pattern and special_tokens out"
+                )
             return load_gguf(path_argument(path))
         check_place(path_argument(path))
         native = _core.Tokenizer.load(
@@ -211,7 +224,7 @@ class Tokenizer:
         """Give the text of a ``tokenizer.json``."""
         return self._native.to_json()
 
-    def save(self, path: str | os.PathLike[str], *, format: Format = "tokenizer.json") -> None:
+    def save(self, path: str | os.PathLike[str], *, format: Format | None = None) -> None:
         """Write a tokenizer file, whole or not at all.
 
         Args:
@@ -221,6 +234,7 @@ class Tokenizer:
                 ``tokenizers`` and ``transformers`` libraries load it; of a SentencePiece model that it cannot
                 hold a directory gets the ``tokenizer.model``), ``"tiktoken"`` (ranks, without pattern and
                 special tokens), ``"vocab-merges"`` (``vocab.json`` and ``merges.txt``, likewise) or ``"gguf"``.
+                None: by the ending of a file, for a directory ``"tokenizer.json"``.
 
         Raises:
             TokenizerError: The format cannot hold this tokenizer, which the message explains. Or the directory
@@ -228,18 +242,19 @@ class Tokenizer:
             OutputError: It cannot be written there.
 
         """
-        if format == "gguf":
+        target = Path(path_argument(path))
+        chosen = format_of(target) if format is None else format
+        if chosen == "gguf":
             from subgpt.checkpoint.run_directory import naming
             from subgpt.tokenizer.gguf import save_gguf
 
-            target = Path(path_argument(path))
             if target.suffix.lower() != ".gguf":
                 with naming(target):
                     target.mkdir(parents=True, exist_ok=True)
                 target = target / "tokenizer.gguf"
             save_gguf(self, target)
         else:
-            self._native.save(path_argument(path), text_argument("format", format))
+            self._native.save(path_argument(path), text_argument("format", chosen))
 
     # --- text to ids ---
 

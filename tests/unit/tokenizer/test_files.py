@@ -49,6 +49,18 @@ def test_a_json_path_is_one_file(sub, tmp_path: Path):
     assert names_in(tmp_path) == ["mine.json"]
 
 
+def test_the_ending_says_the_format(sub, tmp_path: Path):
+    for name in ("mine.gguf", "MINE.GGUF", "mine.tiktoken"):
+        sub.save(tmp_path / name)
+        assert (tmp_path / name).is_file()
+    bare = {"pattern": sub.pattern, "special_tokens": sub.special_tokens}
+    assert Tokenizer.load(tmp_path / "mine.gguf") == sub
+    assert Tokenizer.load(tmp_path / "mine.tiktoken", **bare).special_tokens == sub.special_tokens
+    (tmp_path / "run.gguf").mkdir()
+    sub.save(tmp_path / "run.gguf")
+    assert names_in(tmp_path / "run.gguf") == ["tokenizer.json", "tokenizer_config.json"]
+
+
 def test_where_nothing_can_be_written(sub, tmp_path: Path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(SubgptError, match="file"):
@@ -92,6 +104,10 @@ def test_a_tokenizer_json_carries_its_own_settings(sub, tmp_path: Path):
         Tokenizer.load(tmp_path, pattern="gpt2")
     with pytest.raises(TokenizerError, match="special_tokens"):
         Tokenizer.load(tmp_path, special_tokens=["<x>"])
+    sub.save(tmp_path / "mine.gguf")
+    for options in ({"pattern": "gpt2"}, {"special_tokens": ["<x>"]}):
+        with pytest.raises(TokenizerError, match=r"mine\.gguf: carries its own .* leave pattern and special"):
+            Tokenizer.load(tmp_path / "mine.gguf", **options)
 
 
 def ranks(tokens):

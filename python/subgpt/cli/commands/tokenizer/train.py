@@ -27,7 +27,6 @@ EXAMPLES = (
     "subgpt tokenizer train huge.jsonl --max-memory 2GiB -o tok/",
 )
 END_OF_TEXT = "<|endoftext|>"
-_FILES = (".json", ".tiktoken", ".gguf")
 
 
 def command(
@@ -87,9 +86,13 @@ def command(
         ),
     ] = None,
     format: Annotated[
-        str,
-        one_of(FORMATS, help="The format to save it in."),
-    ] = "tokenizer.json",
+        str | None,
+        one_of(
+            FORMATS,
+            help="The format; by default the ending of DIR says, and tokenizer.json for a directory.",
+            show_default=False,
+        ),
+    ] = None,
     text_field: TextField = "text",
     errors: OnInvalid = "strict",
     json: Json = False,
@@ -98,14 +101,16 @@ def command(
     from subgpt.cli.loading import source_paths
     from subgpt.cli.terminal import note, print_json
     from subgpt.data.sources import find_files
+    from subgpt.tokenizer.tokenizer import format_of
 
     sizes = None if vocab_size is None else read_option(ctx, "--vocab-size", parse_sizes, vocab_size)
     memory = None if max_memory is None else read_option(ctx, "--max-memory", parse_bytes, max_memory)
-    if level != "subword" and format != "tokenizer.json":
-        raise WrongUsage(
-            ctx, f"--format: {format} holds subwords only; use tokenizer.json for --level {level}"
-        )
     targets = _targets(ctx, output, sizes)
+    chosen = format or format_of(targets[0])
+    if level != "subword" and chosen != "tokenizer.json":
+        raise WrongUsage(
+            ctx, f"--format: {chosen} holds subwords only; use tokenizer.json for --level {level}"
+        )
     options: dict[str, Any] = {
         "vocab_size": sizes if sizes else [None],
         "level": level,
@@ -125,24 +130,26 @@ def command(
     tokenizers = _train(paths, size, options)
     seconds = time.monotonic() - begin
     for target, tokenizer in zip(targets, tokenizers, strict=True):
-        tokenizer.save(target, format=format)  # type: ignore[arg-type]
+        tokenizer.save(target, format=chosen)  # type: ignore[arg-type]
     if json:
         rows = [
-            {"path": str(target), "level": made.level, "vocab_size": made.vocab_size, "format": format}
+            {"path": str(target), "level": made.level, "vocab_size": made.vocab_size, "format": chosen}
             for target, made in zip(targets, tokenizers, strict=True)
         ]
         print_json({"tokenizers": rows, "bytes": size, "seconds": round(seconds, 3)})
         return
     _print_facts(targets, tokenizers, sizes, f"{found.describe()}, {in_bytes(size)}, in {duration(seconds)}")
-    if format == "tokenizer.json":  # files that say everything about the tokenizer
+    if chosen == "tokenizer.json":  # files that say everything about the tokenizer
         shown = " ".join(f"-t {target}" for target in targets)
         note(f"look at it: subgpt tokenizer show {shown} 'this is a bruh moment'")
 
 
 def _targets(ctx: typer.Context, output: Path, sizes: Sequence[int] | None) -> list[Path]:
     """Say where each tokenizer goes; what cannot be written there is better known before the training."""
+    from subgpt.tokenizer.tokenizer import ENDINGS
+
     several = sizes is not None and len(sizes) > 1
-    is_file = output.suffix.lower() in _FILES
+    is_file = output.suffix.lower() in ENDINGS
     if several and is_file:
         raise WrongUsage(ctx, f"--output-dir: several sizes need a directory, and {output} names a file")
     if not is_file and output.exists() and not output.is_dir():

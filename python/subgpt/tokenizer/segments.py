@@ -51,7 +51,8 @@ class Segment:
 def segment(tokenizer: Tokenizer, text: str, *, allowed_special: Specials = ()) -> list[Segment]:
     """Cut ``text`` as ``tokenizer`` does, with tokens that share a character kept together.
 
-    A tokenizer that normalizes has no places in the text to tell; it gives the bytes that its ids decode to.
+    Where tokens have no places in the text, since the tokenizer leaves out bytes that it has no token for, they stand
+    for the bytes that their ids decode to.
 
     Args:
         tokenizer: The tokenizer.
@@ -65,18 +66,28 @@ def segment(tokenizer: Tokenizer, text: str, *, allowed_special: Specials = ()) 
 
     """
     clean = _SURROGATE.sub("\ufffd", text)
-    ids, pieces = _pieces(tokenizer, clean, allowed_special)
+    try:
+        ids, places, chars = tokenizer.encode_with_offsets(
+            clean, allowed_special=allowed_special, disallowed_special=()
+        )
+    except TokenizerError:
+        ids = tokenizer.encode(clean, allowed_special=allowed_special, disallowed_special=())
+        pieces = [tokenizer.decode_bytes([id]) for id in ids.tolist()]
+        spans = shared_spans(pieces)
+        texts = [b"".join(pieces[first:last]).decode("utf-8", "replace") for first, last in spans.tolist()]
+    else:
+        raw = clean.encode()
+        pieces = [raw[start:end] for start, end in places.tolist()]
+        spans = _shared_places(chars)
+        texts = [clean[chars[first, 0] : chars[first:last, 1].max()] for first, last in spans.tolist()]
     specials, unknown = set(tokenizer.special_tokens.values()), tokenizer.unk_id
     tokens = [
         Token(id, piece, "unknown" if id == unknown else "special" if id in specials else "ordinary")
-        for id, piece in zip(ids, pieces, strict=True)
+        for id, piece in zip(ids.tolist(), pieces, strict=True)
     ]
     return [
-        Segment(
-            b"".join(token.bytes for token in tokens[first:last]).decode("utf-8", "replace"),
-            tuple(tokens[first:last]),
-        )
-        for first, last in shared_spans(pieces).tolist()
+        Segment(shown, tuple(tokens[first:last]))
+        for shown, (first, last) in zip(texts, spans.tolist(), strict=True)
     ]
 
 
@@ -95,16 +106,19 @@ def shared_spans(pieces: list[bytes]) -> npt.NDArray[np.int64]:
     """
     # A piece begins a run unless its first byte goes on with a character (10xxxxxx).
     starts = [i for i, piece in enumerate(pieces) if i == 0 or not piece or piece[0] & 0xC0 != 0x80]
-    bounds = np.array([*starts, len(pieces)], dtype=np.int64)
+    return _runs(starts, len(pieces))
+
+
+def _shared_places(chars: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Find the runs of tokens that have no character in common; ``chars`` (n, 2) are those that each has a byte of.
+
+    One that was several before it was normalized, or becomes several, may be split over tokens that have all of it.
+    """
+    ends = np.maximum.accumulate(chars[:, 1])
+    return _runs([i for i in range(len(chars)) if i == 0 or chars[i, 0] >= ends[i - 1]], len(chars))
+
+
+def _runs(starts: list[int], count: int) -> npt.NDArray[np.int64]:
+    """Give start and end of runs of `count` things, shape (runs, 2), int64."""
+    bounds = np.array([*starts, count], dtype=np.int64)
     return np.stack([bounds[:-1], bounds[1:]], axis=1)
-
-
-def _pieces(tokenizer: Tokenizer, text: str, allowed: Specials) -> tuple[list[int], list[bytes]]:
-    """Give ids, and the bytes that each stands for: its place in the text, or what it decodes to."""
-    try:
-        ids, places, _ = tokenizer.encode_with_offsets(text, allowed_special=allowed, disallowed_special=())
-    except TokenizerError:
-        ids = tokenizer.encode(text, allowed_special=allowed, disallowed_special=())
-        return ids.tolist(), [tokenizer.decode_bytes([id]) for id in ids.tolist()]
-    raw = text.encode()
-    return ids.tolist(), [raw[start:end] for start, end in places.tolist()]

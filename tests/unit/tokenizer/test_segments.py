@@ -1,5 +1,7 @@
 """Segments are whole characters, and their tokens are the tokens of the text."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,18 @@ def test_segments_are_as_small_as_characters_allow(text: str) -> None:
         for end in range(1, len(part.tokens)):
             with pytest.raises(UnicodeDecodeError):
                 b"".join(token.bytes for token in part.tokens[:end]).decode()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_character_that_is_normalized_is_shown_once(form: str) -> None:
+    parsed = json.loads(TOK.to_json())
+    normalizing = Tokenizer.from_json(json.dumps({**parsed, "normalizer": {"type": form}}))
+    text = "n\u00e9 \u1ec7, na\u00efve"
+    segments = segment(normalizing, text)
+    assert "".join(part.text for part in segments) == text
+    tokens = [token.id for part in segments for token in part.tokens]
+    assert tokens == normalizing.encode_ordinary(text).tolist()
+    assert len(next(part for part in segments if part.text == "\u1ec7").tokens) > 2
 
 
 def test_kinds() -> None:

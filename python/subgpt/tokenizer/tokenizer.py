@@ -427,10 +427,11 @@ class Tokenizer:
         disallowed_special: Specials = "all",
         errors: Errors = "replace",
     ) -> str:
-        """Cut ``text`` where its first ``max_tokens`` ids end; what follows is not encoded.
+        """Cut ``text`` where its first ``max_tokens`` ids end.
 
-        A character that only a later id completes is left out. A text of no more ids is given as it is. The other
-        arguments and errors are those of `encode`.
+        A character that only a later id completes is left out. A text of no more ids is given as it is. What follows is
+        not encoded, unless ids stand for something else than is written: normalized text, or ``<unk>``. The other
+        arguments are those of `encode`, and errors in that case those of `encode_with_offsets`.
 
         >>> Tokenizer.train(["x"], vocab_size=257).truncate("naïve", 3)
         'na'
@@ -439,7 +440,13 @@ class Tokenizer:
         most = integer("max_tokens", max_tokens, 0)
         rules = special_rules(allowed_special, disallowed_special, errors)
         ids = self._native.encode_front(text, most + 1, rules)
-        return text if len(ids) <= most else self.decode(ids[:most], errors="ignore")
+        if len(ids) <= most:
+            return text
+        front = self.decode(ids[:most], errors="ignore")
+        if text.startswith(front):
+            return front
+        places = self._native.encode_located(text, rules)[2]
+        return text[: int(places[most:, 0].min())]
 
     def tokens(
         self, text: str, *, allowed_special: Specials = (), disallowed_special: Specials = "all"

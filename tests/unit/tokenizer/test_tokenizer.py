@@ -277,6 +277,19 @@ def test_count_and_truncate():
         tok.truncate("a", -1)
 
 
+def test_a_truncated_text_is_the_beginning_of_the_text():
+    words = Tokenizer.train(["one two"], level="word")
+    assert words.truncate("one three two", 3) == "one three"
+    parsed = json.loads(Tokenizer.train(["n\u00e9 nai"], vocab_size=260).to_json())
+    composed, apart = "n\u00e9 e", "ne\u0301 e"
+    for form, text, cuts in (
+        ("NFC", apart, ["", "n", "ne\u0301", "ne\u0301 "]),
+        ("NFD", composed, ["", "n", "n", "n", "n\u00e9", "n\u00e9 "]),
+    ):
+        tok = Tokenizer.from_json(json.dumps({**parsed, "normalizer": {"type": form}}))
+        assert [tok.truncate(text, most) for most in range(tok.count(text))] == cuts
+
+
 def test_a_truncated_text_is_not_encoded_to_its_end():
     tok = Tokenizer.train(["some text"], vocab_size=260, special_tokens=())
     assert tok.truncate("some text " * 1_000_000, 3) == tok.decode(tok.encode("some text some text")[:3])

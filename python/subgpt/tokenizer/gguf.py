@@ -34,6 +34,7 @@ _PRE = {
 
 
 _LARGEST = 3.4e38  # of a score, which is a float32
+_LLAMAS_BOS = 1
 
 # The types of tokens in the format.
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
@@ -252,7 +253,52 @@ def _read_sentencepiece(path: str | os.PathLike[str], values: dict[str, Any]) ->
     file = struct.pack("<i", max(map(len, pieces), default=0)) + b"".join(
         struct.pack("<fi", score, len(piece)) + piece for score, piece in zip(scores, pieces, strict=True)
     )
-    return Tokenizer._wrap(_core.Tokenizer.restore("tokenizer.bin", file))
+    made = Tokenizer._wrap(_core.Tokenizer.restore("tokenizer.bin", file))
+    begin = _begin(path, values, len(tokens), adds=True, usual=_LLAMAS_BOS)
+    if begin == _LLAMAS_BOS:
+        return made
+    try:
+        parsed = json.loads(made.to_json())
+    except TokenizerError as error:
+        raise TokenizerError(f"{path}: does not begin texts as Llama's tokenizer does; {error}") from None
+    return _from_json(json.dumps({**parsed, "post_processor": _template(tokens, begin)}), path)
+
+
+def _begin(
+    path: str | os.PathLike[str], values: dict[str, Any], size: int, *, adds: bool, usual: int | None = None
+) -> int | None:
+    """Give the id that llama.cpp puts before every text, if it does.
+
+    adds, usual: whether it does, and with what id, where the file does not say.
+    """
+    id = values.get("tokenizer.ggml.bos_token_id", usual)
+    if values.get("tokenizer.ggml.add_bos_token", adds) is not True or id is None:
+        return None
+    if type(id) is not int or not 0 <= id < size:
+        raise TokenizerError(
+            f"{path}: tokenizer.ggml.bos_token_id is {id!r}, of {size} tokens; convert the model again"
+        )
+    return id
+
+
+def _template(tokens: list[str], begin: int | None) -> dict[str, Any] | None:
+    """Give the post-processor that puts `begin` before a text."""
+    if begin is None:
+        return None
+    name = tokens[begin]
+
+    def part(sequence: str, kind: int) -> list[dict[str, Any]]:
+        return [
+            {"SpecialToken": {"id": name, "type_id": kind}},
+            {"Sequence": {"id": sequence, "type_id": kind}},
+        ]
+
+    return {
+        "type": "TemplateProcessing",
+        "single": part("A", 0),
+        "pair": [*part("A", 0), *part("B", 1)],
+        "special_tokens": {name: {"id": name, "ids": [begin], "tokens": [name]}},
+    }
 
 
 def _list(values: dict[str, Any], name: str, kind: type) -> list[Any] | None:
@@ -277,6 +323,8 @@ def _tokenizer_json(
         for id, (token, kind) in enumerate(zip(tokens, types, strict=True))
         if kind in (_CONTROL, _USER_DEFINED)
     ]
+    # Llama 3's files do not say that texts have a beginning: llama.cpp knows by their split.
+    begin = _begin(path, values, len(tokens), adds=whole_first)
     regex = _core.known_pattern(pattern)
     steps: list[dict[str, Any]] = [
         {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": regex is None}
@@ -289,6 +337,7 @@ def _tokenizer_json(
         "version": "1.0",
         "added_tokens": added,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+        "post_processor": _template(tokens, begin),
         "decoder": {"type": "ByteLevel"},
         "model": {
             "type": "BPE",

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from subgpt import _core
 from subgpt.errors import InvalidValueError, SubgptError, TokenizerError
 from subgpt.tokenizer import Tokenizer, convert
 from subgpt.tokenizer.convert import torture_texts
@@ -113,6 +114,45 @@ def test_gguf_without_a_tokenizer_json_is_read_by_its_parts(tok, texts, tmp_path
     texts = [text for text in texts if not text[-1:].isspace()]
     assert ids_of(parts, texts) == ids_of(tok, texts)
     assert parts.special_tokens == tok.special_tokens
+
+
+def parts_of(path, **changes):
+    """Write a file again without its tokenizer.json, and with other entries or without some."""
+    values, _ = _core.read_gguf(str(path))
+    kinds = {"model": "str", "pre": "str", "tokens": "[str]", "token_type": "[i32]", "merges": "[str]"}
+    kinds |= {"scores": "[f32]", "add_bos_token": "bool", "bos_token_id": "u32", "add_space_prefix": "bool"}
+    found = {kind: values.get(f"tokenizer.ggml.{kind}") for kind in kinds} | changes
+    entries = [
+        (f"tokenizer.ggml.{key}", kinds[key], value) for key, value in found.items() if value is not None
+    ]
+    parts = path.with_name("parts.gguf")
+    _core.write_gguf(str(parts), [("general.architecture", "str", "llama"), *entries])
+    return Tokenizer.load(parts)
+
+
+def test_a_gguf_file_says_what_texts_begin_with(tmp_path):
+    begin = Tokenizer.train([TEXT], vocab_size=300, pattern="gpt4", special_tokens=(END, "<|begin|>"))
+    id = begin.special_tokens["<|begin|>"]
+    path = convert(begin, tmp_path / "whole.gguf")
+    assert parts_of(path, add_bos_token=True, bos_token_id=id).template == ([id], [])
+    assert parts_of(path, add_bos_token=False, bos_token_id=id).template == ([], [])
+    # Llama 3's have no word about it; llama.cpp puts their beginning there by the name of their split.
+    assert parts_of(path, add_bos_token=None, bos_token_id=id).template == ([id], [])
+    assert parts_of(path, add_bos_token=None, bos_token_id=id, pre="qwen2").template == ([], [])
+    assert parts_of(path, add_bos_token=None, bos_token_id=None).template == ([], [])
+    with pytest.raises(TokenizerError, match=r"parts\.gguf: tokenizer\.ggml\.bos_token_id is 300, of 300"):
+        parts_of(path, add_bos_token=True, bos_token_id=300)
+
+
+def test_a_sentencepiece_gguf_file_says_what_texts_begin_with(shared, tmp_path):
+    llama = Tokenizer.load(shared / "data" / "model" / "tok512.bin")
+    path = convert(llama, tmp_path / "whole.gguf")
+    for adds in (True, None):
+        assert parts_of(path, add_bos_token=adds).template == ([1], [])
+    for changes, before in (({"add_bos_token": False}, []), ({"bos_token_id": 2}, [2])):
+        other = parts_of(path, **changes)
+        assert other.template == (before, [])
+        assert ids_of(other, [TEXT]) == ids_of(llama, [TEXT])
 
 
 def test_what_a_format_cannot_hold_is_refused(tmp_path):

@@ -71,7 +71,7 @@ def test_an_interrupted_run_goes_back_into_the_queue_and_on(cluster):
     (cluster / "run" / "training").mkdir(parents=True)
     code, called = submit(cluster, 0, "--data", "x")
     assert code == 0
-    assert called[0].endswith(f"subgpt pretrain -o {cluster / 'run'} --resume")
+    assert called[0].endswith(f"subgpt pretrain --data x -o {cluster / 'run'} --resume")
     assert len(called) == 1
 
 
@@ -98,6 +98,7 @@ def test_the_command_that_it_starts_is_one(cluster):
     ]
     subprocess.run(train, check=True, capture_output=True)
     shape = ["--n-layer", "1", "--n-embd", "16", "--n-head", "2", "--block-size", "16"]
+    (cluster / "run" / "training").mkdir(parents=True)  # of a job that ended before its first step
     first, _ = submit(cluster, 0, "--data", str(text), "--tokenizer", str(tok), *shape, really=True)
     assert first == 0
     again, called = submit(cluster, 0, "--data", str(text), "--tokenizer", str(tok), *shape, really=True)

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 import subgpt
+from subgpt.finetuning.chat import prepare_chat
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 TEXTS = ["so much depends upon a red wheel barrow glazed with rain water\n" * 20] * 8
+ANSWERS = [{"question": f"so much{' ' * n}?", "answer": "depends"} for n in range(8)]
+PAIRS = [{"prompt": f"so much{' ' * n}?", "chosen": "depends", "rejected": "glazed"} for n in range(8)]
 
 
 def rows(title: str) -> list[list[str]]:
@@ -37,7 +40,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_file_of_a_run_is_on_the_page(run):
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of fine-tuning, with a chat template and probes, and one on preferences."""
+    tokenizer = subgpt.Tokenizer.train(iter(TEXTS), level="char")
+    config = subgpt.GPTConfig(tokenizer.vocab_size, block_size=64, n_layer=1, n_head=1, n_embd=16)
+    folder = tmp_path_factory.mktemp("tuned")
+    model = subgpt.GPT(config, seed=1)
+    tokenizer = prepare_chat(model, tokenizer, "chatml")
+    short = subgpt.TrainConfig(max_steps=2, recall_tokens=32, chat_template="chatml")
+    probes = {"seen": ANSWERS[:1]}
+    subgpt.finetune(
+        model, tokenizer, ANSWERS, short, probes=probes, output_dir=folder / "finetune", callbacks=()
+    )
+    subgpt.dpo(model, tokenizer, PAIRS, short, output_dir=folder / "dpo", callbacks=())
+    return {"finetune": folder / "finetune", "dpo": folder / "dpo"}
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "dpo"])
+def test_every_file_of_a_run_is_on_the_page(verb, run, tuned):
+    run = {"pretrain": run, **tuned}[verb]
     named = {name for row in rows("A run directory") for name in row}
     for path in run.rglob("*"):
         place = path.relative_to(run).as_posix()

@@ -1,8 +1,10 @@
 """A run directory is a Hugging Face model directory with a folder `training/` beside the model.
 
     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
+    chat_template.jinja   where the model has one
     (adapter_config.json  adapter_model.safetensors  instead of the first two where an adapter was trained)
     training/    config.yaml  metrics.jsonl  samples.jsonl  loss.png  report.html  lock
+                 before.json  probes.json  recalled.json  reference.json   of fine-tuning and of preferences
                  metrics.csv  tensorboard/  wandb/  wandb-id   where `report_to` asks for them
                  checkpoints/step-000500/   model.safetensors  optimizer.safetensors  state.json  config.json
                  checkpoints/best-000400/   the same without optimizer.safetensors

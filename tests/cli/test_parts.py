@@ -7,7 +7,7 @@ from subgpt.cli.settings import default_note, read_settings
 from subgpt.cli.tables import bar, facts_table
 from subgpt.cli.terminal import harmless, out
 from subgpt.errors import ConfigError, DataError
-from subgpt.report.visible import show_bytes, show_text
+from subgpt.visible import show_bytes, show_text
 
 
 @pytest.mark.parametrize(

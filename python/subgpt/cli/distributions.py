@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from subgpt.cli.aligned import GAP, aligned
 from subgpt.cli.tables import bar
 from subgpt.cli.terminal import can_show
-from subgpt.report.visible import show_text
+from subgpt.visible import show_text
 
 if TYPE_CHECKING:
     from rich.text import Text

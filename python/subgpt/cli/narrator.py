@@ -15,9 +15,9 @@ from subgpt.cli.tables import changes_table, probability_table
 from subgpt.cli.terminal import harmless, out
 from subgpt.quickstart.narrator import Narrator
 from subgpt.report.facts import Answer, Candidate, LossChange, Piece, Sample
-from subgpt.report.visible import show_text
 from subgpt.training.callbacks import Callback
 from subgpt.units import duration
+from subgpt.visible import show_text
 
 
 class TerminalNarrator(Narrator):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from subgpt.report.visible import show_text
+from subgpt.visible import show_text
 
 if TYPE_CHECKING:
     from rich.text import Text

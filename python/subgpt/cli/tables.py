@@ -21,7 +21,7 @@ def probability_table(tokens: "Sequence[NextToken | Candidate]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from subgpt.report.visible import show_text
+    from subgpt.visible import show_text
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name, side in (("token", "left"), ("id", "right"), ("", "left"), ("probability", "right")):

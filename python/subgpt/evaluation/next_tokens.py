@@ -12,6 +12,7 @@ from subgpt.errors import InvalidValueError
 from subgpt.generation.generate import sampling_probs
 from subgpt.generation.prompt import prompt_ids
 from subgpt.model.fit import check_fit
+from subgpt.visible import show_text
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -58,8 +59,6 @@ class Distribution:
 
     def _repr_html_(self) -> str:
         """Show a table with bars, for notebooks; of characters, which every viewer of notebooks keeps."""
-        from subgpt.report.visible import show_text
-
         top = max((token.probability for token in self.tokens), default=0.0) or 1.0
         rows = "".join(
             f"<tr><td><code>{escape(show_text(token.text))}</code></td><td>{token.id}</td>"

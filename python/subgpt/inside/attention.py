@@ -11,8 +11,8 @@ from subgpt.errors import InvalidValueError
 from subgpt.evaluation.next_tokens import token_text
 from subgpt.generation.prompt import prompt_ids
 from subgpt.model.fit import check_fit
-from subgpt.report.visible import show_text
 from subgpt.training.plot import check_picture, new_figure, save_figure
+from subgpt.visible import show_text
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT

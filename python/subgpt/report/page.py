@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from subgpt.report.facts import Report
 from subgpt.report.svg import loss_svg
-from subgpt.report.visible import show_lines, show_text, visible
 from subgpt.units import duration
+from subgpt.visible import show_lines, show_text, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment

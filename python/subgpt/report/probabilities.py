@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt.errors import InvalidValueError
-from subgpt.report.visible import show_text
 from subgpt.training.plot import COLORS, check_picture, dress, new_figure, save_figure
+from subgpt.visible import show_text
 
 if TYPE_CHECKING:
     from subgpt.evaluation.next_tokens import Distribution

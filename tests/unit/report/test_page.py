@@ -2,7 +2,7 @@ import re
 from dataclasses import replace
 
 from subgpt.report import Report, render_page
-from subgpt.report.visible import visible
+from subgpt.visible import visible
 
 from .conftest import outline
 

@@ -8,8 +8,8 @@ import pytest
 from subgpt import Tokenizer
 from subgpt.report import TokenView, render_tokens, view_tokens
 from subgpt.report.compression import Compression, save_compression_plot
-from subgpt.report.visible import show_lines, show_text
 from subgpt.tokenizer import Segment, Token
+from subgpt.visible import show_lines, show_text
 
 from .conftest import outline
 

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from subgpt.playground.limits import MAX_POINTS
 from subgpt.report.scale import thin
-from subgpt.report.visible import show_text
 from subgpt.training.plot import panel_of, running_mean
 from subgpt.training.run import Run
+from subgpt.visible import show_text
 
 
 class Colours(NamedTuple):

@@ -148,7 +148,7 @@ def _print(seen: "Inspection", views: "list[ExampleView]") -> None:
     from subgpt.cli.tables import facts_table
     from subgpt.cli.terminal import harmless, out
     from subgpt.report.examples import facts
-    from subgpt.report.visible import show_lines
+    from subgpt.visible import show_lines
 
     out().print(facts_table(facts(seen)))
     for view in views:

@@ -133,7 +133,7 @@ def _print_vocabulary(name: str, seen: "Statistics") -> None:
 
 
 def _entry(entry: "Entry") -> str:
-    from subgpt.report.visible import show_bytes
+    from subgpt.visible import show_bytes
 
     shown = show_bytes(entry.bytes)
     return shown if len(shown) <= _WIDEST else f"{shown[:_WIDEST]}… ({len(entry.bytes)} bytes)"

@@ -358,8 +358,10 @@ class Tokenizer:
     ) -> list[Path]:
         """Turn a UTF-8 text file of any size into token shards, which `subgpt.data.read_shard` maps into memory.
 
-        The file is read block by block. A tokenizer that changes text before it cuts it is given the whole file,
-        of at most 4 GB. Ids are those of the whole text.
+        The file is read block by block. A tokenizer that changes text before it cuts it, that puts a space in front
+        (``add_prefix_space``), or that cuts by a regular expression of one's own, in several steps (but for digits
+        one by one before GPT-2's pattern) or not at all is given the whole file, of at most 4 GB. Ids are those of
+        the whole text.
 
         Args:
             path: The text file.
@@ -412,8 +414,8 @@ class Tokenizer:
     ) -> int:
         """Count the ids of a UTF-8 text file of any size, which is read block by block.
 
-        A tokenizer that changes text before it cuts it is given the whole file, of at most 4 GB. Arguments and
-        errors are those of `encode_file`.
+        Which tokenizers are given the whole file, of at most 4 GB, says `encode_file`, whose arguments and errors
+        these are.
         """
         rules = special_rules(allowed_special, disallowed_special, errors)
         return self._native.count_file(path_argument(path), rules, progress)

@@ -244,7 +244,7 @@ def test_the_extras_of_info_are_those_of_the_package() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     table = text.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
     listed = dict(re.findall(r"^(\w+) = \[(.*?)\](?: #[^\n]*)?$", table.replace("[client]", ""), re.M | re.S))
-    assert set(listed) - {"test", "bench", "parity", "all"} == set(EXTRAS)
+    assert set(listed) - {"test", "parity", "all"} == set(EXTRAS)
     for extra, packages in EXTRAS.items():
         names = set(re.findall(r'"([\w-]+)[><=]', listed[extra]))
         assert names - {"mpich", "impi-rt", "pydantic"} == set(packages)

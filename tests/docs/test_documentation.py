@@ -152,3 +152,16 @@ def test_import_is_light():
 def test_every_public_name_is_documented():
     missing = [name for name in subgpt.__all__ if not getattr(getattr(subgpt, name), "__doc__", None)]
     assert [name for name in missing if not name.startswith("__")] == []
+
+
+@pytest.mark.parametrize("package", [subgpt, subgpt.data], ids=lambda package: package.__name__)
+def test_every_public_name_is_on_the_page_of_names(package):
+    page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    made = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    written = re.findall(r"`(\w+)(?:\(\w*\))?`", page)  # by hand, what has no docstring
+    missing = []
+    for name in package.__all__:
+        home = getattr(getattr(package, name), "__module__", package.__name__)
+        if not {home, f"{home}.{name}"} & set(made) and name not in written:
+            missing.append(name)
+    assert missing == []

@@ -3,6 +3,8 @@
 use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::parallel;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::amx;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, isa};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,7 @@ const CHUNK: usize = 1 << 18;
 pub struct Peaks {
     /// Operations a second on float32 numbers, two for each multiply-add.
     pub float32: f64,
-    /// Operations a second of bfloat16 dot products.
+    /// Operations a second of bfloat16 dot products, of whole tiles where there are tiles.
     pub bfloat16: f64,
     /// Bytes a second read from memory.
     pub read: f64,
@@ -61,23 +63,18 @@ fn rate(work: impl FnOnce() -> f64) -> f64 {
     done / begin.elapsed().as_secs_f64()
 }
 
-/// Operations of [`products`] on so many threads.
-pub fn operations<K: Chains>(threads: usize) -> f64 {
-    (threads * 2 * K::PRODUCTS * LANES * CHAINS * STEPS) as f64
-}
-
 /// Chains of multiply-adds of one kind on every thread; their number of operations.
 pub fn products<K: Chains>() -> f64 {
     let (isa, threads) = (isa::current(), parallel::num_threads());
     let sums = parallel::collect(threads, |i| K::run(isa, 0.25 + i as f32 * 1e-3));
     std::hint::black_box(sums);
-    operations::<K>(threads)
+    (threads * 2 * K::products(isa)) as f64
 }
 
 /// A kind of multiply-add.
 pub trait Chains {
-    /// Multiply-adds in a lane.
-    const PRODUCTS: usize;
+    /// Multiply-adds of all chains of a thread.
+    fn products(isa: Isa) -> usize;
     /// The sum of all chains, so that none is left out.
     fn run(isa: Isa, factor: f32) -> f32;
 }
@@ -86,18 +83,31 @@ pub trait Chains {
 pub struct Floats;
 
 impl Chains for Floats {
-    const PRODUCTS: usize = 1;
+    fn products(_: Isa) -> usize {
+        LANES * CHAINS * STEPS
+    }
     fn run(isa: Isa, factor: f32) -> f32 {
         dispatch(isa, FloatChains(factor))
     }
 }
 
-/// Dot products of pairs of bfloat16 numbers.
+/// Dot products of pairs of bfloat16 numbers, in tiles where there are tiles.
 pub struct Halves;
 
 impl Chains for Halves {
-    const PRODUCTS: usize = 2;
+    fn products(isa: Isa) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Amx {
+            return 4 * STEPS * amx::PRODUCTS;
+        }
+        let _ = isa;
+        2 * LANES * CHAINS * STEPS
+    }
     fn run(isa: Isa, factor: f32) -> f32 {
+        #[cfg(target_arch = "x86_64")]
+        if isa == Isa::Amx {
+            return amx::chains(factor, STEPS);
+        }
         dispatch(isa, HalfChains(factor))
     }
 }

@@ -152,6 +152,43 @@ macro_rules! dot_bytes {
 
 pub(crate) use {dot_bytes, dot_pairs, load, store, zero};
 
+/// Multiply-adds of a product of two whole tiles of pairs.
+pub const PRODUCTS: usize = ROWS * ROWS * ROW_BYTES / size_of::<half::bf16>();
+
+/// `4 steps` products of two whole tiles whose numbers are `factor`, in four chains that need not wait for each other: what
+/// tiles can do at most. The sum of all chains, so that none is left out.
+///
+/// # Panics
+/// Where this processor has no tiles.
+pub fn chains(factor: f32, steps: usize) -> f32 {
+    assert!(super::Isa::Amx.is_available());
+    let numbers = [super::round_to_bf16(factor); ROWS * ROW_BYTES / size_of::<half::bf16>()];
+    let mut sums = [[0.0f32; ROWS]; ROWS];
+    let mut total = 0.0;
+    // SAFETY: tiles are available; both arrays have 16 rows of 64 bytes, and nothing that has tiles of its own is called.
+    unsafe {
+        let _tiles = Tiles::new([(ROWS, ROW_BYTES); 8]);
+        zero!(0, 1, 2, 3);
+        load!(4, numbers.as_ptr(), ROW_BYTES);
+        load!(5, numbers.as_ptr(), ROW_BYTES);
+        for _ in 0..steps {
+            dot_pairs!(0, 4, 5);
+            dot_pairs!(1, 4, 5);
+            dot_pairs!(2, 4, 5);
+            dot_pairs!(3, 4, 5);
+        }
+        store!(0, sums.as_mut_ptr(), ROW_BYTES);
+        total += sums[0][0];
+        store!(1, sums.as_mut_ptr(), ROW_BYTES);
+        total += sums[0][0];
+        store!(2, sums.as_mut_ptr(), ROW_BYTES);
+        total += sums[0][0];
+        store!(3, sums.as_mut_ptr(), ROW_BYTES);
+        total += sums[0][0];
+    }
+    total
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +235,13 @@ mod tests {
                     assert_eq!(x.to_bits(), expected.to_bits(), "{rows} {units}: {m} {n}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn chains_add_up_all_products() {
+        if Isa::Amx.is_available() {
+            assert_eq!(chains(0.5, 3), 4.0 * 3.0 * 32.0 * 0.25);
         }
     }
 

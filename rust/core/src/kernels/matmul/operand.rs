@@ -72,6 +72,7 @@ impl<'a, E: Copy> Operand<'a, E> {
 
     /// Where the runs of all rows begin from column `j` on, and how far one is from the next; nothing where rows are no runs,
     /// or lie backwards.
+    #[cfg(target_arch = "x86_64")]
     pub fn start_of_runs(&self, j: usize) -> Option<(*const E, usize)> {
         let fits = self.has_runs() && j <= self.columns && self.rows > 0;
         let pitch = usize::try_from(self.row_stride).ok().filter(|_| fits)?;

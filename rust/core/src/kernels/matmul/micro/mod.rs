@@ -141,6 +141,7 @@ pub struct Tile<'a> {
 
 /// A tile of bfloat16 numbers.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // portable microkernels do not round
 pub struct HalfTile {
     /// The first element.
     pub start: *mut bf16,
@@ -148,6 +149,7 @@ pub struct HalfTile {
     pub stride: isize,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl HalfTile {
     /// The first element of row `i`.
     #[inline(always)]

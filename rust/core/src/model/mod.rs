@@ -224,7 +224,8 @@ impl Gpt {
         Shape { b, t, keep, adapter: self.adapters.active().map_or_else(Widths::default, |a| a.widths(&self.layout)) }
     }
 
-    /// Bytes that passes over `b` sequences of `t` tokens take.
+    /// Bytes that passes over `b` sequences of `t` tokens take, at most: a model that is quantized as a whole decodes nothing
+    /// without gradients.
     pub fn memory(&self, b: usize, t: usize, training: bool) -> Memory {
         let shape = self.shape(b, t, if training { self.keep() } else { Keep::Nothing });
         let activations = match if training { self.precision } else { self.inference_precision() } {

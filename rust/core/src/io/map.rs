@@ -30,7 +30,8 @@ impl Map {
         }
         // SAFETY: the bytes are only read, and any bytes are bytes. That nobody writes to or cuts the file meanwhile
         // cannot be had from a system: writes change what is read, which the readers take as numbers, or as texts once they
-        // have a copy, and cuts end the process, which the documentation above says.
+        // have a copy (the crate that reads headers of safetensors does so in place, as for all who map such files), and
+        // cuts end the process, which the documentation above says.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
         Ok(Map(Some(map)))
     }

@@ -157,10 +157,7 @@ impl Reader {
 }
 
 /// The header, and where it ends; or what is wrong with it.
-fn parse(file: &[u8]) -> Result<(Metadata, usize), String> {
-    // Of a copy: a text that somebody changes between the look whether it is UTF-8 and its use would be no text.
-    let len = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len).min(file.len() as u64 - 8) as usize);
-    let bytes = &file[..file.len().min(8 + len)].to_vec();
+fn parse(bytes: &[u8]) -> Result<(Metadata, usize), String> {
     let (len, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
     let text = &bytes[8..8 + len];
     // Two rules of the format that its crate does not check.

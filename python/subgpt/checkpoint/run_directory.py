@@ -71,7 +71,7 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     a tokenizer that is there stays if none is given, and `load` opens it with the model. Raises OutputError if the
     directory cannot be written; files already there stay as they were.
     """
-    from subgpt.data.chat.files import TEMPLATE
+    from subgpt.data.chat.files import TEMPLATE, keep_config
 
     refuse_adapters(model, f"{path}: saving the model")
     refuse_quantized(
@@ -91,6 +91,8 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
             write_json(staged / "generation_config.json", generation)
             if tokenizer is not None:
                 _save_tokenizer(tokenizer, staged, generation)
+            else:  # the template is written into what the tokenizer that stays says of itself
+                keep_config(directory, staged)
             if model.chat_template is not None:
                 model.chat_template.save(staged)
             model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})

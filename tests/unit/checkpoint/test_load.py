@@ -280,3 +280,19 @@ def test_of_the_model_that_was_there_before_nothing_is_left(model, tokenizer, sa
     assert loaded.chat_template is None
     assert words == tokenizer, "the tokenizer stays"
     assert not (saved / "model.safetensors.index.json").exists()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_tokenizer_that_stays_says_of_itself_stays_but_for_the_template(tokenizer, saved, kept):
+    place = saved / "tokenizer_config.json"
+    config = json.loads(place.read_text()) | {"bos_token": "<|endoftext|>", "model_max_length": 16}
+    place.write_text(json.dumps({**config, "chat_template": "{{ bos_token }}"}))
+    model, _ = load(saved)
+    assert model.chat_template is not None
+    if not kept:
+        model.chat_template = None
+    model.save(saved)
+    assert json.loads(place.read_text()) == config
+    again, words = load(saved)
+    assert (again.chat_template is not None) is kept
+    assert words == tokenizer

@@ -74,12 +74,24 @@ def save_template(template: ChatTemplate, directory: str | os.PathLike[str]) -> 
     try:
         _core.write_atomic(str(directory / TEMPLATE), template.source.encode())
         if used:
-            text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-            _core.write_atomic(str(directory / CONFIG), text.encode())
+            _write_config(directory, config)
     except OSError as error:
         raise OutputError(
             f"{directory}: the chat template cannot be written ({error.strerror or error})"
         ) from error
+
+
+def keep_config(source: Path, target: Path) -> None:
+    """Copy what a directory's tokenizer says of itself into another, without the template that is in it."""
+    config = _read_config(source / CONFIG)
+    if config:
+        config.pop("chat_template", None)
+        _write_config(target, config)
+
+
+def _write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    _core.write_atomic(str(directory / CONFIG), text.encode())
 
 
 def _read(path: Path) -> str:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
     from subgpt.tokenizer import Tokenizer
 
+INDEX = "model.safetensors.index.json"
+"""The list of a model's shards."""
+
 
 class RunDirectory:
     """The names inside a run directory. Making one touches nothing."""
@@ -62,6 +65,19 @@ class RunDirectory:
         with naming(self.checkpoints):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
 
+    def holds_model(self) -> bool:
+        """Tell whether there is a model or an adapter."""
+        return any(path.exists() for path in (self.weights, self.adapter))
+
+    def remove_model(self, *, adapter: bool) -> None:
+        """Remove the model, and the `adapter` as well: what is left of one would be opened in place of the next."""
+        names = [self.config, self.path / "generation_config.json", self.weights, self.path / INDEX]
+        names += sorted(self.path.glob("model-*-of-*.safetensors"))
+        if adapter:
+            names += [self.path / "adapter_config.json", self.adapter]
+        for name in names:
+            name.unlink(missing_ok=True)
+
 
 def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
     """Write model and tokenizer as a Hugging Face directory.
@@ -82,47 +98,69 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
     directory = RunDirectory(path).path
     generation = _generation_config(model, tokenizer)
     bos, eot = generation["bos_token_id"], None if tokenizer is None else tokenizer.eot_id
+    with _staged(directory) as staged:
+        write_json(staged / "config.json", model.config.to_hf(bos_token_id=bos, eos_token_id=eot))
+        write_json(staged / "generation_config.json", generation)
+        if tokenizer is not None:
+            _save_tokenizer(tokenizer, staged, generation)
+        else:  # the template is written into what the tokenizer that stays says of itself
+            keep_config(directory, staged)
+        if model.chat_template is not None:
+            model.chat_template.save(staged)
+        model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
+        written = _publish(staged, directory)
+        (directory / INDEX).unlink(missing_ok=True)  # of another model's shards
+        if model.chat_template is None:
+            (directory / TEMPLATE).unlink(missing_ok=True)
+        if tokenizer is not None:
+            _remove_other_tokenizer(directory, written)
+        sync_directory(directory)
+
+
+def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
+    """Write the adapter in use as PEFT does, with the tokenizer and template of its training and where texts end."""
+    directory = RunDirectory(path).path
+    model.save_adapter(directory, model.active_adapter or "")
+    with naming(directory):
+        write_json(directory / "generation_config.json", _generation_config(model, tokenizer))
+    save_words(model, directory, tokenizer)
+
+
+def save_words(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
+    """Write tokenizer and template alone, in place of those that are there."""
+    from subgpt.data.chat.files import TEMPLATE
+
+    directory = RunDirectory(path).path
+    with _staged(directory) as staged:
+        _save_tokenizer(tokenizer, staged, _generation_config(model, tokenizer))
+        if model.chat_template is not None:
+            model.chat_template.save(staged)
+        written = _publish(staged, directory)
+        if model.chat_template is None:
+            (directory / TEMPLATE).unlink(missing_ok=True)
+        _remove_other_tokenizer(directory, written)
+        sync_directory(directory)
+
+
+@contextmanager
+def _staged(directory: Path) -> Iterator[Path]:
+    """Give a folder in `directory`, which is made, to write into before anything there is touched."""
     staged = directory / ".saving"
     with naming(directory):
         try:
             shutil.rmtree(staged, ignore_errors=True)  # what a killed process left
             staged.mkdir(parents=True)
-            write_json(staged / "config.json", model.config.to_hf(bos_token_id=bos, eos_token_id=eot))
-            write_json(staged / "generation_config.json", generation)
-            if tokenizer is not None:
-                _save_tokenizer(tokenizer, staged, generation)
-            else:  # the template is written into what the tokenizer that stays says of itself
-                keep_config(directory, staged)
-            if model.chat_template is not None:
-                model.chat_template.save(staged)
-            model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
-            written = sorted(file.name for file in staged.iterdir())
-            for name in written:
-                (staged / name).replace(directory / name)
-            (directory / "model.safetensors.index.json").unlink(missing_ok=True)  # of another model's shards
-            if model.chat_template is None:
-                (directory / TEMPLATE).unlink(missing_ok=True)
-            if tokenizer is not None:
-                _remove_other_tokenizer(directory, written)
-            sync_directory(directory)
+            yield staged
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def save_adapter_run(model: "GPT", path: str | Path, tokenizer: "Tokenizer") -> None:
-    """Write the adapter in use as PEFT does, with the tokenizer and template of its training and where texts end."""
-    from subgpt.data.chat.files import TEMPLATE
-
-    directory = RunDirectory(path).path
-    generation = _generation_config(model, tokenizer)
-    model.save_adapter(directory, model.active_adapter or "")
-    with naming(directory):
-        write_json(directory / "generation_config.json", generation)
-        _save_tokenizer(tokenizer, directory, generation)
-        if model.chat_template is None:
-            (directory / TEMPLATE).unlink(missing_ok=True)
-        else:
-            model.chat_template.save(directory)
+def _publish(staged: Path, directory: Path) -> list[str]:
+    """Put what was written in the place of what has its names; gives these."""
+    written = sorted(file.name for file in staged.iterdir())
+    for name in written:
+        (staged / name).replace(directory / name)
+    return written
 
 
 def _generation_config(model: "GPT", tokenizer: "Tokenizer | None") -> dict[str, Any]:
@@ -151,7 +189,7 @@ def _save_tokenizer(tokenizer: "Tokenizer", directory: Path, generation: dict[st
 def _remove_other_tokenizer(directory: Path, written: Sequence[str]) -> None:
     """Remove what an earlier tokenizer left that would be read in place of the one just written, or beside it."""
     before = itertools.takewhile(lambda name: name not in written, TOKENIZERS)
-    for name in (*before, "tokenizer_config.json"):
+    for name in (*before, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         if name not in written:
             (directory / name).unlink(missing_ok=True)
 

@@ -69,9 +69,13 @@ class Keeper:
         self._writer = BackgroundWriter()
         self._lock: DirectoryLock | None = None
         self._best: dict[str, Any] | None = None
+        self._is_base = self._goes_on = False
 
-    def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Make and lock the directory; refuse one that holds an earlier run, unless it may be overwritten."""
+    def open(self, *, resume: bool, overwrite: bool, adapts: bool = False) -> None:
+        """Make and lock the directory; refuse one that holds an earlier run, unless it may be overwritten.
+
+        adapts: what the run writes needs the model that it begins with, which must not lie there.
+        """
         directory = self.directory
         if directory is None:
             return
@@ -86,15 +90,20 @@ class Keeper:
         if resume:
             return
         used = (
-            list_checkpoints(directory.checkpoints)
-            or has_steps(directory.metrics)
-            or directory.weights.exists()
-            or directory.adapter.exists()
+            list_checkpoints(directory.checkpoints) or has_steps(directory.metrics) or directory.holds_model()
         )
         if used and not overwrite:
             raise CheckpointError(
                 f"{directory.path}: holds a model or run already; resume it (resume=True, --resume), choose "
                 "another output_dir, or discard it (overwrite_output_dir=True, --overwrite-output-dir)"
+            )
+        self._is_base = Path(self.model.name_or_path) == directory.path.resolve()
+        self._goes_on = self.model.active_adapter is not None
+        within = Path(self.model.name_or_path).is_relative_to(directory.checkpoints.resolve())
+        if adapts and (self._is_base or within):
+            raise CheckpointError(
+                f"{directory.path}: holds the model that the adapter is to lie over, which it needs to be opened; "
+                "choose another output_dir"
             )
 
     def begin(self, optimizer: Optimizer, state: TrainState, config: TrainConfig, *, discard: bool) -> None:
@@ -117,6 +126,9 @@ class Keeper:
             ):
                 path.unlink(missing_ok=True)
             shutil.rmtree(directory.tensorboard, ignore_errors=True)
+            if config.overwrite_output_dir and not self._is_base:
+                # Nor is a run that dies to leave what was discarded; but what it began with stays to the end.
+                directory.remove_model(adapter=not self._goes_on)
 
     def save(self, wait: bool) -> None:
         """Copy a checkpoint and have it written; `wait`: until it is on the disk.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subgpt import _core
-from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.checkpoint.run_directory import RunDirectory, save_words, write_json
 from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
 from subgpt.generation.config import GenerationConfig
@@ -72,7 +72,11 @@ def run_training(
             directory = RunDirectory(given.output_dir)
         keeper = Keeper(directory, model, stack, workers)
         with workers.together("opening the run"):
-            keeper.open(resume=resume, overwrite=given.overwrite_output_dir)
+            keeper.open(
+                resume=resume,
+                overwrite=given.overwrite_output_dir,
+                adapts=given.with_defaults(**defaults).lora is not None,
+            )
         start = Start(
             model,
             tokenizer,
@@ -88,12 +92,9 @@ def run_training(
         keeper.begin(start.optimizer, start.state, start.config, discard=not resume)
         if directory is not None:
             write_settings(directory, verb, start.config, model, resumed=start.path is not None)
-            if (
-                not directory.weights.exists()
-            ):  # so that a checkpoint of a killed run opens with its tokenizer
-                tokenizer.save(directory.path)
-                if model.chat_template is not None:
-                    model.chat_template.save(directory.path)
+            # So that a checkpoint of a killed run opens with its tokenizer; one with a model beside it belongs to that.
+            if not directory.weights.exists():
+                save_words(model, directory.path, tokenizer)
         return _train(
             model, tokenizer, start, keeper, watchers, watch if workers.is_main else _nothing, verb, workers
         )

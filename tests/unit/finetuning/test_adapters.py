@@ -310,3 +310,76 @@ def test_an_adapter_of_the_head_is_merged_the_right_way_round(tiny):
     layer = Layer(np.ones((2, head.shape[1]), np.float32), np.ones((len(head), 2), np.float32))
     merge_adapter(model, Adapter(LoraConfig(r=2, lora_alpha=2), {"lm_head": layer}))
     np.testing.assert_allclose(model.state_dict()["lm_head.weight"], head + 2, atol=1e-6)
+
+
+class Dies(Callback):
+    """Looks at what is there after an update, and ends the run by force."""
+
+    def __init__(self, folder, step=1):
+        self.folder, self.step = folder, step
+
+    def on_step(self, event):
+        if event.step == self.step:
+            self.found = {path.name for path in self.folder.iterdir()}
+            raise KeyboardInterrupt
+
+
+OVERWRITE = {"max_steps": 2, "batch_size": 4, "recall_tokens": 0, "overwrite_output_dir": True}
+MODEL = {"config.json", "model.safetensors"}
+SHARDS = {"model.safetensors.index.json", "model-00001-of-00001.safetensors"}
+ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
+
+
+def test_of_a_model_that_is_overwritten_nothing_is_left_to_be_opened(base, tmp_path):
+    """Neither beside what comes in its place, nor where the run dies before that is written."""
+    folder = tmp_path / "run"
+    for settings, made in ({"lora_r": 4}, ADAPTER), ({}, MODEL), ({"lora_r": 4}, ADAPTER):
+        config = TrainConfig(**OVERWRITE, **settings)
+        model, tokenizer = subgpt.load(base)
+        dies = Dies(folder)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, tokenizer, ROWS, config, output_dir=folder, callbacks=[dies])
+        assert "tokenizer.json" in dies.found
+        assert not dies.found & (MODEL | SHARDS | ADAPTER)
+        model, tokenizer = subgpt.load(base)
+        finetune(model, tokenizer, ROWS, config, output_dir=folder, callbacks=())
+        assert {path.name for path in folder.iterdir()} & (MODEL | SHARDS | ADAPTER) == made
+        assert bool(subgpt.load(folder)[0].adapters) is (made is ADAPTER)
+        for name in SHARDS:
+            (folder / name).write_bytes(b"")
+
+
+def test_what_a_run_begins_with_stays_until_it_is_replaced(base, tmp_path):
+    model, tokenizer = subgpt.load(base)
+    dies = Dies(base)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(model, tokenizer, ROWS, TrainConfig(**OVERWRITE), output_dir=base, callbacks=[dies])
+    assert dies.found >= MODEL
+    model, tokenizer = subgpt.load(base)
+    with pytest.raises(CheckpointError, match="holds the model that the adapter is to lie over"):
+        run(model, tokenizer, settings=OVERWRITE, output_dir=base)
+    assert not model.adapters
+    run(model, tokenizer, settings=OVERWRITE, output_dir=tmp_path / "run")
+    model, tokenizer = subgpt.load(tmp_path / "run")
+    dies = Dies(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tokenizer, settings=OVERWRITE, output_dir=tmp_path / "run", callbacks=[dies])
+    assert dies.found >= ADAPTER
+
+
+def test_checkpoints_of_an_overwriting_run_open_with_its_own_tokenizer_and_template(base, poems, tmp_path):
+    model, tokenizer = subgpt.load(base)
+    model.chat_template = CHATML
+    model.save(tmp_path / "run", tokenizer=tokenizer)
+    for name in ("special_tokens_map.json", "added_tokens.json"):
+        (tmp_path / "run" / name).write_text("{}", encoding="utf-8")
+    other = subgpt.Tokenizer.train(iter(poems), vocab_size=258)
+    fresh = GPT(subgpt.GPTConfig(other.vocab_size, 16, n_layer=1, n_head=2, n_embd=16), seed=1)
+    config = TrainConfig(max_steps=3, batch_size=2, save_steps=1, eval_steps=0, overwrite_output_dir=True)
+    dies = Dies(tmp_path / "run", step=2)
+    with pytest.raises(KeyboardInterrupt):
+        subgpt.pretrain(fresh, other, list(poems), config, output_dir=tmp_path / "run", callbacks=[dies])
+    opened, words = subgpt.load(tmp_path / "run/training/checkpoints/step-000001")
+    assert words == other
+    assert opened.chat_template is None
+    assert not dies.found & {"special_tokens_map.json", "added_tokens.json"}

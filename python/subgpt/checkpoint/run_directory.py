@@ -66,8 +66,8 @@ class RunDirectory:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def holds_model(self) -> bool:
-        """Tell whether there is a model or an adapter."""
-        return any(path.exists() for path in (self.weights, self.adapter))
+        """Tell whether there is a model, in one file or in shards, or an adapter."""
+        return any(path.exists() for path in (self.config, self.weights, self.adapter))
 
     def remove_model(self, *, adapter: bool) -> None:
         """Remove the model, and the `adapter` as well: what is left of one would be opened in place of the next."""

@@ -192,6 +192,13 @@ def test_a_directory_with_a_run_in_it_is_kept_unless_told_otherwise(
     assert subgpt.Run.load(tmp_path).steps == run.steps == [1, 2]
 
 
+def test_a_model_in_shards_is_kept_as_well(model, tokenizer, poems, config, tmp_path):
+    for name in ("config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"):
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(subgpt.CheckpointError, match="holds a model or run already"):
+        pretrain(model, tokenizer, poems, config, output_dir=tmp_path)
+
+
 def test_early_stopping_ends_with_the_best_weights(tiny, tokenizer, poems, tmp_path):
     """A rate far too high after the first steps: validation gets worse, and the run goes back."""
     for place in (None, tmp_path):

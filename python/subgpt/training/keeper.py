@@ -209,7 +209,8 @@ class Keeper:
         record |= {"reason": str(error).partition("; ")[0], "seconds": round(self.recorder.seconds, 3)}
         before = (state.skipped + skipped, [*state.rollbacks, {"step": saved.step, "spike_step": error.step}])
         for entry in fields(TrainState):
-            setattr(state, entry.name, getattr(saved, entry.name))
+            if entry.name != "settings":  # which may be newer than the checkpoint
+                setattr(state, entry.name, getattr(saved, entry.name))
         state.skipped, state.rollbacks = before
         event = RollbackEvent(number, config.max_rollbacks, saved.step, error.step, skipped, str(error))
         run = self.recorder.run

@@ -193,6 +193,15 @@ def test_a_checkpoint_on_a_bad_way_is_passed_over_for_the_one_before(train, batc
     assert [(event.step, event.spike_step) for event in listener.rollbacks] == [(60, 75), (40, 63)]
 
 
+def test_the_settings_of_the_resumption_stay(train, batch_of, tmp_path):
+    train(tmp_path, on_spike="rollback", max_steps=80)
+    fault = at({batch_of(84)}, float("nan"))
+    _, run = train(tmp_path, fault=fault, on_spike="rollback", max_steps=90, resume=True)
+    assert [entry["step"] for entry in run.rollbacks] == [80]
+    newest = tmp_path / "training" / "checkpoints" / "step-000090" / "state.json"
+    assert json.loads(newest.read_text())["settings"]["max_steps"] == 90
+
+
 def test_rollbacks_come_to_an_end(train, tmp_path):
     def always(ids):
         return float("nan")

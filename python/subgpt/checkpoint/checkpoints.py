@@ -161,7 +161,7 @@ def newest_checkpoint(
     """Find the newest checkpoint whose files are what was written, and its state; None if there never was one.
 
     among: tells of a step whether its checkpoint may be taken; None for all. Broken ones are set aside, see
-    `set_aside`. If all are broken, CheckpointError.
+    `set_aside`. If all are broken, CheckpointError; None if all that may be taken are.
     """
     found = [path for path in list_checkpoints(directory) if among is None or among(step_of(path))]
     for path in reversed(found):
@@ -169,7 +169,7 @@ def newest_checkpoint(
             return path, read_state(path)
         except CheckpointError as error:
             set_aside(path, error, warn)
-    if found or any(directory.glob("step-*.broken")):
+    if among is None and (found or any(directory.glob("step-*.broken"))):
         raise CheckpointError(f"{directory}: none of its checkpoints can be read; start the run anew")
     return None
 

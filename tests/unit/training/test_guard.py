@@ -193,6 +193,22 @@ def test_a_checkpoint_on_a_bad_way_is_passed_over_for_the_one_before(train, batc
     assert [(event.step, event.spike_step) for event in listener.rollbacks] == [(60, 75), (40, 63)]
 
 
+def test_where_those_that_are_due_are_broken_that_of_an_interruption_is_taken(train, batch_of, tmp_path):
+    class Damage(Listener):
+        def on_checkpoint(self, event):
+            if event.step == 60:
+                for path in tmp_path.glob("training/checkpoints/step-*"):
+                    if path.name != "step-000050":
+                        (path / "optimizer.safetensors").write_bytes(b"")
+
+    train(tmp_path, on_spike="rollback", callbacks=[Stop(50)])
+    damage = Damage()
+    fault = at({batch_of(74)}, float("nan"))
+    _, run = train(tmp_path, fault=fault, on_spike="rollback", callbacks=[damage], resume=True)
+    assert [event.step for event in damage.rollbacks] == [50]
+    assert run.step == 100
+
+
 def test_the_settings_of_the_resumption_stay(train, batch_of, tmp_path):
     train(tmp_path, on_spike="rollback", max_steps=80)
     fault = at({batch_of(84)}, float("nan"))

@@ -145,6 +145,7 @@ class Keeper:
         directory = self._follow().checkpoints
         # A checkpoint of this very step is the one that the run was resumed from.
         if not checkpoint_path(directory, state.step).exists():
+            self.look()  # before a copy is made that nobody would write
             draft = draft_checkpoint(directory, self.model, optimizer, state)
             step = state.step
             every = self.config.save_steps or 10**9 if self.config.on_spike == "rollback" else 0
@@ -167,6 +168,7 @@ class Keeper:
         if self.directory is None:
             self._best = copy_weights(self.model)
             return
+        self.look()
         step = self.state.best_step
         about = {**asdict(self.state), "dropout": self.model.native.dropout_state}
         draft = Draft(self._follow().checkpoints, best_name(step), self.model, None, about)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import subgpt
-from subgpt import GPT, AdamW, CheckpointError, OutputError, _core
+from subgpt import GPT, AdamW, CheckpointError, OutputError, TrainConfig, _core
 from subgpt.checkpoint import checkpoints, checksums, draft
 from subgpt.checkpoint.checkpoints import (
     TrainState,
@@ -25,8 +25,12 @@ from subgpt.checkpoint.checkpoints import (
     sweep,
     verify,
 )
+from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.checkpoint.staging import memory_folder, sweep_memory
 from subgpt.checkpoint.writer import BackgroundWriter
+from subgpt.training.keeper import Keeper
+from subgpt.training.recorder import Recorder
+from subgpt.training.run import Run
 
 VALUES = {1: 0.5, 2: -0.5}
 
@@ -249,6 +253,28 @@ def test_a_failing_background_write_is_raised_and_ends_the_others():
     writer.submit(late, told.append)
     writer.close()
     assert (told, made) == ([Path("good")], [])
+
+
+def test_after_a_write_that_failed_no_copy_is_made(model, tmp_path, monkeypatch):
+    """It would stay, as nobody writes it any more; here on the disk, where there is no room in memory."""
+    monkeypatch.setattr(draft, "memory_folder", lambda needed: None)
+    with contextlib.ExitStack() as stack:
+        keeper = Keeper(RunDirectory(tmp_path), model, stack)
+        keeper.open(resume=False, overwrite=False)
+        config = TrainConfig(load_best_model_at_end=True)
+        keeper.begin(AdamW(model, 0.1), TrainState(step=1), config, discard=False)
+        keeper.recorder = Recorder(Run(), None, (), 1)
+
+        def fail(cancelled):
+            raise OutputError("disk full")
+
+        for keep in (lambda: keeper.save(False), keeper.keep_best):
+            keeper._writer.submit(fail, lambda path: None)
+            keeper._writer._jobs.join()
+            with pytest.raises(OutputError, match="disk full"):
+                keep()
+            assert not list((tmp_path / "training" / "checkpoints").iterdir())
+        keeper.close()
 
 
 def test_jobs_are_written_in_order_and_heard_of_in_the_callers_thread():

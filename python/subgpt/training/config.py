@@ -402,7 +402,6 @@ class TrainConfig(Settings):
             num_decay_steps=self.decay if self.lr_scheduler_type == "warmup_stable_decay" else None,
             min_learning_rate=self.lowest_rate,
             muon_learning_rate=self.muon_rate if self.optimizer == "muon" else self.muon_learning_rate,
-            load_best_model_at_end=self.keeps_best,
             lora_alpha=None if self.lora is None else float(self.lora.lora_alpha),
             block_size=block_size if self.block_size is None else self.block_size,
         )

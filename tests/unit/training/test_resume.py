@@ -294,6 +294,13 @@ def test_early_stopping_state_survives(tiny, tokenizer, poems, tmp_path):
     assert bits(cut) == bits(whole)
 
 
+def test_patience_that_is_given_later_keeps_the_best_as_well(tiny, tokenizer, poems, tmp_path):
+    pretrain(GPT(tiny(), seed=1), tokenizer, poems, tmp_path, max_steps=4, eval_steps=2)
+    settings = {"max_steps": 8, "eval_steps": 2, "early_stopping_patience": 9}
+    pretrain(GPT(tiny(), seed=1), tokenizer, poems, tmp_path, resume=True, **settings)
+    assert list((tmp_path / "training" / "checkpoints").glob("best-*"))
+
+
 def test_resuming_where_nothing_is(model, tokenizer, poems, tmp_path):
     with pytest.raises(CheckpointError, match="no run to resume there"):
         pretrain(model, tokenizer, poems, tmp_path / "typo", resume=True)

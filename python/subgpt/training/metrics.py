@@ -29,7 +29,7 @@ class MetricsFile:
         self._file = self._open(keep_to_step, rollbacks)
 
     def rewind(self, step: int, rollbacks: int) -> None:
-        """Drop the lines beyond `step`, and those of all but the first `rollbacks`."""
+        """Drop the lines beyond `step`, but for those of the first `rollbacks`, of which all are kept."""
         self.close()
         self._file = self._open(step, rollbacks)
 
@@ -53,15 +53,18 @@ class MetricsFile:
     def _open(self, step: int, rollbacks: int) -> IO[str]:
         """Keep the lines up to `step`: all others were written by a future that did not happen.
 
-        Of those of step 0 only rollbacks are kept: a run that begins there validates anew.
+        Of step 0 none is kept: a run that begins there validates anew. Rollbacks have happened in any case, and are
+        kept by their number: a later one may go back further.
         """
         if self.path.exists():
             kept = [
                 json.dumps(record) + "\n"
                 for record in read_metrics(self.path)
-                if record["step"] <= step
-                and record.get("rollback", 0) <= rollbacks
-                and (step or "rollback" in record)
+                if (
+                    record["rollback"] <= rollbacks
+                    if "rollback" in record
+                    else step > 0 and record["step"] <= step
+                )
             ]
             _core.write_atomic(str(self.path), "".join(kept).encode())
         try:

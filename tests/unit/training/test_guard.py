@@ -191,6 +191,9 @@ def test_a_checkpoint_on_a_bad_way_is_passed_over_for_the_one_before(train, batc
     fault = at({batch_of(74), batch_of(77)}, float("nan"))
     train(tmp_path, fault=fault, on_spike="rollback", callbacks=[listener], save_total_limit=3)
     assert [(event.step, event.spike_step) for event in listener.rollbacks] == [(60, 75), (40, 63)]
+    kept = [line for line in lines(tmp_path) if "rollback" in line]
+    assert [(line["rollback"], line["step"]) for line in kept] == [(1, 60), (2, 40)]
+    assert len(subgpt.Run.load(tmp_path).rollbacks) == 2
 
 
 def test_where_those_that_are_due_are_broken_that_of_an_interruption_is_taken(train, batch_of, tmp_path):

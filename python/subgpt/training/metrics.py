@@ -3,8 +3,8 @@
 A training line has step, loss, learning_rate, grad_norm, tokens_per_second, seconds; a validation line step,
 val_loss, val_perplexity, val_bits_per_byte, seconds. `step` is the number of updates made; losses are nats
 per token; `seconds` counts from the start of the run over all resumptions. Losses and speed of `dpo` are of pairs, and
-val_perplexity is null there. On resume, lines beyond the checkpoint's step are dropped, so that no step occurs twice;
-at step 0 all are, as the run validates there again.
+val_perplexity is null there, as it is where it is beyond all numbers. On resume, lines beyond the checkpoint's step are
+dropped, so that no step occurs twice; at step 0 all are, as the run validates there again.
 
 When a loss left its course and the run went back, its lines beyond the checkpoint are dropped, too, and one line says
 so: `rollback` (its number from 1), `step` (to which it went back), spike_step, spike_loss, z_score (null for what was
@@ -12,7 +12,9 @@ not finite), tensor, skipped (batches passed over), reason.
 """
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -36,7 +38,7 @@ class MetricsFile:
     def write(self, record: dict[str, Any]) -> None:
         """Append one line."""
         try:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json.dumps(finite(record)) + "\n")
             self._file.flush()
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}; free some space and resume") from error
@@ -73,6 +75,18 @@ class MetricsFile:
             raise OutputError(
                 f"{self.path}: {error.strerror}; choose an output_dir that can be written"
             ) from error
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give values for JSON, which has no number that is not finite: None stands for it.
+
+    >>> finite({"val_loss": 800.0, "val_perplexity": math.inf})
+    {'val_loss': 800.0, 'val_perplexity': None}
+    """
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from subgpt.training.data import TrainingData
 from subgpt.training.find_workers import find_workers
 from subgpt.training.keeper import Keeper
 from subgpt.training.loop import Job, train
-from subgpt.training.metrics import MetricsFile, read_metrics
+from subgpt.training.metrics import MetricsFile, finite, read_metrics
 from subgpt.training.probing import probe_after, probe_before
 from subgpt.training.recorder import Recorder
 from subgpt.training.reporting import reporters
@@ -219,7 +219,8 @@ def _before(
         return read_before(directory.before)
     before = {name: measure(model, held) for name, held in watched.items()} if fresh else {}
     if directory is not None and fresh:
-        write_json(directory.before, {name: dataclasses.asdict(seen) for name, seen in before.items()})
+        written = {name: finite(dataclasses.asdict(seen)) for name, seen in before.items()}
+        write_json(directory.before, written)
     return before
 
 
@@ -232,6 +233,7 @@ def read_before(path: Path) -> dict[str, Evaluation]:
             numbers = {**vars(seen), "unit": None}
             if not (
                 isinstance(seen.unit, str)
+                and isinstance(seen.loss, int | float)
                 and all(isinstance(x, int | float | None) for x in numbers.values())
             ):
                 raise TypeError("something is no number")

@@ -344,3 +344,17 @@ def test_prompts_with_completions_are_never_templated(tokenizer):
         rows, tokenizer, config, Form(ChatTemplate("{{ messages[0].content }}", "mine"))
     ).notes
     assert "4 examples have prompt + completion and are used as they are, without template" in notes
+
+
+def test_numbers_that_json_does_not_have_are_null(model, tokenizer, rows, tmp_path):
+    weights = model.state_dict()
+    weights["transformer.ln_f.weight"] *= 1e4
+    model.load_state_dict(weights)
+    ended = run(model, tokenizer, rows, {"max_steps": 1, "recall_tokens": 0}, output_dir=tmp_path)
+    assert ended.before["new"].perplexity == float("inf")
+    files = [tmp_path / "training" / name for name in ("metrics.jsonl", "before.json")]
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    assert not [line for line in lines if "Infinity" in line or "NaN" in line]
+    assert json.loads(lines[0])["val_perplexity"] is None
+    resumed = run(model, tokenizer, rows, {"max_steps": 2}, output_dir=tmp_path, resume=True)
+    assert resumed.before["new"].loss == ended.before["new"].loss

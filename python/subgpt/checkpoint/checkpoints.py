@@ -37,6 +37,10 @@ _NEWER = frozenset({"recent", "rollbacks", "skipped"})
 """Entries that checkpoints of format 1 do not have."""
 
 
+class NewerFormatError(CheckpointError):
+    """A checkpoint that a newer subgpt wrote: nothing is wrong with it, but it cannot be read here."""
+
+
 @dataclass
 class TrainState:
     """What `state.json` holds beside the tensors.
@@ -161,12 +165,15 @@ def newest_checkpoint(
     """Find the newest checkpoint whose files are what was written, and its state; None if there never was one.
 
     among: tells of a step whether its checkpoint may be taken; None for all. Broken ones are set aside, see
-    `set_aside`. If all are broken, CheckpointError; None if all that may be taken are.
+    `set_aside`. If all are broken, CheckpointError; None if all that may be taken are. NewerFormatError for one that
+    a newer subgpt wrote, which stays.
     """
     found = [path for path in list_checkpoints(directory) if among is None or among(step_of(path))]
     for path in reversed(found):
         try:
             return path, read_state(path)
+        except NewerFormatError:
+            raise
         except CheckpointError as error:
             set_aside(path, error, warn)
     if among is None and (found or any(directory.glob("step-*.broken"))):
@@ -200,8 +207,14 @@ def verify(path: Path) -> dict[str, Any]:
         values = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{place}: {error}; the checkpoint is incomplete") from None
-    if not isinstance(values, dict) or values.get("format") not in (1, FORMAT):
-        raise CheckpointError(f"{place}: not a checkpoint of format {FORMAT}; use the subgpt that wrote it")
+    number = values.get("format") if isinstance(values, dict) else None
+    if type(number) is int and number > FORMAT:
+        raise NewerFormatError(
+            f"{place}: has format {number}, and this subgpt knows those up to {FORMAT}; install a newer one, or remove "
+            "the checkpoint to go on from the one before"
+        )
+    if not isinstance(values, dict) or number not in (1, FORMAT):
+        raise CheckpointError(f"{place}: not a checkpoint of format {FORMAT}; it is damaged")
     sizes, sums = values.get("sizes"), values.get("sha256", {})
     if not isinstance(sizes, dict) or not isinstance(sums, dict) or len(sizes) < 2:
         raise CheckpointError(f"{place}: names other files than a checkpoint has; it is damaged")
@@ -222,6 +235,8 @@ def check_opened(path: Path) -> None:
         return
     try:
         verify(path)
+    except NewerFormatError:
+        raise
     except CheckpointError as error:
         for other in reversed(list_checkpoints(path.parent)):
             if other.name != path.name and _is_whole(other):

@@ -9,6 +9,7 @@ import pytest
 from subgpt import AdamW, CheckpointError, OutputError, _core
 from subgpt.checkpoint.checkpoints import (
     TrainState,
+    check_opened,
     checkpoint_path,
     draft_checkpoint,
     list_checkpoints,
@@ -65,7 +66,7 @@ def test_a_broken_one_is_set_aside_and_the_one_before_taken(save, tmp_path, dama
         (bad / "model.safetensors").unlink()
     else:
         state = json.loads((bad / "state.json").read_text())
-        state |= {"format": 99} if damage == "format" else {"step": "many"}
+        state |= {"format": "2"} if damage == "format" else {"step": "many"}
         (bad / "state.json").write_text(json.dumps(state))
     warnings = []
     assert newest_checkpoint(tmp_path, warnings.append)[0] == good
@@ -74,6 +75,18 @@ def test_a_broken_one_is_set_aside_and_the_one_before_taken(save, tmp_path, dama
     assert (tmp_path / "step-000002.broken").is_dir(), "nothing is deleted"
     save(3, keep=1)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000003"]
+
+
+def test_one_of_a_newer_subgpt_stays_where_it_is(save, tmp_path):
+    save(1)
+    newer = save(2) / "state.json"
+    newer.write_text(json.dumps(json.loads(newer.read_text()) | {"format": 99}))
+    for opens in (lambda: newest_checkpoint(tmp_path, pytest.fail), lambda: check_opened(newer.parent)):
+        with pytest.raises(
+            CheckpointError, match=r"step-000002.state\.json: has format 99, .* install a newer one"
+        ):
+            opens()
+    assert len(list_checkpoints(tmp_path)) == 2
 
 
 def test_all_broken_is_an_error_and_none_is_none(save, tmp_path):

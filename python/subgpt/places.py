@@ -35,9 +35,11 @@ def absent(path: Path, remedy: str) -> str:
     return f"{path}: no such file or directory; {meant}{remedy}"
 
 
-def beside(path: Path) -> str | None:
-    """Find what is there under a name like that of a path which is not."""
-    near = nearest(path.name, [entry.name for entry in _some(path.parent)])
+def beside(path: Path, *, directories: bool = False) -> str | None:
+    """Find what is there under a name like that of a path which is not; only `directories`, or files as well."""
+    near = nearest(
+        path.name, [entry.name for entry in _some(path.parent) if entry.is_dir() or not directories]
+    )
     return None if near is None else str(path.with_name(near))
 
 

@@ -18,8 +18,7 @@ from subgpt.errors import CheckpointError, ConfigError, MissingFileError, first_
 from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.model.quantized import check_quantization
-from subgpt.places import TOKENIZERS, expanded, no_model
-from subgpt.spelling import nearest
+from subgpt.places import TOKENIZERS, beside, expanded, no_model
 
 if TYPE_CHECKING:
     from subgpt.data.chat import ChatTemplate
@@ -133,13 +132,13 @@ def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]"
     remedy = "open its base with subgpt.load(…) and give it the adapter with model.load_adapter(…)"
     if not base:
         raise MissingFileError(f"{directory / 'adapter_config.json'}: names no base; {remedy}")
-    beside = directory / base
-    if beside.resolve() == directory.resolve():
+    local = directory / base
+    if local.resolve() == directory.resolve():
         raise CheckpointError(
             f"{directory / 'adapter_config.json'}: names its own directory as base; {remedy}"
         )
     try:
-        model, tokenizer = _open(beside if beside.exists() else base, dtype)
+        model, tokenizer = _open(local if local.exists() else base, dtype)
     except MissingFileError as error:
         raise MissingFileError(
             f"{directory}: is an adapter, and its base is missing ({error}); {remedy}"
@@ -231,11 +230,9 @@ def _directory(path_or_id: str | Path) -> Path:
         raise CheckpointError(
             f"{path}: is no model; give a directory with config.json and weights, or a .gguf file"
         )
-    beside = [str(other) for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
-    near = nearest(str(path), beside)
-    if near is None and is_hub_id(
-        str(path_or_id)
-    ):  # runs/bse beside runs/base is a slip, not a model of the hub's
+    near = beside(path, directories=True)
+    # runs/bse beside runs/base is a slip, not a model of the hub's.
+    if near is None and is_hub_id(str(path_or_id)):
         return fetch(str(path_or_id))
     meant = "" if near is None else f"did you mean {near!r}? "
     raise MissingFileError(f"{path}: no such directory; {meant}give one with config.json and weights")

@@ -71,3 +71,14 @@ def test_a_slip_in_a_path_asks_nobody(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("subgpt.checkpoint.load.fetch", lambda name: pytest.fail(f"asked for {name}"))
     with pytest.raises(MissingFileError, match=r"did you mean 'runs/base'\?"):
         subgpt.load("runs/bse")
+
+
+def test_only_the_name_of_a_directory_is_compared(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "zebra").mkdir(parents=True)
+    (tmp_path / "models" / "llama.txt").write_text("no model", encoding="utf-8")
+    with pytest.raises(MissingFileError, match="no such directory; give one"):
+        subgpt.load("./models/llama")
+    monkeypatch.setattr("subgpt.checkpoint.load.fetch", lambda name: pytest.fail(f"asked for {name}"))
+    with pytest.raises(pytest.fail.Exception, match="asked for models/llama"):
+        subgpt.load("models/llama")

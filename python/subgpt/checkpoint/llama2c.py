@@ -53,6 +53,11 @@ def load_llama2c(path: Path, *, dtype: str = "float32") -> GPT:
         raise CheckpointError(f"{path}: cannot be read ({error}); give a llama2.c checkpoint") from None
     header = _header(data[:_HEADER].tobytes(), path)
     config = _config(header, path)
+    for name, size in _sizes(header):
+        if "norm" not in name and size % header.group_size:
+            raise CheckpointError(
+                f"{path}: groups of {header.group_size} numbers do not divide the {size:,} of {name}; is it llama2.c's?"
+            )
     expected = header.start + sum(map(_bytes_of(header), _sizes(header)))
     if len(data) != expected:
         raise CheckpointError(

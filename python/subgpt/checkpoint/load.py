@@ -89,10 +89,13 @@ def locate(path_or_id: str | Path) -> Path:
     return directory
 
 
-def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "tuple[GPT, Tokenizer | None]":
+def _open(
+    path_or_id: str | Path, dtype: str, quantize: str | None = None, *, over: Path | None = None
+) -> "tuple[GPT, Tokenizer | None]":
     """Open a model, whatever kind of file or directory it is.
 
     quantize: how weights are kept that can be read so straight from their files; those of others are float32.
+    over: the adapter's directory that names it as base.
     """
     if (file := _file(path_or_id, ".gguf")) is not None:
         return _load_gguf(file, dtype, quantize)
@@ -104,6 +107,11 @@ def _open(path_or_id: str | Path, dtype: str, quantize: str | None = None) -> "t
 
         check_opened(directory)
     if is_adapter(directory):
+        if over is not None:
+            raise CheckpointError(
+                f"{over / 'adapter_config.json'}: its base {directory} is an adapter itself; merge that one into a "
+                "model (subgpt merge), and name this as base"
+            )
         return _load_adapter(directory, dtype)
     values = read_json(directory / "config.json")
     config = GPTConfig.from_hf(values, str(directory / "config.json"))
@@ -138,7 +146,7 @@ def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]"
             f"{directory / 'adapter_config.json'}: names its own directory as base; {remedy}"
         )
     try:
-        model, tokenizer = _open(local if local.exists() else base, dtype)
+        model, tokenizer = _open(local if local.exists() else base, dtype, over=directory)
     except MissingFileError as error:
         raise MissingFileError(
             f"{directory}: is an adapter, and its base is missing ({error}); {remedy}"

@@ -223,6 +223,16 @@ def test_an_adapter_of_another_base_is_refused(base, tiny, tokenizer, tmp_path):
         )
 
 
+def test_an_adapter_is_no_base(base, tmp_path):
+    """Two that name each other were opened without end."""
+    model, _ = subgpt.load(base)
+    for name, other in ("one", "two"), ("two", "one"):
+        model.add_adapter(LoraConfig(r=2, base=str(tmp_path / other)), name=name)
+        model.save_adapter(tmp_path / name, name)
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: its base .*two is an adapter itself"):
+        subgpt.load(tmp_path / "one")
+
+
 def test_a_model_under_an_adapter_is_not_saved_without_it(base, tmp_path):
     model, _ = subgpt.load(base)
     model.add_adapter(LoraConfig(r=2))

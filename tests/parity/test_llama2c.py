@@ -171,6 +171,18 @@ def test_a_file_of_another_size_is_refused(small, tmp_path, version):
             load(path)
 
 
+def test_groups_that_do_not_divide_a_tensor_are_refused(small, tmp_path):
+    head = written(small, 2)[:256]
+    head = head[:37] + struct.pack("<i", 7) + head[41:]
+    header = llama2c._header(head, "test")
+    size = sum(map(llama2c._bytes_of(header), llama2c._sizes(header)))
+    (tmp_path / "model.bin").write_bytes(head + bytes(size))
+    with pytest.raises(
+        CheckpointError, match=r"model\.bin: groups of 7 numbers do not divide the 384 of tok"
+    ):
+        load(tmp_path / "model.bin")
+
+
 def test_numbers_that_cannot_be_are_refused(tmp_path):
     path = tmp_path / "model.bin"
     for head in (

@@ -56,7 +56,8 @@ def load_llama2c(path: Path, *, dtype: str = "float32") -> GPT:
     for name, size in _sizes(header):
         if "norm" not in name and size % header.group_size:
             raise CheckpointError(
-                f"{path}: groups of {header.group_size} numbers do not divide the {size:,} of {name}; is it llama2.c's?"
+                f"{path}: groups of {header.group_size} numbers do not divide the {size:,} of {name}; fetch the "
+                "file again"
             )
     expected = header.start + sum(map(_bytes_of(header), _sizes(header)))
     if len(data) != expected:

@@ -10,9 +10,9 @@ from pathlib import Path
 from subgpt.errors import CheckpointError, MissingExtraError, MissingFileError, first_line
 
 _FILES = (
-    "config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model", "vocab.json",
-    "merges.txt",
+    "config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json", "adapter_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "tokenizer.model",
+    "vocab.json", "merges.txt",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import subgpt
+from subgpt.adapters.config import LoraConfig
 from subgpt.errors import MissingExtraError, MissingFileError
 
 
@@ -37,6 +38,24 @@ def test_a_model_that_was_fetched_is_opened_by_its_id(cache: Path, tmp_path: Pat
     again, their_tokenizer = subgpt.load("someone/small-model")
     assert again.config == model.config
     assert their_tokenizer == tok
+
+
+def test_an_adapter_is_fetched_with_the_file_that_names_its_base(tmp_path: Path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason='pip install "subgpt[hub]"')
+    model = subgpt.GPT(subgpt.GPTConfig(260, 8, 1, 2, 8), seed=1)
+    model.save(tmp_path / "base")
+    model.add_adapter(LoraConfig(r=2, base=str(tmp_path / "base")))
+    model.save_adapter(tmp_path / "adapter")
+
+    def snapshot_download(hub_id: str, allow_patterns: list[str]) -> str:
+        asked = [path for path in (tmp_path / "adapter").iterdir() if any(map(path.match, allow_patterns))]
+        (tmp_path / "fetched").mkdir()
+        for path in asked:
+            shutil.copy(path, tmp_path / "fetched")
+        return str(tmp_path / "fetched")
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    assert subgpt.load("someone/some-lora")[0].active_adapter == "default"
 
 
 def test_what_was_never_fetched_is_named(cache: Path):

@@ -25,7 +25,7 @@ from subgpt.data.prepare.options import PrepareOptions
 from subgpt.data.prepare.reading import Found, Tally, read_unit
 from subgpt.data.prepare.texts import LongText
 from subgpt.data.prepare.units import Slice, size_of
-from subgpt.data.reading import bare_name, open_bytes, read_text_chunks
+from subgpt.data.reading import bare_name, read_chunks, read_text_chunks
 from subgpt.data.shards import read_shard
 from subgpt.data.sniff import sniff_kind
 from subgpt.data.sources import FileSource
@@ -265,8 +265,7 @@ def script_of(character: str) -> str:
 
 
 def _encoding(path: Path) -> str:
-    with open_bytes(path) as file:
-        encoding, mark = detect(file.read(4), str(path))
+    encoding, mark = detect(next(read_chunks(path, 4), b""), str(path))
     return encoding.upper().removesuffix("-LE").removesuffix("-BE") + (" with a mark" if mark else "")
 
 

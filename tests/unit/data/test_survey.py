@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from subgpt import Tokenizer
+import pytest
+
+from subgpt import DataError, Tokenizer
 from subgpt.data.prepare import texts
 from subgpt.data.survey import survey_text
 
@@ -21,3 +23,10 @@ def test_a_damaged_byte_is_damage_of_one_document(tmp_path):
     file = tmp_path / "a.txt"
     file.write_bytes(b"<|endoftext|>".join([b"one", b"t\xffo", *(str(n).encode() for n in range(50))]))
     assert survey_text(file).damaged == 1
+
+
+@pytest.mark.parametrize("damage", [b"plain", b"\x1f\x8b", b"\x1f\x8b\x08\0\0\0\0\0\0\0\xff"])
+def test_a_damaged_archive_is_named(tmp_path, damage):
+    (tmp_path / "a.txt.gz").write_bytes(damage)
+    with pytest.raises(DataError, match=r"a\.txt\.gz: reading failed after 0 bytes"):
+        survey_text(tmp_path / "a.txt.gz")

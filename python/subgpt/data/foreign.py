@@ -61,7 +61,7 @@ def read_ids(path: Path, fingerprint: str) -> npt.NDArray[np.unsignedinteger[Any
 
     """
     head = _head(path)
-    if head.startswith(MAGIC):
+    if _is_shard(head):
         return read_shard(path, fingerprint=fingerprint)
     if len(head) >= 12 and int.from_bytes(head[:4], "little") in _LLMC_MAGICS:
         return _read_llmc(path, head)
@@ -94,6 +94,15 @@ def _read_llmc(path: Path, head: bytes) -> npt.NDArray[np.unsignedinteger[Any]]:
     return map_records(path, dtype, LLMC_HEADER, count)
 
 
+def is_shard(path: Path) -> bool:
+    """Tell whether a file of ids is one that `Tokenizer.encode_file` or `prepare_data` wrote."""
+    return _is_shard(_head(path))
+
+
+def _is_shard(head: bytes) -> bool:
+    return head.startswith(MAGIC)
+
+
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -104,4 +113,4 @@ def _head(path: Path) -> bytes:
 
 def _starts_like_ids(path: Path) -> bool:
     head = _head(path)
-    return head.startswith(MAGIC) or (len(head) >= 12 and int.from_bytes(head[:4], "little") in _LLMC_MAGICS)
+    return _is_shard(head) or (len(head) >= 12 and int.from_bytes(head[:4], "little") in _LLMC_MAGICS)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from subgpt.data.foreign import RAW_NAMES, is_token_file, is_validation_name, read_ids
+from subgpt.data.foreign import RAW_NAMES, is_shard, is_token_file, is_validation_name, read_ids
 from subgpt.data.prepare.manifest import dataset_fingerprint, is_prepared, read_manifest
 from subgpt.data.prepare.plan import FOLDER
 from subgpt.data.shards import INDEX_MAGIC, check_shard, read_header, read_shard
@@ -230,7 +230,9 @@ def _open_foreign(path: Path, tok: Tokenizer, val_fraction: float) -> TokenSet:
     if [file.name for file in files] == [RAW_NAMES[0]] and not _is_directory(path) and sibling.is_file():
         files.append(sibling)
     rows = {file: read_ids(file, tok.fingerprint) for file in files}
+    shards = [file for file in files if is_shard(file)]
     with ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(check_shard, shards))
         digests = list(pool.map(lambda file: _scan(file, rows[file], tok.vocab_size), files))
     train = ShardedTokens([rows[file] for file in files if not is_validation_name(file)])
     val = ShardedTokens([rows[file] for file in files if is_validation_name(file)])
@@ -240,13 +242,15 @@ def _open_foreign(path: Path, tok: Tokenizer, val_fraction: float) -> TokenSet:
     elif not len(val):
         train, val = _cut(train, round(len(train) * (1 - val_fraction)))
         how = f"the last {100 * val_fraction:.3g} %"
-    notes = (
+    note = (
         f"{path}: {len(files)} file{'s' * (len(files) != 1)} of ids; {len(train):,} tokens to train on, {len(val):,} "
-        f"to validate on ({how}); nothing in them says with which tokenizer they were made",
+        f"to validate on ({how})"
     )
-    return TokenSet(
-        str(path), train, val, 0, 0, hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest(), notes
-    )
+    if unknown := len(files) - len(shards):
+        which = f"{unknown} of them" if shards else "them"
+        note += f"; nothing in {which} says with which tokenizer they were made"
+    fingerprint = hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
+    return TokenSet(str(path), train, val, 0, 0, fingerprint, (note,))
 
 
 def _scan(path: Path, ids: npt.NDArray[Any], vocab_size: int) -> bytes:

@@ -193,5 +193,22 @@ def test_shards_of_encode_file(words, tmp_path):
     words.encode_file(tmp_path / "a.txt", tmp_path / "shards", shard_tokens=100)
     opened = open_token_set(tmp_path / "shards", words, val_fraction=0)
     assert words.decode(opened.train[0 : len(opened.train)]) == "the cat sat on the mat " * 50
+    assert "says with which tokenizer" not in opened.notes[0]
     with pytest.raises(DataError, match="another tokenizer"):
         open_token_set(tmp_path / "shards", Tokenizer.train(["x"], vocab_size=257), val_fraction=0)
+
+
+def test_shards_of_a_preparation_that_are_named_as_files_are_checked(prepared, words, tmp_path):
+    shards = sorted(prepared.glob("*.bin"))
+    for shard in shards:
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / shard.name).write_bytes(shard.read_bytes())
+    nanogpt(tmp_path / "shards", range(50))
+    opened = open_token_set(tmp_path / "shards", words, val_fraction=0)
+    assert "nothing in 1 of them says" in opened.notes[0]
+    damaged = tmp_path / "shards" / shards[0].name
+    content = bytearray(damaged.read_bytes())
+    content[-2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{shards[0].name}: its checksum is"):
+        open_token_set(tmp_path / "shards", words, val_fraction=0)

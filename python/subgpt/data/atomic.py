@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from subgpt.errors import OutputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 
 @contextmanager
@@ -34,26 +38,55 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".subgpt-", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb", buffering=1 << 20) as file:
+        with _naming(path):
+            descriptor, name = tempfile.mkstemp(prefix=".subgpt-", suffix=".tmp", dir=path.parent)
+            temporary = Path(name)
+        with _Output(descriptor, path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _as_plainly_created(temporary)
-        temporary.replace(path)
-        temporary = None
-        sync_directory(path.parent)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space, or name another directory"
-        ) from error
+            with _naming(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _naming(path):
+            _as_plainly_created(temporary)
+            temporary.replace(path)
+            temporary = None
+            sync_directory(path.parent)
     finally:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+class _Output(io.BufferedWriter):
+    """A file whose own errors name what is written: those of whoever writes are something else."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(io.FileIO(descriptor, "wb"), 1 << 20)
+        self._path = path
+
+    def write(self, data: Buffer, /) -> int:
+        with _naming(self._path):
+            return super().write(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        with _naming(self._path):
+            return super().seek(offset, whence)
+
+    def close(self) -> None:
+        with _naming(self._path):
+            super().close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OutputError:  # of a call inside this one
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space, or name another directory"
+        ) from error
 
 
 def _as_plainly_created(path: Path) -> None:

@@ -1,10 +1,13 @@
 """Token shards: written in pieces, checked when they are opened, read as one row."""
 
+import os
+
 import numpy as np
 import pytest
 
-from subgpt import DataError, MissingFileError
+from subgpt import DataError, MissingFileError, OutputError
 from subgpt.data import read_shard
+from subgpt.data.atomic import atomic_file
 from subgpt.data.loader import WindowLoader, evaluation_batches
 from subgpt.data.shards import INDEX_MAGIC, check_shard, id_dtype, read_header, read_index, writing
 from subgpt.data.tokens import ShardedTokens
@@ -90,3 +93,30 @@ def test_a_row_in_pieces_gives_the_batches_of_the_whole(cuts):
             assert ours.dtype == theirs.dtype
     both = [list(evaluation_batches(tokens, block_size=7, batch_size=3)) for tokens in (row, whole)]
     assert [[a.tolist() for a in batch] for batch in both[0]] == [[a.tolist() for a in b] for b in both[1]]
+
+
+def write(path, act):
+    with atomic_file(path) as file:
+        file.write(b"half")
+        act(file)
+
+
+@pytest.mark.parametrize("error", [MissingFileError("gone"), BrokenPipeError("nobody reads")])
+def test_what_whoever_writes_a_file_complains_of_comes_through(tmp_path, error):
+    def act(file):
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        write(tmp_path / "a.bin", act)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_disk_complains_of_names_the_file(tmp_path):
+    def act(file):
+        os.close(file.fileno())  # a disk that is gone, so to speak
+        file.write(bytes(1 << 21))
+
+    for path in (tmp_path / "a.bin", tmp_path / "no" / "a.bin"):
+        with pytest.raises(OutputError, match=r"a\.bin: cannot be written"):
+            write(path, act)
+    assert not list(tmp_path.iterdir())

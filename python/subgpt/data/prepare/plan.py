@@ -17,6 +17,8 @@ FOLDER = ".preparing"
 """Inside the output, until it is finished."""
 
 _STAGING_VERSION = 1
+_LOOSENED = {("errors", "strict", "replace"), ("bad_rows", "refuse", "skip")}
+"""Options that may change on the way, as what is refused says itself: what was made before has nothing of the kind."""
 
 
 def make_plan(
@@ -37,8 +39,10 @@ def _file(path: Path) -> list[Any]:
     return [str(path), size_of(path), path.stat().st_mtime_ns]
 
 
-def keep_plan(staging: Path, plan: Mapping[str, Any]) -> None:
+def keep_plan(staging: Path, plan: Mapping[str, Any], *, begun: bool) -> None:
     """Write the plan, or compare it with that of the preparation that is gone on with.
+
+    begun: whether anything was made by the plan that is there; before that, another may take its place.
 
     Raises:
         ConfigError: An option or the tokenizer is another.
@@ -46,7 +50,7 @@ def keep_plan(staging: Path, plan: Mapping[str, Any]) -> None:
 
     """
     path = staging / "plan.json"
-    if not path.exists():
+    if not path.exists() or not begun:
         _core.write_atomic(str(path), json.dumps(plan).encode())
         return
     try:
@@ -56,6 +60,7 @@ def keep_plan(staging: Path, plan: Mapping[str, Any]) -> None:
         if isinstance(error, ConfigError | DataError):
             raise
         raise DataError(f"{path}: damaged ({error}); begin anew with overwrite (--overwrite)") from None
+    _core.write_atomic(str(path), json.dumps(plan).encode())  # with what was loosened
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
@@ -69,10 +74,11 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], output: Path) ->
             f"{output}: this preparation was begun with another tokenizer; give that one, {anew}"
         )
     for name, value in now["options"].items():
-        if before["options"].get(name) != value:
+        then = before["options"].get(name)
+        if then != value and (name, then, value) not in _LOOSENED:
             raise ConfigError(
-                f"{output}: this preparation was begun with {name} = {before['options'].get(name)!r}, now it is "
-                f"{value!r}; give the same, {anew}"
+                f"{output}: this preparation was begun with {name} = {then!r}, now it is {value!r}; give the "
+                f"same, {anew}"
             )
     if before["sources"] != now["sources"]:
         raise DataError(

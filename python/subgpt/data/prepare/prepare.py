@@ -190,7 +190,8 @@ def prepare_data(
         if overwrite:
             _discard(folder)
         staging.clear()
-        keep_plan(staging.folder, make_plan(files, tokenizer.fingerprint, options, cutting.UNIT_BYTES))
+        plan = make_plan(files, tokenizer.fingerprint, options, cutting.UNIT_BYTES)
+        keep_plan(staging.folder, plan, begun=staging.begun())
         if files is None:
             assert not isinstance(opened, FoundFiles)
             count = _stage_texts(opened, staging, tokenizer, options, tell)

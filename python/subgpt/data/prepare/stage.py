@@ -67,6 +67,10 @@ class Staging:
                 else:
                     path.unlink(missing_ok=True)
 
+    def begun(self) -> bool:
+        """Tell whether there is anything to go on from: a part, or a unit without any."""
+        return any(self.folder.glob("*.npy")) or any(self.folder.glob("[0-9]*.json"))
+
     def ids(self, unit: int, part: int) -> Path:
         """Where the ids of a part are."""
         return self.folder / f"{unit:06d}-{part:05d}.bin"

@@ -229,8 +229,10 @@ def break_off(corpus, out, tok, **options):
     def stop(*told):
         raise Stop
 
-    with pytest.raises(Stop):
-        prepare_data(corpus, out, tok, progress=stop, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "PART_BYTES", 1)  # so that there is something to go on from
+        with pytest.raises(Stop):
+            prepare_data(corpus, out, tok, progress=stop, **options)
 
 
 def test_one_goes_on_with_the_same_or_not_at_all(corpus, tok, tmp_path):
@@ -250,6 +252,28 @@ def test_one_goes_on_with_the_same_or_not_at_all(corpus, tok, tmp_path):
     with pytest.raises(DataError, match=r"plan\.json: damaged"):
         prepare_data(corpus, out, tok)
     prepare_data(corpus, out, tok, overwrite=True)
+
+
+def test_what_an_error_advises_is_taken(tok, tmp_path, monkeypatch):
+    """Before anything was made, and after."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text(json.dumps({"body": text(1)}) + "\n", encoding="utf-8")
+    (tmp_path / "in" / "b.txt").write_bytes(text(2).encode() + b"\xff")
+    out, changes = tmp_path / "out", {}
+    for change in ({"text_field": "body"}, {"errors": "replace"}):
+        with pytest.raises(DataError):
+            prepare_data(tmp_path / "in", out, tok, val_fraction=0, **changes)
+        changes |= change
+    prepare_data(tmp_path / "in", out, tok, val_fraction=0, **changes)
+    monkeypatch.setattr(units, "UNIT_BYTES", 500)
+    lines = [json.dumps({"text": text(number)}) for number in range(20)]
+    (tmp_path / "c.jsonl").write_text("\n".join([*lines, "{", *lines]), encoding="utf-8")
+    with pytest.raises(DataError, match="not JSON"):
+        prepare_data(tmp_path / "c.jsonl", tmp_path / "more", tok)
+    assert list(tmp_path.glob("more/.preparing/*.npy"))
+    for folder in ("more", "whole"):
+        prepare_data(tmp_path / "c.jsonl", tmp_path / folder, tok, bad_rows="skip")
+    assert content(tmp_path / "more") == content(tmp_path / "whole")
 
 
 def test_only_one_prepares_at_a_time_and_only_in_a_place_of_its_own(corpus, tok, tmp_path):

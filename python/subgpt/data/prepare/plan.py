@@ -102,6 +102,8 @@ def finished_before(
 ) -> dict[str, Any] | None:
     """Give the description of a set that is finished, if it is what is asked for; None if there is none.
 
+    Of the sources, names and sizes are compared: a set names no time, and files that were fetched again are the same.
+
     Raises:
         ConfigError: There is one, of other sources, options or tokenizer.
 

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -37,7 +38,7 @@ from subgpt.data.prepare.similar import need_minhash
 from subgpt.data.prepare.stage import Staging, stage_unit
 from subgpt.data.prepare.units import Unit, plan_units, size_of
 from subgpt.data.sources import FoundFiles
-from subgpt.errors import ConfigError, OutputError
+from subgpt.errors import CheckpointError, ConfigError, OutputError
 from subgpt.places import expanded
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def prepare_data(
     files = list(opened.files) if isinstance(opened, FoundFiles) else None
     sources = None if files is None else [(str(path), size_of(path)) for path in files]
     if not overwrite and (made := finished_before(folder, tokenizer.fingerprint, options, sources)):
+        _remove_work(folder / FOLDER)
         return Prepared(folder, made)
     staging = Staging(_open_staging(folder, overwrite=overwrite))
     with DirectoryLock(staging.folder / _LOCK, "preparing data"):
@@ -203,6 +205,16 @@ def prepare_data(
         made = finish(folder, staging, count, units, sources, tokenizer, options, tell)
     shutil.rmtree(staging.folder, ignore_errors=True)
     return Prepared(folder, made)
+
+
+def _remove_work(staging: Path) -> None:
+    """Take away what was left of the work by a process that was killed when all was done.
+
+    Not where somebody begins anew there; and a disk that only reads may keep it.
+    """
+    if staging.is_dir():
+        with suppress(CheckpointError, OutputError), DirectoryLock(staging / _LOCK, "preparing data"):
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _say_nothing(what: str, done: int, total: int) -> None:

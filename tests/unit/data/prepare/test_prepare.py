@@ -212,6 +212,11 @@ def test_prepared_again_nothing_changes(corpus, tok, tmp_path):
     out = tmp_path / "out"
     prepare_data(corpus, out, tok)
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    (out / ".preparing").mkdir()  # a process was killed in the instant after all was done
+    (out / ".preparing" / "000000.json").write_text("{}", encoding="utf-8")
+    with DirectoryLock(out / ".preparing" / "lock", "preparing data"):
+        prepare_data(corpus, out, tok)
+        assert (out / ".preparing" / "000000.json").exists()
     again = prepare_data(corpus, out, tok)
     assert again.train_tokens > 0
     assert before == {path: path.stat().st_mtime_ns for path in out.iterdir()}

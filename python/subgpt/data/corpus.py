@@ -47,11 +47,6 @@ class TokenCorpus:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    @property
-    def bytes_per_token(self) -> float:
-        """Bytes of text that a token stands for on average; 0 for an empty corpus."""
-        return self.text_bytes / len(self.tokens) if len(self.tokens) else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class CorpusSummary:

@@ -38,14 +38,12 @@ class PackedBatch(NamedTuple):
         x: Ids, uint32; padded on the right.
         y: Targets, int64; -100 wherever nothing is trained.
         segments: int32; which example of its row a place belongs to, from 0; -1 for padding.
-        positions: int32; the place in the example, from 0; 0 for padding.
 
     """
 
     x: U32Array
     y: I64Array
     segments: I32Array
-    positions: I32Array
 
 
 def documents(batch: Batch | PackedBatch) -> I32Array | None:
@@ -132,7 +130,6 @@ class PackedLoader:
             np.full(shape, self.pad, dtype=np.uint32),
             np.full(shape, IGNORED, dtype=np.int64),
             np.full(shape, NO_EXAMPLE, dtype=np.int32),
-            np.zeros(shape, dtype=np.int32),
         )
         for row, index in enumerate(self.indices(step)):
             start = 0
@@ -141,7 +138,6 @@ class PackedLoader:
                 place = slice(start, start + len(x))
                 made.x[row, place], made.y[row, place] = x, y
                 made.segments[row, place] = segment
-                made.positions[row, place] = np.arange(len(x), dtype=np.int32)
                 start += len(x)
         return made
 
@@ -157,10 +153,7 @@ def part_documents(batch: Batch, eot_id: int) -> PackedBatch:
 
     """
     x, y = batch
-    begins = x == eot_id
-    places = np.arange(x.shape[1], dtype=np.int32)
-    starts = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
-    return PackedBatch(x, y, np.cumsum(begins, axis=1, dtype=np.int32), (places - starts).astype(np.int32))
+    return PackedBatch(x, y, np.cumsum(x == eot_id, axis=1, dtype=np.int32))
 
 
 class DocumentLoader:

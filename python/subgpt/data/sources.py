@@ -26,14 +26,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from subgpt.data.decoding import UTF16_BOMS
-from subgpt.data.reading import open_bytes, read_text
+from subgpt.data.reading import open_bytes
 from subgpt.errors import DataError, MissingFileError
 from subgpt.places import beside, expanded, no_text
 
 PathSource: TypeAlias = "str | os.PathLike[str]"
 FileSource: TypeAlias = "PathSource | Sequence[PathSource]"
-
-__all__ = ["FileSource", "FoundFiles", "PathSource", "find_files", "read_text"]
 
 _BINARIES = {
     ".parquet": "make training data of it first: subgpt data prepare",

@@ -105,16 +105,13 @@ def check_fraction(val_fraction: float) -> None:
         raise ConfigError(f"val_fraction must be in [0, 1), not {val_fraction!r}; 0.1 keeps a tenth")
 
 
-def split_documents(
-    sides: Sequence[bool], lengths: I64Array, *, val_fraction: float, min_tokens: int = MIN_TOKENS
-) -> Split:
+def split_documents(sides: Sequence[bool], lengths: I64Array, *, val_fraction: float) -> Split:
     """Divide documents, whole where that comes out evenly, else each at its end.
 
     Args:
         sides: For each document, what `in_validation` said.
         lengths: int64 (documents,): tokens of each.
         val_fraction: Share of validation, in [0, 1); 0 for none.
-        min_tokens: The fewest tokens that either side must have.
 
     Raises:
         ConfigError: ``val_fraction`` out of range.
@@ -132,24 +129,24 @@ def split_documents(
     whole = np.where(np.asarray(sides, dtype=bool), lengths, 0).astype(np.int64)
     total, val = int(lengths.sum()), int(whole.sum())
     wanted = total * val_fraction
-    if val >= max(min_tokens, wanted / 2) and total - val >= max(min_tokens, (total - wanted) / 2):
+    if val >= max(MIN_TOKENS, wanted / 2) and total - val >= max(MIN_TOKENS, (total - wanted) / 2):
         return Split("document", whole, val_fraction)
-    tails = _tails(lengths, val_fraction, min_tokens)
+    tails = _tails(lengths, val_fraction)
     val = int(tails.sum())
-    if val < min_tokens or total - val < min_tokens:
+    if val < MIN_TOKENS or total - val < MIN_TOKENS:
         raise DataError(
             f"{total} tokens in {len(lengths)} document{'s' * (len(lengths) != 1)} are too few to keep "
-            f"{100 * val_fraction:.3g} % for validation: each side needs at least {min_tokens} tokens; "
+            f"{100 * val_fraction:.3g} % for validation: each side needs at least {MIN_TOKENS} tokens; "
             "give more text, or set val_fraction=0"
         )
     return Split("tail", tails, val_fraction)
 
 
-def _tails(lengths: I64Array, val_fraction: float, min_tokens: int) -> I64Array:
+def _tails(lengths: I64Array, val_fraction: float) -> I64Array:
     """Tokens at the end of each document; a function of its length alone, so that twins are cut alike."""
     tails = np.floor(lengths * val_fraction + 0.5).astype(np.int64)
-    if int(tails.sum()) < min_tokens:
-        least = math.ceil(min_tokens / max(1, int(np.count_nonzero(lengths == lengths.max()))))
+    if int(tails.sum()) < MIN_TOKENS:
+        least = math.ceil(MIN_TOKENS / max(1, int(np.count_nonzero(lengths == lengths.max()))))
         tails = np.where(lengths == lengths.max(), np.maximum(tails, least), tails)
     kept: I64Array = np.minimum(tails, np.maximum(lengths - 1, 0))
     return kept

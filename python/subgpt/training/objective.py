@@ -106,9 +106,8 @@ class NextToken(Objective):
     def rows(self, batch: "Batch | PackedBatch", start: int, stop: int) -> "Batch | PackedBatch":
         """Cut all its arrays."""
         if isinstance(batch, PackedBatch):
-            x, y, segments, places = batch
-            rows = slice(start, stop)
-            return PackedBatch(x[rows], y[rows], segments[rows], places[rows])
+            x, y, segments = batch
+            return PackedBatch(x[start:stop], y[start:stop], segments[start:stop])
         ids, targets = batch
         return ids[start:stop], targets[start:stop]
 

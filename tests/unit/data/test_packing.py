@@ -29,8 +29,7 @@ def test_a_batch_to_the_last_number():
     # The last place of A has A's last id as target, not B's first.
     assert batch.y[np.argsort(order)].tolist() == [[-100, 3, 4, 6], [8, 9, -100, -100]]
     assert batch.segments[np.argsort(order)].tolist() == [[0, 0, 0, 1], [0, 0, -1, -1]]
-    assert batch.positions[np.argsort(order)].tolist() == [[0, 1, 2, 0], [0, 1, 0, 0]]
-    assert [array.dtype.name for array in batch] == ["uint32", "int64", "int32", "int32"]
+    assert [array.dtype.name for array in batch] == ["uint32", "int64", "int32"]
     assert loader.padding_share == 0.25
     assert loader.describe() == "3 examples; packed into 2 rows of 4 tokens, 25.0 % of them padding"
 

@@ -94,7 +94,7 @@ def test_masks_of_parts_go_on_where_those_before_end(batches, data):
 
 
 def test_rows_of_a_packed_batch_keep_what_belongs_to_them():
-    arrays = [np.arange(12, dtype=t).reshape(4, 3) for t in (np.uint32, np.int64, np.int32, np.int32)]
+    arrays = [np.arange(12, dtype=t).reshape(4, 3) for t in (np.uint32, np.int64, np.int32)]
     part = NEXT_TOKEN.rows(PackedBatch(*arrays), 1, 3)
     assert isinstance(part, PackedBatch)
     assert all((array == np.arange(3, 9).reshape(2, 3)).all() for array in part)

@@ -25,8 +25,8 @@ FREE = frozenset({
 def merge_settings(given: TrainConfig, state: TrainState, place: str) -> TrainConfig:
     """Give the settings to go on with: the checkpoint's, and of those `given` the ones that may change.
 
-    A field that was not set, or set to None or "auto", has the checkpoint's value. Raises ConfigError naming the first
-    field that changed and must not.
+    A field that was not set has the checkpoint's value; so has one that must not change and is set to None or "auto".
+    Raises ConfigError naming the first field that changed and must not.
     """
     saved = TrainConfig(**{"dtype": "float32", **state.settings})  # the one dtype before it was a setting
     changes = {}

@@ -113,7 +113,8 @@ def stage_unit(
         tally: What was passed over, complete when `found` is at its end.
         tok: The tokenizer.
         options: How.
-        told: Called with the UTF-8 bytes of the documents that were encoded or skipped.
+        told: Called with the size of the documents that were encoded or skipped: the UTF-8 bytes of one that lies on
+            the disk, the characters of one in memory.
 
     Raises:
         OutputError: The disk is full.

@@ -1,7 +1,8 @@
 """`training/metrics.csv`: what `metrics.jsonl` has, as a table for spreadsheets and pandas.
 
-A row is an update or a validation, as a line of `metrics.jsonl` is; the columns of the other stay empty. On resume, and
-where a run goes back to a checkpoint, rows beyond its step are dropped.
+A row is an update or a validation, as a line of `metrics.jsonl` is; the columns of the other stay empty, and `seconds`
+of a validation are those of the update before it. On resume, and where a run goes back to a checkpoint, rows beyond its
+step are dropped.
 """
 
 import csv

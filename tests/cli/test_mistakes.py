@@ -329,8 +329,10 @@ def test_streams_that_the_shell_closed_are_no_defect(place: dict[str, str]) -> N
 @POSIX
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_results_that_find_no_room_are_named(place: dict[str, str]) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = ("tokenizer", "encode", "-t", place["tok"], "hi")
     with Path("/dev/full").open("w") as full:
-        done = process("tokenizer", "encode", "-t", place["tok"], "hi", stdout=full, stderr=subprocess.PIPE)
+        done = process(*command, stdout=full, stderr=subprocess.PIPE, env=buffered)
         said = done.communicate(timeout=60)[1]
     assert done.returncode == 1
     assert (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from subgpt.cli.origins import is_from_variable, with_origins
-from subgpt.cli.streams import reader_is_gone
+from subgpt.cli.streams import give_up, reader_is_gone
 from subgpt.cli.volume import ReaderGone, wants_traceback
 from subgpt.distributed.launch import is_told
 from subgpt.errors import SubgptError
@@ -108,7 +108,10 @@ def _fail(line: str, code: int) -> int:
         traceback.print_exc()
     from subgpt.cli.terminal import complain
 
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left finds no room or no reader; Python would fail of it once more at its end
+        give_up("stdout")
     complain(line)
     return code
 

@@ -91,6 +91,25 @@ def test_what_comes_next_is_clicked_drawn_and_taken_back(open_page):
     wait_until(page, f"{FIELD.format('Text so far')}.length > 16")
 
 
+def test_a_text_at_the_limit_goes_on_with_its_newest_tokens(open_page):
+    page, whole = open_page("next"), "plum " * 1600
+    fill(page, "Text so far", whole)
+    page.locator("button.bar:visible:enabled").first.wait_for()
+    field(page, "Text so far").focus()
+    page.keyboard.press("Control+Enter")
+    wait_until(page, f"{FIELD.format('Text so far')}.length > 8000")
+    press(page, "Take the last token back")
+    wait_for_text(page, "Text so far", whole)
+    turn_to(page, "write")
+    fill(page, "Your text", whole)
+    fill(page, "New tokens", "30")
+    press(page, "Write")
+    page.locator(".meter:visible", has_text="seed").wait_for()
+    end = (whole + page.locator(".written .new").inner_text())[-8000:]
+    press(page, "Go on from what was written")
+    wait_for_text(page, "Your text", end)
+
+
 def test_sliders_reshape_the_distribution_and_leave_the_models_own(open_page):
     page = open_page("next")
     own = page.locator(".bar:visible .percent.faint").all_inner_texts()

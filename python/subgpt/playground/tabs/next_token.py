@@ -85,9 +85,9 @@ class NextToken:
                 self._rest = html("&nbsp;", "span").classes("bar-line")
 
     def _type(self, event: Any) -> None:
-        typed = cut(event.value)
-        if typed != self._text():
-            self._typed, self._history = typed, []
+        typed = event.value or ""
+        if typed != self._text():  # what clicks and draws have put there stays, however long it is
+            self._typed, self._history = cut(typed), []
             self._ask()
 
     def _text(self) -> str:

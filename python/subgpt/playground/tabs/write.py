@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from subgpt.errors import SubgptError
-from subgpt.playground.limits import cut
+from subgpt.playground.limits import MAX_TEXT, cut
 from subgpt.playground.options import DRAW, LENGTH, MORE, TEXTS, OptionPanel
 from subgpt.playground.parts import button, card, copy, enable, html, rendered, text, text_area
 from subgpt.playground.views.surety import sure_pieces
@@ -102,7 +102,7 @@ class Write:
         enable(self._copy, done)
 
     async def _go_on(self) -> None:
-        self._prompt.value = cut(self._begun.text + self._written)
+        self._prompt.value = (self._begun.text + self._written)[-MAX_TEXT:]  # the newest is what goes on
         await self._start()
 
     async def _take_along(self) -> None:

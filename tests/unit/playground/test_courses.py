@@ -13,6 +13,7 @@ import pytest
 
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.errors import MissingFileError
+from subgpt.playground.views import courses, texts
 from subgpt.playground.views.courses import Course, find_runs, newest_model
 from subgpt.playground.views.curves import DARK, LIGHT, colours, loss_options, map_options, rate_options
 from subgpt.training.run import Run
@@ -71,6 +72,27 @@ def test_a_run_that_began_anew_is_read_from_its_beginning(course):
     (course.path / "training" / "metrics.jsonl").unlink()
     assert course.read()
     assert course.run.losses == []
+
+
+def test_samples_stay_where_a_run_went_back_and_kept_them_all(course):
+    course.read()
+    metrics = course.path / "training" / "metrics.jsonl"
+    written = metrics.with_name("new")
+    written.write_bytes(metrics.read_bytes())
+    written.replace(metrics)
+    assert course.read()
+    assert [sample["step"] for sample in course.samples] == [2, 4, 6]
+
+
+def test_of_too_many_runs_the_newest_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(courses, "MAX_RUNS", 2)
+    monkeypatch.setattr(texts, "MAX_RUNS", 2)
+    for age, name in enumerate("dcba"):
+        metrics = tmp_path / name / "training" / "metrics.jsonl"
+        metrics.parent.mkdir(parents=True)
+        metrics.touch()
+        os.utime(metrics, (1000 - age, 1000 - age))
+    assert list(find_runs([], tmp_path)) == ["d", "c"]
 
 
 def test_lines_of_somebody_else_do_no_harm(course):

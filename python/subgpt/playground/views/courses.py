@@ -71,6 +71,7 @@ class Course:
         began_anew = size < self._offset or replaced
         if began_anew:
             self.run, self.last, self.settings, self.samples, self._offset = Run(), {}, {}, [], 0
+            self._state = ("", -1)  # the samples are read again, even if there are as many as before
         if not self.settings:
             self.settings = _yaml(files.settings)
         grown = self._read_on(files.metrics) if size > self._offset else False

@@ -60,7 +60,7 @@ def openers_of(served: "Iterable[Served]", runs: Path | None) -> dict[str, Opene
             known.add(one.tokenizer.fingerprint)
             openers[one.name] = _already(one.tokenizer)
     seen = {one.run.resolve() for one in served}
-    for folder in folders_with(runs, "tokenizer.json"):
+    for folder in folders_with(runs, "tokenizer.json")[:MAX_RUNS]:
         if folder.resolve() not in seen:
             name = _name(folder, runs)
             while name in openers:
@@ -76,7 +76,7 @@ def folders_with(runs: Path | None, file: str) -> list[Path]:
     found = (
         path.parents[file.count("/")] for levels in ("", "*/", "*/*/") for path in runs.glob(levels + file)
     )
-    return sorted(set(found))[:MAX_RUNS]
+    return sorted(set(found))
 
 
 def _name(folder: Path, runs: Path | None) -> str:

@@ -111,6 +111,22 @@ def test_errors_are_one_line_and_the_talk_goes_on(parrot: Path) -> None:
     assert "temperature = -1" in invoke("chat", parrot, "--temperature", -1).line()
 
 
+def test_a_line_that_is_no_text_is_one_line_and_the_talk_goes_on(parrot: Path) -> None:
+    result = invoke("chat", parrot, "--temperature", 0, stdin=b"Who sat?\n\xff\nOn what?\n")
+    assert result.code == 1
+    assert result.out.splitlines() == ["The cat.", "On the mat."]
+    assert "byte 0 of the line is not UTF-8" in result.line()
+
+
+def test_a_reader_that_goes_away_ends_a_talk(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_reads(question: str) -> bool:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(talk, "ask", nobody_reads)
+    with pytest.raises(BrokenPipeError):
+        run_talk(talk, reading("Who sat?", "On what?"), interactive=False)
+
+
 def test_a_slash_is_said_with_two(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_talk(talk, reading("//Who sat?"), interactive=False)
     assert talk.turns[0].content == "/Who sat?"

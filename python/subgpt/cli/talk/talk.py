@@ -9,7 +9,7 @@ from subgpt.cli.outcome import describe
 from subgpt.cli.talk.commands import run_command
 from subgpt.cli.terminal import complain, copied, detail, note, out, speed, warn, write_pieces
 from subgpt.data.messages import Message
-from subgpt.errors import SubgptError
+from subgpt.errors import DataError, SubgptError
 
 if TYPE_CHECKING:
     from subgpt.generation.config import GenerationConfig
@@ -109,6 +109,10 @@ def run_talk(talk: Talk, read: Callable[[], str], *, interactive: bool) -> bool:
             interrupted = True
             note("Ctrl-C again, or /quit, leaves")
             continue
+        except DataError as error:  # of one line, behind which others are
+            well = False
+            complain(describe(error))
+            continue
         interrupted = False
         try:
             if line.startswith("/") and not line.startswith("//"):
@@ -120,6 +124,8 @@ def run_talk(talk: Talk, read: Callable[[], str], *, interactive: bool) -> bool:
                 )
                 if interrupted and not interactive:
                     raise KeyboardInterrupt
+        except BrokenPipeError:  # nobody reads answers any more
+            raise
         except (SubgptError, OSError, MemoryError) as error:
             well = False
             complain(describe(error))

@@ -5,7 +5,7 @@ import pytest
 from subgpt.cli.ids import parse_ids
 from subgpt.cli.settings import default_note, read_settings
 from subgpt.cli.tables import bar, facts_table
-from subgpt.cli.terminal import harmless, out
+from subgpt.cli.terminal import harmless, out, print_json
 from subgpt.errors import ConfigError, DataError
 from subgpt.visible import show_bytes, show_text
 
@@ -73,6 +73,11 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("", encoding="utf-8")
     assert read_settings(file, ()) == {}
+
+
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"loss": float("nan"), "trials": [(1, float("inf"))], "text": "nan", "steps": 3})
+    assert capsys.readouterr().out == '{"loss": null, "trials": [[1, null]], "text": "nan", "steps": 3}\n'
 
 
 def test_brackets_and_colons_in_a_path_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

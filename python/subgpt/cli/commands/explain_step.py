@@ -1,16 +1,12 @@
 """`subgpt explain-step`: one step of gradient descent, with its numbers."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from subgpt.cli.options import Json, WrongUsage, examples, new_app
-
-if TYPE_CHECKING:
-    from subgpt.inside.step import StepExplanation
 
 app = new_app()
 
@@ -57,17 +53,6 @@ def explain_step(
         model, tokenizer = tiny_model(text, seed=seed)
     told = explain(model, tokenizer, text, lr=lr, steps=steps)
     if json:
-        print_json(_plain(told))
+        print_json({**asdict(told), "loss_before": told.loss_before, "loss_after": told.loss_after})
     else:
         print(harmless(str(told)))
-
-
-def _plain(told: "StepExplanation") -> dict[str, Any]:
-    """Make what JSON can hold: a loss that is no number any more is null."""
-
-    def loss(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    trials = [{"learning_rate": t.learning_rate, "loss": loss(t.loss)} for t in told.trials]
-    before_and_after = {"loss_before": loss(told.loss_before), "loss_after": loss(told.loss_after)}
-    return {**asdict(told), **before_and_after, "losses": [loss(x) for x in told.losses], "trials": trials}

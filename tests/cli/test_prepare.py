@@ -56,6 +56,18 @@ def test_standard_input(shop: Path, rows: Path, tmp_path: Path) -> None:
     assert invoke("data", "prepare", "-", rows, "-t", shop / "subword", "-o", out).code == 2
 
 
+def test_standard_input_into_the_directory_that_one_is_in(
+    shop: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    given = ("data", "prepare", "-", "--stdin-name", "rows.jsonl", "-t", shop / "subword", "-o", ".")
+    assert f"{tmp_path / '.here.stdin' / 'rows.jsonl'}:1: not JSON" in invoke(*given, stdin="{\n").line()
+    done = invoke(*given, "--overwrite", stdin=rows.read_text())
+    assert done.code == 0, done.err
+    assert (tmp_path / "here" / "dataset.json").exists()
+
+
 def test_what_is_wrong_is_one_line(shop: Path, rows: Path, tmp_path: Path) -> None:
     base = ("data", "prepare", rows, "-t", shop / "subword", "-o")
     assert "no field 'body'" in invoke(*base, tmp_path / "a", "--text-field", "body").line()

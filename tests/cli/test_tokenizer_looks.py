@@ -46,6 +46,16 @@ def test_shards_never_mix_with_what_is_there(shop: Path, tmp_path: Path, text: P
     assert told["tokens"] == Tokenizer.load(shop / "subword").count(TEXT)
 
 
+def test_shards_never_replace_the_directory_that_one_is_in(
+    shop: Path, tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    encode = ("tokenizer", "encode", "-t", shop / "subword", "--file", text)
+    for named in (".", ""):
+        assert ".: no directory can take its place" in invoke(*encode, "-o", named).line()
+
+
 def test_shards_are_whole_or_not_there(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"fine\n" * 1000 + b"\xff")
     done = invoke(

@@ -13,6 +13,7 @@ from subgpt.cli.choices import one_of
 from subgpt.cli.commands.tokenizer.arguments import TokenizerOption
 from subgpt.cli.options import Json, OnInvalid, Ray, TextField, WrongUsage
 from subgpt.errors import OutputError
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.data.prepare.prepare import Prepared
@@ -160,7 +161,8 @@ def _sources(names: Sequence[str], output: Path, stdin_name: str, overwrite: boo
     if list(names) != [STDIN]:
         yield source_paths(names)
         return
-    folder = output.with_name(f".{output.name}.stdin")
+    place = expanded(output).resolve()  # of "." and ".." the name is elsewhere
+    folder = place.parent / f".{place.name}.stdin"
     kept = folder / Path(stdin_name).name
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)

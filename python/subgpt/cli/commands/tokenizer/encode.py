@@ -13,6 +13,7 @@ import typer
 from subgpt.cli.commands.tokenizer.arguments import AllowSpecial, TokenizerOption, one_text
 from subgpt.cli.options import Json, OnInvalid, WrongUsage
 from subgpt.errors import OutputError
+from subgpt.places import expanded
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -91,7 +92,7 @@ def _write(
     from subgpt.data import read_shard
     from subgpt.units import in_bytes
 
-    begin = time.monotonic()
+    begin, output = time.monotonic(), expanded(output)
     with _all_or_nothing(output) as folder, metering() as show:
         shards = tokenizer.encode_file(
             file,
@@ -113,6 +114,8 @@ def _all_or_nothing(output: Path) -> Iterator[Path]:
     """Give a directory that takes the place of `output` at the end, or goes if the work is given up."""
     from subgpt import _core
 
+    if not output.name:
+        raise OutputError(f"{output}: no directory can take its place; name a directory that is new or empty")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputError(f"{output}: has something in it already; name a directory that is new or empty")
     folder = output.with_name(f".{output.name}.unfinished-{os.getpid()}")

@@ -24,6 +24,11 @@ def test_a_run_learns_preferences(shop: Path, tmp_path: Path) -> None:
     done = invoke(*resumed)  # with the data and the beta that it began with
     assert done.code == 0, done.err
     config = tmp_path / "beta.yaml"
+    config.write_text("beta: 3e-1\n")  # which is a text to YAML
+    begun = (*given[:-4], "-o", tmp_path / "text", "--max-steps", 1, "--config", config)
+    assert invoke(*begun).code == 0
+    done = invoke("dpo", shop / "run", "-o", tmp_path / "text", "--resume", "--max-steps", 2)
+    assert done.code == 0, done.err
     config.write_text("beta: much\n")
     refused = invoke("dpo", shop / "run", "--data", data, "-o", tmp_path / "no", "--config", config)
     assert "beta = 'much': give a number" in refused.line()

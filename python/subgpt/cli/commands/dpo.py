@@ -78,16 +78,19 @@ def dpo(
     inputs.need("data", "give rows with prompt, chosen and rejected")
     sources = inputs.sources("data")
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
+    beta = inputs.number("beta", BETA)
+    label_smoothing = inputs.number("label_smoothing", LABEL_SMOOTHING)
     model, tokenizer = open_run(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
-    with watching(keep(inputs.part(_KNOWN))) as callbacks:
+    kept = {"data": inputs.values["data"], "beta": beta, "label_smoothing": label_smoothing}
+    with watching(keep(kept)) as callbacks:
         run = train(
             model,
             tokenizer,
             sources,
             training,
-            beta=inputs.number("beta", BETA),
-            label_smoothing=inputs.number("label_smoothing", LABEL_SMOOTHING),
+            beta=beta,
+            label_smoothing=label_smoothing,
             output_dir=output,
             resume=resume,
             callbacks=callbacks,

@@ -60,7 +60,17 @@ def test_a_saved_config_is_laid_flat(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["- a\n- b\n", "1: 2\n", "just words", "train: [1]\n", "a: !!python/object:x {}\n"]
+    "text",
+    [
+        "- a\n- b\n",
+        "1: 2\n",
+        "just words",
+        "train: [1]\n",
+        "a: !!python/object:x {}\n",
+        "max_steps: {{ steps }}\n",
+        "max_steps: {[a]: 1}\n",
+        "max_steps: !!map x\n",
+    ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.yaml"

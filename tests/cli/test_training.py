@@ -130,6 +130,15 @@ def test_interrupted_and_resumed_is_as_if_never_stopped(shop: Path, tmp_path: Pa
     assert weights[0] == weights[1]
 
 
+def test_a_mistake_in_a_file_of_a_run_that_goes_on_names_that_file(shop: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert pretrain(shop, run).code == 0
+    file = tmp_path / "mine.yaml"
+    file.write_text("max_steps: many\n", encoding="utf-8")
+    line = invoke("pretrain", "-o", run, "--resume", "--config", file).line()
+    assert f"(set in {file})" in line
+
+
 def test_finetune_shows_new_and_old_losses(shop: Path, tmp_path: Path) -> None:
     given = (
         "--data",

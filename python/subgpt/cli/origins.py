@@ -9,6 +9,7 @@ from typing import Any
 PREFIX = "SUBGPT_"
 _NAMED = re.compile(r"\b([a-z][a-z0-9_]*) = ")
 _LIKE = 0.85
+_IN_FILE = "set in "
 _origins: dict[str, str] = {}
 
 
@@ -35,9 +36,10 @@ def note_flags(ctx: Any, names: Iterable[str], values: dict[str, Any]) -> None:
 
 
 def note_file(file: object, names: Iterable[str]) -> None:
-    """Keep which settings a file gives; flags and variables win over them."""
+    """Keep which settings a file gives; a later file wins over an earlier one, flags and variables over all."""
     for name in names:
-        _origins.setdefault(name, f"set in {file}")
+        if _origins.get(name, _IN_FILE).startswith(_IN_FILE):
+            _origins[name] = f"{_IN_FILE}{file}"
 
 
 def with_origins(line: str) -> str:

@@ -3,7 +3,26 @@
 import json
 from pathlib import Path
 
+import pytest
+import yaml
+
+from subgpt.cli.search import given_of
+
 from .conftest import invoke
+
+
+def test_a_chat_templates_file_does_not_depend_on_the_directory_that_one_is_in(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
+    Path("prefs.jsonl").write_text('{"prompt": "The cat", "chosen": " sat.", "rejected": " ran."}\n' * 6)
+    given = ("--data", "prefs.jsonl", "--batch-size", 2, "--max-steps", 1, "--chat-template", "mine.jinja")
+    done = invoke("dpo", shop / "run", *given, "-o", "liked")
+    assert done.code == 0, done.err
+    kept = yaml.safe_load(Path("liked/training/config.yaml").read_text(encoding="utf-8"))
+    assert kept["train"]["chat_template"] == str(tmp_path / "mine.jinja")
+    assert given_of(None, {"chat_template": "mine.jinja"}) == {"chat_template": str(tmp_path / "mine.jinja")}
 
 
 def test_a_run_learns_preferences(shop: Path, tmp_path: Path) -> None:

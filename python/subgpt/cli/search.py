@@ -10,7 +10,7 @@ import typer
 from subgpt.cli.options import source_option
 from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.shape import DEFAULT_PRESET, MODEL_NAMES, SHAPE
-from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute
+from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute, with_absolute_template
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 from subgpt.units import duration
@@ -79,7 +79,7 @@ def given_of(file: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Give what was set, by name, from a file of settings and flags; paths do not depend on the working directory."""
     sections = ("train", "model", "inputs")
     known = [*_INPUTS, *MODEL_NAMES, *TRAIN_NAMES]
-    values = resolve(file, flags, known, TrainConfig, sections)
+    values = with_absolute_template(resolve(file, flags, known, TrainConfig, sections))
     if values.get("data"):
         values["data"] = absolute([str(path) for path in Inputs(values).sources("data")])
     if values.get("tokenizer"):

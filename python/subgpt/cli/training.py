@@ -107,7 +107,7 @@ def gather(
     values: dict[str, Any] = {}
     if resume:  # only the main one of several processes needs the directory
         values = from_main(lambda: _saved(RunDirectory(output), names, sections))
-    values |= resolve(file, flags, names, TrainConfig, sections)
+    values |= with_absolute_template(resolve(file, flags, names, TrainConfig, sections))
     values.pop("output_dir", None)
     return Inputs(values)
 
@@ -189,6 +189,14 @@ def show_settings(values: Mapping[str, Any]) -> None:
     for section in ("model", "train"):
         words = [f"{k}={v}" for k, v in values.get(section, {}).items() if v not in (None, "")]
         note(f"{section}: {' '.join(words)}")
+
+
+def with_absolute_template(values: dict[str, Any]) -> dict[str, Any]:
+    """Make the file of a chat template, if the settings name one, independent of the working directory."""
+    from subgpt.data.chat import absolute_choice
+
+    asked = values.get("chat_template")
+    return {**values, "chat_template": absolute_choice(asked)} if isinstance(asked, str) else values
 
 
 def absolute(value: Any) -> Any:

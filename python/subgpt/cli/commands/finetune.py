@@ -80,7 +80,6 @@ def finetune(
     from subgpt.cli.probing import named_files
     from subgpt.cli.progress import watching
     from subgpt.cli.training import TRAIN_NAMES, gather, keep, print_run
-    from subgpt.data.chat import absolute_choice
     from subgpt.finetuning.chat import prepare_chat
     from subgpt.finetuning.finetune import finetune as train
 
@@ -98,8 +97,6 @@ def finetune(
     named = {name: inputs.sources(name) for name in sources if name != "probe"}
     probes = named_files(inputs.values.get("probe"))
     training = TrainConfig(**inputs.part(TRAIN_NAMES))
-    if "chat_template" in training.model_fields_set:
-        training = training.replace(chat_template=absolute_choice(training.chat_template))
     model, tokenizer = open_run(base, training.dtype or AUTO)
     tokenizer = prepare_chat(model, tokenizer, training.chat_template)
     with watching(keep({**inputs.part(sources), "probe": probes or None})) as callbacks:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from subgpt.cli import search
+from subgpt.cli.training import TEAM
+
 from .conftest import SHAPE, Result, invoke, snapshot
 
 
@@ -17,6 +20,15 @@ def lr_find(shop: Path, *more: object) -> Result:
 def sweep(shop: Path, out: Path, *more: object) -> Result:
     given = ("--data", shop / "corpus", "--tokenizer", shop / "subword", *SHAPE, "--max-steps", 3)
     return invoke("sweep", *given, "-o", out, *more)
+
+
+def test_what_plays_no_part_is_no_flag() -> None:
+    test, trials = (
+        {setting.name for setting in settings()} for settings in (search.test_settings, search.sweep_settings)
+    )
+    assert not {*TEAM, "on_spike", "spike_z_score", "max_rollbacks"} & test
+    assert not {*TEAM} & trials
+    assert {"on_spike", "batch_size"} <= trials
 
 
 def test_lr_find_prints_and_leaves_a_picture_and_numbers(

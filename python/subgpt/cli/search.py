@@ -10,7 +10,7 @@ import typer
 from subgpt.cli.options import source_option
 from subgpt.cli.settings import Setting, resolve, settings_of
 from subgpt.cli.shape import DEFAULT_PRESET, MODEL_NAMES, SHAPE
-from subgpt.cli.training import METHOD, TRAIN_NAMES, Inputs, absolute, with_absolute_template
+from subgpt.cli.training import METHOD, TEAM, TRAIN_NAMES, Inputs, absolute, with_absolute_template
 from subgpt.model.dtype import AUTO
 from subgpt.training.config import TrainConfig
 from subgpt.units import duration
@@ -47,7 +47,7 @@ _SCHEDULE = (
     "num_decay_steps", "decay_type", "min_learning_rate", "eval_steps", "eval_batches",
     "early_stopping_patience", "load_best_model_at_end", "sample_steps", "sample_prompt", "sample_tokens",
     "logging_steps", "report_to", "overwrite_output_dir", "save_steps", "save_total_limit", "replay_ratio",
-    "recall_tokens", "recipe", "probe_match", "quantize_base",
+    "recall_tokens", "recipe", "probe_match", "quantize_base", "on_spike", "spike_z_score", "max_rollbacks",
 )  # fmt: skip
 
 # Those of a run that a sweep decides itself, or that need more than a model and data.
@@ -68,7 +68,7 @@ def _settings(leave_out: tuple[str, ...]) -> list[Setting]:
     train = settings_of(
         TrainConfig,
         "Training",
-        leave_out=["output_dir", "block_size", *METHOD, *leave_out],
+        leave_out=["output_dir", "block_size", *METHOD, *TEAM, *leave_out],  # each trial is one process
         defaults={"dtype": AUTO},
     )
     method = settings_of(TrainConfig, "Adapters and frozen weights", only=METHOD, leave_out=leave_out)

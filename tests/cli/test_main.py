@@ -1,12 +1,17 @@
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import Context
 
-from subgpt.cli import main, outcome
-from subgpt.cli.app import VERBS
+from subgpt.cli import main, outcome, volume
+from subgpt.cli.app import VERBS, command
 from subgpt.errors import DataError
 
 from .conftest import invoke
@@ -21,6 +26,32 @@ def test_help_lists_every_verb_and_each_has_its_own() -> None:
         assert own.code == 0
         assert "Usage: subgpt " + verb in own.out
         assert "xample" in own.out or verb == "tokenizer"
+
+
+def commands(group: Any, above: Any, name: str) -> Iterator[Any]:
+    """Every command that there is, with the context that stands for the words before it."""
+    context = Context(group, info_name=name, parent=above)
+    for verb in group.list_commands(context):
+        _, found, _ = group.resolve_command(context, [verb])
+        if hasattr(found, "list_commands"):
+            yield from commands(found, context, verb)
+        else:
+            yield found
+
+
+def test_examples_are_commands_as_they_are_typed() -> None:
+    root, read = command(), 0
+    for one in commands(root, None, "subgpt"):
+        # Behind a variable, mpirun or a pipe; what is not ours, such as curl, is passed over.
+        for typed in re.findall(r"\bsubgpt (.*?)(?: [|<>] |$)", one.epilog, re.MULTILINE):
+            found, context, rest = root, None, shlex.split(typed)
+            while hasattr(found, "list_commands"):
+                context = Context(found, parent=context)
+                _, found, rest = found.resolve_command(context, rest)
+            found.make_context("example", rest, parent=context)  # which reads the words, and runs nothing
+            read += 1
+    volume.reset()
+    assert read > len(VERBS)
 
 
 @pytest.mark.parametrize("verb", ["train", "encode", "decode", "count", "show", "stats", "convert"])

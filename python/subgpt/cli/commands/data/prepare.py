@@ -22,7 +22,7 @@ EXAMPLES = (
     "subgpt data prepare corpus/ -t tok/ -o data/corpus",
     "subgpt data prepare 'dump/*.jsonl.zst' --text-field content -t tok/ -o data/dump --near-duplicates 0.8",
     "zcat dump.gz | subgpt data prepare - --stdin-name dump.jsonl -t tok/ -o data/dump",
-    "subgpt pretrain --data data/corpus:0.7 --data data/dump:0.3 -t tok/ -o runs/both",
+    "subgpt pretrain --data data/corpus:0.7 --data data/dump:0.3 --tokenizer tok/ -o runs/both",
 )
 STDIN = "-"
 

@@ -130,6 +130,7 @@ TYPED = [
     ("serve {run} --api-key-file {folder}/nowhere", 1, ["nowhere", "check the name"]),
     ("serve {run} --host a..b --api-key 0123456789abcdef", 1, ["cannot listen", "no name", "--host"]),
     ("serve {run} --host no.such.host --api-key 0123456789abcdef", 1, ["cannot listen", "--host"]),
+    ("serve {run} --host 203.0.113.1 --api-key 0123456789abcdef", 1, ["203.0.113.1", "another --host"]),
     # Words that are not known.
     ("pretran", 2, ["pretran", "'pretrain'"]),
     ("tokenizer trian", 2, ["'train'", "subgpt tokenizer --help"]),

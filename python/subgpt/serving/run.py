@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
 import sys
@@ -109,7 +110,8 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except (OSError, UnicodeError) as error:  # the latter of a name such as a..b
-        of_host = isinstance(error, socket.gaierror | UnicodeError) or not port
+        not_here = isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+        of_host = isinstance(error, socket.gaierror | UnicodeError) or not_here or not port
         remedy = "give another --host" if of_host else "give another --port (0: a free one)"
         said = error.strerror if isinstance(error, OSError) else "it is no name of a machine"
         reason = (said or str(error)).partition(" (while ")[0]

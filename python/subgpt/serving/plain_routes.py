@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from subgpt.generation.prompt import prompt_ids
 from subgpt.serving.context import context_of
+from subgpt.serving.leaving import while_connected
 from subgpt.serving.models import Served
 from subgpt.serving.schemas import DetokenizeRequest, EmbeddingRequest, TokenizeRequest, as_prompts
 from subgpt.serving.scoring import check_ids, check_length, prompt_tokens
@@ -103,11 +104,14 @@ async def embeddings(request: Request) -> Response:
     context.check_counts(1, len(texts), "input")
     most = min(context.settings.max_prompt_tokens, served.model.config.block_size)
 
-    def embed() -> list[tuple[int, npt.NDArray[np.float32]]]:
-        ids = [prompt_tokens(served, text, most, "input") for text in texts]
-        return [(len(one), _embed(served, one)) for one in ids]
+    def read() -> list[list[int]]:
+        return [prompt_tokens(served, text, most, "input") for text in texts]
 
-    found = await run_sync(embed)
+    async def embed() -> list[tuple[int, npt.NDArray[np.float32]]]:
+        ids = await run_sync(read)  # what cannot be is said before anything is computed
+        return [(len(one), await run_sync(_embed, served, one)) for one in ids]
+
+    found = await while_connected(request.receive, embed)  # which can end between two texts
     tokens = sum(count for count, _ in found)
     as_base64 = asked.encoding_format == "base64"
     data = [

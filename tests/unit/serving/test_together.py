@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
 
 import subgpt
+from subgpt.serving import plain_routes
 
 from .conftest import ENDLESS, serving, waited_for
 
@@ -64,6 +67,22 @@ def test_a_client_that_leaves_frees_its_place(slow, stream):
         assert waited_for(lambda: slow.engine.stats.running == 0)
         short = client.post(f"{address}/v1/completions", json={"prompt": "the", "max_tokens": 1})
         assert short.status_code == 200
+
+
+def test_no_more_is_embedded_for_a_client_that_has_left(served, monkeypatch):
+    embedded = []
+
+    def embed(served, ids):
+        embedded.append(ids)
+        time.sleep(0.1)
+        return np.zeros(1, np.float32)
+
+    monkeypatch.setattr(plain_routes, "_embed", embed)
+    with serving(served, max_texts=100) as (address, server), httpx.Client(timeout=60) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"{address}/v1/embeddings", json={"input": ["the fog"] * 100}, timeout=0.2)
+        assert waited_for(lambda: server._work.requests == 0)
+    assert 0 < len(embedded) < 100
 
 
 def test_more_texts_than_have_room_leave_none_behind(slow):

@@ -219,6 +219,13 @@ def test_variables_are_named_where_their_value_cannot_be(place: dict[str, str]) 
     assert code == 1
     assert "save_steps = -1" in said
     assert "(set by SUBGPT_SAVE_STEPS)" in said
+    code, said = typed_with(place, "estimate --seconds 0", SUBGPT_PRESET="nanoo")
+    assert code == 1
+    assert "did you mean 'nano'?" in said
+    code, said = typed_with(place, "dpo {run} -o {new} --data {pairs_jsonl}", SUBGPT_BETA="0")
+    assert code == 1
+    assert "beta = 0" in said
+    assert "(set by SUBGPT_BETA)" in said
 
 
 def test_variables_that_mean_nothing_are_a_warning(place: dict[str, str]) -> None:

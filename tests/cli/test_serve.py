@@ -13,6 +13,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from subgpt.cli.commands import serve
 
 from ..server_process import started
 from .conftest import invoke
@@ -96,6 +99,17 @@ def test_it_does_not_start_where_that_would_not_be_right(
     assert result.code == (2 if words == "int3" else 1)
     assert words in result.line()
     assert "short" not in result.err
+
+
+def test_every_flag_can_be_a_variable(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = [param for param in get_command(serve.app).params if param.param_type_name == "option"]
+    without = {param.name for param in options if not param.envvar}
+    assert without == {"threads", "quiet", "verbose", "debug"}  # of the first SUBGPT_NUM_THREADS is one
+    monkeypatch.setenv("SUBGPT_MAX_BATCH", "0")
+    assert "SUBGPT_MAX_BATCH = '0'" in invoke("serve", shop / "run").line()
+    monkeypatch.setenv("SUBGPT_MAX_BATCH", "4")
+    monkeypatch.setenv("SUBGPT_ALLOW_ORIGIN", "https://a.example *")
+    assert "'*' is no origin" in invoke("serve", shop / "run", "--no-playground").line()
 
 
 def test_it_says_that_a_port_is_taken(shop: Path) -> None:

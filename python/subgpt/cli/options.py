@@ -69,6 +69,17 @@ def source_option(flag: str, help: str, *, metavar: str = "SRC") -> Any:
     return typer.Option(flag, metavar=metavar, help=help, show_default=False)
 
 
+def quantize_option(**settings: Any) -> Any:
+    """Make the option that says how weights are kept."""
+    return one_of(
+        ("bfloat16", "int8", "int4"),
+        "--quantize",
+        help="Keep the weights in fewer bits: less memory, faster, less exact.",
+        show_default=False,
+        **settings,
+    )
+
+
 RunDir = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory, or any saved model.", show_default=False)
 ]
@@ -113,15 +124,7 @@ ChatTemplateOption = Annotated[
         "tokens, else plain.",
     ),
 ]
-QuantizeOption = Annotated[
-    str | None,
-    one_of(
-        ("bfloat16", "int8", "int4"),
-        "--quantize",
-        help="Keep the weights in fewer bits: less memory, faster, less exact.",
-        show_default=False,
-    ),
-]
+QuantizeOption = Annotated[str | None, quantize_option()]
 LossOnOption = Annotated[
     str,
     one_of(("answers", "all", "last"), help="What is learnt: answers, all text, or the last answer."),

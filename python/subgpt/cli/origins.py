@@ -1,7 +1,7 @@
 """Where the settings of a command came from, a flag, a variable or a file, so that an error can name the place."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import SequenceMatcher
 from os import environ
 from typing import Any
@@ -53,15 +53,19 @@ def variable_of(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def in_variable(name: str) -> dict[str, Any]:
+    """Give what an option needs that can be set by the variable of its name, too."""
+    return {"envvar": variable_of(name), "show_envvar": False}
+
+
 def is_from_variable(ctx: Any, name: str) -> bool:
     """Tell whether a parameter of a command has its value from a variable."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "ENVIRONMENT"
 
 
-def misspelt(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+def misspelt(known: Collection[str]) -> Iterable[tuple[str, str]]:
     """Find variables that mean nothing, and are almost the name of one that does; give both names."""
-    known = [variable_of(name) for name in names]
     for variable in environ:
         if variable.startswith(PREFIX) and variable not in known:
             ratios = [(SequenceMatcher(None, variable, other).ratio(), other) for other in known]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_ar
 import typer
 
 from subgpt.cli.choices import completing
-from subgpt.cli.origins import flag_of, misspelt, note_file, note_flags, variable_of
+from subgpt.cli.origins import flag_of, in_variable, misspelt, note_file, note_flags
 from subgpt.errors import ConfigError, MissingFileError
 from subgpt.spelling import did_you_mean
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE_LIMIT = 1 << 20
 _OF_A_RUN = ("train", "model", "inputs", "verb", "subgpt_version")
-_VARIABLES = ("num_threads", "isa")  # which the native module reads
+_VARIABLES = ("SUBGPT_NUM_THREADS", "SUBGPT_ISA")  # which the native module reads
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Setting:
             help=self.help + default_note(self.default),
             show_default=False,
             rich_help_panel=self.panel,
-            envvar=variable_of(self.name),
-            show_envvar=False,
+            **in_variable(self.name),
             autocompletion=completing(self.values) if self.values else None,
         )
         annotation = cast(Any, Annotated)[self.kind | None, option]  # made at run time, so not a type to mypy
@@ -93,7 +92,6 @@ def settings_of(
 def with_settings(settings: Iterable[Setting]) -> Callable[[F], F]:
     """Give a command one flag for each setting, in place of the `**settings` in its signature."""
     flags = list(settings)
-    names = [setting.name for setting in flags]
 
     def extend(command: F) -> F:
         signature = inspect.signature(command)
@@ -104,8 +102,9 @@ def with_settings(settings: Iterable[Setting]) -> Callable[[F], F]:
         def run(ctx: typer.Context, **values: Any) -> Any:
             from subgpt.cli.terminal import warn
 
-            note_flags(ctx, names, values)
-            for wrong, right in misspelt([*names, *_VARIABLES]):
+            named = [param for param in ctx.command.params if isinstance(param.envvar, str)]
+            note_flags(ctx, [str(param.name) for param in named], values)
+            for wrong, right in misspelt([*(str(param.envvar) for param in named), *_VARIABLES]):
                 warn(f"{wrong} is set, and means nothing; did you mean {right}?")
             return command(**values)
 

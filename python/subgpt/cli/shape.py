@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subgpt.cli.choices import completing
+from subgpt.cli.origins import in_variable
 from subgpt.cli.settings import Setting, default_note, settings_of
 from subgpt.model.config import GPTConfig
 from subgpt.model.dtype import AUTO
@@ -70,6 +71,7 @@ Preset = Annotated[
         help=f"Size of the model: d1 to d{MAX_DEPTH} by depth, or {', '.join(PRESETS)}."
         + default_note(DEFAULT_PRESET),
         show_default=False,
+        **in_variable("preset"),
     ),
 ]
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.options import Config, Json, OutputDir, Resume, RunDir, examples, new_app, source_option
+from subgpt.cli.origins import in_variable
 from subgpt.cli.settings import default_note, with_settings
 from subgpt.cli.training import tuning_settings
 from subgpt.model.dtype import AUTO
@@ -52,6 +53,7 @@ def dpo(
         typer.Option(
             help="How far the model may leave what it was: smaller is farther." + default_note(BETA),
             show_default=False,
+            **in_variable("beta"),
         ),
     ] = None,
     label_smoothing: Annotated[
@@ -59,6 +61,7 @@ def dpo(
         typer.Option(
             help="Share of preferences that may be wrong, below 0.5." + default_note(LABEL_SMOOTHING),
             show_default=False,
+            **in_variable("label_smoothing"),
         ),
     ] = None,
     config: Config = None,

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from subgpt.cli.choices import one_of
-from subgpt.cli.options import QuantizeOption, examples, new_app
+from subgpt.cli.options import examples, new_app, quantize_option
+from subgpt.cli.origins import in_variable
 from subgpt.cli.settings import settings_of, with_settings
 from subgpt.serving.settings import ServerSettings
 
@@ -32,22 +33,37 @@ def serve(
     name: Annotated[
         str | None,
         typer.Option(
-            help="What requests call the model; its directory's name by default.", show_default=False
+            help="What requests call the model; its directory's name by default.",
+            show_default=False,
+            **in_variable("name"),
         ),
     ] = None,
     dtype: Annotated[
         str,
-        one_of(("float32", "bfloat16", "auto"), help="How prompts are scored; texts are written in float32."),
+        one_of(
+            ("float32", "bfloat16", "auto"),
+            help="How prompts are scored; texts are written in float32.",
+            **in_variable("dtype"),
+        ),
     ] = "float32",
-    quantize: QuantizeOption = None,
+    quantize: Annotated[str | None, quantize_option(**in_variable("quantize"))] = None,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads that compute; all cores by default.", show_default=False),
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="Texts that a model writes at once.")] = 32,
-    max_waiting: Annotated[int, typer.Option(min=0, help="Texts that may wait for their turn.")] = 256,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Texts that a model writes at once.", **in_variable("max_batch"))
+    ] = 32,
+    max_waiting: Annotated[
+        int, typer.Option(min=0, help="Texts that may wait for their turn.", **in_variable("max_waiting"))
+    ] = 256,
     prefix_cache_mib: Annotated[
-        int, typer.Option(min=0, help="Memory in MiB, for each model, for what earlier texts began with.")
+        int,
+        typer.Option(
+            min=0,
+            help="Memory in MiB, for each model, for what earlier texts began with.",
+            **in_variable("prefix_cache_mib"),
+        ),
     ] = 256,
     api_key_file: Annotated[
         Path | None,
@@ -55,19 +71,30 @@ def serve(
             metavar="FILE",
             help="Read the key from a file (- for standard input): a flag can be seen by others on this machine.",
             show_default=False,
+            **in_variable("api_key_file"),
         ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name by which the server may be called; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="A name by which the server may be called; may be repeated.", **in_variable("allow_host")
+        ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(help="Another web page that may ask, as https://example.org; may be repeated."),
+        typer.Option(
+            help="Another web page that may ask, as https://example.org; may be repeated.",
+            **in_variable("allow_origin"),
+        ),
     ] = None,
     page_runs: Annotated[
         Path | None,
         typer.Option(
-            "--runs", metavar="DIR", help="Folder of run directories that the page shows.", show_default=False
+            "--runs",
+            metavar="DIR",
+            help="Folder of run directories that the page shows.",
+            show_default=False,
+            **in_variable("runs"),
         ),
     ] = None,
     **settings: Any,

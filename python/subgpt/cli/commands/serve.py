@@ -42,7 +42,7 @@ def serve(
         str,
         one_of(
             ("float32", "bfloat16", "auto"),
-            help="How prompts are scored; texts are written in float32.",
+            help="How embeddings and the pictures of the inside are computed.",
             **in_variable("dtype"),
         ),
     ] = "float32",

@@ -146,6 +146,7 @@ def test_the_server_is_called_reached_and_probed_as_it_is():
     assert options["--allow-host"] == service["metadata"]["name"]
     assert server["ports"][0]["containerPort"] == ServerSettings.model_fields["port"].default
     assert template["spec"]["terminationGracePeriodSeconds"] > float(options["--grace-seconds"])
+    assert template["spec"]["enableServiceLinks"] is False  # its variables begin as the server's own
     settings = ServerSettings(
         host=options["--host"], allow_hosts=(options["--allow-host"],), grace_seconds=options["--grace-seconds"],
         api_key="k" * 16,

@@ -127,6 +127,16 @@ def test_the_newest_model_of_a_run(course, tmp_path):
         newest_model(tmp_path / "nothing")
 
 
+def test_a_sample_is_written_only_while_somebody_waits_for_it(course, monkeypatch):
+    training = pytest.importorskip("subgpt.playground.tabs.training", reason="the playground needs nicegui")
+    monkeypatch.setattr(training, "stream", lambda *_, **__: iter("abc"))
+    assert training._sample(course.path, "so", lambda: True)["text"] == "abc"
+    answers = iter([True, True, False])
+    assert training._sample(course.path, "so", lambda: next(answers)) is None
+    monkeypatch.setattr(training, "load_with_tokenizer", None)  # which is not called for nobody
+    assert training._sample(course.path, "so", lambda: False) is None
+
+
 def test_curves_have_as_many_points_as_can_be_seen():
     run = Run()
     for step in range(1, 5001):

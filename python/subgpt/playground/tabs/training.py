@@ -1,6 +1,8 @@
 """The tab *Training*: the runs of a folder, their curves while they grow, and what the models wrote on the way."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ _NONE = (
 _SAMPLE_TOKENS = 60
 _LOOK_EVERY = 1.0
 """Seconds between two looks at a run while its tab is in front."""
+_WRITER = ThreadPoolExecutor(1, "sample")
+"""Writes one sample after the other: each loads a model of its own, and there are any number of visitors."""
 
 
 class Training:
@@ -115,9 +119,14 @@ class Training:
         enable(self._ask_button, False)
         prompt = cut(self._prompt.value)
         client = ui.context.client
+
+        def is_wanted() -> bool:
+            return not client.is_deleted and course is self._course
+
         try:
-            sample = await asyncio.to_thread(_sample, course.path, prompt)
-            if not client.is_deleted and course is self._course:
+            loop = asyncio.get_running_loop()
+            sample = await loop.run_in_executor(_WRITER, _sample, course.path, prompt, is_wanted)
+            if sample is not None and is_wanted():
                 self._asked.insert(0, sample)
                 self._show_samples()
         except Exception as error:
@@ -128,11 +137,19 @@ class Training:
                 enable(self._ask_button, True)
 
 
-def _sample(path: Path, prompt: str) -> dict[str, Any]:
+def _sample(path: Path, prompt: str, is_wanted: Callable[[], bool]) -> dict[str, Any] | None:
+    """Write a text with the newest model of a run; None once nobody waits for it any more."""
+    if not is_wanted():
+        return None
     where, name = newest_model(path)
     model, tokenizer = load_with_tokenizer(where)
     config = GenerationConfig(max_new_tokens=_SAMPLE_TOKENS, temperature=0.8, top_k=50, seed=0)
-    return {"name": name, "prompt": prompt, "text": "".join(stream(model, tokenizer, prompt, config=config))}
+    written = ""
+    for piece in stream(model, tokenizer, prompt, config=config):
+        if not is_wanted():
+            return None
+        written += piece
+    return {"name": name, "prompt": prompt, "text": written}
 
 
 def _first_and_last(samples: list[dict[str, Any]], most: int = 6) -> list[dict[str, Any]]:

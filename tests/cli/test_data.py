@@ -1,6 +1,7 @@
 """`subgpt data inspect`: what is counted and shown, in the terminal, as JSON and as a page."""
 
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -179,6 +180,27 @@ def test_finetuning_keeps_the_template_for_what_comes_after(shop: Path, tmp_path
     assert invoke("evaluate", tmp_path / "qa", "--data", shop / "qa.jsonl").code == 0
     resumed = invoke("finetune", shop / "run", "-o", tmp_path / "qa", "--resume", "--max-steps", 3)
     assert resumed.code == 0, resumed.err
+
+
+def test_models_of_all_kinds_are_shown_as_they_would_be_trained(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, adapted, file = tmp_path / "run", tmp_path / "adapted", tmp_path / "run.gguf"
+    shutil.copytree(shop / "run", run)
+    (run / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    given = ("--data", shop / "qa.jsonl", "--max-steps", 1, "--eval-steps", 0, "--batch-size", 2)
+    for made in (
+        invoke("export", run, "-o", file),
+        invoke("finetune", run, *given, "-o", adapted, "--lora-r", 2),
+    ):
+        assert made.code == 0, made.err
+    (adapted / "chat_template.jinja").unlink(missing_ok=True)
+    monkeypatch.setattr("subgpt.checkpoint.load.fetch", {"owner/model": run}.get)
+    own = run / "chat_template.jinja"
+    for model, form in ((file, file), (adapted, own), ("owner/model", own)):
+        done = invoke("data", "inspect", "--data", shop / "qa.jsonl", "--model", model, "--json")
+        told = json.loads(done.out)
+        assert (told["form"], told["block_size"]) == (str(form), 16)
 
 
 def test_chatmls_tokens_are_added_where_they_are_asked_for(shop: Path, tmp_path: Path) -> None:

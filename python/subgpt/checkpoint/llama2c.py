@@ -72,9 +72,15 @@ def load_llama2c(path: Path, *, dtype: str = "float32") -> GPT:
     return model
 
 
-def find_tokenizer(path: Path, model: GPT) -> Path | None:
+def outline_llama2c(path: Path) -> GPTConfig:
+    """Read the configuration of a checkpoint, and no weights."""
+    with path.open("rb") as file:
+        return _config(_header(file.read(_HEADER), path), path)
+
+
+def find_tokenizer(path: Path, config: GPTConfig) -> Path | None:
     """Find the tokenizer beside a checkpoint, under one of llama2.c's names."""
-    names = ("tokenizer.bin", f"tok{model.config.vocab_size}.bin")
+    names = ("tokenizer.bin", f"tok{config.vocab_size}.bin")
     return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
 
 

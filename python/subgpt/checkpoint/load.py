@@ -9,6 +9,7 @@ validated by the native reader.
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ _CONVERT = (
     "is a format that can run code when opened, so it is never read; convert it once where you trust it: "
     "transformers' AutoModelForCausalLM.from_pretrained(…).save_pretrained(folder) writes model.safetensors"
 )
+_GIVE_BASE = "open its base with subgpt.load(…) and give it the adapter with model.load_adapter(…)"
 _JSON_LIMIT = 64 << 20
 
 
@@ -89,6 +91,50 @@ def locate(path_or_id: str | Path) -> Path:
     return directory
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What a model's files say beside its weights; tokenizer and chat template are None without one."""
+
+    config: GPTConfig
+    tokenizer: "Tokenizer | None"
+    chat_template: "ChatTemplate | None"
+
+
+def outline(path_or_id: str | Path) -> Outline:
+    """Read what a model would be trained with, found as by `load`, and no weights. Raises as it does."""
+    return _outline(path_or_id)
+
+
+def _outline(path_or_id: str | Path, *, over: Path | None = None) -> Outline:
+    place = locate(path_or_id)
+    if place.is_file():
+        return _outline_file(place)
+    if is_adapter(place):
+        _refuse_under(over, place)
+        base = _outline(_base_of(place), over=place)
+    else:
+        config = GPTConfig.from_hf(read_json(place / "config.json"), str(place / "config.json"))
+        base = Outline(config, None, None)
+    return Outline(
+        base.config,
+        _tokenizer(place, None) or base.tokenizer,
+        _chat_template(place) or base.chat_template,
+    )
+
+
+def _outline_file(file: Path) -> Outline:
+    if file.suffix.lower() != ".gguf":
+        from subgpt.checkpoint.llama2c import outline_llama2c
+
+        config = outline_llama2c(file)
+        return Outline(config, _beside_llama2c(file, config), None)
+    from subgpt.gguf.model import outline_gguf
+    from subgpt.tokenizer.gguf import has_tokenizer
+
+    config, template = outline_gguf(file)
+    return Outline(config, _open_tokenizer(file, config) if has_tokenizer(file) else None, template)
+
+
 def _open(
     path_or_id: str | Path, dtype: str, quantize: str | None = None, *, over: Path | None = None
 ) -> "tuple[GPT, Tokenizer | None]":
@@ -107,11 +153,7 @@ def _open(
 
         check_opened(directory)
     if is_adapter(directory):
-        if over is not None:
-            raise CheckpointError(
-                f"{over / 'adapter_config.json'}: its base {directory} is an adapter itself; merge that one into a "
-                "model (subgpt merge), and name this as base"
-            )
+        _refuse_under(over, directory)
         return _load_adapter(directory, dtype)
     values = read_json(directory / "config.json")
     config = GPTConfig.from_hf(values, str(directory / "config.json"))
@@ -132,24 +174,38 @@ def is_adapter(directory: Path) -> bool:
     return (directory / "adapter_config.json").exists() and not (directory / "config.json").exists()
 
 
-def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
-    """Open the base that an adapter's files name, and put the adapter over it."""
+def _refuse_under(over: Path | None, adapter: Path) -> None:
+    """Refuse an adapter as the base of the one in `over`."""
+    if over is not None:
+        raise CheckpointError(
+            f"{over / 'adapter_config.json'}: its base {adapter} is an adapter itself; merge that one into a "
+            "model (subgpt merge), and name this as base"
+        )
+
+
+def _base_of(directory: Path) -> str | Path:
+    """Give the model that an adapter's files name as its base: beside them, or anywhere."""
     from subgpt.adapters.files import load_adapter
 
     base = load_adapter(directory).config.base
-    remedy = "open its base with subgpt.load(…) and give it the adapter with model.load_adapter(…)"
     if not base:
-        raise MissingFileError(f"{directory / 'adapter_config.json'}: names no base; {remedy}")
-    local = directory / base
-    if local.resolve() == directory.resolve():
+        raise MissingFileError(f"{directory / 'adapter_config.json'}: names no base; {_GIVE_BASE}")
+    beside = directory / base
+    if beside.resolve() == directory.resolve():
         raise CheckpointError(
-            f"{directory / 'adapter_config.json'}: names its own directory as base; {remedy}"
+            f"{directory / 'adapter_config.json'}: names its own directory as base; {_GIVE_BASE}"
         )
+    return beside if beside.exists() else base
+
+
+def _load_adapter(directory: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
+    """Open the base of an adapter, and put the adapter over it."""
+    base = _base_of(directory)
     try:
-        model, tokenizer = _open(local if local.exists() else base, dtype, over=directory)
+        model, tokenizer = _open(base, dtype, over=directory)
     except MissingFileError as error:
         raise MissingFileError(
-            f"{directory}: is an adapter, and its base is missing ({error}); {remedy}"
+            f"{directory}: is an adapter, and its base is missing ({error}); {_GIVE_BASE}"
         ) from None
     if (own := _tokenizer(directory, None)) is not None:
         tokenizer = own
@@ -183,12 +239,19 @@ def _load_gguf(file: Path, dtype: str, quantize: str | None) -> "tuple[GPT, Toke
 
 
 def _load_llama2c(file: Path, dtype: str) -> "tuple[GPT, Tokenizer | None]":
-    from subgpt.checkpoint.llama2c import find_tokenizer, load_llama2c
+    from subgpt.checkpoint.llama2c import load_llama2c
 
     model = load_llama2c(file, dtype=dtype)
     model.name_or_path = str(file.resolve())
-    place = find_tokenizer(file, model)
-    return model, None if place is None else _open_tokenizer(place, model.config)
+    return model, _beside_llama2c(file, model.config)
+
+
+def _beside_llama2c(file: Path, config: GPTConfig) -> "Tokenizer | None":
+    """Open the tokenizer beside a checkpoint of llama2.c; None without one."""
+    from subgpt.checkpoint.llama2c import find_tokenizer
+
+    place = find_tokenizer(file, config)
+    return None if place is None else _open_tokenizer(place, config)
 
 
 def _generation_config(directory: Path, config: dict[str, Any]) -> dict[str, Any]:

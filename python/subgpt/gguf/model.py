@@ -15,6 +15,7 @@ from subgpt.data.chat.template import ChatTemplate
 from subgpt.errors import CheckpointError, ConfigError, OutputError
 from subgpt.gguf.architectures import Entry, architecture_of, metadata, read_config, rope_factors
 from subgpt.gguf.tensors import places
+from subgpt.model.config import GPTConfig
 from subgpt.model.gpt import GPT
 from subgpt.model.quantized import refuse_quantized
 from subgpt.places import expanded
@@ -114,13 +115,7 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32", quantize:
 
     Raises CheckpointError, naming the file, for what is damaged, or an architecture that is not known.
     """
-    values, tensors = _core.read_gguf(str(path))
-    shapes = {name: shape for name, shape, _ in tensors}
-    embedding = shapes.get("token_embd.weight")
-    if embedding is None or len(embedding) != 2:
-        raise CheckpointError(f"{path}: has no matrix token_embd.weight, so it is no model; convert it again")
-    factors = _core.gguf_tensor(str(path), "rope_freqs.weight") if "rope_freqs.weight" in shapes else None
-    config = read_config(values, embedding[0], "output.weight" not in shapes, factors, str(path))
+    values, shapes, config = _read_head(path)
     if config.num_params() > 2 * sum(int(np.prod(shape)) for shape in shapes.values()):
         raise CheckpointError(
             f"{path}: its metadata describes a model far larger than its tensors; convert it again"
@@ -138,6 +133,27 @@ def load_gguf(path: str | os.PathLike[str], *, dtype: str = "float32", quantize:
     model.generation_config = {} if eos is None else {"eos_token_id": [eos]}
     model.chat_template = _chat_template(values, str(path))
     return model
+
+
+def outline_gguf(path: str | os.PathLike[str]) -> tuple[GPTConfig, ChatTemplate | None]:
+    """Read the configuration and the chat template of a file's model, and no weights."""
+    values, _, config = _read_head(path)
+    return config, _chat_template(values, str(path))
+
+
+def _read_head(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, list[int]], GPTConfig]:
+    """Read the metadata, the shapes of the tensors, and the configuration that both describe."""
+    values, tensors = _core.read_gguf(str(path))
+    shapes = {name: shape for name, shape, _ in tensors}
+    embedding = shapes.get("token_embd.weight")
+    if embedding is None or len(embedding) != 2:
+        raise CheckpointError(f"{path}: has no matrix token_embd.weight, so it is no model; convert it again")
+    factors = _core.gguf_tensor(str(path), "rope_freqs.weight") if "rope_freqs.weight" in shapes else None
+    return (
+        values,
+        shapes,
+        read_config(values, embedding[0], "output.weight" not in shapes, factors, str(path)),
+    )
 
 
 def _chat_template(values: Mapping[str, Any], path: str) -> ChatTemplate | None:

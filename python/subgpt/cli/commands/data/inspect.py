@@ -8,6 +8,7 @@ import typer
 from subgpt.cli.options import ChatTemplateOption, Json, LossOnOption, OnInvalid, TextField, source_option
 
 if TYPE_CHECKING:
+    from subgpt.checkpoint.load import Outline
     from subgpt.data.inspection import Inspection
     from subgpt.data.survey import Survey
     from subgpt.report.examples import ExampleView
@@ -68,27 +69,30 @@ def command(
     What is trained stands on a ground of colour, or in «» where there are no colours; what is masked is dim.
     """
     from subgpt import _core
-    from subgpt.checkpoint.load import locate
+    from subgpt.checkpoint.load import outline
     from subgpt.cli.loading import source_paths
     from subgpt.cli.terminal import out, print_json, warn
-    from subgpt.data.chat import CHATML, ChatTemplate, choose_template, missing_special_tokens
+    from subgpt.data.chat import CHATML, choose_template, missing_special_tokens
     from subgpt.data.inspection import inspect_examples
     from subgpt.data.survey import is_running_text, survey_text
     from subgpt.report.examples import render_examples, view_examples
-    from subgpt.tokenizer import Tokenizer, add_special_tokens
+    from subgpt.tokenizer import add_special_tokens
 
-    paths, found = source_paths(data), None if model is None else locate(model)
+    paths, known = source_paths(data), None if model is None else outline(model)
     if is_running_text(paths, text_field=text_field):
         _refuse_for_text(", ".join(data), html, errors)
-        place = tokenizer or found
-        survey = survey_text(paths, None if place is None else Tokenizer.load(place), text_field=text_field)
+        words = None if tokenizer is None and model is None else _open(tokenizer, model, known)
+        survey = survey_text(paths, words, text_field=text_field)
         if json:
             print_json(_survey_json(survey))
         else:
             _print_survey(survey)
         return
-    opened, room = _open(found, tokenizer, block_size)
-    template = choose_template(chat_template, opened, None if model is None else ChatTemplate.find(model))
+    opened = _open(tokenizer, model, known)
+    own = None
+    if known is not None:
+        block_size, own = block_size or known.config.block_size, known.chat_template
+    template = choose_template(chat_template, opened, own)
     added = missing_special_tokens(CHATML, opened) if template == CHATML else []
     if added:
         warn(f"the tokenizer has no special tokens {', '.join(added)}; shown as if they had been added to it")
@@ -98,7 +102,7 @@ def command(
         opened,
         template=template,
         loss_on=loss_on,  # type: ignore[arg-type]
-        block_size=room,
+        block_size=block_size,
         errors=errors,  # type: ignore[arg-type]
     )
     views = view_examples(seen.examples[:number], opened)
@@ -124,22 +128,18 @@ def _refuse_for_text(data: str, html: Path | None, errors: str) -> None:
         )
 
 
-def _open(
-    model: Path | None, tokenizer: Path | None, block_size: int | None
-) -> "tuple[Tokenizer, int | None]":
-    """Open the tokenizer, and find how many tokens fit in a model that was located; its weights are not needed."""
-    from subgpt.checkpoint.load import read_json
-    from subgpt.errors import ConfigError
-    from subgpt.model.config import GPTConfig
+def _open(tokenizer: Path | None, model: Path | None, known: "Outline | None") -> "Tokenizer":
+    """Open the tokenizer that was named, else take that of the model."""
+    from subgpt.errors import ConfigError, MissingFileError
     from subgpt.tokenizer import Tokenizer
 
-    place = tokenizer or model
-    if place is None:
+    if tokenizer is not None:
+        return Tokenizer.load(tokenizer)
+    if known is None:
         raise ConfigError("--model is missing: give the model that would learn, or a --tokenizer")
-    opened = Tokenizer.load(place)
-    if model is not None and block_size is None and (config := model / "config.json").exists():
-        block_size = GPTConfig.from_hf(read_json(config), str(config)).block_size
-    return opened, block_size
+    if known.tokenizer is None:
+        raise MissingFileError(f"{model}: has no tokenizer; name one with --tokenizer")
+    return known.tokenizer
 
 
 def _print(seen: "Inspection", views: "list[ExampleView]") -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from subgpt.evaluation.positions import Position
     from subgpt.evaluation.reshaped import Reshaped
     from subgpt.inside.lens import Lens
+    from subgpt.report.facts import Candidate
 
 
 def shown(text: str) -> str:
@@ -44,7 +45,7 @@ def entropy_line(expected: "Distribution") -> str:
     )
 
 
-def candidate_lines(tokens: "Sequence[NextToken]") -> "Iterator[Text]":
+def candidate_lines(tokens: "Sequence[NextToken | Candidate]") -> "Iterator[Text]":
     """Lay out candidates: the token, its id, its probability with a bar, which is full for the best."""
     top = max(token.probability for token in tokens)
     rows = [_dim("token", "id", "probability", "")]

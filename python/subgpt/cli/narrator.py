@@ -9,9 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from subgpt.cli.distributions import candidate_lines
 from subgpt.cli.pieces import Cell, coloured_rows
 from subgpt.cli.progress import watching
-from subgpt.cli.tables import changes_table, probability_table
+from subgpt.cli.tables import changes_table
 from subgpt.cli.terminal import harmless, out
 from subgpt.quickstart.narrator import Narrator
 from subgpt.report.facts import Answer, Candidate, LossChange, Piece, Sample
@@ -48,7 +49,8 @@ class TerminalNarrator(Narrator):
     def candidates(self, prompt: str, candidates: Sequence[Candidate]) -> None:
         """Print the candidates with bars."""
         self._heading(f"the {len(candidates)} most probable tokens after", show_text(prompt))
-        _show(probability_table(candidates))
+        for line in candidate_lines(candidates):
+            _show(line)
 
     def samples(self, samples: Sequence[Sample]) -> None:
         """Print the samples, each prompt in bold."""

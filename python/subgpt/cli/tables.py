@@ -1,6 +1,6 @@
-"""Tables for the terminal: next-token probabilities with bars, facts in two columns."""
+"""Tables for the terminal: facts in two columns, losses before and after; and bars."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from subgpt.cli.terminal import can_show, harmless
@@ -8,33 +8,10 @@ from subgpt.cli.terminal import can_show, harmless
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from subgpt.evaluation.next_tokens import NextToken
-    from subgpt.report.facts import Candidate
     from subgpt.training.run import Run
 
 _BAR_CELLS = 32
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-
-
-def probability_table(tokens: "Sequence[NextToken | Candidate]") -> "Table":
-    """Lay out the candidates: the token, its id, a bar, its probability."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from subgpt.visible import show_text
-
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name, side in (("token", "left"), ("id", "right"), ("", "left"), ("probability", "right")):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
-    top = max((token.probability for token in tokens), default=1.0) or 1.0
-    for token in tokens:
-        table.add_row(
-            Text(show_text(token.text)),
-            Text(str(token.id), style="dim"),
-            Text(bar(token.probability / top), style="blue"),
-            f"{100 * token.probability:.2f} %",
-        )
-    return table
 
 
 def bar(share: float, cells: int = _BAR_CELLS) -> str:

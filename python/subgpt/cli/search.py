@@ -39,6 +39,8 @@ StartModel = Annotated[
     ),
 ]
 
+_RATES, _TRIALS = 12, 30  # rows of what is printed
+
 _INPUTS = ("data", "tokenizer", "preset", "model")
 
 # The settings that play no part where the rate rises by itself and nothing is validated, sampled or kept.
@@ -141,7 +143,7 @@ def test_bar(steps: int) -> "Iterator[OnStep]":
         yield on_step
 
 
-def print_rates(found: "LrFind", rows: int = 12) -> None:
+def print_rates(found: "LrFind") -> None:
     """Print the course of a range test, thinned out, and the rates that it is about."""
     from rich.table import Table
     from rich.text import Text
@@ -151,7 +153,7 @@ def print_rates(found: "LrFind", rows: int = 12) -> None:
 
     count = len(found.losses)
     marked = [("recommended", found.suggestion), ("lowest loss", found.lowest)]
-    places: dict[int, list[str]] = {round(i * (count - 1) / (rows - 1)): [] for i in range(rows)}
+    places: dict[int, list[str]] = {round(i * (count - 1) / (_RATES - 1)): [] for i in range(_RATES)}
     for name, rate in marked:
         if rate is not None:
             nearest = min(range(count), key=lambda i: abs(found.learning_rates[i] / rate - 1))
@@ -181,7 +183,7 @@ def print_rates(found: "LrFind", rows: int = 12) -> None:
         out().print(f"train with: --learning-rate {found.suggestion:.1e}")
 
 
-def print_trials(sweep: "Sweep", rows: int = 30) -> None:
+def print_trials(sweep: "Sweep") -> None:
     """Print the trials, the best first, those that failed with their reason, and where the report is."""
     from rich.table import Table
     from rich.text import Text
@@ -191,7 +193,7 @@ def print_trials(sweep: "Sweep", rows: int = 30) -> None:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in ("trial", *sweep.axes, "validation loss", "at step", "training loss", "time"):
         table.add_column(name, justify="right", overflow="fold")
-    for place, seen in enumerate(sweep.outcomes[:rows]):
+    for place, seen in enumerate(sweep.outcomes[:_TRIALS]):
         values = (seen.values.get(name, "") for name in sweep.axes)
         row = [f"{value:g}" if isinstance(value, float) else harmless(str(value)) for value in values]
         if seen.val_loss is None or seen.order[0]:
@@ -202,8 +204,8 @@ def print_trials(sweep: "Sweep", rows: int = 30) -> None:
         style = "bold" if place == 0 and not seen.order[0] else "dim" if seen.order[0] else ""
         table.add_row(*(Text(cell, style=style) for cell in (str(seen.trial), *row)))
     out().print(table)
-    if len(sweep.outcomes) > rows:
-        out().print(f"and {len(sweep.outcomes) - rows} more, in results.csv", style="dim")
+    if len(sweep.outcomes) > _TRIALS:
+        out().print(f"and {len(sweep.outcomes) - _TRIALS} more, in results.csv", style="dim")
     for seen in sweep.outcomes:
         if seen.reason:
             out().print(Text(harmless(f"trial {seen.trial} {seen.status}: {seen.reason}"), style="red"))

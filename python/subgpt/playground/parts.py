@@ -61,12 +61,11 @@ def text_area(
     value: str = "",
     on_change: Callable[..., Any] | None = None,
     *,
-    rows: int = 4,
-    most: int = MAX_TEXT,
+    rows: int,
 ) -> ui.textarea:
     """Make a field of several lines."""
     made = ui.textarea(label, value=value, on_change=on_change).classes("area")
-    return made.props(f"outlined maxlength={most} rows={rows} spellcheck=false autocapitalize=off")
+    return made.props(f"outlined maxlength={MAX_TEXT} rows={rows} spellcheck=false autocapitalize=off")
 
 
 async def copy(content: str) -> None:

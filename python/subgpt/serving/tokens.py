@@ -32,7 +32,7 @@ class Spelling:
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
-    def places(self, before: Sequence[int] = (), *, hidden: int = 0) -> "Places":
+    def places(self, before: Sequence[int], *, hidden: int) -> "Places":
         """Start to count where tokens begin in the text that follows `before`; the first `hidden` are no part of it."""
         return Places(self.tokenizer, before, hidden)
 

@@ -72,6 +72,11 @@ class Base:
             raise ConfigError(f"sweep: {target} cannot be swept: {NOT_SWEPT[target]}; leave it out")
         if self.start is not None and (target == "preset" or (target in SHAPE and target not in TRAIN)):
             raise ConfigError(f"sweep: {target} is fixed by the model that is fine-tuned, {self.start}")
+        if target == "preset" and self.preset is None:  # each trial would be of the same shape
+            raise ConfigError(
+                "sweep: preset cannot be swept beside a whole GPTConfig, which stands above it; sweep fields of the "
+                "config (n_layer, n_head, n_embd), or presets with: subgpt sweep preset=nano,micro"
+            )
         known = [*TRAIN, *SHAPE, "preset"]
         if target not in known:
             raise ConfigError(f"sweep: there is no setting {name!r}; {did_you_mean(name, known)}")

@@ -87,6 +87,11 @@ def sweep(
     if isinstance(model, GPTConfig):
         if tokenizer is None:
             raise ConfigError("sweep: a fresh model needs a tokenizer; give one, or the directory of one")
+        if given.block_size not in (None, model.block_size):
+            raise ConfigError(
+                f"sweep: block_size is {given.block_size} in the TrainConfig and {model.block_size} in the GPTConfig, "
+                "and trials have one for both; leave it out of the TrainConfig"
+            )
         shape = {name: value for name, value in model.to_dict().items() if value is not None}
         words = tokenizer_place(tokenizer, directory)
         base = Base(data, tokenizer=str(words), shape=shape, train=train)

@@ -158,6 +158,12 @@ def test_fine_tuning_is_swept_as_well(run, tiny, tokenizer, poems, tmp_path, mon
         ({"vocab_size": [1, 2]}, {}, "it is the tokenizer's"),
         ({"learning_rate": [1e-3], "lr": [1e-2]}, {}, "the same setting"),
         ({"learning_rate": [-1, -2]}, {}, "no trial can begin"),
+        ({"preset": ["nano", "micro"]}, {}, "preset cannot be swept beside a whole GPTConfig"),
+        (
+            {"learning_rate": [1e-3]},
+            {"config": TrainConfig(block_size=8)},
+            "block_size is 8 in the TrainConfig",
+        ),
         ({"learning_rate": [1e-3]}, {"jobs": 0}, "jobs = 0"),
         ({"learning_rate": "1e-4..1e-2"}, {"random": 0}, "random = 0"),
     ],

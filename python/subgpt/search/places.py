@@ -1,10 +1,11 @@
 """What a sweep's trials read, and where other processes find it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subgpt.data.sources import find_files
+from subgpt.data.token_sets import token_sources
 from subgpt.errors import CheckpointError, ConfigError, DataError
 from subgpt.places import expanded
 from subgpt.search.base import Base
@@ -18,11 +19,11 @@ def places_of(source: object) -> list[str | Path]:
     """List files, directories and globs; as for `pretrain`, several are paths, since several strings are texts."""
     if isinstance(source, str | Path) and str(source):
         return [source]
-    places = list(source) if isinstance(source, Iterable) and not isinstance(source, str) else []
+    places = list(source) if isinstance(source, Iterable) and not isinstance(source, str | Mapping) else []
     if not places or not all(isinstance(place, Path) for place in places):
         raise ConfigError(
-            "sweep: source must be files, directories or globs (one, or a list of pathlib.Path), which the trials' own "
-            "processes read; write texts to a file first"
+            "sweep: source must be files, directories or globs (one, or a list of pathlib.Path; sets of ids with their "
+            "weight behind them, as Path('DIR:0.7')), which the trials' own processes read; write texts to a file first"
         )
     return places
 
@@ -49,11 +50,12 @@ def tokenizer_place(tokenizer: "Tokenizer | str | Path", directory: SweepDirecto
 
 def read_by_trials(base: Base) -> list[Path]:
     """List the files and directories that every trial reads, as far as they can be named before."""
-    found: list[Path] = []
-    for place in map(Path, base.data):
+    sets = token_sources(base.data)
+    found = [] if sets is None else [one.path for one in sets]
+    for place in map(Path, base.data if sets is None else ()):
         try:
             found += find_files(place).files
-        except DataError:  # a kind of file that only fine-tuning reads, or a directory of ids
+        except DataError:  # a kind of file that only fine-tuning reads
             found.append(place)
     named = [Path(place) for place in (base.tokenizer, base.start) if place is not None]
     return [place for place in (*found, *named) if place.exists()]

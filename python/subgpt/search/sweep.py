@@ -13,6 +13,7 @@ from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.checkpoint.run_directory import naming
 from subgpt.cluster import Cluster
 from subgpt.data.sources import find_files
+from subgpt.data.token_sets import token_sources
 from subgpt.errors import CheckpointError, ConfigError, DataError
 from subgpt.model.config import GPTConfig
 from subgpt.places import expanded
@@ -199,9 +200,10 @@ def _check(plan: Plan, tokenizer: "Tokenizer | None") -> None:
     """Refuse a plan whose trials cannot be compared, or of which none can begin."""
     if plan.base.train.get("val_fraction") == 0:
         raise ConfigError("sweep: trials are compared by their validation loss; set val_fraction above 0")
-    for place in plan.base.data:
-        with suppress(DataError):  # a kind of file that only fine-tuning reads
-            find_files(Path(place))
+    if token_sources(plan.base.data) is None:
+        for place in plan.base.data:
+            with suppress(DataError):  # a kind of file that only fine-tuning reads
+                find_files(Path(place))
     if plan.base.start is None and tokenizer is None:
         from subgpt.tokenizer import Tokenizer
 

@@ -15,7 +15,8 @@ import pytest
 
 import subgpt
 from subgpt import CheckpointError, ConfigError, TrainConfig
-from subgpt.search.plan import SweepDirectory
+from subgpt.search.places import read_by_trials
+from subgpt.search.plan import Plan, SweepDirectory
 from subgpt.search.pool import Pool
 
 
@@ -175,9 +176,24 @@ def test_what_cannot_be_is_refused_before_anything_is_written(run, tmp_path, spa
 
 
 def test_texts_have_no_place_for_other_processes(tiny, tokenizer, poems, tmp_path):
-    for source in (iter(poems), 3, []):
+    for source in (iter(poems), 3, [], {tmp_path / "set": 0.7}):
         with pytest.raises(ConfigError, match="source must be files"):
             subgpt.sweep(tiny(), tokenizer, source, {"seed": [1, 2]}, output_dir=tmp_path / "sweep")
+
+
+def test_sets_of_ids_are_drawn_by_their_weights(tiny, tokenizer, poems, tmp_path):
+    for number, name in enumerate(("a", "b")):
+        subgpt.prepare_data(poems[10 * number :][:10], tmp_path / name, tokenizer, val_fraction=0.3)
+    sets = [tmp_path / "a:0.7", tmp_path / "b:0.3"]
+    config = TrainConfig(max_steps=3, batch_size=4, eval_steps=0, warmup_steps=0)
+    seen = subgpt.sweep(
+        tiny(), tokenizer, sets, {"seed": [3]}, config, output_dir=tmp_path / "sweep", note=lambda line: None
+    )
+    model = subgpt.GPT(tiny(), seed=3, dtype="auto")
+    alone = subgpt.pretrain(model, tokenizer, sets, config.replace(seed=3), callbacks=())
+    assert seen.best.val_loss == alone.best
+    read = read_by_trials(Plan.read(SweepDirectory(seen.output_dir)).base)
+    assert read == [tmp_path / "a", tmp_path / "b", tmp_path / "sweep" / "tokenizer"]
 
 
 PROGRAM = """

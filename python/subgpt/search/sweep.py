@@ -265,6 +265,7 @@ def _run(
             while waiting and len(pool) < jobs:
                 trial = waiting.popleft()
                 directory.outcome(trial).unlink(missing_ok=True)
+                outcomes[trial] = Outcome(trial, outcomes[trial].values)  # what came of it before is past
                 with naming(directory.log(trial)):
                     pool.start(trial)
                 say(f"trial {trial} of {len(outcomes)} begins: {describe(outcomes[trial].values)}")

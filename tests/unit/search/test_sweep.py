@@ -196,6 +196,20 @@ def test_sets_of_ids_are_drawn_by_their_weights(tiny, tokenizer, poems, tmp_path
     assert read == [tmp_path / "a", tmp_path / "b", tmp_path / "sweep" / "tokenizer"]
 
 
+def test_what_runs_when_all_is_killed_is_not_shown_as_it_ended_before(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("subgpt.search.pool._CODE", "import os; os.abort()")
+    assert run({"learning_rate": [1e-3]}).outcomes[0].status == "died"
+
+    def killed(pool, trial):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pool, "start", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run({}, resume=True)
+    values = json.loads((tmp_path / "sweep" / "results.json").read_text(encoding="utf-8"))
+    assert (values["trials"][0]["status"], values["trials"][0]["reason"]) == ("waiting", "")
+
+
 PROGRAM = """
 import sys, subgpt
 config = subgpt.TrainConfig(max_steps=100_000, batch_size=4, eval_steps=0, save_steps=0)

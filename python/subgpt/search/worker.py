@@ -1,4 +1,4 @@
-"""One trial, in a process of its own: `python -m subgpt.search.worker SWEEP TRIAL`.
+"""One trial, in a process of its own, which `pool` begins.
 
 It reads what to do from the sweep's plan, trains, and writes down what came of it. It is asked to stop by the end of
 its standard input, which comes also where the process that began it is killed: then it ends as after Ctrl-C, with a
@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,16 +48,20 @@ class _Watch(LogLines):
 
 def main(sweep: str, trial: int) -> None:
     """Train trial number `trial` of the sweep in `sweep`, until it is done or standard input ends."""
-    threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    run_trial(SweepDirectory(sweep), trial)
+    listener = threading.Thread(target=_stop_at_end_of_input, daemon=True)
+    run_trial(SweepDirectory(sweep), trial, listener.start)
 
 
-def run_trial(directory: SweepDirectory, trial: int) -> None:
-    """Train a trial and write its outcome; an interrupt is one of the ways it may end."""
+def run_trial(directory: SweepDirectory, trial: int, listen: Callable[[], None] = lambda: None) -> None:
+    """Train a trial and write its outcome; an interrupt is one of the ways it may end.
+
+    listen: is called from where on an interrupt is such an end. Input that has ended already interrupts at once.
+    """
     plan = Plan.read(directory)
     seen = Outcome(trial, plan.trials[trial - 1], run=directory.run(trial))
     watch = _Watch(sys.stdout, every=2.0)
     try:
+        listen()
         run = _train(plan, seen, watch)
         status, reason = (INTERRUPTED, "") if run.interrupted else (FINISHED, "")
     except KeyboardInterrupt:
@@ -117,7 +122,3 @@ def _stop_at_end_of_input() -> None:
         while os.read(0, 64):
             pass
     signal.raise_signal(signal.SIGINT)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

@@ -9,12 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 import subgpt
 from subgpt import CheckpointError, ConfigError, TrainConfig
+from subgpt.search import worker
+from subgpt.search.base import Base
 from subgpt.search.places import read_by_trials
 from subgpt.search.plan import Plan, SweepDirectory
 from subgpt.search.pool import Pool
@@ -263,6 +266,23 @@ def test_trials_end_where_the_sweep_is_killed(endless):
     seen = json.loads((place / "trials" / "001.json").read_text(encoding="utf-8"))
     assert seen["status"] == "interrupted"
     assert list((place / "runs" / "001" / "training" / "checkpoints").iterdir())
+
+
+def test_a_trial_that_is_stopped_while_its_process_begins_is_interrupted(tmp_path, monkeypatch):
+    directory = SweepDirectory(tmp_path / "sweep")
+    directory.create()
+    Plan(Base((str(tmp_path),)), ("learning_rate",), ({"learning_rate": 1e-3},)).write(directory)
+
+    class AtOnce(threading.Thread):
+        """Interrupts as it begins, as where the input has ended already."""
+
+        def start(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "Thread", AtOnce)
+    worker.main(str(directory.path), 1)
+    seen = directory.read_outcome(1, {})
+    assert (seen.status, seen.values) == ("interrupted", {"learning_rate": 1e-3})
 
 
 def test_an_interrupted_trial_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,3 +68,13 @@ def test_without_ray_the_extra_is_named(command, shop: Path, tmp_path: Path, mon
     assert result.code == 1
     assert 'pip install "subgpt[ray]"' in result.line()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [prepare, sweep])
+def test_a_cluster_without_processors_is_refused(command, shop: Path, tmp_path: Path, monkeypatch) -> None:
+    head = {"Alive": True, "Resources": {"memory": 1.0}}
+    stand_in = SimpleNamespace(is_initialized=lambda: True, nodes=lambda: [head])
+    monkeypatch.setitem(sys.modules, "ray", stand_in)
+    result = invoke(*command(shop, tmp_path / "out", "--ray", "auto"))
+    assert result.code == 1
+    assert "ray = 'auto': no machine of the cluster has processors" in result.line()

@@ -71,13 +71,19 @@ class Cluster:
         return next(fitting, 1)
 
     def check(self, output: Path, sources: Sequence[Path]) -> None:
-        """Refuse a cluster of which a machine lacks subgpt, or does not see the same files as this one.
+        """Refuse a cluster without processors, or of which a machine lacks subgpt or sees other files than this one.
 
         output: a directory that is there, in which every machine must be able to write. sources: what is read.
 
-        Raises ConfigError that names the machine and the path.
+        Raises ConfigError that names the address, or the machine and the path.
         """
-        check_nodes(self.ray, self._nodes(), output, sources)
+        nodes = self._nodes()
+        if not nodes:
+            raise ConfigError(
+                f"ray = {self.address!r}: no machine of the cluster has processors for the work; add one with "
+                "`ray start --address HOST:PORT`, or wait until one has joined (`ray status`)"
+            )
+        check_nodes(self.ray, nodes, output, sources)
 
 
 def _cpus(node: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from subgpt import _core
 from subgpt.adapters.attach import DEFAULT
 from subgpt.checkpoint.trained import copy_weights, put_back
 from subgpt.errors import ConfigError, LossError
@@ -122,8 +123,9 @@ def _step(
 def _put_back(model: "GPT", config: TrainConfig) -> Iterator[None]:
     """Make the model ready for training, and leave it as it was found however that ends.
 
-    Its weights or adapter, precision, dropout and gradients; nothing is frozen afterwards, as after a run.
+    Its weights or adapter, precision, dropout and gradients, and what of it is frozen.
     """
+    trained = set(_core.trained_names(model.native))
     dtype, checkpointing = model.dtype, model.gradient_checkpointing
     dropout, adapter = model.native.dropout_state, model.active_adapter
     try:
@@ -135,11 +137,12 @@ def _put_back(model: "GPT", config: TrainConfig) -> Iterator[None]:
         finally:
             put_back(model, weights)
     finally:
-        if adapter is None and model.active_adapter is not None:
-            model.delete_adapter(DEFAULT)
+        if adapter is None:  # under one all weights stay as they are, whatever was frozen before
+            if model.active_adapter is not None:
+                model.delete_adapter(DEFAULT)
+            _core.train_only(model.native, trained)
         model.dtype, model.gradient_checkpointing = dtype, checkpointing
         model.native.dropout_state = dropout
-        model.freeze([])
         model.zero_grad()
 
 

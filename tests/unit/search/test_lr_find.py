@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -89,6 +90,25 @@ def test_the_model_is_as_it_was(tiny, tokenizer, poems, changes):
     assert all(np.all(grad == 0) for grad in model.grads().values())
     assert found.learning_rates[0] == pytest.approx(1e-6)
     assert len(found.losses) == len(found.smoothed) == len(found.learning_rates) <= 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, "give them as freeze"),
+        ({"freeze": "*"}, "nothing to be trained"),
+        ({"freeze": "0"}, None),
+        ({"lora_r": 2}, None),
+    ],
+    ids=str,
+)
+def test_what_was_frozen_stays_so_and_nothing_else(tiny, tokenizer, poems, changes, refused):
+    model = subgpt.GPT(tiny(), seed=1)
+    model.freeze(["embeddings"])
+    before = trained(model)
+    with nullcontext() if refused is None else pytest.raises(ConfigError, match=refused):
+        subgpt.lr_find(model, tokenizer, poems, TrainConfig(batch_size=4, **changes), steps=10)
+    assert trained(model) == before
 
 
 def test_rates_rise_by_equal_factors_and_the_optimizer_uses_them(model, tokenizer, poems):

@@ -177,6 +177,42 @@ def test_ranks_and_alphas_of_single_layers():
     assert config.scale("transformer.h.1.mlp.my_c_fc") == 3
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        (r".*\.layers\.[02]\.self_attn.*", ["layers.0.self_attn.q_proj", "layers.2.self_attn.q_proj"]),
+        ("^model.layers.1.mlp.up_proj", ["layers.1.mlp.up_proj"]),
+        (r"layers\.(1|2)\.(mlp\.up|self_attn\.q)_proj", ["layers.1", "layers.2"]),
+        ("proj", []),
+    ],
+)
+def test_ranks_and_alphas_by_regular_expressions_as_peft_reads_them(key, meant):
+    config = LoraConfig(r=2, lora_alpha=6, rank_pattern=((key, 4), (".*", 2)), alpha_pattern=((key, 8),))
+    for layer in range(3):
+        for end in ("self_attn.q_proj", "mlp.up_proj"):
+            module = f"model.layers.{layer}.{end}"
+            found = any(name in module for name in meant)
+            assert (config.rank(module), config.scale(module)) == ((4, 2.0) if found else (2, 3.0)), module
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("[", "no regular expression"),
+        ("(?i)q_proj", "no regular expression"),
+        ("(a+)+", "hours"),
+        ("(.*.*){9}", "hours"),
+        (".*" * 20 + "[xy]", "hours"),
+        ("(.|.)" * 20, "hours"),
+        ("x" * 300, "hours"),
+    ],
+)
+def test_patterns_that_cannot_be_compared_are_refused(key, said):
+    with pytest.raises(ConfigError, match=said):
+        LoraConfig(alpha_pattern=((key, 2),))
+    LoraConfig(alpha_pattern=((r"[*+?{(]\*\+\?\{\(\)*", 2),))  # which stand for themselves
+
+
 def test_an_adapter_of_another_model_changes_nothing():
     model = GPT(GPTConfig(11, 8, 1, 2, 8), seed=1)
     before = model.state_dict()

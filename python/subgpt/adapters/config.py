@@ -7,6 +7,7 @@ that is given the length of a learned magnitude (Liu et al., "DoRA: weight-decom
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "megatron_config": (None,),
 }
 _MOST_RANK = 1 << 16
+_LONGEST_KEY, _MOST_CHOICES = 256, 4
+"""How long a key of a pattern may be, and in how many places a match of it may go on in several ways."""
 ALL_LINEAR = "all-linear"
 
 
@@ -38,8 +41,8 @@ class LoraConfig:
     r: rank. lora_alpha: numerator of the scale. lora_dropout: share of the inputs of A that fall out in training;
     unlike PEFT's they fall out for A alone with DoRA, too. target_modules: names of layers, or their ends ("q_proj"),
     as PEFT matches them, and a single one may stand alone; "all-linear" is every linear layer of the blocks.
-    rank_pattern, alpha_pattern: other ranks and alphas by the same kind of names. base: what the adapter was made for,
-    as it was called then.
+    rank_pattern, alpha_pattern: other ranks and alphas by the same kind of names, or regular expressions for
+    them, of which the first that matches counts. base: what the adapter was made for, as it was called then.
     """
 
     r: int = 8
@@ -61,6 +64,8 @@ class LoraConfig:
                 f"as ('q_proj', 'v_proj'), or {ALL_LINEAR!r}"
             )
         object.__setattr__(self, "target_modules", tuple(targets))
+        for key in (*dict(self.rank_pattern), *dict(self.alpha_pattern)):
+            _check_key(key)
         for rank in (self.r, *dict(self.rank_pattern).values()):
             if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= _MOST_RANK:
                 raise ConfigError(
@@ -162,5 +167,34 @@ def is_turned(module: str) -> bool:
 
 
 def _of(pattern: Mapping[str, Any], module: str, default: Any) -> Any:
-    """Find what a pattern has for a layer: by its whole name, or an end of it."""
-    return next((value for key, value in pattern.items() if is_end(key, module)), default)
+    r"""Find what a pattern has for a layer, as PEFT does: by its whole name, an end of it, or what matches either.
+
+    >>> _of({"mlp.c_fc": 1, r"h\.[02]\..*": 2}, "transformer.h.2.attn.c_attn", 3)
+    2
+    """
+    return next((value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", module)), default)
+
+
+def _check_key(key: Any) -> None:
+    """Refuse a key of a pattern that is no regular expression, or one that some name could be compared with for hours.
+
+    That takes a repeated group, or many choices.
+    """
+    if not isinstance(key, str):
+        raise ConfigError(f"LoraConfig: a pattern has the key {key!r}; give names of layers, or their ends")
+    shown = key if len(key) <= _LONGEST_KEY else f"{key[:60]}…"
+    # What is behind a backslash or in brackets stands for one character and is no choice.
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", key, flags=re.DOTALL)
+    choices = len(re.findall(r"[*+?{(]", plain))
+    if len(key) > _LONGEST_KEY or choices > _MOST_CHOICES or re.search(r"\)[*+?{]", plain):
+        raise ConfigError(
+            f"LoraConfig: the key {shown!r} of a pattern could take hours to compare; give at most {_LONGEST_KEY} "
+            f"characters, at most {_MOST_CHOICES} of * + ? {{ ( and no repeated group, or the names of the layers"
+        )
+    try:
+        re.compile(rf"(.*\.)?({key})$")
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConfigError(
+            f"LoraConfig: the key {shown!r} of a pattern is no regular expression ({error}); put a backslash before "
+            "what is meant as it stands"
+        ) from None

@@ -105,7 +105,7 @@ def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = 
         values = adapter.config.to_peft()
         # GPT-2's layers, which are the other way round in transformers; peft warns where it has to find that out.
         values["fan_in_fan_out"] = any(map(is_turned, adapter.layers))
-        text = json.dumps(values, indent=2, sort_keys=True)
+        text = json.dumps(values, indent=2)  # of the keys of a pattern, the first that matches counts
         _core.write_atomic(str(directory / CONFIG), (text + "\n").encode())
 
 

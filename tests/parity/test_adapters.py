@@ -240,6 +240,9 @@ def test_an_adapter_of_another_model_changes_nothing():
         ({"bias": "all"}, "bias = 'all'"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"use_dora": True}, "lora_magnitude_vector"),
+        ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights = 'pissa_niter_16' changed the base"),
+        ({"init_lora_weights": "OLoRA"}, "changed the base"),
+        ({"init_lora_weights": "loftq"}, "changed the base"),
     ],
 )
 def test_settings_that_are_not_computed_are_refused(shared: Path, tmp_path: Path, change, said):
@@ -249,6 +252,14 @@ def test_settings_that_are_not_computed_are_refused(shared: Path, tmp_path: Path
     with pytest.raises((ConfigError, CheckpointError), match="copy") as caught:
         load_adapter(copy)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("began", [True, False, "gaussian", "eva", "orthogonal"])
+def test_beginnings_that_leave_the_base_alone_are_read(shared: Path, tmp_path: Path, began):
+    copy = shutil.copytree(shared / "ref" / "adapters" / "lora", tmp_path / "copy")
+    values = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**values, "init_lora_weights": began}))
+    assert load_adapter(copy).layers
 
 
 def test_damaged_directories_are_refused(shared: Path, tmp_path: Path):

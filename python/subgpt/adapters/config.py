@@ -28,6 +28,8 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "use_bdlora": (False, None),
     "megatron_config": (None,),
 }
+# PEFT's initializations that take a part of the base's weights into the adapter: it lies over what is left of them.
+_CHANGE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _MOST_RANK = 1 << 16
 _LONGEST_KEY, _MOST_CHOICES = 256, 4
 """How long a key of a pattern may be, and in how many places a match of it may go on in several ways."""
@@ -130,6 +132,12 @@ class LoraConfig:
                 raise ConfigError(
                     f"{place}: {name} = {values[name]!r} is not in this version; only {allowed[0]!r} is"
                 )
+        began = str(values.get("init_lora_weights"))
+        if began.lower().startswith(_CHANGE_BASE):
+            raise ConfigError(
+                f"{place}: init_lora_weights = {began!r} changed the base that the adapter lies over; convert it with "
+                "peft (save_pretrained, path_initial_model_for_weight_conversion), or merge it there"
+            )
         targets = values.get("target_modules") or []
         targets = [targets] if isinstance(targets, str) else targets
         try:

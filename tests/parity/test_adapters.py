@@ -213,6 +213,23 @@ def test_patterns_that_cannot_be_compared_are_refused(key, said):
     LoraConfig(alpha_pattern=((r"[*+?{(]\*\+\?\{\(\)*", 2),))  # which stand for themselves
 
 
+def test_the_order_of_patterns_and_targets_by_a_regular_expression_are_kept(tmp_path: Path):
+    modules = {"transformer.h.0.mlp.c_fc": (8, 32), "transformer.h.1.attn.c_proj": (8, 8)}
+    pattern = (("h.1.attn.c_proj", 3), (".*", 2))
+    made = adapter_of(modules, target_modules=(r".*(0\.mlp\.c_fc|attn\.c_proj)",), rank_pattern=pattern)
+    save_adapter(made, tmp_path)
+    values = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({**values, "target_modules": values["target_modules"][0]})  # as peft writes it
+    )
+    model = GPT(GPTConfig(11, 8, 2, 2, 8), seed=1)
+    model.load_adapter(tmp_path)
+    model.save_adapter(tmp_path / "again")
+    values = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
+    assert values["target_modules"] == sorted(modules)
+    assert list(values["rank_pattern"].items()) == list(pattern)
+
+
 def test_an_adapter_of_another_model_changes_nothing():
     model = GPT(GPTConfig(11, 8, 1, 2, 8), seed=1)
     before = model.state_dict()

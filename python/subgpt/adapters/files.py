@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.adapters.config import LoraConfig, is_turned
+from subgpt.adapters.config import LoraConfig, is_end, is_turned
 from subgpt.errors import CheckpointError, MissingFileError
 from subgpt.places import absent, expanded
 
@@ -69,6 +69,9 @@ def load_adapter(path: str | os.PathLike[str]) -> Adapter:
         found.setdefault(match["module"], {})[match["part"]] = value
     if not found:
         raise CheckpointError(f"{place}: holds no tensor; it adapts nothing")
+    if not all(any(is_end(target, module) for target in config.target_modules) for module in found):
+        # peft takes a regular expression as well; names say the same, and are read everywhere.
+        config = replace(config, target_modules=tuple(sorted(found)))
     return Adapter(config, {module: _layer(parts, config, module, place) for module, parts in found.items()})
 
 

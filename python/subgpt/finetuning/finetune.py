@@ -57,8 +57,8 @@ def finetune(
     model was trained on before, to see what it forgets; of prepared data, what is held out. eval_source: held-out
     data of the new kind; without it a part of `source` is held out. replay_source: old data that is trained on between
     the new, `config.replay_ratio` of the batches, so that less is forgotten; without an old_source a part of it is held
-    out as "old". Without either, the model writes some texts first (`config.recall_tokens`), and the loss on them
-    ("recalled") tells what was forgotten.
+    out as "old". Where no old data is held out, the model writes some texts first (`config.recall_tokens`), and the
+    loss on them ("recalled") tells what was forgotten.
     probes: rows with questions that are asked before and after, by names of your own, and compared as
     `config.probe_match` says (see `subgpt.probe`). `config.recipe` names settings for what is not set.
     chat_template: for `config.chat_template="auto"`, in place of `model.chat_template`; the template that was used is
@@ -89,18 +89,20 @@ def finetune(
     def trained_data(settings: TrainConfig, form: Form) -> TrainingData:
         model.chat_template = form.template
         data = new_data(settings, form)
-        if replay_source is None:
-            if old_source is None and is_main():  # which alone watches, and has the run directory
-                # Before a checkpoint is read: what the model that was given can say.
-                own = recalled(model, tokenizer, settings, output_dir or settings.output_dir, resume)
-                own_texts[:] = [] if own is None else [own]
-            return data
-        # What is watched as "old" is old_source, where it is given: then all that is replayed is trained on.
-        old = finetuning_data(
-            replay_source, tokenizer, settings if old_source is None else _all_trained(settings), form
-        )
-        held_back[:] = [] if old.held_out is None else [old.held_out]
-        return with_replay(data, old, settings.replay_ratio)
+        if replay_source is not None:
+            # What is watched as "old" is old_source, where it is given: then all that is replayed is trained on.
+            old = finetuning_data(
+                replay_source, tokenizer, settings if old_source is None else _all_trained(settings), form
+            )
+            held_back[:] = [] if old.held_out is None else [old.held_out]
+            data = with_replay(data, old, settings.replay_ratio)
+        if (
+            old_source is None and not held_back and is_main()
+        ):  # which alone watches, and has the run directory
+            # Before a checkpoint is read: what the model that was given can say.
+            own = recalled(model, tokenizer, settings, output_dir or settings.output_dir, resume)
+            own_texts[:] = [] if own is None else [own]
+        return data
 
     def new_data(settings: TrainConfig, form: Form) -> TrainingData:
         if eval_source is None:

@@ -73,7 +73,7 @@ class TrainConfig(Settings):
         default=512,
         ge=0,
         le=1 << 20,
-        description="tokens that a model writes before finetune, to see what it forgets where no old data is given",
+        description="tokens that a model writes before finetune, to see what it forgets where no old data is held out",
     )
 
     # How it is computed.

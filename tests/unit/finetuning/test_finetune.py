@@ -164,6 +164,12 @@ def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
         TrainConfig(replay_ratio=1.0)
 
 
+def test_what_is_forgotten_is_measured_also_where_nothing_is_held_out(model, tokenizer, rows, poems):
+    settings = {"max_steps": 3, "val_fraction": 0.0, "recall_tokens": 96}
+    done = run(model, tokenizer, rows, settings, replay_source=iter_twice(poems))
+    assert set(done.after) == {"recalled"}
+
+
 def test_all_that_is_replayed_is_trained_on_where_other_data_is_watched(model, tokenizer, rows, poems):
     config = TrainConfig(max_steps=1, batch_size=4, val_fraction=0.3)
     heard = []

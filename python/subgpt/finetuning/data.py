@@ -1,6 +1,6 @@
 """Questions with answers as training data: the loss is taken on the answers only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -103,7 +103,7 @@ def finetuning_data(
         made = text_data(cast("DocumentSource", source), tokenizer, config)
     else:
         made = example_data(cast("ExampleSource", source), tokenizer, config, form)
-    return TrainingData(made.loader, made.tokens, made.held_out, made.fingerprint, (str(kind), *made.notes))
+    return replace(made, notes=(str(kind), *made.notes))
 
 
 def example_data(

@@ -47,6 +47,6 @@ def with_replay(data: TrainingData, old: TrainingData, ratio: float) -> Training
         data,
         loader=ReplayLoader(data.loader, old.loader, ratio),
         fingerprint=f"{data.fingerprint}+{old.fingerprint}@{ratio}",
-        notes=(*data.notes, note),
+        notes=(*data.notes, note, *(f"replayed: {line}" for line in old.notes)),
         padded=data.padded or old.padded,
     )

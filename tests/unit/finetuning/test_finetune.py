@@ -14,7 +14,7 @@ import subgpt
 from subgpt import GPT, Callback, ConfigError, DataError, TrainConfig, finetune
 from subgpt.data.chat import CHATML, ChatTemplate
 from subgpt.finetuning.chat import prepare_chat
-from subgpt.finetuning.data import Form, choose_form, example_data
+from subgpt.finetuning.data import Form, choose_form, example_data, finetuning_data
 from subgpt.finetuning.replay import ReplayLoader
 from subgpt.tokenizer import add_special_tokens
 from subgpt.training.data import text_data
@@ -162,6 +162,25 @@ def test_replayed_data_is_watched_by_itself(model, tokenizer, rows, poems):
     assert set(done.after) == {"new", "old"}
     with pytest.raises(subgpt.ConfigError, match="replay_ratio"):
         TrainConfig(replay_ratio=1.0)
+
+
+def test_rows_of_examples_are_known_to_be_padded_and_windows_to_be_full(tokenizer, rows, poems):
+    config = TrainConfig(batch_size=2).resolved(48)
+    assert finetuning_data(rows, tokenizer, config).padded
+    assert not finetuning_data(iter_twice(poems), tokenizer, config).padded
+
+
+def test_what_is_said_of_replayed_data_is_marked(model, tokenizer, rows, poems):
+    heard = []
+
+    class Listener(Callback):
+        def on_start(self, start):
+            heard.extend(start.notes)
+
+    run(model, tokenizer, rows, {"max_steps": 1}, replay_source=iter_twice(poems), callbacks=[Listener()])
+    marked = [note for note in heard if note.startswith("replayed: ")]
+    config = TrainConfig(batch_size=4).resolved(48)
+    assert marked == [f"replayed: {note}" for note in finetuning_data(list(poems), tokenizer, config).notes]
 
 
 def test_what_is_forgotten_is_measured_also_where_nothing_is_held_out(model, tokenizer, rows, poems):

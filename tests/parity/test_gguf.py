@@ -49,6 +49,13 @@ def test_what_is_written_is_the_same_model(model, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "m.gguf"]
 
 
+def test_a_model_that_computes_in_bfloat16_is_compared_as_it_computes(tmp_path):
+    model = lively(GPTConfig(**SHAPE, **BLOCKS["llama"]))
+    model.dtype = "bfloat16"
+    done = save_gguf(model, tmp_path / "m.gguf")
+    assert (done.divergence, done.agreement) == (pytest.approx(0, abs=1e-9), 1.0)
+
+
 @pytest.mark.parametrize("kind", QUANTIZATIONS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_is_read_into_few_bits_as_if_it_had_been_float32_numbers_first(model, format, kind, tmp_path):

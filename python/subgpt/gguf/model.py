@@ -62,7 +62,7 @@ def save_gguf(
     """Write a model for llama.cpp, whole or not at all.
 
     quantize: the format of matrices: "f32", "f16", "bf16", "q8_0" (8 bits, blocks of 32) or "q4_0" (4 bits).
-    name: what the file calls the model; its own name if None. tokenizer: written too.
+    name: what the file calls the model; the file's name without its ending if None. tokenizer: written too.
 
     The file is read again beside its final name, and its model run on some tokens: only if that gives the same
     distributions, as far as the format allows, it gets the name.
@@ -96,7 +96,7 @@ def save_gguf(
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         _core.save_gguf(model.native, str(partial), entries, parts, _extras(model, architecture))
-        divergence, agreement = _compare(model, load_gguf(partial))
+        divergence, agreement = _compare(model, load_gguf(partial, dtype=model.dtype))
         if not divergence < _FARTHEST[quantize]:
             raise CheckpointError(
                 f"{target}: the file's model is {divergence:.3g} nats a token from the one that was exported, "

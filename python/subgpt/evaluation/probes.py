@@ -114,12 +114,14 @@ def probe(
     may be twice as long as the expected one before it is cut, and has as many lines where the tokenizer has no end of
     text. block_size: to cut rows to, the model's if not given.
 
-    Raises ConfigError if the tokenizer does not fit the model, DataError or MissingFileError if the source cannot be
-    used.
+    Raises ConfigError if the tokenizer does not fit the model or the rows are longer than its own, DataError or
+    MissingFileError if the source cannot be used.
     """
     check_fit(model, tokenizer, "probe")
     form = Form(choose_template(chat_template, tokenizer, model.chat_template))
     width = model.config.block_size if block_size is None else block_size
+    if not 1 <= width <= model.config.block_size:
+        raise ConfigError(f"probe: block_size = {width}; give 1 to the model's {model.config.block_size}")
     return read_probe(source, tokenizer, form, block_size=width, match=match, errors=errors).measure(
         model, tokenizer
     )

@@ -44,6 +44,12 @@ def test_what_was_learnt_is_found_and_nothing_else(knowing, tokenizer, tiny):
     assert subgpt.probe(GPT(tiny(block_size=48), seed=1), tokenizer, ROWS).correct == 0
 
 
+@pytest.mark.parametrize("block_size", [0, 49])
+def test_rows_longer_than_the_models_are_refused(knowing, tokenizer, block_size):
+    with pytest.raises(ConfigError, match=f"probe: block_size = {block_size}; give 1 to the model's 48"):
+        subgpt.probe(knowing, tokenizer, ROWS, block_size=block_size)
+
+
 @pytest.mark.parametrize("match", ["exact", "tokens", "number"])
 def test_the_model_is_left_as_it_was(knowing, tokenizer, match):
     rows = [{"question": "what is 1?", "answer": "12"}]

@@ -70,7 +70,7 @@ class ExampleLoader:
             InvalidValueError: A negative step.
 
         """
-        return _pad([self._rows[i] for i in self.indices(step)], self.pad)
+        return pad_rows([self._rows[i] for i in self.indices(step)], self.pad)
 
 
 def evaluation_example_batches(
@@ -86,7 +86,9 @@ def evaluation_example_batches(
 
     """
     rows = fit_examples(examples, block_size, batch_size, pad).rows
-    return Batches(range(0, len(rows), batch_size), lambda first: _pad(rows[first : first + batch_size], pad))
+    return Batches(
+        range(0, len(rows), batch_size), lambda first: pad_rows(rows[first : first + batch_size], pad)
+    )
 
 
 def fit_example(example: TokenExample, block_size: int) -> TokenExample:
@@ -164,7 +166,8 @@ def _row(example: TokenExample) -> tuple[U32Array, I64Array]:
     return example.ids[:-1], targets
 
 
-def _pad(rows: Sequence[tuple[U32Array, I64Array]], pad: int) -> Batch:
+def pad_rows(rows: Sequence[tuple[U32Array, I64Array]], pad: int) -> Batch:
+    """Make a batch of rows, as wide as the longest; what fills the others up is no target."""
     width = max(len(x) for x, _ in rows)
     xs = np.full((len(rows), width), pad, dtype=np.uint32)
     ys = np.full((len(rows), width), IGNORED, dtype=np.int64)

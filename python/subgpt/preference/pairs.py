@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from subgpt.data.examples import fit_examples
+from subgpt.data.examples import fit_examples, pad_rows
 from subgpt.data.instruct import Example, parse_row, rows_of
 from subgpt.data.loader import IGNORED, I64Array, U32Array, positions
 from subgpt.data.masking import TokenExample
@@ -131,12 +131,7 @@ class PairLoader:
 
     def pairs(self, index: I64Array) -> PairBatch:
         """Build a batch of the pairs of those numbers."""
-        rows = [fitted.rows[i] for fitted in self._fitted for i in index]
-        width = max(len(ids) for ids, _ in rows)
-        ids = np.full((len(rows), width), self.pad, dtype=np.uint32)
-        targets = np.full((len(rows), width), IGNORED, dtype=np.int64)
-        for row, (own_ids, own_targets) in enumerate(rows):
-            ids[row, : len(own_ids)], targets[row, : len(own_targets)] = own_ids, own_targets
+        ids, targets = pad_rows([fitted.rows[i] for fitted in self._fitted for i in index], self.pad)
         return PairBatch(ids, targets, self.reference[:, index].reshape(-1))
 
     def describe(self) -> str:

@@ -59,8 +59,10 @@ def dpo(
     `after` with the loss on them ("preferences": ln 2 where nothing was learnt). Everything else is as for `finetune`.
 
     resume: needs the beta and label_smoothing that the run began with; ConfigError names one that is another.
+    Raises InvalidValueError for those that cannot be, and what `finetune` raises.
     """
     own_template = chat_template or model.chat_template
+    objective = Preference(beta, label_smoothing)
 
     def make_data(settings: TrainConfig) -> TrainingData:
         if settings.packing:
@@ -69,7 +71,6 @@ def dpo(
         model.chat_template = form.template
         pairs = read_pairs(source, errors=settings.errors, free_turns=form.template is not None)
         train, held = _split(pairs, settings.val_fraction, settings.seed)
-        objective = Preference(beta, label_smoothing)
         loaders = [_loader(part, tokenizer, form, settings) for part in (train, held) if part]
         rows = [array for loader in loaders for array in loader.pairs(np.arange(len(loader)))[:2]]
         data = f"{fingerprint(rows)}+dpo{beta}+{label_smoothing}"

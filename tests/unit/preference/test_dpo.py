@@ -193,7 +193,7 @@ def test_rows_that_are_no_preferences_are_named(row, said, tmp_path):
 def test_numbers_that_cannot_be_are_refused(model, tokenizer):
     for beta, smoothing in [(0, 0), (-1, 0), (float("nan"), 0), (0.1, 0.5), (0.1, -0.1)]:
         with pytest.raises(InvalidValueError, match="dpo_loss"):
-            dpo(model, tokenizer, ROWS, settings(), beta=beta, label_smoothing=smoothing, callbacks=())
+            dpo(model, tokenizer, "not/there", settings(), beta=beta, label_smoothing=smoothing, callbacks=())
     with pytest.raises(ShapeError, match="all must be"):
         dpo_loss([1.0], [1.0, 2.0], [1.0], [1.0])
     with pytest.raises(ConfigError, match="packing"):

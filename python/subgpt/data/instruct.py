@@ -92,8 +92,7 @@ def read_examples(
     check_errors(errors)
     examples = [parse_row(row, errors, free_turns=free_turns) for row in rows_of(source, errors)]
     if not examples:
-        where = "the rows given" if is_rows(source) else find_row_files(cast("FileSource", source)).named()
-        raise DataError(f"{where}: no examples in it; each row must have {ACCEPTED}")
+        raise DataError(f"{named(source)}: no examples in it; each row must have {ACCEPTED}")
     return examples
 
 
@@ -162,6 +161,11 @@ def is_rows(source: object) -> bool:
     if isinstance(source, (str, os.PathLike)) or not isinstance(source, Iterable):
         return False
     return not (isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, os.PathLike)))
+
+
+def named(source: ExampleSource) -> str:
+    """Name a source for a message: its files, or the rows given."""
+    return "the rows given" if is_rows(source) else find_row_files(cast("FileSource", source)).named()
 
 
 def rows_of(source: ExampleSource, errors: Errors) -> Iterator[Row]:

@@ -59,7 +59,7 @@ def dpo(
     `after` with the loss on them ("preferences": ln 2 where nothing was learnt). Everything else is as for `finetune`.
 
     resume: needs the beta and label_smoothing that the run began with; ConfigError names one that is another.
-    Raises InvalidValueError for those that cannot be, and what `finetune` raises.
+    Raises InvalidValueError for those that cannot be.
     """
     own_template = chat_template or model.chat_template
     objective = Preference(beta, label_smoothing)

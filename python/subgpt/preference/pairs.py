@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.examples import fit_examples, pad_rows
-from subgpt.data.instruct import Example, parse_row, rows_of
+from subgpt.data.instruct import Example, named, parse_row, rows_of
 from subgpt.data.loader import IGNORED, I64Array, U32Array, positions
 from subgpt.data.masking import TokenExample
 from subgpt.data.permutation import permute
@@ -59,7 +59,7 @@ def read_pairs(
     """
     pairs = [_parse(row, errors, free_turns) for row in rows_of(source, errors)]
     if not pairs:
-        raise DataError(f"no preferences were given; each row must have {ACCEPTED}")
+        raise DataError(f"{named(source)}: no preferences in it; each row must have {ACCEPTED}")
     return pairs
 
 
@@ -67,10 +67,7 @@ def _parse(row: Row, errors: "Errors", free_turns: bool) -> Pair:
     fields = row.fields
     if not {"chosen", "rejected"} <= fields.keys():
         raise DataError(f"{row.where}: the keys {list_keys(fields)} are no preference; expected {ACCEPTED}")
-    chosen, rejected = (
-        parse_row(Row(_example(fields, key, row.where), row.file, row.line), errors, free_turns=free_turns)
-        for key in ("chosen", "rejected")
-    )
+    chosen, rejected = (_answer(row, key, errors, free_turns) for key in ("chosen", "rejected"))
     if chosen.messages == rejected.messages:
         raise DataError(
             f"{row.where}: chosen and rejected are the same, so there is nothing to learn; remove it"
@@ -80,10 +77,22 @@ def _parse(row: Row, errors: "Errors", free_turns: bool) -> Pair:
     return Pair(chosen, rejected)
 
 
+def _answer(row: Row, key: str, errors: "Errors", free_turns: bool) -> Example:
+    """Read one answer with its prompt; what is wrong is said of the fields that the row has."""
+    made = Row(_example(row.fields, key, row.where), row.file, row.line)
+    try:
+        return parse_row(made, errors, free_turns=free_turns)
+    except DataError as error:
+        fields = key if row.fields.get("prompt") is None else f"prompt + {key}"
+        raise DataError(f"{row.where}: {fields}: {str(error).removeprefix(f'{row.where}: ')}") from None
+
+
 def _example(fields: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     """Make the row of one answer, in a shape that fine-tuning reads."""
     prompt, answer = fields.get("prompt"), fields[key]
     if isinstance(prompt, str) and isinstance(answer, str):
+        if not answer.strip():
+            raise DataError(f"{where}: field {key!r} is empty, so there is nothing to learn; remove the row")
         return {"prompt": prompt, "completion": answer}
     if isinstance(answer, list) and (prompt is None or isinstance(prompt, list)):
         return {"messages": [*(prompt or []), *answer]}

@@ -170,7 +170,12 @@ def test_conversations_are_written_in_the_models_form(tokenizer, model):
         ({"prompt": "a", "chosen": "b"}, "keys"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "are the same"),
         ({"prompt": "a", "chosen": "b", "rejected": 3}, "rejected a number"),
-        ({"prompt": "a", "chosen": "b", "rejected": " "}, "empty"),
+        ({"prompt": "a", "chosen": "b", "rejected": " "}, "field 'rejected' is empty"),
+        (
+            {"prompt": [], "chosen": [{"role": "x", "content": "y"}], "rejected": []},
+            "2: prompt + chosen: message 1",
+        ),
+        ({"chosen": [{"role": "user", "content": "y"}], "rejected": []}, "2: chosen: the last message"),
         ({"chosen": "b", "rejected": "c"}, "both must be texts"),
         ({"prompt": "a", "chosen": [], "rejected": []}, "both must be texts"),
         (
@@ -188,6 +193,12 @@ def test_rows_that_are_no_preferences_are_named(row, said, tmp_path):
     with pytest.raises(DataError, match=r"prefs\.jsonl.*2") as caught:
         read_pairs(path)
     assert said in str(caught.value)
+
+
+def test_files_without_preferences_are_named(tmp_path):
+    (tmp_path / "prefs.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"prefs\.jsonl: no preferences in it; each row must have prompt"):
+        read_pairs(tmp_path / "prefs.jsonl")
 
 
 def test_numbers_that_cannot_be_are_refused(model, tokenizer):

@@ -1,5 +1,6 @@
 """`dpo`: a model learns from preferences, without a reward model and without sampling."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import Pair, PairBatch, PairLoader, log_probs, read_pairs
 from subgpt.training.callbacks import Callback
 from subgpt.training.config import TrainConfig
-from subgpt.training.data import TrainingData, fingerprint
+from subgpt.training.data import TrainingData
 from subgpt.training.objective import Objective
 from subgpt.training.run import Run
 from subgpt.training.runner import run_training
@@ -72,12 +73,14 @@ def dpo(
         pairs = read_pairs(source, errors=settings.errors, free_turns=form.template is not None)
         train, held = _split(pairs, settings.val_fraction, settings.seed)
         loaders = [_loader(part, tokenizer, form, settings) for part in (train, held) if part]
-        rows = [array for loader in loaders for array in loader.pairs(np.arange(len(loader)))[:2]]
-        data = f"{fingerprint(rows)}+dpo{beta}+{label_smoothing}"
+        digest = hashlib.blake2b(digest_size=16)
+        for loader in loaders:
+            loader.add_to(digest)
+        data = f"{digest.hexdigest()}+dpo{beta}+{label_smoothing}"
         _remember(loaders, model, settings, data, objective, output_dir or settings.output_dir, resume)
         return TrainingData(
             loader=loaders[0],
-            tokens=int((loaders[0].pairs(np.arange(len(train))).targets >= 0).sum()),
+            tokens=loaders[0].targets,
             held_out=_held_out(loaders[1], objective, settings.batch_size) if held else None,
             fingerprint=data,
             notes=(loaders[0].describe(), f"{len(held)} pairs are held out, by prompt"),

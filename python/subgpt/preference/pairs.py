@@ -7,6 +7,7 @@
 ==========================================  ================================================================
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -142,6 +143,28 @@ class PairLoader:
         """Build a batch of the pairs of those numbers."""
         ids, targets = pad_rows([fitted.rows[i] for fitted in self._fitted for i in index], self.pad)
         return PairBatch(ids, targets, self.reference[:, index].reshape(-1))
+
+    @property
+    def targets(self) -> int:
+        """The tokens of all answers, which are learnt from."""
+        return sum(int(np.count_nonzero(targets != IGNORED)) for _, targets in self._rows)
+
+    def add_to(self, digest: hashlib.blake2b) -> None:
+        """Hash what `fingerprint` hashes of all pairs in one batch, whose padding would take more than they do."""
+        width = max(len(ids) for ids, _ in self._rows)
+        ids, targets = np.full(width, self.pad, dtype=np.uint32), np.full(width, IGNORED, dtype=np.int64)
+        fillings: tuple[U32Array | I64Array, ...] = (ids, targets)
+        for part, filling in enumerate(fillings):
+            digest.update(f"{filling.dtype.str}{(len(self._rows), width)}".encode())
+            for row in self._rows:
+                padded = filling.copy()
+                padded[: len(row[part])] = row[part]
+                digest.update(padded.data)
+
+    @property
+    def _rows(self) -> list[tuple[U32Array, I64Array]]:
+        """All answers, the chosen ones first."""
+        return [row for fitted in self._fitted for row in fitted.rows]
 
     def describe(self) -> str:
         """One line, with what was cut."""

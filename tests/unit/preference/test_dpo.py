@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from subgpt.preference.dpo import Preference, dpo
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import PairLoader, log_probs, read_pairs
 from subgpt.training.callbacks import LogLines
+from subgpt.training.data import fingerprint
 
 ROWS = [
     {"prompt": f"The {thing} is", "chosen": " kind and warm.", "rejected": " cold and grey."}
@@ -211,6 +213,18 @@ def test_numbers_that_cannot_be_are_refused(model, tokenizer):
         dpo(model, tokenizer, ROWS, settings(packing=True), callbacks=())
     with pytest.raises(DataError, match="no preferences"):
         dpo(model, tokenizer, [], settings(), callbacks=())
+
+
+def test_pairs_are_hashed_and_counted_as_the_batch_that_holds_all_of_them(tokenizer):
+    sides = zip(*read_pairs([*ROWS, {**ROWS[0], "rejected": " cold, grey and wet."}]), strict=True)
+    sides = [subgpt.data.tokenize_examples(list(side), tokenizer) for side in sides]
+    loaders = [PairLoader(*sides, block_size=size, batch_size=2, seed=0, pad=3) for size in (32, 5)]
+    digest = hashlib.blake2b(digest_size=16)
+    for loader in loaders:
+        loader.add_to(digest)
+    whole = [loader.pairs(np.arange(9)) for loader in loaders]
+    assert digest.hexdigest() == fingerprint([array for batch in whole for array in batch[:2]])
+    assert [loader.targets for loader in loaders] == [int((batch.targets >= 0).sum()) for batch in whole]
 
 
 def test_log_probabilities_are_sums_over_answers(model, tokenizer):

@@ -161,9 +161,9 @@ def test_gpt2s_layers_lie_the_other_way_round(tmp_path: Path):
     name = "transformer.h.0.mlp.c_fc"
     adapter = adapter_of({name: (8, 32)}, use_rslora=True)
     before = model.state_dict()[f"{name}.weight"]
-    merge_adapter(model, adapter, weight=0.5)
+    merge_adapter(model, adapter)
     layer = adapter.layers[name]
-    expected = before + 0.5 * 6 / np.sqrt(2) * (layer.b @ layer.a).T
+    expected = before + 6 / np.sqrt(2) * (layer.b @ layer.a).T
     np.testing.assert_allclose(model.state_dict()[f"{name}.weight"], expected, rtol=0, atol=1e-6)
     for module, turned in ((name, True), ("model.layers.0.mlp.up_proj", False)):
         save_adapter(adapter_of({module: (8, 32)}), tmp_path)
@@ -241,6 +241,9 @@ def test_an_adapter_of_another_model_changes_nothing():
     ]:
         with pytest.raises(SubgptError, match=said):
             merge_adapter(model, adapter_of({**fitting, **other}))
+    made = adapter_of(fitting)
+    with pytest.raises(CheckpointError, match="has rank 2, but"):
+        merge_adapter(model, Adapter(LoraConfig(r=4), made.layers))
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt import _core
-from subgpt.adapters.config import ALL_LINEAR, LoraConfig, is_end, is_turned
+from subgpt.adapters.config import ALL_LINEAR, LoraConfig, is_end
 from subgpt.adapters.files import Adapter, Layer, base_of, load_adapter, tensors_of
+from subgpt.adapters.fit import check_layers
 from subgpt.errors import CheckpointError, ConfigError
 from subgpt.spelling import did_you_mean
 
@@ -49,33 +50,20 @@ def attach_saved(
     check_base: refuse one that was trained over other weights, where its file says so.
     Raises what `load_adapter` raises, and CheckpointError for an adapter of another base.
     """
-    adapter, known = load_adapter(path), set(_core.linear_modules(model.native))
-    made_for = f"it was made for {adapter.config.base or 'another model'}"
-    for module in adapter.layers:
-        if module not in known:
-            raise CheckpointError(
-                f"{path}: it adapts {module}, which this model does not adapt as it runs "
-                f"({did_you_mean(module, sorted(known))}); {made_for}; if it is the base, merge it: subgpt merge"
-            )
+    adapter = load_adapter(path)
+    check_layers(
+        adapter,
+        model,
+        set(_core.linear_modules(model.native)),
+        str(path),
+        lacks="does not adapt as it runs",
+        remedy="; if it is the base, merge it: subgpt merge",
+    )
     base = base_of(path)
     if check_base and base and base != fingerprint(model):
         raise CheckpointError(
-            f"{path}: was trained over other weights than this model's; {made_for}; give that model, or "
-            "check_base=False if these weights are meant"
-        )
-    shapes = dict(model.native.tensor_shapes())
-    for module, layer in adapter.layers.items():
-        n_out, n_in = _out_in(module, shapes[f"{module}.weight"])
-        if (len(layer.b), layer.a.shape[1]) != (n_out, n_in):
-            raise CheckpointError(
-                f"{path}: its {module} is for a weight of shape {(len(layer.b), layer.a.shape[1])}, this model's has "
-                f"{(n_out, n_in)} (out, in); {made_for}"
-            )
-    ranks = {module: len(layer.a) for module, layer in adapter.layers.items()}
-    wrong = next((module for module, r in ranks.items() if r != adapter.config.rank(module)), None)
-    if wrong is not None:
-        raise CheckpointError(
-            f"{path}: {wrong} has rank {ranks[wrong]}, but adapter_config.json says {adapter.config.rank(wrong)}"
+            f"{path}: was trained over other weights than this model's; it was made for "
+            f"{adapter.config.base or 'another model'}; give that model, or check_base=False if these weights are meant"
         )
     _attach(model, name, adapter.config, list(adapter.layers), 0)
     for tensor, value in tensors_of(adapter):
@@ -158,10 +146,6 @@ def _attach(model: "GPT", name: str, config: LoraConfig, modules: list[str], see
     _core.add_adapter(model.native, name, json.dumps(spec), seed)
     _core.set_adapter(model.native, name)
     model.adapter_configs[name] = config
-
-
-def _out_in(module: str, shape: Sequence[int]) -> tuple[int, int]:
-    return (shape[1], shape[0]) if is_turned(module) else (shape[0], shape[1])
 
 
 def _named(model: "GPT") -> str:

@@ -7,9 +7,8 @@ import numpy.typing as npt
 
 from subgpt.adapters.config import LoraConfig, is_turned
 from subgpt.adapters.files import Adapter, Layer
-from subgpt.errors import CheckpointError
+from subgpt.adapters.fit import check_layers
 from subgpt.model.quantized import refuse_quantized
-from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from subgpt.model.gpt import GPT
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 F32 = npt.NDArray[np.float32]
 
 
-def merge_adapter(model: "GPT", adapter: Adapter, *, weight: float = 1.0) -> None:
-    """Add `weight` times an adapter's change to a model's weights, in place; nothing is changed unless all of it fits.
+def merge_adapter(model: "GPT", adapter: Adapter) -> None:
+    """Add an adapter's change to a model's weights, in place; nothing is changed unless all of it fits.
 
     Several adapters are merged one after the other; of DoRA's, whose lengths are those of one sum, only one is meant.
     Raises CheckpointError for an adapter of another base, ConfigError for a quantized model.
@@ -26,25 +25,17 @@ def merge_adapter(model: "GPT", adapter: Adapter, *, weight: float = 1.0) -> Non
     refuse_quantized(
         model, "merge_adapter", "merge into the float32 base (subgpt merge), which is more exact"
     )
-    shapes = dict(model.native.tensor_shapes())
+    names = model.native.tensor_names()
+    modules = {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
+    check_layers(adapter, model, modules, "adapter", lacks="has not")
     merged: dict[str, F32] = {}
     for module, layer in adapter.layers.items():
-        name = f"{module}.weight"
-        if name not in shapes:
-            raise CheckpointError(
-                f"adapter: it adapts {module}, which this model has not ({did_you_mean(name, list(shapes))}); it was "
-                f"made for {adapter.config.base or 'another model'}"
-            )
-        base = model.native.tensor(name, "param")
-        turned = is_turned(module)
-        wide = base.T if turned else base
-        if wide.shape != (len(layer.b), layer.a.shape[1]):
-            raise CheckpointError(
-                f"adapter: its {module} is for a weight of shape {(len(layer.b), layer.a.shape[1])}, this model's has "
-                f"{wide.shape} (out, in); it was made for {adapter.config.base or 'another model'}"
-            )
-        change = merged_weight(wide, layer, adapter.config, module) - wide
-        merged[name] = np.ascontiguousarray((wide + weight * change).T if turned else wide + weight * change)
+        base = model.native.tensor(f"{module}.weight", "param")
+        if is_turned(module):
+            value = merged_weight(base.T, layer, adapter.config, module).T
+        else:
+            value = merged_weight(base, layer, adapter.config, module)
+        merged[f"{module}.weight"] = np.ascontiguousarray(value)
     for name, value in merged.items():
         model.native.set_tensor(name, value)
 

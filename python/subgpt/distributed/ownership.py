@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from subgpt.model.listener import Bucket
 
 LINE = 16
-"""Pieces are so many numbers, or a multiple: no two processes share a cache line of what they update."""
+"""Pieces are so many numbers, or a multiple: sums and updates of them take whole vectors."""
 
 
 def snap(buckets: Sequence[Bucket], starts: Sequence[int]) -> list[Bucket]:

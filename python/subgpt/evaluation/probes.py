@@ -111,10 +111,10 @@ def probe(
     source: rows as for `finetune`; of a conversation the last answer is asked for. match: "exact" compares texts but
     for case, white space and punctuation at the end; "number" the number after ``####``, else the last one; "tokens"
     counts the tokens of the expected answer that are the most probable ones after the expected ones before. An answer
-    may be twice as long as the expected one before it is cut, and has as many lines where the tokenizer has no end of
-    text. block_size: to cut rows to, the model's if not given.
+    may be twice as long as the expected one and eight tokens more before it is cut, and has as many lines where the
+    tokenizer has no end of text. block_size: to cut rows to, the model's if not given.
 
-    Raises ConfigError if the tokenizer does not fit the model or the rows are longer than its own, DataError or
+    Raises ConfigError if the tokenizer does not fit the model, or for rows longer than the model's; DataError or
     MissingFileError if the source cannot be used.
     """
     check_fit(model, tokenizer, "probe")
@@ -172,7 +172,7 @@ def _question(example: "Example") -> str:
 
 
 def _write_answer(model: "GPT", tokenizer: "Tokenizer", question: Question) -> str:
-    """Let the model answer, at most twice as long as is expected: it may use other tokens for the same text.
+    """Let the model answer, at most eight tokens more than twice what is expected: it may use others for the same text.
 
     Not beyond the block, though, where it would lose sight of the question.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEFAULTS: dict[str, Any] = {"learning_rate": 1e-4, "max_steps": 200, "eval_steps": 50}
 """Settings where none are given: a tenth of pretraining's rate, so that what is known is not washed out.
 
-Adapters, under which it stays, have pretraining's.
+Adapters, under which it stays, have ten times as much.
 """
 
 

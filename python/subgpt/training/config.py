@@ -94,7 +94,8 @@ class TrainConfig(Settings):
         default=1e-3,
         gt=0,
         le=100,
-        description="highest rate; finetune has 1e-4 if not given, 1e-3 for adapters",
+        description="highest rate; if not given the recipe's, or 1e-4 in finetune and 1e-5 in dpo; ten times that for "
+        "adapters there",
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "warmup_stable_decay"] = Field(
         default="cosine", description="course of the rate: cosine, linear, constant, warmup_stable_decay"

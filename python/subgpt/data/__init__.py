@@ -3,9 +3,9 @@
 Reading order: `sources` (which files) -> `documents` (which texts) -> `split` (which side) -> `corpus` (ids)
 -> `loader` (batches). For conversations and questions with answers: `formats` (rows of files) -> `messages` and
 `instruct` (which shape) -> `plain` or `chat` (how they are written down) -> `encoding` and `masking` (ids and
-what is trained) -> `examples` or `packing` (batches). `sniff` tells which of the two a source is for, `inspection`
-what is in it. For text that is made ids once, for many runs: `prepare` -> `shards` -> `token_sets`, `tokens` and
-`mixture`.
+what is trained), both as the `form` says -> `examples` or `packing` (batches). `sniff` tells which of the two a
+source is for, `inspection` what is in it. For text that is made ids once, for many runs: `prepare` -> `shards`
+-> `token_sets`, `tokens` and `mixture`.
 
 Names are loaded when they are first used: opening a model needs the chat templates and nothing else of it.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from subgpt.data.loader import IGNORED, Batch, Batches, I64Array, U32Array, chec
 from subgpt.data.masking import TokenExample
 from subgpt.data.permutation import permute
 from subgpt.errors import DataError, InvalidValueError
+
+if TYPE_CHECKING:
+    from subgpt.tokenizer import Tokenizer
 
 
 class ExampleLoader:
@@ -175,3 +179,8 @@ def pad_rows(rows: Sequence[tuple[U32Array, I64Array]], pad: int) -> Batch:
         xs[i, : len(x)] = x
         ys[i, : len(y)] = y
     return xs, ys
+
+
+def padding_id(tokenizer: Tokenizer) -> int:
+    """Give the id that fills rows up: the end of text, where there is one; no loss is taken on it."""
+    return 0 if tokenizer.eot_id is None else tokenizer.eot_id

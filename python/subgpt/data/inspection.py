@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from subgpt.data.decoding import Errors
 from subgpt.data.examples import fit_examples
 from subgpt.data.instruct import ExampleSource, read_examples
-from subgpt.data.masking import TokenExample, tokenize_examples
+from subgpt.data.masking import TokenExample, count_trained, tokenize_examples
 from subgpt.data.segments import LossOn
 from subgpt.data.sniff import SourceKind, sniff_kind
 from subgpt.errors import DataError
@@ -77,7 +77,7 @@ def inspect_examples(
         raise DataError(f"{kind.why}: running text has no examples to look at; name a file with rows")
     examples = read_examples(source, errors=errors, free_turns=template is not None)
     rows = tokenize_examples(examples, tok, template=template, loss_on=loss_on)
-    trained = sum(int(row.trained.sum()) for row in rows)
+    trained = count_trained(rows)
     fitted = None if block_size is None else fit_examples(rows, block_size, 1, 0)
     return Inspection(
         kind=kind,

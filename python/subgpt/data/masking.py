@@ -50,6 +50,11 @@ class TokenExample:
         return len(self.ids)
 
 
+def count_trained(examples: Sequence[TokenExample]) -> int:
+    """Count the tokens that are learnt of all examples."""
+    return sum(int(example.trained.sum()) for example in examples)
+
+
 def tokenize_examples(
     examples: Sequence[Example],
     tok: Tokenizer,

@@ -2,14 +2,18 @@
 
 from typing import TYPE_CHECKING, Literal, cast
 
+import numpy as np
+
 from subgpt.data.chat import choose_template
 from subgpt.data.corpus import encode_corpus
 from subgpt.data.documents import read_documents
+from subgpt.data.examples import evaluation_example_batches, padding_id
+from subgpt.data.form import PLAIN, Form
+from subgpt.data.masking import TokenExample, count_trained
 from subgpt.data.sniff import sniff_kind
 from subgpt.data.token_sets import token_sources
 from subgpt.errors import ConfigError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
-from subgpt.finetuning.data import PLAIN, Form, held_out_examples
 from subgpt.model.fit import check_fit
 from subgpt.training.data import Side, held_out_sets, held_out_text
 
@@ -83,3 +87,18 @@ def held_out_source(
         return held_out_examples(form.tokenize(examples, tokenizer), tokenizer, block_size, batch_size)
     documents = read_documents(cast("DocumentSource", source), text_field=text_field, errors=errors)
     return held_out_text(encode_corpus(documents, tokenizer), block_size, batch_size)
+
+
+def held_out_examples(
+    examples: list[TokenExample], tokenizer: "Tokenizer", block_size: int, batch_size: int
+) -> HeldOut:
+    """Take every example once, with the loss on what is trained; special tokens but <unk> count no bytes."""
+    silent = [id for id in tokenizer.special_tokens.values() if id != tokenizer.unk_id]
+    answers = [row.ids[row.trained & ~np.isin(row.ids, silent)] for row in examples]
+    text_bytes = sum(len(tokenizer.decode_bytes(ids)) for ids in answers)
+    pad = padding_id(tokenizer)
+    return HeldOut(
+        evaluation_example_batches(examples, block_size=block_size, batch_size=batch_size, pad=pad),
+        targets=count_trained(examples),
+        text_bytes=text_bytes,
+    )

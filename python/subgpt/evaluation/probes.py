@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from subgpt.data.chat import choose_template
 from subgpt.data.examples import evaluation_example_batches, fit_example, fit_examples
+from subgpt.data.form import Form
 from subgpt.data.loader import IGNORED
 from subgpt.data.masking import TokenExample
 from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.matching import Match, number_in, same_number, same_text
 from subgpt.evaluation.results import Miss, ProbeResult
-from subgpt.finetuning.data import Form
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.prompt import end_ids
 from subgpt.model.fit import check_fit

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subgpt.data.form import Form
 from subgpt.distributed.launch import is_main
 from subgpt.evaluation.evaluate import held_out_source
 from subgpt.evaluation.measure import HeldOut
 from subgpt.evaluation.probes import Probe, read_probe
-from subgpt.finetuning.data import Form, choose_form, finetuning_data
+from subgpt.finetuning.data import choose_form, finetuning_data
 from subgpt.finetuning.recall import recalled
 from subgpt.finetuning.recipes import recipe
 from subgpt.finetuning.replay import with_replay

@@ -9,13 +9,15 @@ import numpy as np
 
 from subgpt.checkpoint.load import read_json
 from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.data.examples import padding_id
+from subgpt.data.form import Form
 from subgpt.data.loader import Batches
 from subgpt.data.masking import TokenExample
 from subgpt.data.split import check_fraction, in_validation, text_hash
 from subgpt.distributed.launch import is_main
 from subgpt.errors import ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
-from subgpt.finetuning.data import Form, choose_form, padding_id
+from subgpt.finetuning.data import choose_form
 from subgpt.model.gpt import GPT
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import Pair, PairBatch, PairLoader, log_probs, read_pairs

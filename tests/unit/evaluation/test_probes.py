@@ -11,9 +11,9 @@ import subgpt
 from subgpt import GPT, ConfigError, DataError, Tokenizer, TrainConfig
 from subgpt.data.chat import CHATML
 from subgpt.data.examples import ExampleLoader
+from subgpt.data.form import PLAIN, Form
 from subgpt.evaluation.probes import read_probe
 from subgpt.finetuning.chat import prepare_chat
-from subgpt.finetuning.data import PLAIN, Form
 
 WORDS = {"who sits?": "cat", "what fell?": "plum", "and where?": "bough"}
 ROWS = [{"question": asked, "answer": f"a red {word}"} for asked, word in WORDS.items()]

@@ -13,8 +13,9 @@ import pytest
 import subgpt
 from subgpt import GPT, Callback, ConfigError, DataError, TrainConfig, finetune
 from subgpt.data.chat import CHATML, ChatTemplate
+from subgpt.data.form import Form
 from subgpt.finetuning.chat import prepare_chat
-from subgpt.finetuning.data import Form, choose_form, example_data, finetuning_data
+from subgpt.finetuning.data import choose_form, example_data, finetuning_data
 from subgpt.finetuning.replay import ReplayLoader
 from subgpt.tokenizer import add_special_tokens
 from subgpt.training.data import text_data

@@ -320,6 +320,18 @@ def test_expressions_that_explode_end_in_an_error():
         Tokenizer.from_json(changed(normalizer=normalizer, added_tokens=[token]))
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+def test_added_tokens_that_want_the_same_white_space(normalized):
+    tokens = [
+        {"id": 7, "content": "<x>", "special": False, "normalized": normalized, "rstrip": True},
+        {"id": 9, "content": " ", "special": False, "normalized": normalized, "lstrip": True},
+    ]
+    tok = Tokenizer.from_json(changed(normalizer=None, pre_tokenizer=None, added_tokens=tokens))
+    located = tok.encode_with_offsets("<x>   a <x>")
+    assert located.ids.tolist() == [7, 3, 9, 7]
+    assert located.bytes.tolist() == [[0, 6], [6, 7], [7, 8], [8, 11]]
+
+
 def test_text_that_grows_is_still_encoded():
     grow = [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 30}] * 3
     tok = Tokenizer.from_json(changed(normalizer={"type": "Sequence", "normalizers": grow}))

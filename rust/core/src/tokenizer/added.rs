@@ -54,6 +54,10 @@ pub fn split<E>(
         if flags.rstrip {
             end = text.len() - text[end..].trim_start().len();
         }
+        if start >= end {
+            // All of it is white space that the token before has taken.
+            continue;
+        }
         if start > done {
             emit(None, done..start)?;
         }
@@ -86,9 +90,14 @@ mod tests {
     use super::*;
 
     fn parts(text: &str, flags: Flags) -> Vec<(Option<u32>, String)> {
-        let matcher = Matcher::new([("<x>".to_string(), 7)]);
+        parts_of(text, &[("<x>", flags)])
+    }
+
+    /// The parts of a text with tokens that have the ids 7, 8, ….
+    fn parts_of(text: &str, tokens: &[(&str, Flags)]) -> Vec<(Option<u32>, String)> {
+        let matcher = Matcher::new(tokens.iter().zip(7..).map(|((name, _), id)| (name.to_string(), id)));
         let mut parts = Vec::new();
-        split(text, &matcher, &[(7, flags)].into_iter().collect(), |id, place| {
+        split(text, &matcher, &tokens.iter().zip(7..).map(|((_, flags), id)| (id, *flags)).collect(), |id, place| {
             parts.push((id, text[place].to_string()));
             Ok::<(), ()>(())
         })
@@ -105,6 +114,18 @@ mod tests {
             [part(None, "a"), part(Some(7), " <x> "), part(Some(7), "<x>\n"), part(None, "b")]
         );
         assert_eq!(parts("<x>", Flags::default()), [part(Some(7), "<x>")]);
+    }
+
+    #[test]
+    fn white_space_that_was_taken_is_no_token_that_takes_white_space() {
+        let flags = |lstrip, rstrip| Flags { lstrip, rstrip, ..Flags::default() };
+        let tokens = |rstrip| [("<x>", flags(false, true)), (" ", flags(true, rstrip))];
+        let part = |id, text: &str| (id, text.to_string());
+        for rstrip in [false, true] {
+            let parts = parts_of("<x>   y  <x> ", &tokens(rstrip));
+            assert_eq!(parts[..2], [part(Some(7), "<x>   "), part(None, "y")]);
+            assert_eq!(parts.last(), Some(&part(Some(7), "<x> ")));
+        }
     }
 
     #[test]

@@ -332,6 +332,14 @@ def test_added_tokens_that_want_the_same_white_space(normalized):
     assert located.bytes.tolist() == [[0, 6], [6, 7], [7, 8], [8, 11]]
 
 
+def test_an_added_token_of_a_megabyte_takes_megabytes():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    long = "".join(chr(33 + i * i % 89) for i in range(2**20))
+    tok = Tokenizer.from_json(changed(added_tokens=[{"id": 7, "content": long, "special": False}]))
+    assert 7 in tok.encode(f"a{long}b").tolist()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
+
+
 def test_text_that_grows_is_still_encoded():
     grow = [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 30}] * 3
     tok = Tokenizer.from_json(changed(normalizer={"type": "Sequence", "normalizers": grow}))

@@ -5,6 +5,7 @@
 //! vocabulary or is merged from bytes ([`bpe`]). Training is in [`train`], other people's files in [`files`].
 
 pub mod added;
+mod automaton;
 mod batch;
 mod blocks;
 pub mod bpe;

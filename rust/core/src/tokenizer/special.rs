@@ -5,8 +5,9 @@
 //! text. Where two begin at the same place the longer one is meant.
 
 use super::added::Found;
+use super::automaton::leftmost_longest;
 use crate::error::{Error, Result};
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, Input, StartKind};
 use std::borrow::Cow;
 
 /// Special tokens by name, and the tokens that are found in every text.
@@ -129,13 +130,9 @@ impl Matcher {
     /// A matcher of these strings and their ids; empty strings match nothing.
     pub fn new(names: impl IntoIterator<Item = (String, u32)>) -> Self {
         let names: Vec<_> = names.into_iter().filter(|(name, _)| !name.is_empty()).collect();
-        let longest = names.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let automaton = (!names.is_empty()).then(|| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(names.iter().map(|(name, _)| name))
-                .expect("names of tokens are far from four billion states")
-        });
+        let texts: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let automaton = (!texts.is_empty()).then(|| leftmost_longest(&texts, StartKind::Unanchored));
         Matcher { names, automaton, longest }
     }
 
@@ -207,6 +204,13 @@ mod tests {
         assert_eq!(cut(all, "x<|a|><b>y<|a|><c>é!"), ["x", "2", "y", "1", "<c>", "3"]);
         assert_eq!(cut(all, "<|a|"), ["<|a|"]);
         assert!(cut(all, "").is_empty());
+    }
+
+    #[test]
+    fn a_long_token_is_found() {
+        let long: String = (0..1usize << 20).map(|i| char::from(b'!' + (i * i % 89) as u8)).collect();
+        let matcher = Matcher::new([(long.clone(), 1), ("<b>".into(), 2)]);
+        assert_eq!(cut(&matcher, &format!("x{long}y<b>{}", &long[1..])), ["x", "1", "y", "2", &long[1..]]);
     }
 
     #[test]

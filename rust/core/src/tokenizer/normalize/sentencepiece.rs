@@ -2,7 +2,8 @@
 
 use super::aligned::Aligned;
 use super::charsmap::Charsmap;
-use aho_corasick::{AhoCorasick, Anchored, Input, MatchKind, StartKind};
+use crate::tokenizer::automaton::leftmost_longest;
+use aho_corasick::{AhoCorasick, Anchored, Input, StartKind};
 use std::fmt;
 
 /// The character that SentencePiece writes for a space.
@@ -34,13 +35,7 @@ pub struct Kept {
 impl Kept {
     /// These pieces, of which none is empty.
     pub fn new(pieces: Vec<String>) -> Self {
-        let automaton = (!pieces.is_empty()).then(|| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .start_kind(StartKind::Anchored)
-                .build(&pieces)
-                .expect("pieces of a file are far from four billion states")
-        });
+        let automaton = (!pieces.is_empty()).then(|| leftmost_longest(&pieces, StartKind::Anchored));
         Kept { pieces, automaton }
     }
 

@@ -38,8 +38,8 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The twin of `tokenizer`; `None` where the file says more than the slow way knows, or has a regular expression that
-    /// may give up.
+    /// The twin of `tokenizer`; `None` where the file says more than the slow way knows, has a regular expression that may
+    /// give up, or merges special tokens.
     pub fn new(tokenizer: &Tokenizer, rule: Rule) -> Option<Reference> {
         let json: Value = serde_json::from_str(&tokenizer.to_json(false).ok()?).ok()?;
         if !is_plain(&json, tokenizer.level()) {
@@ -70,17 +70,20 @@ impl Reference {
             .filter(|(_, value)| !added.iter().any(|(_, named, _)| *named == id(value)))
             .map(|(name, value)| (bytes(name), id(value)))
             .collect();
-        let merges = subword.then(|| match rule {
-            Rule::Ranked => splits(&entries),
-            Rule::Listed => list(&model["merges"])
-                .zip(0..)
-                .map(|(pair, rank)| {
-                    let [left, right] = [0, 1].map(|side| bytes(&text(&pair[side])));
-                    let made = entries[&[left.clone(), right.clone()].concat()];
-                    ((entries[&left], entries[&right]), (rank, made))
-                })
-                .collect(),
-        });
+        let listed = || {
+            let merge = |(pair, rank): (&Value, u32)| {
+                let [left, right] = [0, 1].map(|side| alphabet.read(&text(&pair[side])).ok());
+                let (left, right) = (left?, right?);
+                let made = *entries.get(&[left.as_slice(), &right].concat())?;
+                Some(((*entries.get(&left)?, *entries.get(&right)?), (rank, made)))
+            };
+            list(&model["merges"]).zip(0..).map(merge).collect::<Option<_>>()
+        };
+        let merges = match rule {
+            _ if !subword => None,
+            Rule::Ranked => Some(splits(&entries)),
+            Rule::Listed => Some(listed()?),
+        };
         Some(Reference {
             split,
             prefix_space: find(&json["pre_tokenizer"], "add_prefix_space"),

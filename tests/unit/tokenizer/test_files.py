@@ -143,6 +143,21 @@ def test_rank_files_take_pattern_and_special_tokens(tmp_path: Path):
     assert Tokenizer.load(tmp_path / "out") == gap
 
 
+def test_no_merge_makes_a_special_token(tmp_path: Path):
+    tok = Tokenizer.train(["Question Questions"] * 9, vocab_size=300, pattern="gpt2")
+    made = tok.token_to_id("Question")
+    assert tok.encode("Question").tolist() == [made]
+    tok.save(tmp_path, format="vocab-merges")
+    named = Tokenizer.load(tmp_path / "vocab.json", special_tokens=["Question"])
+    assert named.special_tokens == {"Question": made}
+    for text in ("Question", "a Question", "Questions"):
+        ids = named.encode_ordinary(text)
+        assert made not in ids
+        assert named.decode(ids) == text
+    assert named.encode("Question", allowed_special="all").tolist() == [made]
+    assert Tokenizer.from_json(named.to_json()) == named
+
+
 @pytest.mark.parametrize("format", ["tokenizer.json", "gguf"])
 def test_where_no_folder_can_be_the_place_is_named(sub, tmp_path, format):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")

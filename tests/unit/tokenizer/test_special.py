@@ -1,5 +1,7 @@
 """Special tokens that are added later: new ids at the end, everything else as it was."""
 
+import json
+
 import pytest
 
 from subgpt.errors import DtypeError, TokenizerError
@@ -40,6 +42,30 @@ def test_an_ordinary_entry_becomes_special_and_keeps_its_id():
     more = add_special_tokens(tok, ["upon"])
     assert more.vocab_size == tok.vocab_size
     assert more.special_tokens["upon"] == tok.token_to_id("upon")
+
+
+def test_text_does_not_become_a_special_token_by_merging():
+    # `tokenizers` trains on the text of special tokens as on any other, and so makes merges that lead to them.
+    tok = Tokenizer.train(["</s> </s> a"] * 9, vocab_size=262, special_tokens=(), pattern=r"\S+| ")
+    end = tok.token_to_id("</s>")
+    assert tok.encode("</s>").tolist() == [end]
+    characters = {
+        "added_tokens": [{"id": 0, "content": "</s>", "special": True}],
+        "decoder": {"type": "Fuse"},
+        "model": {
+            "type": "BPE",
+            "vocab": {"</s>": 0, "<": 1, "/": 2, "s": 3, ">": 4, "</": 5, "s>": 6},
+            "merges": [["<", "/"], ["s", ">"], ["</", "s>"]],
+        },
+    }
+    for special, id in (
+        (add_special_tokens(tok, ["</s>"]), end),
+        (Tokenizer.from_json(json.dumps(characters)), 0),
+    ):
+        ids = special.encode_ordinary("</s>")
+        assert id not in ids
+        assert special.decode(ids) == "</s>"
+        assert special.encode("</s>", allowed_special="all").tolist() == [id]
 
 
 def test_names_that_cannot_be():

@@ -13,7 +13,7 @@ use crate::tokenizer::special::Specials;
 use crate::tokenizer::template::Template;
 use crate::tokenizer::vocab::{Vocab, show};
 use crate::tokenizer::{END_OF_TEXT, Level, Model, Parts, Tokenizer};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::path::Path;
 
 /// Byte-level BPE as files describe it: tokens in the byte alphabet.
@@ -141,7 +141,7 @@ pub(super) fn build(listed: Listed) -> Result<Tokenizer> {
     }
     let named: Vec<_> = specials.iter().chain(&added).cloned().collect();
     let vocab = Vocab::new(&entries, &named, &place)?;
-    let merges = resolve(&merges, &ids, &place)?;
+    let merges = resolve(&merges, &ids, &specials, &place)?;
     let bpe = Bpe::new(&merges, &vocab, ignore_merges);
     Ok(Tokenizer::new(Parts {
         level: Level::Subword,
@@ -173,8 +173,16 @@ fn two_ids(place: &str, token: &str, first: u32, second: u32) -> Error {
     Error::tokenizer(place, problem, "give it one id")
 }
 
-/// Merges as ids: the pair and what it makes.
-pub(super) fn resolve(merges: &[(String, String)], ids: &FxHashMap<&str, u32>, place: &str) -> Result<Vec<(u64, u32)>> {
+/// Merges as ids: the pair and what it makes. One that makes a special token is left out: text must not become one. Who
+/// trains on text that has special tokens in it gets such merges from `tokenizers`, which never comes to them, since it
+/// always takes the name of a special token for that token.
+pub(super) fn resolve(
+    merges: &[(String, String)],
+    ids: &FxHashMap<&str, u32>,
+    specials: &[(String, u32)],
+    place: &str,
+) -> Result<Vec<(u64, u32)>> {
+    let special: FxHashSet<u32> = specials.iter().map(|(_, id)| *id).collect();
     let mut resolved = Vec::with_capacity(merges.len());
     let mut joined = String::new();
     for (number, (left, right)) in merges.iter().enumerate() {
@@ -190,7 +198,10 @@ pub(super) fn resolve(merges: &[(String, String)], ids: &FxHashMap<&str, u32>, p
                 )
             })
         };
-        resolved.push((pair(id(left)?, id(right)?), id(&joined)?));
+        let (parts, made) = (pair(id(left)?, id(right)?), id(&joined)?);
+        if !special.contains(&made) {
+            resolved.push((parts, made));
+        }
     }
     Ok(resolved)
 }
@@ -207,5 +218,15 @@ mod tests {
             assert!(parse_merges(bad.as_bytes(), "m").is_err(), "{bad:?}");
         }
         assert!(parse_merges(b"\xff", "m").is_err());
+    }
+
+    #[test]
+    fn no_merge_makes_a_special_token() {
+        let ids = [("a", 0), ("b", 1), ("ab", 2), ("aba", 3)].into_iter().collect();
+        let merges = [("a", "b"), ("ab", "a")].map(|(left, right)| (left.to_string(), right.to_string()));
+        let made = |specials: &[(String, u32)]| resolve(&merges, &ids, specials, "m").unwrap();
+        assert_eq!(made(&[]), [(pair(0, 1), 2), (pair(2, 0), 3)]);
+        assert_eq!(made(&[("ab".into(), 2)]), [(pair(2, 0), 3)]);
+        assert_eq!(made(&[("aba".into(), 3)]), [(pair(0, 1), 2)]);
     }
 }

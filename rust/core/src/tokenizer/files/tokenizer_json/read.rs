@@ -261,7 +261,7 @@ impl<'f> Reading<'f> {
             return Err(Error::tokenizer(place, "the vocabulary has an empty token", "remove it from the vocabulary"));
         }
         let ids: FxHashMap<&str, u32> = listed.iter().map(|(token, id)| (token.as_str(), *id)).collect();
-        let merges = resolve(merges, &ids, place)?;
+        let merges = resolve(merges, &ids, &specials, place)?;
         let special: FxHashSet<&str> = specials.iter().map(|(name, _)| name.as_str()).collect();
         let known = listed.iter().filter(|(token, _)| !special.contains(token.as_str()));
         let known = known.filter_map(|(token, id)| Some((only(token)?, *id)));

@@ -238,7 +238,7 @@ class Tokenizer:
 
         Raises:
             TokenizerError: The format cannot hold this tokenizer, which the message explains. Or the directory
-                holds a file that `load` would take in place of the ``tokenizer.model``.
+                holds a file that `load` would take in place of what is written.
             OutputError: It cannot be written there.
 
         """

@@ -80,6 +80,22 @@ def test_patterns_survive(pattern, tmp_path: Path):
     assert Tokenizer.load(tmp_path) == tok
 
 
+def test_nothing_is_saved_where_loading_would_pass_it_over(sub, tmp_path: Path):
+    sub.save(tmp_path / "json")
+    sub.save(tmp_path / "pair", format="vocab-merges")
+    for folder, before, formats in (
+        ("json", "tokenizer.json", ("vocab-merges", "tiktoken")),
+        ("pair", "vocab.json", ("tiktoken",)),
+    ):
+        names = names_in(tmp_path / folder)
+        for format in formats:
+            with pytest.raises(TokenizerError, match=rf"{folder}.*holds a {before}.*another directory"):
+                sub.save(tmp_path / folder, format=format)
+        assert names_in(tmp_path / folder) == names
+    sub.save(tmp_path / "pair", format="vocab-merges")
+    sub.save(tmp_path / "json" / "beside.tiktoken", format="tiktoken")
+
+
 def test_what_is_no_tokenizer_is_named(tmp_path: Path):
     with pytest.raises(MissingFileError, match="nope"):
         Tokenizer.load(tmp_path / "nope.json")

@@ -101,8 +101,7 @@ impl Format {
 }
 
 /// Writes a tokenizer, into the directory `path` or, for the formats of one file, into a file of that ending. Each file
-/// is there whole or not at all. A file that a tokenizer is kept in as it was loaded is not put beside one that loading
-/// the directory would take instead.
+/// is there whole or not at all. None is put into a directory beside one that loading the directory would take instead.
 pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
     let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir();
     let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
@@ -127,11 +126,13 @@ pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
                 return atomic::write(path, &ranks);
             }
             directory()?;
-            atomic::write(&path.join("tokenizer.tiktoken"), &ranks)
+            refuse_before(path, RANKS)?;
+            atomic::write(&path.join(RANKS), &ranks)
         }
         Format::VocabMerges => {
             let (vocab, merges) = vocab_merges::write(tokenizer)?;
             directory()?;
+            refuse_before(path, "vocab.json")?;
             atomic::write(&path.join("merges.txt"), merges.as_bytes())?;
             atomic::write(&path.join("vocab.json"), vocab.as_bytes())
         }
@@ -140,6 +141,8 @@ pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
 
 const VOCABS: &[&str] = &["vocab.json", "encoder.json"];
 const MERGES: &[&str] = &["merges.txt", "vocab.bpe"];
+/// Ranks may have any name of their ending; a directory is asked for them last.
+const RANKS: &str = "tokenizer.tiktoken";
 const EXPECTED: &str = "a tokenizer.json, a *.tiktoken rank file, vocab.json (encoder.json) with merges.txt (vocab.bpe), a SentencePiece *.model, or a tokenizer.bin of llama2.c";
 
 /// The files of a name that are looked for in a directory, in this order.

@@ -143,9 +143,9 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Hears of another piece.
-    fn piece(&mut self, piece: &str) -> Result<()> {
-        self.done += piece.len() as u64;
+    /// Hears of so many bytes more.
+    fn bytes(&mut self, more: usize) -> Result<()> {
+        self.done += more as u64;
         if self.done - self.asked < TASK as u64 {
             return Ok(());
         }
@@ -205,20 +205,22 @@ impl<'a> Job<'a> {
     }
 
     fn pieces(&mut self, text: &str, at: usize) -> Result<()> {
+        let watch = &mut self.watch;
+        let mut done = |bytes: usize| watch.as_mut().map_or(Ok(()), |watch| watch.bytes(bytes));
         match &self.tokenizer.model {
             Model::Bpe(_) => {
                 self.tokenizer.refuse_missing(text, at, self.unknown)?;
                 let Some(encoder) = &mut self.encoder else { return Ok(()) };
                 match self.tokenizer.split.scanner() {
-                    Some(scanner) => encoder.text(scanner, text, self.ids),
+                    Some(scanner) => encoder.text(scanner, text, self.ids, done),
                     None => self.tokenizer.split.for_each(text, |piece| {
-                        self.watch.as_mut().map_or(Ok(()), |watch| watch.piece(piece))?;
+                        done(piece.len())?;
                         encoder.stretch(piece, self.ids)
                     }),
                 }
             }
             Model::Entries { unk } => self.tokenizer.split.for_each(text, |piece| {
-                self.watch.as_mut().map_or(Ok(()), |watch| watch.piece(piece))?;
+                done(piece.len())?;
                 self.ids.push(self.tokenizer.entry(piece, *unk, self.unknown, || at + offset(text, piece))?);
                 Ok(())
             }),

@@ -173,8 +173,15 @@ impl<'a> Encoder<'a> {
         Encoder { bpe, vocab, table, generation, scratch: Scratch::default(), ids: Vec::new(), batch: Batch::new() }
     }
 
-    /// Appends the ids of `text`, cut by `scanner`.
-    pub fn text(&mut self, scanner: Scanner, text: &str, out: &mut Vec<u32>) -> Result<()> {
+    /// Appends the ids of `text`, cut by `scanner`. `done` hears of every few pieces how many bytes they have, and may end
+    /// it.
+    pub fn text(
+        &mut self,
+        scanner: Scanner,
+        text: &str,
+        out: &mut Vec<u32>,
+        mut done: impl FnMut(usize) -> Result<()>,
+    ) -> Result<()> {
         let mut at = 0;
         while at < text.len() {
             if self.generation != self.bpe.cache.generation() {
@@ -196,6 +203,7 @@ impl<'a> Encoder<'a> {
                     next += 1;
                 }
             }
+            done(rest.len() - (text.len() - at))?;
         }
         Ok(())
     }

@@ -135,7 +135,7 @@ fn text_by_batches_is_text_by_pieces() {
     let vocab = Vocab::new(&entries, &[], "test").unwrap();
     let (bpe, other) = (Bpe::from_ranks(&vocab), Bpe::from_ranks(&vocab));
     let (mut ids, mut expected) = (Vec::new(), Vec::new());
-    Encoder::new(&bpe, &vocab).text(Scanner::new(Pattern::O200k).unwrap(), &text, &mut ids).unwrap();
+    Encoder::new(&bpe, &vocab).text(Scanner::new(Pattern::O200k).unwrap(), &text, &mut ids, |_| Ok(())).unwrap();
     let mut single = Encoder::new(&other, &vocab);
     Pattern::O200k.for_each(&text, |piece| single.piece(piece.as_bytes(), &mut expected)).unwrap();
     assert_eq!(ids, expected);

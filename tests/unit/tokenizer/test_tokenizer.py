@@ -142,6 +142,17 @@ def test_unknown_text_is_unk_or_an_error():
         tok.encode("x", errors="ignore")
 
 
+def test_a_space_put_before_a_text_is_not_counted_in_errors():
+    parsed = json.loads(Tokenizer.train([TEXT], vocab_size=300, pattern="gpt2").to_json())
+    parsed["pre_tokenizer"]["add_prefix_space"] = True
+    vocab = parsed["model"]["vocab"]
+    del vocab["z"]
+    tok = Tokenizer.from_json(json.dumps(parsed))
+    for call in (tok.encode, tok.encode_with_offsets, tok.count):
+        with pytest.raises(TokenizerError, match="byte 2:"):
+            call("a z", errors="strict")
+
+
 def test_lone_surrogates_become_replacement_characters_or_an_error(sub):
     assert sub.decode(sub.encode("a\ud800b")) == "a\ufffdb"
     assert sub.decode(sub.encode("\ud83d\ude00")) == "😀"

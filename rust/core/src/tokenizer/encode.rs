@@ -94,11 +94,11 @@ impl Tokenizer {
         }
     }
 
-    /// Refuses a text, which begins at byte `at`, for a character that has no token, if a call says so.
-    pub(super) fn refuse_missing(&self, text: &str, at: usize, unknown: OnInvalid) -> Result<()> {
+    /// Refuses a text for a character that has no token, if a call says so. `at` tells where a byte of it comes from.
+    pub(super) fn refuse_missing(&self, text: &str, unknown: OnInvalid, at: impl FnOnce(usize) -> usize) -> Result<()> {
         match &self.model {
             Model::Bpe(bpe) if unknown == OnInvalid::Strict && !bpe.is_total() => match bpe.missing(text) {
-                Some((index, c)) => Err(unknown_piece(c.encode_utf8(&mut [0; 4]), at + index)),
+                Some((index, c)) => Err(unknown_piece(c.encode_utf8(&mut [0; 4]), at(index))),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -175,7 +175,7 @@ impl<'a> Job<'a> {
         rules.found().split(
             task.text,
             self,
-            |job, part| if goes_on(part) { job.pieces(part, at(part)) } else { job.segment(part, at(part)) },
+            |job, part| if goes_on(part) { job.pieces(part, 0, at(part)) } else { job.segment(part, at(part)) },
             |job, id| job.ids.push(id),
         )
     }
@@ -199,17 +199,19 @@ impl<'a> Job<'a> {
     /// Encodes a stretch between special tokens.
     fn segment(&mut self, text: &str, at: usize) -> Result<()> {
         if self.tokenizer.split.prefix_space && !text.starts_with(' ') {
-            return self.pieces(&format!(" {text}"), at);
+            return self.pieces(&format!(" {text}"), 1, at);
         }
-        self.pieces(text, at)
+        self.pieces(text, 0, at)
     }
 
-    fn pieces(&mut self, text: &str, at: usize) -> Result<()> {
+    /// Encodes `text`, of which `put` bytes were put before what stands at byte `at` of the whole.
+    fn pieces(&mut self, text: &str, put: usize, at: usize) -> Result<()> {
+        let place = |index: usize| at + index.saturating_sub(put);
         let watch = &mut self.watch;
         let mut done = |bytes: usize| watch.as_mut().map_or(Ok(()), |watch| watch.bytes(bytes));
         match &self.tokenizer.model {
             Model::Bpe(_) => {
-                self.tokenizer.refuse_missing(text, at, self.unknown)?;
+                self.tokenizer.refuse_missing(text, self.unknown, place)?;
                 let Some(encoder) = &mut self.encoder else { return Ok(()) };
                 match self.tokenizer.split.scanner() {
                     Some(scanner) => encoder.text(scanner, text, self.ids, done),
@@ -221,7 +223,7 @@ impl<'a> Job<'a> {
             }
             Model::Entries { unk } => self.tokenizer.split.for_each(text, |piece| {
                 done(piece.len())?;
-                self.ids.push(self.tokenizer.entry(piece, *unk, self.unknown, || at + offset(text, piece))?);
+                self.ids.push(self.tokenizer.entry(piece, *unk, self.unknown, || place(offset(text, piece)))?);
                 Ok(())
             }),
         }
@@ -251,4 +253,35 @@ fn unknown_piece(piece: &str, at: usize) -> Error {
 /// Where `part`, a slice of `text`, begins in it.
 fn offset(text: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::files::tokenizer_json;
+    use serde_json::json;
+
+    #[test]
+    fn a_space_put_before_a_text_is_no_byte_of_it() {
+        let file = |prefix: bool| {
+            json!({
+                "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": prefix, "use_regex": true},
+                "decoder": {"type": "ByteLevel"},
+                "model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1}, "merges": []},
+            })
+        };
+        let strict = EncodeOptions { unknown: OnInvalid::Strict, ..EncodeOptions::ORDINARY };
+        for prefix in [false, true] {
+            let tokenizer = tokenizer_json::parse(file(prefix).to_string().as_bytes(), "test").unwrap();
+            for (text, at) in [("a az", 3), ("z", 0), (" z", 1)] {
+                let errors = [
+                    tokenizer.encode(text, strict, &mut progress::ignore).unwrap_err(),
+                    tokenizer.encode_located(text, strict, &mut progress::ignore).unwrap_err(),
+                ];
+                for error in errors {
+                    assert!(error.to_string().contains(&format!("text, byte {at}:")), "{error}");
+                }
+            }
+        }
+    }
 }

@@ -358,10 +358,9 @@ class Tokenizer:
     ) -> list[Path]:
         """Turn a UTF-8 text file of any size into token shards, which `subgpt.data.read_shard` maps into memory.
 
-        The file is read block by block. A tokenizer that changes text before it cuts it, that puts a space in front
-        (``add_prefix_space``), or that cuts by a regular expression of one's own, in several steps (but for digits
-        one by one before GPT-2's pattern) or not at all is given the whole file, of at most 4 GB. Ids are those of
-        the whole text.
+        The file is read block by block, or whole if the tokenizer changes text before it cuts it (at most 4 GB,
+        then), puts a space before it, cuts it in several steps other than digits first, or by a regular expression
+        of one's own. Ids are those of the whole text.
 
         Args:
             path: The text file.
@@ -412,10 +411,9 @@ class Tokenizer:
         errors: Errors = "strict",
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Count the ids of a UTF-8 text file of any size, which is read block by block.
+        """Count the ids of a UTF-8 text file of any size, which is read as by `encode_file`.
 
-        Which tokenizers are given the whole file, of at most 4 GB, says `encode_file`, whose arguments and errors
-        these are.
+        Arguments and errors are those of `encode_file`.
         """
         rules = special_rules(allowed_special, disallowed_special, errors)
         return self._native.count_file(path_argument(path), rules, progress)

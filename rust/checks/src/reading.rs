@@ -30,7 +30,7 @@ fn text(path: &Path, on_invalid: OnInvalid) -> Result<String, Error> {
     let mut blocks = Blocks::open(path, on_invalid)?;
     let mut text = String::new();
     // Whatever can be given, up to the last space.
-    while let Some(part) = blocks.next(|text| text.rfind(' ').map_or(0, |at| at + 1))? {
+    while let Some(part) = blocks.next(|text, _| text.rfind(' ').map_or(0, |at| at + 1))? {
         text.push_str(part);
     }
     Ok(text)

@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 /// Bytes read at a time.
-const BLOCK: usize = 4 << 20;
+pub(super) const BLOCK: usize = 4 << 20;
 
 /// A text without any place to cut it is counted in parts of this size.
 const UNCUT: usize = 64 << 20;
@@ -33,16 +33,16 @@ pub fn count_file(
     listener: &mut Listener<'_>,
 ) -> Result<()> {
     let mut blocks = Blocks::open(path, on_invalid)?;
-    while let Some(text) = blocks.next(|text| cut(counter, text))? {
+    while let Some(text) = blocks.next(|text, seen| cut(counter, text, seen))? {
         counter.add(&[text])?;
         progress::report(listener, counter.bytes(), 0)?;
     }
     Ok(())
 }
 
-/// How much of `text` can be counted before the rest of the file is known.
-fn cut(counter: &Counter, text: &str) -> usize {
-    match counter.safe_cut(text) {
+/// How much of `text` can be counted before the rest of the file is known; of its first `seen` bytes alone, nothing could.
+fn cut(counter: &Counter, text: &str, seen: usize) -> usize {
+    match counter.safe_cut(text, seen) {
         Some(cut) => cut,
         None if text.len() >= UNCUT => text.len(),
         None => 0,
@@ -79,19 +79,21 @@ impl<'a> Blocks<'a> {
         Ok(Blocks { file, size: metadata.len(), decoder, bytes, text, given: 0, ended: false })
     }
 
-    /// The next part of the text. `cut` tells how much of a text can be given before more of it is known; what it leaves
-    /// comes with the next part, and all of it at the end of the file.
-    pub fn next(&mut self, cut: impl Fn(&str) -> usize) -> Result<Option<&str>> {
+    /// The next part of the text, after another block was read; empty if none of it can be given yet. `cut` tells how much
+    /// of a text can be given before more of it is known, and hears how many bytes of it were left by the part before.
+    /// What it leaves comes with the next part, and all of it at the end of the file.
+    pub fn next(&mut self, cut: impl Fn(&str, usize) -> usize) -> Result<Option<&str>> {
         self.text.drain(..self.given);
         self.given = 0;
-        while self.given == 0 && !self.ended {
-            let path = self.decoder.path;
-            let read = self.file.by_ref().take(BLOCK as u64).read_to_end(&mut self.bytes);
-            self.ended = read.map_err(Error::io("read", path))? == 0;
-            self.decoder.decode(&mut self.bytes, &mut self.text, self.ended)?;
-            self.given = if self.ended { self.text.len() } else { cut(&self.text) };
+        if self.ended {
+            return Ok(None);
         }
-        Ok((self.given > 0).then(|| &self.text[..self.given]))
+        let (path, left) = (self.decoder.path, self.text.len());
+        let read = self.file.by_ref().take(BLOCK as u64).read_to_end(&mut self.bytes);
+        self.ended = read.map_err(Error::io("read", path))? == 0;
+        self.decoder.decode(&mut self.bytes, &mut self.text, self.ended)?;
+        self.given = if self.ended { self.text.len() } else { cut(&self.text, left) };
+        Ok(Some(&self.text[..self.given]))
     }
 }
 
@@ -150,6 +152,7 @@ mod tests {
     use crate::tokenizer::pretokenize::Pretokenizer;
     use crate::tokenizer::pretokenize::patterns::Pattern;
     use crate::tokenizer::special::Matcher;
+    use std::ops::ControlFlow;
 
     fn count(content: &[u8], on_invalid: OnInvalid) -> Result<Vec<(String, u64)>> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -190,6 +193,33 @@ mod tests {
         assert!(
             error.contains("not UTF-8") && (error.contains(&at.to_string()) || error.contains(&(at - 1).to_string()))
         );
+    }
+
+    #[test]
+    fn every_block_is_heard_of_and_looked_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "x".repeat(2 * BLOCK + 5)).unwrap();
+        let mut blocks = Blocks::open(file.path(), OnInvalid::Strict).unwrap();
+        let (looked_at, mut parts) = (std::cell::RefCell::new(Vec::new()), Vec::new());
+        let cut = |text: &str, left| {
+            looked_at.borrow_mut().push((left, text.len()));
+            0
+        };
+        while let Some(part) = blocks.next(cut).unwrap() {
+            parts.push(part.len());
+        }
+        let ends = [0, BLOCK, 2 * BLOCK, 2 * BLOCK + 5];
+        assert_eq!(*looked_at.borrow(), ends.windows(2).map(|two| (two[0], two[1])).collect::<Vec<_>>());
+        assert_eq!(parts, [0, 0, 0, 2 * BLOCK + 5]);
+
+        let mut counter = Counter::new(Pretokenizer::known(Pattern::Words), Matcher::default(), None);
+        let mut heard = 0;
+        let mut listener = |_| {
+            heard += 1;
+            if heard == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let counted = count_file(&mut counter, file.path(), OnInvalid::Strict, &mut listener);
+        assert!(matches!(counted, Err(Error::Interrupted)) && counter.bytes() == 0);
     }
 
     #[test]

@@ -25,7 +25,8 @@ impl Tokenizer {
     /// each: `00000.bin`, `00001.bin`, …. Gives their paths and the number of ids. Each is there whole or not at all.
     /// Shards that are there already are removed before the first is written: who reads the directory must not find the
     /// end of an earlier, longer text in it.
-    /// A tokenizer that changes text before it cuts it is given the whole file, of at most 4 GB.
+    /// The file is read block by block, or whole if the tokenizer changes text before it cuts it (at most 4 GB, then), puts
+    /// a space before it, cuts it in several steps other than digits first, or by a regular expression of one's own.
     pub fn encode_file(
         &self,
         path: &Path,

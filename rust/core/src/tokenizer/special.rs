@@ -101,7 +101,12 @@ impl<'a> Rules<'a> {
         &self.found
     }
 
-    /// The same, after making sure that `text` contains no disallowed one.
+    /// Finds what is refused.
+    pub fn refused(&self) -> &Matcher {
+        &self.refused
+    }
+
+    /// Finds the tokens that are recognised, after making sure that `text` contains no disallowed one.
     pub fn admit(&self, text: &str) -> Result<&Matcher> {
         match self.refused.find(text, 0) {
             None => Ok(&self.found),

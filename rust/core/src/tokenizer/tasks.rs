@@ -82,7 +82,7 @@ impl<'a, 't> Tasks<'a, 't> {
         if near >= text.len() {
             return stretch.end;
         }
-        let cut = |limit| pattern.safe_cut(text, limit);
+        let cut = |limit| pattern.safe_cut(text, 0..=limit);
         match cut(near) {
             Some(cut) => stretch.start + cut,
             None if stretch.start > at => stretch.start,

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use general::General;
 use patterns::{GPT2, Pattern};
 use scanner::floor_boundary;
+use std::ops::RangeInclusive;
 use unicode::{Classes, NUMBER};
 use window::Scanner;
 
@@ -65,12 +66,16 @@ impl Pretokenizer {
         Ok(Pretokenizer { steps: vec![step], prefix_space: false })
     }
 
-    /// The last place at or before `limit` where `text` may be cut in two without changing any piece; see
-    /// [`Pattern::safe_cut`]. Other regular expressions tell no such place: there it is after a line end, by decree.
-    pub fn cut(&self, text: &str, limit: usize) -> Option<usize> {
+    /// The last of some places where `text` may be cut in two without changing any piece; see [`Pattern::safe_cut`].
+    /// Other regular expressions tell no such place: there it is after a line end, by decree.
+    pub fn cut(&self, text: &str, places: RangeInclusive<usize>) -> Option<usize> {
         match self.as_pattern() {
-            Some(pattern) => pattern.safe_cut(text, limit),
-            None => text[..floor_boundary(text, limit)].rfind('\n').map(|at| at + 1),
+            Some(pattern) => pattern.safe_cut(text, places),
+            None => {
+                let end = floor_boundary(text, *places.end());
+                let first = floor_boundary(text, places.start().saturating_sub(1)).min(end);
+                text[first..end].rfind('\n').map(|at| first + at + 1).filter(|cut| places.contains(cut))
+            }
         }
     }
 

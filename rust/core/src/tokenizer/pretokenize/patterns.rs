@@ -5,6 +5,7 @@
 
 use super::scanner::{Text, floor_boundary};
 use super::unicode::{CASELESS, LETTER, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER};
+use std::ops::RangeInclusive;
 
 /// A pattern with a scanner of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,19 +124,19 @@ impl Pattern {
         }
     }
 
-    /// The last place at or before `limit` where `text` may be cut in two without changing any piece, if there is one.
+    /// The last of some places where `text` may be cut in two without changing any piece, if there is one.
     ///
     /// Such a place is before white space or punctuation that follows a letter or number, or before a space that follows
     /// any other visible character: no pattern has a piece across it, and what is on its left ends there in any case. (An
     /// apostrophe may continue a word, and so does `_` where pieces are words.) A text of characters can be cut anywhere.
-    pub fn safe_cut(self, text: &str, limit: usize) -> Option<usize> {
-        let limit = floor_boundary(text, limit);
+    pub fn safe_cut(self, text: &str, places: RangeInclusive<usize>) -> Option<usize> {
+        let first = (*places.start()).max(1);
+        let mut right = floor_boundary(text, *places.end());
         if self == Pattern::Chars {
-            return (limit > 0).then_some(limit);
+            return (right >= first).then_some(right);
         }
         let scan = Text::new(text);
-        let mut right = limit;
-        while right > 0 {
+        while right >= first {
             let left = floor_boundary(text, right - 1);
             let ((before, _), (after, _), byte) = (scan.look(left), scan.look(right), scan.byte(right));
             let ended = before & (LETTER | NUMBER) != 0

@@ -16,7 +16,7 @@ use super::key::Key;
 use super::words::Words;
 use crate::error::Result;
 use crate::parallel;
-use crate::tokenizer::cutting::{cut_before, cut_near, last_cut};
+use crate::tokenizer::cutting::{cut_near, cut_within, last_cut};
 use crate::tokenizer::pretokenize::Pretokenizer;
 use crate::tokenizer::pretokenize::window::{BATCH, Scanner, WINDOW};
 use crate::tokenizer::special::Matcher;
@@ -86,9 +86,9 @@ impl Counter {
     }
 
     /// Where `text`, the beginning of a longer document, may be cut so that both parts can be counted on their own: the
-    /// last such place.
-    pub fn safe_cut(&self, text: &str) -> Option<usize> {
-        last_cut(&self.split, &self.specials, text)
+    /// last such place. In its first `seen` bytes alone there was none.
+    pub fn safe_cut(&self, text: &str, seen: usize) -> Option<usize> {
+        last_cut(&self.split, &[&self.specials], text, seen)
     }
 
     /// What cut the pieces, the pieces and their counts, and what was left out of them.
@@ -130,7 +130,7 @@ impl Counter {
         for &document in documents {
             let mut rest = document;
             while !rest.is_empty() {
-                let cut = cut_near(rest, TASK, |limit| cut_before(&self.split, &self.specials, rest, limit));
+                let cut = cut_near(rest, TASK, |limit| cut_within(&self.split, &[&self.specials], rest, 0..=limit));
                 task.push(&rest[..cut]);
                 size += cut;
                 rest = &rest[cut..];

@@ -51,9 +51,12 @@ proptest! {
     fn a_safe_cut_changes_no_piece(text in border_text(), limit in 0usize..80) {
         let digits_first = Pattern::Gpt2 { digits: true };
         for pattern in spellings_once().iter().map(|(_, pattern)| *pattern).chain([digits_first]) {
-            if let Some(cut) = pattern.safe_cut(&text, limit.min(text.len())) {
+            if let Some(cut) = pattern.safe_cut(&text, 0..=limit.min(text.len())) {
                 let halves = [scanned(pattern, &text[..cut]), scanned(pattern, &text[cut..])].concat();
                 prop_assert_eq!(scanned(pattern, &text), halves, "{:?} cut at {}", pattern, cut);
+                // Places before the first that is asked for are not looked at.
+                prop_assert_eq!(pattern.safe_cut(&text, cut..=limit.min(text.len())), Some(cut));
+                prop_assert_eq!(pattern.safe_cut(&text, cut + 1..=limit.min(text.len())), None);
             }
         }
     }

@@ -111,6 +111,9 @@ def test_the_model_is_fine(tmp_path):
         (MODEL + piece("<0xZZ>", kind=6), "piece 8.*byte"),
         (MODEL + piece("<0x+1>", kind=6), "piece 8.*byte"),
         (MODEL + number(1, 5), "field 1"),
+        (MODEL + number(5, 1), "field 5"),
+        (MODEL + field(5, b"\xff"), "denormalizer_spec cannot be read"),
+        (MODEL + field(5, field(2, b"x")), r"denormalizer_spec.*not implemented"),
         (charsmap(b"\1"), "charsmap"),
         (charsmap(struct.pack("<I", 2**32 - 4) + b"\0" * 64), "charsmap.*4294967292"),
         (charsmap(struct.pack("<I", 3) + b"\0" * 64), "charsmap"),
@@ -121,6 +124,12 @@ def test_what_is_wrong_with_a_model_is_named(data, words, tmp_path):
     with pytest.raises(TokenizerError, match=words) as error:
         load(tmp_path, "x.model", data)
     assert "x.model" in str(error.value)
+
+
+def test_a_denormalizer_that_changes_nothing_is_fine(tmp_path):
+    # trainers write one, with a name at most
+    tok = load(tmp_path, "x.model", MODEL + field(5, field(1, b"identity") + field(2, b"") + number(3, 0)))
+    assert tok.decode(tok.encode("a ab")) == "a ab"
 
 
 def test_wild_tries_lead_nowhere(tmp_path):

@@ -18,6 +18,9 @@ pub const NAME: &str = "tokenizer.model";
 /// The model type of BPE.
 const BPE: u64 = 2;
 
+/// The field of a `normalizer_spec` or `denormalizer_spec` with a character map.
+const CHARSMAP: u64 = 2;
+
 /// Loads a file.
 pub fn load(path: &Path) -> Result<Tokenizer> {
     parse(&read(path)?, &path.display().to_string())
@@ -59,7 +62,15 @@ pub fn parse(file: &[u8], place: &str) -> Result<Tokenizer> {
                 }
             }
             (3, Some(spec)) => read_normalizer(spec, &mut scored.prepare, place)?,
-            (1..=3, None) => return Err(damaged(place, format!("field {number} is no message"))),
+            (5, Some(spec)) => {
+                let charsmap = |(number, value): &(u64, Value<'_>)| {
+                    *number == CHARSMAP && value.bytes().is_some_and(|blob| !blob.is_empty())
+                };
+                if fields(spec, place, "denormalizer_spec")?.iter().any(charsmap) {
+                    return Err(refused(place, "denormalizer_spec has a precompiled_charsmap"));
+                }
+            }
+            (1..=3 | 5, None) => return Err(damaged(place, format!("field {number} is no message"))),
             _ => {}
         }
     }
@@ -114,7 +125,7 @@ fn read_piece(message: &[u8], place: &str, id: usize) -> Result<Piece> {
 fn read_normalizer(message: &[u8], prepare: &mut SentencePiece, place: &str) -> Result<()> {
     for (number, value) in fields(message, place, "normalizer_spec")? {
         match (number, value.bytes(), value.truth()) {
-            (2, Some(blob), _) if !blob.is_empty() => {
+            (CHARSMAP, Some(blob), _) if !blob.is_empty() => {
                 let charsmap = Charsmap::new(blob);
                 let bad = |problem| damaged(place, format!("normalizer_spec.precompiled_charsmap: {problem}"));
                 prepare.charsmap = Some(charsmap.map_err(bad)?);

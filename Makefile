@@ -56,7 +56,7 @@ test-python: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto
 
 test-rust: $(BIN)/python
-	cargo test --quiet -p subgpt-core -p subgpt-checks
+	cargo test --quiet -p subgpt-core -p subgpt-checks -p subgpt-testkit
 	@if [ -n "$(LIBPYTHON)" ]; then \
 		PYO3_PYTHON=$(abspath $(BIN)/python) LD_LIBRARY_PATH="$(LIBPYTHON):$$LD_LIBRARY_PATH" \
 			cargo test --quiet -p subgpt-python; \

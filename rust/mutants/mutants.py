@@ -188,14 +188,22 @@ def put_in(listed: list[dict[str, Any]]) -> tuple[set[int], set[int]]:
 
 
 def copy_sources() -> None:
-    """Copy what git knows; what is the same keeps its time, so that it is not built again."""
-    for name in command(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT).split(
-        "\0"
-    ):
+    """Copy what git knows; what is the same keeps its time, so that it is not built again.
+
+    Sources and tests that are gone go from the copy, where they would be built and run for ever.
+    """
+    listed = command(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], ROOT)
+    names = [name for name in listed.split("\0") if (ROOT / name).is_file()]
+    for name in names:
         old, new = ROOT / name, SOURCE / name
-        if name and old.is_file() and not (new.exists() and old.read_bytes() == new.read_bytes()):
+        if not (new.exists() and old.read_bytes() == new.read_bytes()):
             new.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(old, new)
+    known = {SOURCE / name for name in names}
+    for folder in ("rust", "tests"):
+        for path in (SOURCE / folder).rglob("*"):
+            if path.is_file() and path not in known:
+                path.unlink()
     if (ROOT.parent / "shared").exists() and not (WORK / "shared").exists():
         (WORK / "shared").symlink_to(ROOT.parent / "shared")
 
@@ -254,21 +262,21 @@ class Trial:
 
     def __init__(self, program: Path, package: Path) -> None:
         self._program, self._package = program, package
-        self._slow = {name: slow_tests(program, group.rust) for name, group in GROUPS.items()}
+        self._tests = {name: tests_by_time(program, group.rust) for name, group in GROUPS.items()}
 
     def run(self, mutant: Mutant) -> tuple[Mutant, str]:
         """Say which tests noticed a mutant first: "quick", "slow" or "python"; "timeout", "survived"."""
-        group, slow = GROUPS[mutant.group], self._slow[mutant.group]
-        skipped = [part for name in slow for part in ("--skip", name)]
-        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *group.python]
-        for name, arguments, seconds in [
-            ("quick", [str(self._program), "-q", "--test-threads", "1", group.rust, *skipped], 20),
-            ("slow", [str(self._program), "-q", "--exact", *slow], 300),
-            ("python", pytest, 600),
+        quick, slow = self._tests[mutant.group]
+        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        for name, arguments, tests, seconds in [
+            ("quick", [str(self._program), "-q", "--test-threads", "1", "--exact"], quick, 20),
+            ("slow", [str(self._program), "-q", "--exact"], slow, 300),
+            ("python", pytest, GROUPS[mutant.group].python, 600),
         ]:
-            if name == "slow" and not slow:
+            if not tests:
+                # Without a name all tests there are would run.
                 continue
-            outcome = self._try(arguments, mutant.number, seconds)
+            outcome = self._try([*arguments, *tests], mutant.number, seconds)
             if outcome != "passed":
                 return mutant, name if outcome == "failed" else outcome
         return mutant, "survived"
@@ -291,12 +299,14 @@ class Trial:
             return "timeout"
 
 
-def slow_tests(program: Path, filter: str) -> list[str]:
-    """Give the names of the tests that take long, with no mutant on."""
+def tests_by_time(program: Path, filter: str) -> tuple[list[str], list[str]]:
+    """Give the names of the tests that are quick, and of those that take long, with no mutant on."""
     timed = [str(program), "-Zunstable-options", "--report-time", "--test-threads", "1", filter]
     printed = command(timed, SOURCE, RUSTC_BOOTSTRAP="1")
-    found = re.findall(r"^test (\S+) \.\.\. ok <([\d.]+)s>", printed, flags=re.MULTILINE)
-    return [name for name, seconds in found if float(seconds) > QUICK]
+    pattern = r"^test (\S+)(?: - should panic)? \.\.\. ok <([\d.]+)s>"
+    found = re.findall(pattern, printed, flags=re.MULTILINE)
+    quick = [name for name, seconds in found if float(seconds) <= QUICK]
+    return quick, [name for name, seconds in found if float(seconds) > QUICK]
 
 
 def command(arguments: list[str], folder: Path, **environment: str) -> str:

@@ -70,8 +70,7 @@ pub enum Part<'p> {
 }
 
 impl Pipeline {
-    /// A pipeline for a tokenizer with these special and added tokens. Over `bytes` the model's pieces are those of the
-    /// text itself.
+    /// A pipeline for a tokenizer with these special and added tokens.
     pub fn new(
         normalizers: Vec<Normalizer>,
         stages: Vec<Stage>,

@@ -121,11 +121,11 @@ impl Tokenizer {
             // A space that was put before the text is no part of it.
             let own = token.strip_prefix(b" ").filter(|_| self.split.prefix_space);
             let len = [Some(token), own].into_iter().flatten().find(|bytes| rest.starts_with(bytes)).map(<[u8]>::len);
-            let Some(len) = len else { return Err(changed(at)) };
+            let Some(len) = len else { return Err(left_out(at)) };
             spans.push(at..at + len);
             at += len;
         }
-        if at == text.len() { Ok(spans) } else { Err(changed(at)) }
+        if at == text.len() { Ok(spans) } else { Err(left_out(at)) }
     }
 
     /// Every piece is one token.
@@ -154,11 +154,11 @@ impl Tokenizer {
     }
 }
 
-fn changed(at: usize) -> Error {
+fn left_out(at: usize) -> Error {
     Error::tokenizer(
         format!("text, byte {at}"),
-        "this tokenizer changes the text or leaves out bytes that it has no token for, so its tokens have no places in it",
-        "use encode, or a tokenizer without a normalizer",
+        "this tokenizer leaves out bytes that it has no token for, so its tokens have no places in the text",
+        "use encode, or a tokenizer that has a token for every byte",
     )
 }
 

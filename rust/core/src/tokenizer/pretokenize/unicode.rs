@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_and_spaces_agree_with_std() {
+    fn spaces_agree_with_std() {
         // `char::is_whitespace` is the property White_Space, as `\s` is.
         let classes = Classes::get();
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {

@@ -165,14 +165,14 @@ impl Step {
     /// Whether a token may come in fragments, each of whole characters.
     fn takes_fragments(&self) -> bool {
         match self {
-            Step::Metaspace { .. } | Step::Fuse | Step::Spaces => true,
+            Step::Metaspace { .. } | Step::Fuse => true,
             Step::Replace { pattern, .. } => match pattern {
                 Delimiter::Literal(literal) => literal.chars().nth(1).is_none(),
                 Delimiter::Class(Class::Only(_)) => true,
                 _ => false,
             },
             Step::Strip { stop, .. } => *stop == 0,
-            Step::ByteLevel | Step::ByteFallback { .. } => false,
+            Step::ByteLevel | Step::ByteFallback { .. } | Step::Spaces => false,
         }
     }
 

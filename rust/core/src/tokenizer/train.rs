@@ -197,10 +197,7 @@ fn check_size(options: &TrainOptions) -> Result<()> {
 }
 
 /// A tokenizer that looks its pieces up.
-fn listed(mut entries: Vec<Vec<u8>>, split: Pretokenizer, options: &TrainOptions) -> Result<Tokenizer> {
-    // A special token may be spelt like a word or character; it is the special one that stays.
-    let names: FxHashSet<&[u8]> = options.special_tokens.iter().map(String::as_bytes).collect();
-    entries.retain(|entry| !names.contains(entry.as_slice()));
+fn listed(entries: Vec<Vec<u8>>, split: Pretokenizer, options: &TrainOptions) -> Result<Tokenizer> {
     let first_special = entries.len() as u32;
     let specials = number(&options.special_tokens, first_special);
     let entries: Vec<_> = entries.into_iter().zip(0..).collect();
@@ -224,7 +221,7 @@ fn subwords(
         min_frequency: options.min_frequency,
         max_token_length: options.max_token_length,
     };
-    let merges = train::train(counts, &options.special_tokens, limits, listener)?;
+    let merges = train::train(counts, limits, listener)?;
     sizes.into_iter().map(|size| merged(&merges[..merges_of(size).min(merges.len())], split.clone(), options)).collect()
 }
 

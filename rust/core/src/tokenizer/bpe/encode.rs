@@ -129,11 +129,6 @@ impl Bpe {
     pub fn has_byte(&self, byte: u8) -> bool {
         self.bytes[usize::from(byte)] != NONE
     }
-
-    /// Bytes that remembered pieces take.
-    pub fn cache_bytes(&self) -> usize {
-        self.cache.bytes()
-    }
 }
 
 /// Every way to make a token of two, as rank, left and right, sorted.

@@ -139,5 +139,5 @@ fn text_by_batches_is_text_by_pieces() {
     let mut single = Encoder::new(&other, &vocab);
     Pattern::O200k.for_each(&text, |piece| single.piece(piece.as_bytes(), &mut expected)).unwrap();
     assert_eq!(ids, expected);
-    assert!(bpe.cache_bytes() > 0);
+    assert!(bpe.cache.bytes() > 0);
 }

@@ -64,22 +64,16 @@ struct Trainer {
     heap: BinaryHeap<(u64, Reverse<u64>)>,
     /// The bytes of every token.
     tokens: Vec<Box<[u8]>>,
-    /// The same as a set, with what must not become a token.
+    /// Those that merges made, as a set.
     taken: FxHashSet<Box<[u8]>>,
     least: u64,
     before: Neighbours,
     beyond: Neighbours,
 }
 
-/// The merges that `words` support, at most `limits.merges`; merge `i` makes token `256 + i`. None makes one of
-/// `reserved`.
-pub fn train(
-    words: &Words,
-    reserved: &[String],
-    limits: Limits,
-    listener: &mut Listener<'_>,
-) -> Result<Vec<(u32, u32)>> {
-    let mut trainer = Trainer::new(words, reserved, limits)?;
+/// The merges that `words` support, at most `limits.merges`; merge `i` makes token `256 + i`.
+pub fn train(words: &Words, limits: Limits, listener: &mut Listener<'_>) -> Result<Vec<(u32, u32)>> {
+    let mut trainer = Trainer::new(words, limits)?;
     let total = limits.merges as u64;
     let mut merges = Vec::new();
     progress::report(listener, 0, total)?;
@@ -98,14 +92,14 @@ pub fn train(
 }
 
 impl Trainer {
-    fn new(words: &Words, reserved: &[String], limits: Limits) -> Result<Self> {
+    fn new(words: &Words, limits: Limits) -> Result<Self> {
         let mut trainer = Trainer {
             symbols: Symbols::new(words)?,
             pairs: FxHashMap::default(),
             places: Vec::new(),
             heap: BinaryHeap::new(),
             tokens: (0..=255u8).map(|byte| [byte].into()).collect(),
-            taken: reserved.iter().map(|name| name.as_bytes().into()).collect(),
+            taken: FxHashSet::default(),
             least: limits.min_frequency.max(1),
             before: Neighbours::default(),
             beyond: Neighbours::default(),
@@ -259,7 +253,7 @@ mod tests {
     }
 
     fn quick(words: &[(Vec<u8>, u64)], limits: Limits) -> Vec<(u32, u32)> {
-        train(&words.iter().map(|(word, count)| (word, *count)).collect(), &[], limits, &mut progress::ignore).unwrap()
+        train(&words.iter().map(|(word, count)| (word, *count)).collect(), limits, &mut progress::ignore).unwrap()
     }
 
     const FREE: Limits = Limits { merges: 30, min_frequency: 1, max_token_length: usize::MAX };

@@ -34,14 +34,9 @@ impl<'v> Component<'v> {
 
     /// Refuses it.
     pub fn refuse(&self) -> Error {
-        self.refuse_as("")
-    }
-
-    /// Refuses it, saying where.
-    pub fn refuse_as(&self, what: &str) -> Error {
         let shown = |most| self.value.to_string().chars().take(most).collect::<String>();
         let kind = self.kind().map_or_else(|| shown(80), |kind| format!("{kind:?} ({})", shown(160)));
-        unsupported(self.place, format!("{}{what} {kind}", self.role))
+        unsupported(self.place, format!("{} {kind}", self.role))
     }
 
     /// The components of a `Sequence`, in its field `list`, and of the sequences in it; any other by itself. The depth is

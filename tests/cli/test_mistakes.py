@@ -81,6 +81,7 @@ TYPED = [
     ("export {half} -o {new}", 1, ["no config.json", "fetch it too"]),
     ("export {model_pt} -o {new}", 1, ["can run code when opened", "save_pretrained"]),
     ("export {run} -o {empty}", 1, ["is a directory", "name a file"]),
+    ("export {run} -o /dev/null", 1, ["/dev/null: is not a regular file", "model.gguf"]),
     ("merge {run} {tok} -o {new}", 1, ["adapter_config.json"]),
     ("merge {run} {folder}/nowhere -o {new}", 1, ["no such file or directory", "adapter_model.safetensors"]),
     ("merge {run} -o {new}", 1, ["no adapter", "name the directory"]),

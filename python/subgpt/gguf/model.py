@@ -90,6 +90,8 @@ def save_gguf(
         entries.append((_CHAT_TEMPLATE, "str", model.chat_template.source))
     if target.is_dir():
         raise OutputError(f"{target}: is a directory; name a file, such as {target / 'model.gguf'}")
+    if target.exists() and not target.is_file():  # /dev/null say, which a finished file would replace
+        raise OutputError(f"{target}: is not a regular file; name one, such as model.gguf")
     parts = places(_shapes(model), model.config, architecture, quantize)
     partial = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
     with naming(target.parent):

@@ -6,7 +6,6 @@ for more (-v), `warn` and `complain` are said with -q as well.
 
 import functools
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -81,19 +80,10 @@ def warn(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print `value` as JSON on one line of standard output; a number that is none, or has no end, is null."""
+    from subgpt.finite import finite
+
     is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().replace("-", "") == "utf8"
-    print(json.dumps(_finite(value), ensure_ascii=not is_unicode, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """Put null in the place of numbers that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return value
+    print(json.dumps(finite(value), ensure_ascii=not is_unicode, allow_nan=False))
 
 
 def harmless(text: str) -> str:

@@ -12,15 +12,14 @@ not finite), tensor, skipped (batches passed over), reason.
 """
 
 import json
-import math
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from subgpt import _core
 from subgpt.errors import OutputError
+from subgpt.finite import finite
 
 
 class MetricsFile:
@@ -75,18 +74,6 @@ class MetricsFile:
             raise OutputError(
                 f"{self.path}: {error.strerror}; choose an output_dir that can be written"
             ) from error
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give values for JSON, which has no number that is not finite: None stands for it.
-
-    >>> finite({"val_loss": 800.0, "val_perplexity": math.inf})
-    {'val_loss': 800.0, 'val_perplexity': None}
-    """
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from subgpt import _core
 from subgpt.checkpoint.run_directory import RunDirectory, save_words, write_json
 from subgpt.errors import CheckpointError, ConfigError, MissingExtraError
 from subgpt.evaluation.measure import Evaluation, HeldOut, measure
+from subgpt.finite import finite
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.generate import generate
 from subgpt.model.fit import check_fit
@@ -25,7 +26,7 @@ from subgpt.training.data import TrainingData
 from subgpt.training.find_workers import find_workers
 from subgpt.training.keeper import Keeper
 from subgpt.training.loop import Job, train
-from subgpt.training.metrics import MetricsFile, finite, read_metrics
+from subgpt.training.metrics import MetricsFile, read_metrics
 from subgpt.training.probing import probe_after, probe_before
 from subgpt.training.recorder import Recorder
 from subgpt.training.reporting import reporters

@@ -68,6 +68,8 @@ impl Helpers {
         let taken = Taken { helpers: self, count: self.free.swap(0, Ordering::Relaxed) };
         if taken.count > 0 {
             let mut state = self.desk.lock();
+            // Where no helper gets a core for a while, short calls would pile up.
+            state.teams.retain(|team| !team.is_over());
             state.teams.extend(std::iter::repeat_n(team, taken.count).cloned());
             self.desk.waiting.store(state.teams.len(), Ordering::Release);
             let asleep = self.count() - state.awake;
@@ -113,5 +115,26 @@ impl Desk {
                 return team;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_have_ended_do_not_pile_up() {
+        let helpers = Helpers::new(1).expect("the system gives a thread");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        helpers.threads.spawn(move || {
+            let _ = held.recv(); // until the sender is dropped
+        });
+        for _ in 0..100 {
+            let team = Arc::new(Team::new());
+            let _taken = helpers.call(&team);
+            team.lead(|| ());
+        }
+        assert_eq!(helpers.desk.lock().teams.len(), 1);
+        drop(release);
     }
 }

@@ -116,6 +116,11 @@ impl Team {
         f()
     }
 
+    /// Whether the call has ended.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     fn region(&self, tasks: usize, task: Task<'_>) {
         // SAFETY: only the lifetime changes. `task` is used by threads that have taken one of its tasks, and this
         // function does not return or unwind before all of them are done.
@@ -161,7 +166,7 @@ impl Team {
     /// A helper's life: tasks as long as the call lasts.
     pub fn help(&self) {
         let mut patience = Patience::default();
-        while !self.over.load(Ordering::Acquire) {
+        while !self.is_over() {
             if self.take_one() {
                 patience = Patience::default();
             } else if !patience.wait() {

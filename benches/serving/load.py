@@ -9,7 +9,8 @@ the other, of a prompt out of a few and a length between a quarter of `--max-tok
 end. What is counted after `--warm-up`:
 
 - errors: answers that are no 200, streams without their end, texts of the wrong length;
-- time to the first token and between two tokens, as clients see them: median and 95th percentile;
+- time to the first token and between two events with tokens, as clients see them: median and 95th percentile. An
+  event has all tokens that came since the last one was sent;
 - tokens a second over all clients, beside those of one client that is alone;
 - the server's resident memory, at the end of the warm-up and at the end; what it keeps of earlier texts is limited to
   16 MiB, so that it is full by then.
@@ -125,14 +126,18 @@ async def client(port: int, until: float, longest: int, draw: random.Random, tal
             tally.errors.append(f"{type(error).__name__}: {error}")
             await asyncio.sleep(0.1)
             continue
-        times = [at for at, event in events if event.get("choices") and event["choices"][0]["logprobs"]]
-        if len(times) != length:
-            tally.errors.append(f"{len(times)} tokens instead of {length}: {str(events[-1][1])[:200]}")
+        times, tokens = [], 0
+        for at, event in events:
+            if event.get("choices") and (found := event["choices"][0]["logprobs"]):
+                times.append(at)
+                tokens += len(found["tokens"])
+        if tokens != length:
+            tally.errors.append(f"{tokens} tokens instead of {length}: {str(events[-1][1])[:200]}")
             continue
         tally.first.append(times[0] - begin)
         tally.between += [after - before for before, after in pairwise(times)]
         tally.texts += 1
-        tally.tokens += length
+        tally.tokens += tokens
 
 
 async def load(port: int, clients: int, seconds: float, longest: int, seed: int) -> Tally:

@@ -22,7 +22,7 @@ from subgpt.errors import BusyError, ConfigError, InvalidValueError
 from subgpt.generation.beginning import Opening, open_ids, open_text
 from subgpt.generation.config import GenerationConfig
 from subgpt.generation.conversation import open_answer
-from subgpt.generation.job import Job
+from subgpt.generation.job import Job, wake
 from subgpt.generation.prefix_cache import PrefixCache, Read, common_length
 from subgpt.generation.speculation import check_assistant
 from subgpt.generation.stream import merge_options, refuse_beams
@@ -403,6 +403,7 @@ class Engine:
             )
             for (one, *_), token in zip(drawing, drawn, strict=True):
                 self._push(one, token)
+        wake(one.job for one in ready)
         for one in [one for one in self._running if one.job.writing is not None and one.job.writing.done]:
             self._end(one)
 

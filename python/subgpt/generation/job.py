@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from subgpt.errors import InvalidValueError
@@ -38,6 +39,9 @@ class Piece(NamedTuple):
 
 class Job:
     """A text that is being written: iterate over its pieces, in a thread or in an event loop, once.
+
+    What came while nobody looked is one piece: who is slower than the model is not made slower still by what each
+    piece costs.
 
     Attributes:
         prompt_ids: The prompt, before its end is healed.
@@ -73,7 +77,7 @@ class Job:
         self._pieces: list[Piece] = []
         self._error: BaseException | None = None
         self._ended = self._cancelled = False
-        self._wake: Callable[[], object] = lambda: None
+        self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._process = os.getpid()
         self.writing: Writing | None = None
 
@@ -86,30 +90,26 @@ class Job:
         while not ended:
             with self._changed:
                 self._changed.wait_for(lambda: self._pieces or self._ended)
-                pieces, ended = self._take()
-            yield from pieces
+                piece, ended = self._take()
+            if piece is not None:
+                yield piece
         self._raise()
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """Do the same in an event loop. Leaving early cancels the job."""
         self._check_process()
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
-                loop.call_soon_threadsafe(ready.set)
-
+        ready = asyncio.Event()
         with self._changed:
-            self._wake = wake
+            self._listener = asyncio.get_running_loop(), ready
         ended = False
         try:
             while not ended:
                 ready.clear()
                 with self._changed:
-                    pieces, ended = self._take()
-                for piece in pieces:
+                    piece, ended = self._take()
+                if piece is not None:
                     yield piece
-                if not ended and not pieces:
+                elif not ended:
                     await ready.wait()
         finally:
             self.cancel()
@@ -133,9 +133,9 @@ class Job:
         if os.getpid() != self._process:
             raise InvalidValueError("Job: its engine belongs to the process that this one was forked from")
 
-    def _take(self) -> tuple[list[Piece], bool]:
+    def _take(self) -> tuple[Piece | None, bool]:
         pieces, self._pieces = self._pieces, []
-        return pieces, self._ended
+        return _together(pieces), self._ended
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -151,7 +151,7 @@ class Job:
         self._put(self.writing.begin())
 
     def push(self, token: int) -> None:
-        """Go on with a token that was drawn."""
+        """Go on with a token that was drawn; `wake` is called later, once for all texts."""
         writing = self.writing
         assert writing is not None
         count = len(writing.ids)
@@ -168,7 +168,7 @@ class Job:
                 self.finish_reason = self.writing.finish_reason if self.writing and done else "cancelled"
             self._error, self._ended = error, True
             self._changed.notify_all()
-        self._wake()
+        wake([self])
 
     def _put(self, text: str, ids: tuple[int, ...] = (), found: tuple[Found, ...] = ()) -> None:
         if self._trim is not None:
@@ -178,4 +178,32 @@ class Job:
         with self._changed:
             self._pieces.append(Piece(text, ids, found))
             self._changed.notify_all()
-        self._wake()
+
+
+def wake(jobs: Iterable[Job]) -> None:
+    """Tell the event loops that listen to these jobs to look, each loop once.
+
+    Telling a loop writes to a pipe and lets go of the GIL, which a busy loop is in no hurry to give back: once a token
+    of all texts, and not once a token of each.
+    """
+    listening = defaultdict[asyncio.AbstractEventLoop, list[asyncio.Event]](list)
+    for job in jobs:
+        if job._listener is not None:
+            loop, ready = job._listener
+            listening[loop].append(ready)
+    for loop, events in listening.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody listens
+            loop.call_soon_threadsafe(_set, events)
+
+
+def _set(events: list[asyncio.Event]) -> None:
+    for event in events:
+        event.set()
+
+
+def _together(pieces: list[Piece]) -> Piece | None:
+    if len(pieces) < 2:
+        return pieces[0] if pieces else None
+    ids = tuple(id for piece in pieces for id in piece.ids)
+    found = tuple(one for piece in pieces for one in piece.found)
+    return Piece("".join(piece.text for piece in pieces), ids, found)

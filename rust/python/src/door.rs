@@ -18,6 +18,12 @@ pub fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -
     py.detach(|| guarded(work)).map_err(errors::to_python)
 }
 
+/// Like [`enter`] for a microsecond of work, with the GIL: a thread that lets go of it for each token of a text gets it
+/// back late from an event loop that is busy. What `work` waits for must not wait for the GIL.
+pub fn enter_briefly<T>(work: impl FnOnce() -> Result<T>) -> PyResult<T> {
+    guarded(work).map_err(errors::to_python)
+}
+
 /// Like [`enter`] for calls that last: `work` gets a listener that looks for Ctrl-C ten times a second and calls
 /// `callback(done, total)` if there is one. An exception in the callback ends the call and is raised.
 pub fn enter_long<T: Send>(

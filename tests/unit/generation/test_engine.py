@@ -12,6 +12,7 @@ import pytest
 import subgpt
 from subgpt import GPT, BusyError, ConfigError, Engine, InvalidValueError, chat, complete, generate
 from subgpt.generation import beginning, structured
+from subgpt.generation.job import wake
 from subgpt.generation.prefix_cache import PrefixCache, Read
 
 PROMPTS = ["so much depends", "", "the fog", "i have eaten the plums that", "t", "Question: who has eaten"]
@@ -230,6 +231,48 @@ def test_an_event_loop_can_wait_for_texts(long, tokenizer):
         list(left)
         assert left.finish_reason == "cancelled"
         assert len(left.ids) < 10_000
+
+
+def test_what_came_while_nobody_looked_is_one_piece(long, tokenizer):
+    async def read_late(engine):
+        job = engine.submit("so", seed=1, max_new_tokens=25, ignore_eos=True, logprobs=1)
+        while job.finish_reason is None:  # noqa: ASYNC110: nobody is told before somebody listens
+            await asyncio.sleep(0.01)
+        return job, [piece async for piece in job]
+
+    with Engine(long, tokenizer) as engine:
+        job, pieces = asyncio.run(read_late(engine))
+        assert len(pieces) == 1
+        assert pieces[0].text == alone(long, tokenizer, "so", seed=1, max_new_tokens=25, ignore_eos=True)
+        assert (list(pieces[0].ids), list(pieces[0].found)) == (job.ids, job.found)
+        again = engine.submit("so", seed=1, max_new_tokens=25, ignore_eos=True)
+        again.text()
+        assert [len(piece.ids) for piece in again] == []
+
+
+def test_an_event_loop_is_told_once_of_all_texts():
+    class Loop:
+        def __init__(self):
+            self.calls = []
+
+        def call_soon_threadsafe(self, *call):
+            self.calls.append(call)
+
+    class Closed:
+        def call_soon_threadsafe(self, *call):
+            raise RuntimeError("Event loop is closed")
+
+    class Listener:
+        def __init__(self, loop):
+            self._listener = None if loop is None else (loop, asyncio.Event())
+
+    one, other = Loop(), Loop()
+    jobs = [Listener(loop) for loop in (one, None, Closed(), one, other)]
+    wake(jobs)
+    assert (len(one.calls), len(other.calls)) == (1, 1)
+    for function, *arguments in one.calls:
+        function(*arguments)
+    assert [job._listener[1].is_set() for job in (jobs[0], jobs[3], jobs[4])] == [True, True, False]
 
 
 def test_a_job_that_is_cancelled_ends(long, tokenizer):

@@ -149,6 +149,8 @@ mod tests {
         let tenfold = probs.map(|p| 10.0 * p);
         assert!(picks.iter().all(|&(u, place)| draw(&tenfold, u) == place), "whatever they add up to");
         assert_eq!([0.0, 0.5].map(|u| draw(&[0.0, 1.0, 0.0], u)), [1, 1]);
+        // What is left after 0.1, 0.3 and 0.7 were taken from nearly their sum is more than nothing: rounding.
+        assert_eq!(draw(&[0.1, 0.3, 0.7, 0.0], 1.0 - f64::EPSILON / 2.0), 2, "and never what cannot be");
     }
 
     #[test]
@@ -196,7 +198,8 @@ mod tests {
 
     #[test]
     fn impossible_logits_are_errors() {
-        for logits in [[f32::NAN, 0.0], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
+        for logits in [[f32::NAN, 0.0], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2], [f32::NAN; 2], [f32::INFINITY; 2]]
+        {
             assert!(probabilities(&logits, NOTHING, &Options::default()).is_err());
         }
     }

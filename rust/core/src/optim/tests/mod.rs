@@ -1,8 +1,9 @@
-//! Every rule against an f64 twin, on every instruction set and number of threads; state in files.
+//! Every rule against an f64 twin, on every instruction set and number of threads; state in files, and in shares.
 
 mod files;
 mod matrices;
 mod rules;
+mod shares;
 
 use super::config::{AdjustLr, Decay};
 use super::*;

@@ -194,7 +194,7 @@ fn numbers_out_of_range_are_refused() {
 
 /// A model whose gradients are `values`, and zeros behind them.
 fn with_gradients(values: &[f32]) -> Gpt {
-    let mut model = model_of(Shape { vocab_size: values.len().div_ceil(6), ..shape() });
+    let mut model = model_of(Shape { vocab_size: values.len().div_ceil(6).max(11), ..shape() });
     let grads = model.gradients_mut().unwrap().settle();
     grads.fill(0.0);
     grads[..values.len()].copy_from_slice(values);
@@ -226,6 +226,23 @@ fn clipping_scales_to_the_norm_and_no_further() {
     assert!(clip::norm(&[]) == 0.0 && clip::norm(&[1.0, f32::NAN]).is_nan());
     model.zero_grad();
     assert!(clip(&mut model, 1.0) == 0.0 && model.grads().unwrap().iter().all(|&g| g == 0.0));
+}
+
+#[test]
+fn a_norm_that_is_next_to_nothing_is_not_divided_by() {
+    let mut model = with_gradients(&[3e-6, 0.0]);
+    clip(&mut model, 1e-6);
+    let want = 3e-6 * (1e-6 / (3e-6 + 1e-6));
+    assert!((f64::from(model.grads().unwrap()[0]) / want - 1.0).abs() < 1e-5, "the norm and 1e-6, as PyTorch has it");
+}
+
+#[test]
+fn squares_are_those_of_a_place() {
+    let mut model = with_gradients(&[1.0, 2.0, -3.0, 4.0]);
+    let grads = model.gradients_mut().unwrap();
+    assert_eq!([0..4, 1..3, 2..2].map(|place| clip::squares(grads, place)), [30.0, 13.0, 0.0]);
+    clip::clip(grads, 30f64.sqrt() / 2.0);
+    assert!((clip::squares(grads, 1..3) - 13.0 / 4.0).abs() < 1e-4, "also while the scaling waits");
 }
 
 #[test]

@@ -33,7 +33,7 @@ ROOT = HERE.parents[1]
 WORK = ROOT / "target" / "mutants"
 SOURCE = WORK / "source"
 PROFILE = ["--profile", "mutants", "--config", 'profile.mutants.inherits="dev"']
-PROFILE += ["--config", "profile.mutants.opt-level=1", "--config", 'profile.mutants.debug="none"']
+PROFILE += ["--config", "profile.mutants.opt-level=3", "--config", 'profile.mutants.debug="none"']
 QUICK = 0.15
 """Seconds of a test that is run first."""
 ADDRESSES = 8 << 30
@@ -62,6 +62,8 @@ GROUPS = {
             "tests/unit/training/test_optimizers.py",
             "tests/parity/test_optimizers.py",
             "tests/parity/test_trace.py",
+            # Twenty-four runs beside PyTorch's, of which each of the others is one.
+            "--deselect=tests/parity/test_trace.py::test_bfloat16_is_nearer_to_the_traces_than_pytorchs_autocast",
         ),
     ),
     "tokenizer": Group(

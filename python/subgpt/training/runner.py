@@ -192,7 +192,8 @@ def _train(
             keeper.close()
         finally:
             recorder.end()
-            model.freeze([])  # which was a setting of this run
+            if config.lora is None:
+                model.freeze([])  # which was a setting of this run
     return run
 
 

@@ -155,6 +155,15 @@ def test_frozen_weights_stay_and_the_others_learn(base, tmp_path):
     assert model.num_trained() == model.num_params(), "frozen for that run alone"
 
 
+def test_what_was_frozen_under_an_adapter_stays_frozen(base):
+    model, tokenizer = subgpt.load(base)
+    model.freeze(["embeddings", "0"])
+    trained = model.num_trained()
+    run(model, tokenizer, settings={"max_steps": 1})
+    model.delete_adapter("default")
+    assert model.num_trained() == trained < model.num_params()
+
+
 def test_an_adapter_may_be_trained_further(base):
     model, tokenizer = subgpt.load(base)
     first = run(model, tokenizer, eval_source=ROWS)

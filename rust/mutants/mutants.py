@@ -3,17 +3,18 @@
     python rust/mutants/mutants.py                    # all; what was found before is kept
     python rust/mutants/mutants.py sampling --jobs 2
 
-What cargo-mutants would change one by one is put into a single build of a copy of the sources (`src/main.rs`);
-then the tests run for each mutant: quick ones of the crate, slow ones of the crate, those of Python, until one
-fails. A mutant that no test notices is a hole in the tests or makes no difference; `accepted.yaml` says of the
-latter why, and any other ends this with an error. Needs `cargo install cargo-mutants`, and an environment with the
-package's tests.
+What cargo-mutants would change one by one is put into a single build of a copy of the sources (`src/main.rs`). Which
+mutants each test comes by is seen once (`mutant.rs`, `seen.py`); then those tests run for each mutant: quick ones of
+the crate, slow ones of the crate, those of Python, until one fails. A mutant that no test notices is a hole in the
+tests or makes no difference; `accepted.yaml` says of the latter why, and any other ends this with an error. Needs
+`cargo install cargo-mutants`, and an environment with the package's tests.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import shutil
@@ -21,8 +22,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 WORK = ROOT / "target" / "mutants"
 SOURCE = WORK / "source"
+SEEN = WORK / "seen"
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 PROFILE = ["--profile", "mutants", "--config", 'profile.mutants.inherits="dev"']
 PROFILE += ["--config", "profile.mutants.opt-level=3", "--config", 'profile.mutants.debug="none"']
 QUICK = 0.15
@@ -47,6 +51,15 @@ class Group:
     files: tuple[str, ...]
     rust: str
     python: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test, how long it takes, and the mutants that it comes by."""
+
+    name: str
+    seconds: float
+    reached: frozenset[int]
 
 
 GROUPS = {
@@ -108,6 +121,12 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="mutants that are tried at once"
     )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=math.inf,
+        help="of Python's tests for each mutant, the quickest first; some of those that survive may not survive all",
+    )
     parser.add_argument("--again", action="store_true", help="forget what was found before")
     args = parser.parse_args()
     groups = args.groups or list(GROUPS)
@@ -116,10 +135,7 @@ def main() -> None:
     print(
         f"{len(listed)} mutants; {len(left_out)} do not compile, {len(missed)} cannot be chosen at run time"
     )
-    trial = Trial(build_tests(), build_extension())
-    for group in groups:
-        if (outcome := trial.run(Mutant(0, "none", group))[1]) != "survived":
-            raise SystemExit(f"{group}: tests fail with no mutant on ({outcome}), so that they tell nothing")
+    trial = Trial(build_tests(), build_extension(), groups, args.seconds)
     mutants = [
         Mutant(number, one["name"], group_of(one["file"]))
         for number, one in enumerate(listed, 1)
@@ -130,7 +146,9 @@ def main() -> None:
     outcomes: dict[str, str] = json.loads(kept.read_text()) if kept.exists() and not args.again else {}
     todo = [mutant for mutant in mutants if mutant.name not in outcomes]
     with ThreadPoolExecutor(args.jobs) as pool:
-        for done, (mutant, outcome) in enumerate(pool.map(trial.run, todo), 1):
+        trials = [pool.submit(trial.run, mutant) for mutant in todo]
+        for done, future in enumerate(as_completed(trials), 1):
+            mutant, outcome = future.result()
             outcomes[mutant.name] = outcome
             if done % 50 == 0 or done == len(todo):
                 kept.write_text(json.dumps(outcomes, indent=1))
@@ -141,7 +159,7 @@ def main() -> None:
 def report(mutants: list[Mutant], outcomes: dict[str, str]) -> None:
     """Count what became of each, and name those that nobody noticed and nobody has explained."""
     accepted = yaml.safe_load((HERE / "accepted.yaml").read_text(encoding="utf-8")) or {}
-    alive = [mutant for mutant in mutants if outcomes[mutant.name] == "survived"]
+    alive = [mutant for mutant in mutants if outcomes[mutant.name] in ("survived", "unreached")]
     for group in GROUPS:
         mine = Counter(outcomes[mutant.name] for mutant in mutants if mutant.group == group)
         explained = sum(mutant.group == group and mutant.key in accepted for mutant in alive)
@@ -262,33 +280,70 @@ def build_extension() -> Path:
 class Trial:
     """The tests for one mutant after the other."""
 
-    def __init__(self, program: Path, package: Path) -> None:
-        self._program, self._package = program, package
-        self._tests = {name: tests_by_time(program, group.rust) for name, group in GROUPS.items()}
+    def __init__(self, program: Path, package: Path, groups: list[str], budget: float) -> None:
+        self._program, self._package, self._budget = program, package, budget
+        self._crate = {name: self._crate_tests(GROUPS[name]) for name in groups}
+        self._python = {name: self._python_tests(GROUPS[name]) for name in groups}
 
     def run(self, mutant: Mutant) -> tuple[Mutant, str]:
-        """Say which tests noticed a mutant first: "quick", "slow" or "python"; "timeout", "survived"."""
-        quick, slow = self._tests[mutant.group]
-        pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        """Say which tests noticed a mutant first: "quick", "slow" or "python"; "timeout", "survived", "unreached"."""
+        crate, python = (
+            [test for test in tests[mutant.group] if mutant.number in test.reached]
+            for tests in (self._crate, self._python)
+        )
+        quick = [test.name for test in crate if test.seconds <= QUICK]
+        slow = [test.name for test in crate if test.seconds > QUICK]
         for name, arguments, tests, seconds in [
-            ("quick", [str(self._program), "-q", "--test-threads", "1", "--exact"], quick, 20),
+            ("quick", [str(self._program), "-q", "--test-threads", "1", "--exact"], quick, 8),
             ("slow", [str(self._program), "-q", "--exact"], slow, 300),
-            ("python", pytest, GROUPS[mutant.group].python, 600),
+            ("python", [*PYTEST, "-x"], [test.name for test in within(python, self._budget)], 600),
         ]:
             if not tests:
                 # Without a name all tests there are would run.
                 continue
-            outcome = self._try([*arguments, *tests], mutant.number, seconds)
+            outcome = self._try([*arguments, *tests], seconds, SUBGPT_MUTANT=str(mutant.number))
             if outcome != "passed":
                 return mutant, name if outcome == "failed" else outcome
-        return mutant, "survived"
+        return mutant, "survived" if crate or python else "unreached"
 
-    def _try(self, arguments: list[str], mutant: int, seconds: int) -> str:
-        own = {"SUBGPT_MUTANT": str(mutant), "PYTHONPATH": str(self._package)}
+    def _crate_tests(self, group: Group) -> list[Test]:
+        """Time the tests of the crate, with no mutant on, and see which mutants each of them comes by."""
+        timed = [str(self._program), "-Zunstable-options", "--report-time", "--test-threads", "1", group.rust]
+        printed = command(timed, SOURCE, RUSTC_BOOTSTRAP="1")
+        pattern = r"^test (\S+)(?: - should panic)? \.\.\. ok <([\d.]+)s>"
+        tests = []
+        for name, seconds in re.findall(pattern, printed, flags=re.MULTILINE):
+            outcome = self._try([str(self._program), "-q", "--exact", name], 300, SUBGPT_MUTANT="record")
+            if outcome != "passed":
+                raise SystemExit(f"{name}: {outcome} with no mutant on")
+            tests.append(Test(name, float(seconds), self._seen()))
+        return tests
+
+    def _python_tests(self, group: Group) -> list[Test]:
+        """Do the same for those of Python; the quickest come first."""
+        found = WORK / "tests.json"
+        found.unlink(missing_ok=True)
+        outcome = self._try(
+            [*PYTEST, "-p", "seen", *group.python],
+            1200,
+            SUBGPT_MUTANT="record",
+            SUBGPT_MUTANTS_TESTS=str(found),
+        )
+        if outcome != "passed":
+            raise SystemExit(f"{group.python}: {outcome} with no mutant on, so that they tell nothing")
+        self._seen()
+        tests = [
+            Test(name, seconds, frozenset(reached))
+            for name, (seconds, reached) in json.loads(found.read_text()).items()
+        ]
+        return sorted(tests, key=lambda test: test.seconds)
+
+    def _try(self, arguments: list[str], seconds: int, **own: str) -> str:
+        paths = os.pathsep.join([str(self._package), str(HERE)])
         process = subprocess.Popen(
             ["prlimit", f"--as={ADDRESSES}", *arguments],
             cwd=SOURCE,
-            env={**os.environ, **own},
+            env={**os.environ, "PYTHONPATH": paths, "SUBGPT_MUTANTS_SEEN": str(SEEN), **own},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -300,15 +355,17 @@ class Trial:
             process.wait()
             return "timeout"
 
+    @staticmethod
+    def _seen() -> frozenset[int]:
+        numbers = SEEN.read_text(encoding="ascii").split() if SEEN.exists() else []
+        SEEN.unlink(missing_ok=True)
+        return frozenset(map(int, numbers))
 
-def tests_by_time(program: Path, filter: str) -> tuple[list[str], list[str]]:
-    """Give the names of the tests that are quick, and of those that take long, with no mutant on."""
-    timed = [str(program), "-Zunstable-options", "--report-time", "--test-threads", "1", filter]
-    printed = command(timed, SOURCE, RUSTC_BOOTSTRAP="1")
-    pattern = r"^test (\S+)(?: - should panic)? \.\.\. ok <([\d.]+)s>"
-    found = re.findall(pattern, printed, flags=re.MULTILINE)
-    quick = [name for name, seconds in found if float(seconds) <= QUICK]
-    return quick, [name for name, seconds in found if float(seconds) > QUICK]
+
+def within(tests: list[Test], seconds: float) -> list[Test]:
+    """Give the first of `tests`, as many as take so many seconds, and at least one."""
+    ends = list(accumulate(test.seconds for test in tests))
+    return tests[: max(1, sum(end <= seconds for end in ends))]
 
 
 def command(arguments: list[str], folder: Path, **environment: str) -> str:

@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn the_alphabet_is_whole_or_refused() {
         assert_eq!(alphabet(&counts(), 1, None, 2).unwrap().len(), 3);
-        assert_eq!(alphabet(&counts(), 2, Some(4), 2).unwrap(), [b"a".to_vec(), "é".into()]);
+        assert_eq!(alphabet(&counts(), 2, Some(5), 3).unwrap(), [b"a".to_vec(), "é".into()]);
         let error = alphabet(&counts(), 1, Some(4), 2).unwrap_err().to_string();
         assert!(error.contains("is 4") && error.contains("3 different") && error.contains("5 entries"), "{error}");
     }

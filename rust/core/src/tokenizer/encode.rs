@@ -261,22 +261,48 @@ mod tests {
     use crate::tokenizer::files::tokenizer_json;
     use serde_json::json;
 
+    const STRICT: EncodeOptions<'_> = EncodeOptions { unknown: OnInvalid::Strict, ..EncodeOptions::ORDINARY };
+
+    /// One that knows `a` and a space.
+    fn of_two_characters(prefix: bool) -> Tokenizer {
+        let file = json!({
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": prefix, "use_regex": true},
+            "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1}, "merges": []},
+        });
+        tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap()
+    }
+
+    #[test]
+    fn a_place_in_a_part_of_a_text_is_said_as_one_in_the_whole() {
+        let tokenizer = of_two_characters(false);
+        let text = "a ".repeat(3 * TASK / 2) + "az";
+        assert!(tokenizer.tasks(&text, &Matcher::default()).len() > 1);
+        let said = tokenizer.encode(&text, STRICT, &mut progress::ignore).unwrap_err().to_string();
+        assert!(said.contains(&format!("text, byte {}:", 3 * TASK + 1)), "{said}");
+    }
+
+    #[test]
+    fn a_place_is_one_of_the_text_before_it_was_normalized() {
+        let file = json!({
+            "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+            "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": {"Ġ": 0, "Ã": 1, "©": 2}, "merges": []},
+        });
+        let tokenizer = tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap();
+        let said = tokenizer.encode("e\u{301} z", STRICT, &mut progress::ignore).unwrap_err().to_string();
+        assert!(said.contains("text, byte 4:"), "{said}");
+    }
+
     #[test]
     fn a_space_put_before_a_text_is_no_byte_of_it() {
-        let file = |prefix: bool| {
-            json!({
-                "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": prefix, "use_regex": true},
-                "decoder": {"type": "ByteLevel"},
-                "model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1}, "merges": []},
-            })
-        };
-        let strict = EncodeOptions { unknown: OnInvalid::Strict, ..EncodeOptions::ORDINARY };
         for prefix in [false, true] {
-            let tokenizer = tokenizer_json::parse(file(prefix).to_string().as_bytes(), "test").unwrap();
+            let tokenizer = of_two_characters(prefix);
             for (text, at) in [("a az", 3), ("z", 0), (" z", 1)] {
                 let errors = [
-                    tokenizer.encode(text, strict, &mut progress::ignore).unwrap_err(),
-                    tokenizer.encode_located(text, strict, &mut progress::ignore).unwrap_err(),
+                    tokenizer.encode(text, STRICT, &mut progress::ignore).unwrap_err(),
+                    tokenizer.encode_located(text, STRICT, &mut progress::ignore).unwrap_err(),
                 ];
                 for error in errors {
                     assert!(error.to_string().contains(&format!("text, byte {at}:")), "{error}");

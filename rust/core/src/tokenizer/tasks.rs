@@ -97,7 +97,7 @@ mod tests {
     use crate::error::Error;
     use crate::progress::{self, Progress};
     use crate::tokenizer::corpus::OnInvalid;
-    use crate::tokenizer::encode::{EncodeOptions, Job};
+    use crate::tokenizer::encode::{EncodeOptions, Job, TASK, WAVE};
     use crate::tokenizer::files::tokenizer_json;
     use crate::tokenizer::special::Which;
     use crate::tokenizer::train::tests::trained;
@@ -140,6 +140,59 @@ mod tests {
             };
             let encoded = TOKENIZERS[tokenizer].encode(&text, EncodeOptions::ORDINARY, &mut at_the_third);
             assert!(matches!(encoded, Err(Error::Interrupted)));
+        }
+    }
+
+    /// What a listener heard.
+    fn heard(encode: impl FnOnce(&mut progress::Listener<'_>)) -> Vec<(u64, u64)> {
+        let mut heard = Vec::new();
+        encode(&mut |progress: Progress| {
+            heard.push((progress.done, progress.total));
+            ControlFlow::Continue(())
+        });
+        heard
+    }
+
+    #[test]
+    fn a_listener_hears_of_every_task_or_every_wave() {
+        let words = "some words ".repeat(100_000);
+        let of = |text: &str, tokenizer: &Tokenizer| {
+            heard(|listener| drop(tokenizer.encode(text, EncodeOptions::ORDINARY, listener).unwrap()))
+        };
+        // Of one that nobody can cut: after so many bytes each time, and a word.
+        let seen = of(&words, &TOKENIZERS[2]);
+        assert_eq!(seen.len(), words.len() / TASK);
+        for (times, &(done, total)) in (1..).zip(&seen) {
+            assert!(done >= times * TASK as u64 && done < times * (TASK as u64 + 16), "{seen:?}");
+            assert_eq!(total, words.len() as u64);
+        }
+        // Of others before each wave: of one long text, and of many short ones.
+        let texts = words.repeat(16);
+        let total = texts.len() as u64;
+        let wave = (WAVE * TASK) as u64;
+        assert!(wave < total && total < 2 * wave);
+        let batch = heard(|listener| {
+            let texts: Vec<&str> = texts.as_bytes().chunks(11_000).map(|text| str::from_utf8(text).unwrap()).collect();
+            TOKENIZERS[0].encode_batch(&texts, EncodeOptions::ORDINARY, listener).unwrap();
+        });
+        for seen in [of(&texts, &TOKENIZERS[0]), batch] {
+            assert!(seen.len() == 2 && seen[0] == (0, total) && seen[1].1 == total, "{seen:?}");
+            assert!(seen[1].0 > wave - wave / 10 && seen[1].0 < wave + wave / 10, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_ids_are_as_many_as_are_asked_for_and_little_more() {
+        let text = "some words ".repeat(100_000);
+        for least in [0, 1, 1000] {
+            let all = TOKENIZERS[0].encode(&text, EncodeOptions::ORDINARY, &mut progress::ignore).unwrap();
+            let front = TOKENIZERS[0].encode_front(&text, EncodeOptions::ORDINARY, least).unwrap();
+            assert!(
+                front.len() >= least && front.len() <= 10 * least.max(26 * least.min(1)),
+                "{least}: {}",
+                front.len()
+            );
+            assert_eq!(front, all[..front.len()]);
         }
     }
 

@@ -175,7 +175,11 @@ impl<'a> Job<'a> {
         rules.found().split(
             task.text,
             self,
-            |job, part| if goes_on(part) { job.pieces(part, 0, at(part)) } else { job.segment(part, at(part)) },
+            |job, part| {
+                let start = at(part);
+                let origin = |index| start + index;
+                if goes_on(part) { job.pieces(part, 0, origin) } else { job.segment(part, origin) }
+            },
             |job, id| job.ids.push(id),
         )
     }
@@ -190,23 +194,22 @@ impl<'a> Job<'a> {
                 Ok(())
             }
             Part::Piece(text, place) => {
-                let at = text.origin(place.clone())[0] as usize;
-                self.segment(&text.text()[place], at)
+                self.segment(&text.text()[place.clone()], |index| text.begins(place.start + index..place.end))
             }
         })
     }
 
-    /// Encodes a stretch between special tokens.
-    fn segment(&mut self, text: &str, at: usize) -> Result<()> {
+    /// Encodes a stretch between special tokens. `origin` tells where a byte of it comes from.
+    fn segment(&mut self, text: &str, origin: impl Fn(usize) -> usize) -> Result<()> {
         if self.tokenizer.split.prefix_space && !text.starts_with(' ') {
-            return self.pieces(&format!(" {text}"), 1, at);
+            return self.pieces(&format!(" {text}"), 1, origin);
         }
-        self.pieces(text, 0, at)
+        self.pieces(text, 0, origin)
     }
 
-    /// Encodes `text`, of which `put` bytes were put before what stands at byte `at` of the whole.
-    fn pieces(&mut self, text: &str, put: usize, at: usize) -> Result<()> {
-        let place = |index: usize| at + index.saturating_sub(put);
+    /// Encodes `text`, of which `put` bytes were put before the rest. `origin` tells where a byte of the rest comes from.
+    fn pieces(&mut self, text: &str, put: usize, origin: impl Fn(usize) -> usize) -> Result<()> {
+        let place = |index: usize| origin(index.saturating_sub(put));
         let watch = &mut self.watch;
         let mut done = |bytes: usize| watch.as_mut().map_or(Ok(()), |watch| watch.bytes(bytes));
         match &self.tokenizer.model {
@@ -291,8 +294,12 @@ mod tests {
             "model": {"type": "BPE", "vocab": {"Ġ": 0, "Ã": 1, "©": 2}, "merges": []},
         });
         let tokenizer = tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap();
-        let said = tokenizer.encode("e\u{301} z", STRICT, &mut progress::ignore).unwrap_err().to_string();
-        assert!(said.contains("text, byte 4:"), "{said}");
+        let (text, listener) = ("e\u{301} z", &mut progress::ignore);
+        let errors =
+            [tokenizer.encode(text, STRICT, listener).err(), tokenizer.encode_located(text, STRICT, listener).err()];
+        for said in errors.map(|error| error.unwrap().to_string()) {
+            assert!(said.contains("text, byte 4:"), "{said}");
+        }
     }
 
     #[test]

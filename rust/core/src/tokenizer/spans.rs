@@ -79,8 +79,7 @@ impl Tokenizer {
                 Part::Piece(text, place) => (text, place),
             };
             let piece = &text.text()[place.clone()];
-            let at = text.origin(place.clone())[0] as usize;
-            self.refuse_missing(piece, unknown, |index| at + index)?;
+            self.refuse_missing(piece, unknown, |index| text.begins(place.start + index..place.end))?;
             // A space that was put before the text is no part of it.
             let prefixed = self.split.prefix_space && !piece.starts_with(' ');
             let whole = if prefixed { format!(" {piece}") } else { piece.to_string() };

@@ -46,6 +46,11 @@ impl Aligned {
         }
     }
 
+    /// Where a part begins in what it comes from; nearly, where origins are not kept.
+    pub fn begins(&self, range: Range<usize>) -> usize {
+        self.origins(range.clone()).first().map_or(self.at as usize + range.start, |first| first[0] as usize)
+    }
+
     /// A part for itself.
     pub fn slice(&self, range: Range<usize>) -> Aligned {
         let origins = self.origins.as_ref().map(|origins| origins[range.clone()].to_vec());
@@ -138,6 +143,7 @@ mod tests {
         assert_eq!(text.text(), "e\u{301}x");
         assert_eq!(text.origins(0..4), [[10, 12], [10, 12], [10, 12], [12, 13]]);
         assert_eq!(text.origin(0..3), [10, 12]);
+        assert_eq!((text.begins(1..4), text.begins(3..4), Aligned::new("éab", 10, false).begins(2..3)), (10, 12, 12));
         let part = text.slice(3..4);
         assert_eq!((part.text(), part.origin(0..1)), ("x", [12, 13]));
     }

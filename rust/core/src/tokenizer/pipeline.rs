@@ -231,3 +231,33 @@ fn can_do_without<'n>(flags: &FxHashMap<u32, Flags>, names: impl Iterator<Item =
     }
     added::are_independent(&normalized, &raw)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tokenizer::files::tokenizer_json;
+    use serde_json::{Value, json};
+    use std::collections::HashSet;
+
+    #[test]
+    fn all_that_decides_about_ids_is_in_the_fingerprint() {
+        let fingerprint = |normalizer: Value, first: bool, lstrip: bool| {
+            let file = json!({
+                "added_tokens": [{"id": 2, "content": "<x>", "special": true, "lstrip": lstrip, "rstrip": false,
+                                  "single_word": false, "normalized": false}],
+                "normalizer": normalizer,
+                "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": if first { "first" } else { "always" }},
+                "decoder": {"type": "Fuse"},
+                "model": {"type": "BPE", "vocab": {"a": 0, "▁": 1, "<x>": 2}, "merges": []},
+            });
+            tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap().fingerprint().to_string()
+        };
+        let nfc = json!({"type": "NFC"});
+        let all = [
+            fingerprint(nfc.clone(), false, false),
+            fingerprint(json!({"type": "Lowercase"}), false, false),
+            fingerprint(nfc.clone(), true, false),
+            fingerprint(nfc, false, true),
+        ];
+        assert_eq!(HashSet::from(all).len(), 4);
+    }
+}

@@ -191,6 +191,28 @@ fn in_chars(text: &str, spans: &[Range<usize>]) -> Vec<[u64; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress;
+    use crate::tokenizer::files::tokenizer_json;
+    use serde_json::json;
+
+    #[test]
+    fn a_space_that_is_put_before_a_text_has_no_place_in_it() {
+        let file = json!({
+            "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true, "use_regex": true},
+            "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": {"a": 0, "Ġ": 1, "Ġa": 2}, "merges": ["Ġ a"]},
+        });
+        let tokenizer = tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap();
+        for (text, ids, spans) in [
+            ("a a", vec![2, 2], vec![[0, 1], [1, 3]]),
+            (" a", vec![2], vec![[0, 2]]),
+            ("aa", vec![2, 0], vec![[0, 1], [1, 2]]),
+        ] {
+            let found = tokenizer.encode_located(text, EncodeOptions::ORDINARY, &mut progress::ignore).unwrap();
+            assert_eq!((found.ids, found.chars), (ids, spans), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_split_character_is_in_the_span_of_each_of_its_tokens() {

@@ -186,7 +186,18 @@ mod tests {
     fn digits_alone_or_in_runs() {
         let runs = Pretokenizer { steps: vec![Step::Digits { individual: false }], prefix_space: false };
         assert_eq!(pieces(&runs, "a12b3"), ["a", "12", "b", "3"]);
+        assert_eq!(pieces(&runs, "12b"), ["12", "b"]);
         assert_eq!(pieces(&Pretokenizer::default(), "a b"), ["a b"]);
-        assert!(pieces(&runs, "").is_empty());
+        assert!(pieces(&runs, "").is_empty() && pieces(&Pretokenizer::default(), "").is_empty());
+    }
+
+    #[test]
+    fn what_no_known_pattern_cuts_is_cut_behind_line_ends() {
+        let unknown = Pretokenizer::from_argument("[b]+", "test").unwrap();
+        let cut = |places| unknown.cut("ab\ncd\nef", places);
+        assert_eq!(
+            [cut(0..=5), cut(4..=7), cut(4..=5), cut(0..=2), cut(3..=3)],
+            [Some(3), Some(6), None, None, Some(3)]
+        );
     }
 }

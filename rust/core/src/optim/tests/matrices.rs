@@ -139,8 +139,11 @@ fn matrices_of_blocks_are_orthogonalised_and_the_rest_is_adamws() {
                 }
             }
         }
-        for (tensor, w) in tensors.iter().zip(&wants) {
+        let places: Vec<_> = model.trained_places().into_iter().filter(|(tensor, _)| muon::takes(tensor)).collect();
+        for (((tensor, w), b), (_, place)) in tensors.iter().zip(&wants).zip(&momenta).zip(places) {
             assert_close(&tensor.name, &model.params[tensor.range.clone()], &w.data, 2e-5);
+            // The update hides how large it is.
+            assert_close(&tensor.name, &optimizer.moment("momentum", place).unwrap(), &b.data, 1e-6);
         }
         for tensor in layout.tensors.iter().filter(|tensor| !muon::takes(tensor)) {
             let range = tensor.range.clone();

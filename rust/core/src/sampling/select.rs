@@ -151,6 +151,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mass_that_rounding_keeps_out_of_reach_takes_all() {
+        let all = ranked(&[0.25, 0.5]);
+        assert_eq!(last_to_reach(all.clone().into_iter(), 0.75 + f64::EPSILON), all[0]);
+        let spread = |key: f64| Ranked { key, prob: 0.1, place: 0 };
+        let all = [-f64::MAX, f64::MAX].map(spread);
+        assert_eq!(last_to_reach(all.into_iter(), 1.0), all[1]);
+    }
+
+    #[test]
     fn buckets_are_in_the_order_of_keys() {
         let keys = [f64::NEG_INFINITY, -2.0, -1.0, -1e-300, -0.0, 0.0, 1e-300, 0.5, 1.0, 3.0, f64::INFINITY];
         assert!(keys.windows(2).all(|two| bucket(two[0]) < bucket(two[1])));

@@ -137,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_is_no_part_of_what_is_expected() {
+        let mut candidates = logs(&[0.4, 0.25, 0.25, 0.1]);
+        candidates.push(Candidate { id: 9, score: f64::NEG_INFINITY });
+        typical_p(&mut candidates, 0.6);
+        assert_eq!(ids(&candidates), [0, 1, 2]);
+    }
+
+    #[test]
     fn a_tiny_temperature_does_not_overflow() {
         let mut candidates = top_k(&[300.0, 299.0, f64::NEG_INFINITY], 0);
         temperature(&mut candidates, 1e-38);

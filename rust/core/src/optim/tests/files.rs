@@ -71,6 +71,37 @@ fn state_of_another_optimizer_or_a_damaged_one_is_refused() {
 }
 
 #[test]
+fn a_tensor_of_another_shape_is_refused_though_it_has_as_many_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("optimizer.safetensors");
+    let model = model();
+    let mut lion = Optimizer::new(&model, LION).unwrap();
+    lion.save(&path, &model).unwrap();
+    let saved = Reader::open(&path).unwrap().tensors(|_| true).unwrap();
+    let turned = |name: &str, mut shape: Vec<usize>| {
+        if name.contains("c_fc.weight") {
+            shape.reverse();
+        }
+        shape
+    };
+    let outputs = saved.into_iter().map(|(name, tensor)| Output {
+        shape: turned(&name, tensor.shape),
+        data: Cow::Owned(tensor.data),
+        name,
+    });
+    write(&path, &outputs.collect::<Vec<_>>(), HashMap::new()).unwrap();
+    assert!(lion.load(&path, &model).unwrap_err().to_string().contains("c_fc.weight has shape"));
+}
+
+#[test]
+fn plain_descent_remembers_nothing() {
+    let model = model();
+    assert_eq!(Optimizer::new(&model, SGD).unwrap().moments().count(), 0);
+    let momentum = Config::Sgd { momentum: 0.9, weight_decay: 0.0 };
+    assert_eq!(Optimizer::new(&model, momentum).unwrap().moments().count(), 1);
+}
+
+#[test]
 fn moments_are_read_and_set_by_the_places_of_gradients() {
     let mut model = model();
     let mut optimizer = Optimizer::new(&model, ADAMW).unwrap();

@@ -159,12 +159,15 @@ mod tests {
         let of = |text: &str, tokenizer: &Tokenizer| {
             heard(|listener| drop(tokenizer.encode(text, EncodeOptions::ORDINARY, listener).unwrap()))
         };
-        // Of one that nobody can cut: after so many bytes each time, and a word.
-        let seen = of(&words, &TOKENIZERS[2]);
-        assert_eq!(seen.len(), words.len() / TASK);
-        for (times, &(done, total)) in (1..).zip(&seen) {
-            assert!(done >= times * TASK as u64 && done < times * (TASK as u64 + 16), "{seen:?}");
-            assert_eq!(total, words.len() as u64);
+        // Of one that nobody can cut: after so many bytes each time, and a word or a batch of them.
+        let accented = words.clone() + "e\u{301}";
+        for (text, tokenizer, more) in [(&words, 2, 16), (&accented, 4, 4096)] {
+            let seen = of(text, &TOKENIZERS[tokenizer]);
+            assert_eq!(seen.len(), text.len() / TASK);
+            for (times, &(done, total)) in (1..).zip(&seen) {
+                assert!(done >= times * TASK as u64 && done < times * (TASK as u64 + more), "{seen:?}");
+                assert_eq!(total, text.len() as u64);
+            }
         }
         // Of others before each wave: of one long text, and of many short ones.
         let texts = words.repeat(16);

@@ -381,8 +381,11 @@ mod tests {
     #[test]
     fn pieces_of_all_lengths_come_back() {
         let cache = Cache::new();
-        let pieces: Vec<Vec<u8>> =
-            (1..=LONGEST + 2).step_by(5).map(|len| (0..len).map(|i| i as u8).collect()).collect();
+        let pieces: Vec<Vec<u8>> = (1..=LONGEST + 2)
+            .step_by(5)
+            .chain([LONGEST, LONGEST + 1])
+            .map(|len| (0..len).map(|i| i as u8).collect())
+            .collect();
         for (i, piece) in pieces.iter().enumerate() {
             assert_eq!(find(&cache, piece), None);
             insert(&cache, piece, &vec![7; i % 9]);
@@ -391,6 +394,19 @@ mod tests {
             assert_eq!(find(&cache, piece), (piece.len() <= LONGEST).then(|| vec![7; i % 9]));
         }
         insert(&cache, b"", &[1]);
+    }
+
+    #[test]
+    fn a_piece_is_told_from_another_of_its_hash() {
+        let table = Table::new(SMALLEST);
+        let piece = b"a piece of two dozen bytes";
+        for other in [&b"a piece of two dozen bytez"[..], b"a peace of two dozen bytes", b"a piece of two dozen byte"] {
+            assert!(table.insert_as(long_key(other), piece, &[1, 2]));
+            let mut ids = Vec::new();
+            assert!(!table.find_long(other, &mut ids) && ids.is_empty(), "{}", String::from_utf8_lossy(other));
+        }
+        assert!(table.insert(b"one of more ids than are counted", &vec![0; 0x1_0000]));
+        assert!(!table.find_long(b"one of more ids than are counted", &mut Vec::new()));
     }
 
     #[test]

@@ -56,6 +56,27 @@ fn merges_are_given_back_in_rank_order() {
     assert_eq!(bpe.merges(&vocab), merges);
 }
 
+#[test]
+fn every_way_to_make_a_token_of_two_is_found() {
+    // There are no tokens of two bytes: seven are three and four.
+    let mut entries: Vec<_> = (0..=255u8).map(|b| (vec![b], u32::from(b))).collect();
+    entries.extend([("abc", 256), ("defg", 257), ("abcdefg", 258)].map(|(token, id)| (token.as_bytes().to_vec(), id)));
+    let vocab = Vocab::new(&entries, &[], "test").unwrap();
+    assert_eq!(Bpe::from_ranks(&vocab).merges(&vocab), [(256, 257)]);
+}
+
+#[test]
+fn what_a_file_has_to_say_is_known() {
+    let merges = [(1, 2), (0, 1)];
+    for ignored in [false, true] {
+        let (bpe, vocab) = toy(&merges, ignored);
+        assert_eq!((bpe.ignores_merges(), bpe.makes_tokens_in_order(), bpe.goes_by_ranks()), (ignored, true, false));
+        assert!(Bpe::from_ranks(&vocab).goes_by_ranks() && Bpe::from_ranks(&vocab).makes_tokens_in_order());
+    }
+    let (_, vocab) = toy(&merges, false);
+    assert!(!Bpe::new(&[(pair(0, 1), 5), (pair(1, 2), 4)], &vocab, false).makes_tokens_in_order());
+}
+
 /// The rule, word for word.
 fn naive(piece: &[u8], rank: impl Fn(&[u8]) -> Option<u32>) -> Vec<u32> {
     let mut parts: Vec<Vec<u8>> = piece.iter().map(|&b| vec![b]).collect();

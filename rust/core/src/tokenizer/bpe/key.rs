@@ -111,6 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_are_in_the_order_of_their_bytes() {
+        let texts = ["", "\0", "a", "a\0", "abcdefg", "abcdefgh", "abcdefgh\0", "abcdefgha", "abcdefghbbbbbbb", "b"];
+        let ordered: Vec<u128> = texts.iter().map(|text| Key::of(text.as_bytes()).unwrap().ordered()).collect();
+        assert!(ordered.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
     fn parts_are_keys_of_parts() {
         let text = b"abcdefghijklmno";
         let key = Key::of(text).unwrap();

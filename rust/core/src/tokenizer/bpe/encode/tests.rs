@@ -1,4 +1,5 @@
 use super::super::pair;
+use super::super::symbols::Settle;
 use super::*;
 use proptest::prelude::*;
 
@@ -63,6 +64,21 @@ fn every_way_to_make_a_token_of_two_is_found() {
     entries.extend([("abc", 256), ("defg", 257), ("abcdefg", 258)].map(|(token, id)| (token.as_bytes().to_vec(), id)));
     let vocab = Vocab::new(&entries, &[], "test").unwrap();
     assert_eq!(Bpe::from_ranks(&vocab).merges(&vocab), [(256, 257)]);
+}
+
+#[test]
+fn the_last_pair_is_what_all_other_merges_leave() {
+    let tokens = ["a", "b", "c", "d", "e", "f", "cd", "ab", "abcd", "ef", "abcdef", "bc", "abce"];
+    let entries: Vec<_> = tokens.iter().map(|token| token.as_bytes().to_vec()).zip(0..).collect();
+    let vocab = Vocab::new(&entries, &[], "test").unwrap();
+    let chars = Chars::new("abcdef".chars().zip(0..).collect(), Settle::After);
+    let bpe = Bpe::from_scores((0..tokens.len() as u32).collect(), &vocab).over(chars);
+    let pair = |token: &str| {
+        let id = |of: u32| tokens[of as usize];
+        bpe.last_pair(token, &vocab).map(|(left, right)| (id(left), id(right)))
+    };
+    assert_eq!(pair("abcdef"), Some(("abcd", "ef")));
+    assert_eq!((pair("cd"), pair("a"), pair("abce")), (Some(("c", "d")), None, None), "of one or of three symbols");
 }
 
 #[test]

@@ -199,6 +199,16 @@ mod tests {
         });
         assert_eq!(begun(&bytes, "éx"), [(20, 0), (21, 1), (9, 2)]);
         assert!(bytes.knows('é') && !bytes.knows('x') && !bytes.is_total());
+        assert_eq!((bytes.unknown_token(), chars(Settle::Before).unknown_token()), (Some(9), None));
+    }
+
+    #[test]
+    fn who_has_all_bytes_knows_every_character() {
+        let of = |least: u32| {
+            let number = |name: &str| u32::from_str_radix(name.get(3..5)?, 16).ok();
+            chars(Settle::After).with_bytes(|name| number(name).filter(|&byte| byte >= least).map(|byte| 2 + byte))
+        };
+        assert_eq!([of(0), of(1), chars(Settle::After)].map(|chars| chars.is_total()), [true, false, false]);
     }
 
     #[test]

@@ -37,6 +37,20 @@ pub(in super::super) fn border_text() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
+#[test]
+fn pieces_one_by_one_are_those_of_a_scan() {
+    let text = "Whose 1984's\n\n  café_au lait?! 123456 ";
+    for pattern in spellings_once().iter().map(|(_, pattern)| *pattern).chain([Pattern::Chars, Pattern::Words]) {
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        while at < text.len() {
+            let end = pattern.end_of_piece(&Text::new(text), at);
+            pieces.push(&text[at..end]);
+            at = end;
+        }
+        assert_eq!(pieces, scanned(pattern, text), "{pattern:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 

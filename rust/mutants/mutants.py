@@ -107,11 +107,11 @@ class Mutant:
 
     @property
     def keys(self) -> set[str]:
-        """What `accepted.yaml` may call it: without its line, which other changes move, or by its function alone."""
+        """What `accepted.yaml` may call it: without its place; its function or its change alone."""
         file, _, _, what = self.name.removeprefix("rust/core/src/").split(":", 3)
         of_function = re.fullmatch(r" replace (.+?)(?: -> .+)? with .+", what) if " in " not in what else None
         function = of_function[1] if of_function else what.rpartition(" in ")[2]
-        return {f"{file}:{what}", f"{file}: {function}"}
+        return {f"{file}:{what}", f"{file}: {function}", f"*:{what.rpartition(' in ')[0]}"}
 
 
 def main() -> None:

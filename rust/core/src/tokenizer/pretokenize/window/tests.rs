@@ -67,6 +67,27 @@ fn long_pieces_and_edges() {
 }
 
 #[test]
+fn white_space_goes_on_in_the_next_window() {
+    for before in 40..64 {
+        for space in ["\n     ", "       ", "\n", " \n  \n "] {
+            for after in ["\u{3000}\nx", "\u{3000}x", "\n\nx", " x", "\u{3000}", "中", "\u{3000}\u{3000}\n\n é"] {
+                check(&format!("{}{space}{after}", "a".repeat(before)));
+                check(&format!("{space}{after}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_short() {
+    let atoms = ["!", "\u{301}", "a", "B", "'", " ", "中", "1", "\n", "s"];
+    for number in 0..10_000 {
+        let parts = [1, 10, 100, 1000].map(|place| atoms[number / place % 10]);
+        check(&parts.concat());
+    }
+}
+
+#[test]
 fn more_than_a_batch() {
     check(&"one two, 3 fours ".repeat(BATCH));
 }

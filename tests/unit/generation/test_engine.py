@@ -236,7 +236,7 @@ def test_an_event_loop_can_wait_for_texts(long, tokenizer):
 def test_what_came_while_nobody_looked_is_one_piece(long, tokenizer):
     async def read_late(engine):
         job = engine.submit("so", seed=1, max_new_tokens=25, ignore_eos=True, logprobs=1)
-        while job.finish_reason is None:  # noqa: ASYNC110: nobody is told before somebody listens
+        while job.finish_reason is None:  # nobody is told before somebody listens
             await asyncio.sleep(0.01)
         return job, [piece async for piece in job]
 

@@ -1,5 +1,8 @@
 //! Optimizers of a part of what is trained, as each of several processes has one.
 
+// Shares are lists of ranges, of one, too.
+#![allow(clippy::single_range_in_vec_init)]
+
 use super::*;
 use crate::model::params::Tensor;
 

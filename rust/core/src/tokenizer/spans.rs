@@ -193,6 +193,7 @@ mod tests {
     use super::*;
     use crate::progress;
     use crate::tokenizer::files::tokenizer_json;
+    use crate::tokenizer::train::tests::trained;
     use serde_json::json;
 
     #[test]
@@ -211,6 +212,25 @@ mod tests {
         ] {
             let found = tokenizer.encode_located(text, EncodeOptions::ORDINARY, &mut progress::ignore).unwrap();
             assert_eq!((found.ids, found.chars), (ids, spans), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_normalizer_that_changes_nothing_changes_no_place() {
+        let mut file: serde_json::Value =
+            serde_json::from_str(&trained("gpt2", "a text with words, and more words").to_json(false).unwrap())
+                .unwrap();
+        file["pre_tokenizer"]["add_prefix_space"] = json!(true);
+        let plain = tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap();
+        file["normalizer"] = json!({"type": "NFC"});
+        let normalized = tokenizer_json::parse(file.to_string().as_bytes(), "test").unwrap();
+        assert!(normalized.split.prefix_space && normalized.pipeline.is_some());
+        // An accent alone, which NFC might join with what is before, so that the text is not taken as it is.
+        for text in ["words", " words", "words, more", "a", "", "x\u{301}, words"] {
+            let places = |tokenizer: &Tokenizer| {
+                tokenizer.encode_located(text, EncodeOptions::ORDINARY, &mut progress::ignore).unwrap()
+            };
+            assert_eq!(places(&normalized), places(&plain), "{text:?}");
         }
     }
 

@@ -80,9 +80,9 @@ fn white_space_goes_on_in_the_next_window() {
 
 #[test]
 fn everything_that_is_short() {
-    let atoms = ["!", "\u{301}", "a", "B", "'", " ", "中", "1", "\n", "s"];
-    for number in 0..10_000 {
-        let parts = [1, 10, 100, 1000].map(|place| atoms[number / place % 10]);
+    let atoms = ["!", "\u{301}", "a", "B", "'", " ", "中", "1", "\n", "s", "\u{3000}", "\u{661}"];
+    for number in 0..12 * 12 * 12 * 12 {
+        let parts = [1, 12, 144, 1728].map(|place| atoms[number / place % 12]);
         check(&parts.concat());
     }
 }

@@ -6,7 +6,6 @@ max_new_tokens, or with an error.
 """
 
 import importlib
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +39,8 @@ class Matcher:
             _vocabulary(tokenizer, tuple(end_ids(tokenizer, settings))), _grammar(settings), log_level=0
         )
         if self._native.is_error():
-            reason = (
-                self._native.get_error().strip().splitlines()[0][:_LONGEST]
-            )  # it repeats the whole expression
+            # The reason repeats the whole expression, in lines of its own.
+            reason = self._native.get_error().strip().splitlines()[0][:_LONGEST]
             raise ConfigError(f"GenerationConfig: {self._name} cannot be used: {reason}")
 
     @property
@@ -101,17 +99,15 @@ def anchor(tokenizer: "Tokenizer") -> int:
 
 def _grammar(settings: "GenerationConfig") -> str:
     """Write what is asked for in llguidance's own form."""
-    write = _llguidance("", settings.structure).LLMatcher
+    write = _llguidance().LLMatcher
     if settings.regex is not None:
         return str(write.grammar_from_regex(settings.regex))
     if settings.json_schema is not None:
-        schema = settings.json_schema
         try:
-            text = schema if isinstance(schema, str) else json.dumps(schema)
-            return str(write.grammar_from_json_schema(text, defaults=_JSON))
+            return str(write.grammar_from_json_schema(settings.json_schema, defaults=_JSON))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"GenerationConfig: json_schema is not JSON: {error}") from None
-    to_lark = _llguidance(".gbnf_to_lark", settings.structure).any_to_lark
+    to_lark = _llguidance(".gbnf_to_lark").any_to_lark
     try:
         return str(write.grammar_from_lark(to_lark(settings.grammar)))
     except Exception as error:  # the converter of GBNF has errors of its own, and plain ones
@@ -157,10 +153,9 @@ class _Entries:
             ids = self._tokenizer.encode_ordinary(text.decode()).tolist()
         except UnicodeDecodeError:
             return self._by_longest(text)
-        same = b"".join(self.tokens[id] for id in ids) == text and not {*self.special_token_ids}.intersection(
-            ids
-        )
-        return ids if same else self._by_longest(text)
+        special = not {*self.special_token_ids}.isdisjoint(ids)
+        same = b"".join(self.tokens[id] for id in ids) == text
+        return ids if same and not special else self._by_longest(text)
 
     def _by_longest(self, text: bytes) -> list[int]:
         """Cut text by the longest entry at each place, up to where there is none."""

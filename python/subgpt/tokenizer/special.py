@@ -43,9 +43,6 @@ def add_special_tokens(tokenizer: Tokenizer, names: Iterable[str]) -> Tokenizer:
         file["added_tokens"] = [e for e in file["added_tokens"] if e["content"] != name]
         file["added_tokens"].append(entry)
         free += known is None
-        vocab = file["model"].get("vocab")
-        if file["model"].get("type") == "WordLevel" and isinstance(vocab, dict):
-            vocab[name] = entry["id"]  # characters and words are all in one table, special tokens with them
     file["added_tokens"].sort(key=lambda entry: entry["id"])
     return Tokenizer.from_json(json.dumps(file, ensure_ascii=False))
 

@@ -38,11 +38,11 @@ class Scores:
         return self.known[ids]
 
 
-def search(model, **options):
-    settings = GenerationConfig(eos_token_id=END, **options)
+def search(model, ends=(END,), **options):
+    settings = GenerationConfig(eos_token_id=ends, **options)
     session = model.native.session()
     session.append(PROMPT)
-    found = beam_search(session, settings, settings.to_native(), [END], lambda _: False)
+    found = beam_search(session, settings, settings.to_native(), ends, lambda _: False)
     return [(tuple(beam.ids), beam.score, beam.ended) for beam in found]
 
 
@@ -60,18 +60,18 @@ def exhaustive(scores, longest, penalty):
     return sorted(result, key=lambda one: -one[1])
 
 
-def plain(scores, width, longest, penalty, early):
+def plain(scores, width, longest, penalty, early, ends=(END,)):
     """Hugging Face's beam search, written for reading: lists of (log probability, ids)."""
     running, finished = [(0.0, ())], []
     for length in range(1, longest + 1):
         every = [(total + scores(ids)[id], (*ids, id)) for total, ids in running for id in range(5)]
-        every = sorted(every, key=lambda one: -one[0])[: 2 * width]
+        every = sorted(every, key=lambda one: -one[0])[: (1 + len(ends)) * width]
         for total, ids in every[:width]:
-            if ids[-1] == END or length == longest:
-                ended = ids[-1] == END
+            if ids[-1] in ends or length == longest:
+                ended = ids[-1] in ends
                 finished.append((ids[:-1] if ended else ids, total / length**penalty, ended))
         finished = sorted(finished, key=lambda one: -one[1])[:width]
-        running = [one for one in every if one[1][-1] != END][:width]
+        running = [one for one in every if one[1][-1] not in ends][:width]
         if len(finished) == width:
             hoped = longest if early == "never" and penalty > 0 else length
             if early is True or running[0][0] / hoped**penalty <= finished[-1][1]:
@@ -102,6 +102,26 @@ def test_it_is_hugging_faces_search(tiny_model, width, penalty, early):
     found = search(tiny_model, early_stopping=early, **options)
     same(found, plain(Scores(tiny_model), width, 9, penalty, early))
     assert found == search(tiny_model, early_stopping=early, **options)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_several_ids_may_end_a_text(tiny_model, width):
+    """As many beams go on as there were, even if the best continuations of each all end it."""
+    ends = (0, 2, 4)
+    found = search(tiny_model, ends, num_beams=width, max_new_tokens=9)
+    same(found, plain(Scores(tiny_model), width, 9, 1.0, False, ends))
+
+
+def test_equal_scores_keep_the_order_of_beams_and_ids():
+    model = GPT(GPTConfig(5, block_size=16, n_layer=1, n_head=2, n_embd=8), seed=1)
+    model.load_state_dict({name: 0 * value for name, value in model.state_dict().items()})
+    found = search(model, (), num_beams=4, max_new_tokens=2)
+    assert [ids for ids, _, _ in found] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def test_no_new_tokens_are_one_text_without_any(tiny_model):
+    assert search(tiny_model, num_beams=3, max_new_tokens=0) == [((), 0.0, False)]
+    assert len(search(tiny_model, num_beams=3, max_new_tokens=1)) == 3
 
 
 def test_rules_for_single_tokens_hold_in_every_beam(tiny_model):
@@ -155,8 +175,13 @@ def test_what_makes_no_sense_beside_beams_is_refused(model, tokenizer):
         ({"num_return_sequences": 3}, "num_return_sequences = 3 is more than num_beams = 2"),
         ({"early_stopping": "soon"}, "early_stopping"),
     ]:
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=said) as caught:
             complete(model, tokenizer, "a", num_beams=2, **options)
+        if "and a beam" not in str(caught.value) and said != "early_stopping":
+            assert str(caught.value) == (
+                f"GenerationConfig: num_beams = 2 and {said} do not go together: beam search draws nothing and knows "
+                "no grammar; give one of the two"
+            )
     with pytest.raises(ConfigError, match=r"call subgpt\.generate"):
         subgpt.stream(model, tokenizer, "a", num_beams=2)
 
@@ -172,5 +197,7 @@ def test_what_a_models_files_say_of_drawing_does_not_hinder_beams(model, tokeniz
 
 def test_rules_that_leave_no_text_are_an_error(tiny):
     model = GPT(tiny(vocab_size=3), seed=1)
-    with pytest.raises(subgpt.InvalidValueError, match="leave no text"):
+    with pytest.raises(
+        subgpt.InvalidValueError, match=r"^num_beams: the rules .* leave no text; loosen them$"
+    ):
         model.generate([0], num_beams=2, bad_words_ids=[[0], [1], [2]])

@@ -22,6 +22,8 @@ from subgpt import (
     generate,
     stream,
 )
+from subgpt.generation.config import GenerationConfig
+from subgpt.generation.structured import Matcher, _Entries, anchor
 
 pytest.importorskip("llguidance", reason="llguidance, of the extra `structured`, is not installed")
 
@@ -82,6 +84,42 @@ def test_every_kind_of_tokenizer_keeps_to_an_expression(tmp_path, prompt):
             (one,) = complete(model, tokenizer, prompt, regex="(the|a) (red )?cat", seed=seed)
             assert one.finish_reason == "stop", name
             assert re.fullmatch("(the|a) (red )?cat", one.text), name
+
+
+def test_where_an_expression_may_end_a_text_may_end(subwords):
+    ended = [complete(*subwords, "x", regex="a*", seed=seed, max_new_tokens=60)[0] for seed in range(8)]
+    assert {one.finish_reason for one in ended} == {"stop"}
+    assert len({one.text for one in ended}) > 1
+
+
+def test_what_must_come_next_is_cut_as_the_tokenizer_cuts_it():
+    tokenizer = subgpt.Tokenizer.train(["the red cat sat, so the red cat"] * 9, vocab_size=280)
+    entries = _Entries(tokenizer, (tokenizer.eot_id,))
+    for text in ("the red", "thedr"):  # in the latter no merge leads to the entry `the`
+        assert entries(text.encode()) == tokenizer.encode(text).tolist()
+    assert entries._by_longest(b"thedr") != entries(b"thedr")
+    assert entries(b"\xc3\xa9\xff") == [0xC3, 0xA9, 0xFF]
+    assert entries(b"") == []
+
+
+def test_what_the_tokenizer_would_write_otherwise_is_cut_by_the_longest_entries(tmp_path):
+    words = subgpt.Tokenizer.train(["the red cat a ab"], level="word")
+    entries = _Entries(words, (words.eot_id,))
+    # Cut as words `abred` is unknown; and nothing goes on at `z`.
+    assert [words.id_to_token(id) for id in entries(b"abred az")] == ["ab", "red", " ", "a"]
+    assert entries(b"<|endoftext|>") == entries(b"<unk>") == []
+    pieces = sentencepiece_tokenizer(tmp_path)  # puts a space in front of what it encodes
+    entries = _Entries(pieces, (2,))
+    assert b"".join(entries.tokens[id] for id in entries(b"red cat")) == b"red cat"
+
+
+def test_an_anchor_is_text_by_itself(tmp_path):
+    for name, tokenizer in tokenizers(tmp_path):
+        id = anchor(tokenizer)
+        assert id not in tokenizer.special_tokens.values(), name
+        assert tokenizer.decode([id]).strip(), name
+    blank = subgpt.Tokenizer.train([" "], level="char")
+    assert anchor(blank) == 0
 
 
 EXPRESSIONS = st.recursive(
@@ -215,11 +253,25 @@ def test_what_cannot_be_met_is_an_error_and_never_free_text(subwords, tmp_path):
     model = GPT(shape(few), seed=1)
     with pytest.raises(InvalidValueError, match="no token of the vocabulary"):
         generate(model, few, "a", regex="abX")
+    with pytest.raises(
+        InvalidValueError,
+        match=r"^regex: no token of the vocabulary goes on with what is required after the text so far \(\w+\); the "
+        "tokenizer has no entries for it: give another regex or tokenizer$",
+    ):
+        generate(model, few, "a", regex="abX")
     with_space = subgpt.Tokenizer.train(iter(["a b c"]), level="char")
     with pytest.raises(InvalidValueError, match="no token of the vocabulary"):
         generate(GPT(shape(with_space), seed=1), with_space, "a", json_schema={"type": "object"})
     with pytest.raises(InvalidValueError, match="bad_words or what the grammar lets"):
         generate(*subwords, "x", regex="7", bad_words="7")
+
+
+def test_a_grammar_that_is_given_up_says_why(subwords):
+    """llguidance counts the work that a token costs it; the sampler offers none that its mask refuses."""
+    matcher = Matcher(subwords[1], GenerationConfig(regex="ab"))
+    with pytest.raises(InvalidValueError, match=r"^regex: too much to keep track of \(.*\); simplify it$"):
+        matcher.push(ord("z"))
+    assert matcher._reason()
 
 
 def test_without_llguidance_the_line_to_type_is_said(subwords, monkeypatch):

@@ -29,6 +29,7 @@ def test_found_are_those_that_begin_so(name, data):
     prefix = data.draw(st.one_of(st.binary(max_size=2), some, some.map(lambda entry: entry[:-1])))
     expected = {id for id, entry in entries.items() if entry.startswith(prefix)}
     assert set(found.beginning_with(prefix).tolist()) == expected
+    assert found.beginning_with(prefix).dtype == "uint32"
     assert found.has_longer(prefix) == any(len(entries[id]) > len(prefix) for id in expected)
     assert found.longest == max(map(len, entries.values()))
 

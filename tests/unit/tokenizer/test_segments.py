@@ -57,14 +57,25 @@ def test_a_lone_surrogate_is_shown_as_what_it_becomes() -> None:
     assert "".join(part.text for part in segment(TOK, "a\ud800b")) == "a\ufffdb"
 
 
-def test_a_tokenizer_without_places_gives_what_its_ids_decode_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise TokenizerError("it normalizes")
-
-    monkeypatch.setattr(Tokenizer, "encode_with_offsets", refuse)
-    assert "".join(part.text for part in segment(TOK, "naïve 🙂")) == "naïve 🙂"
+def test_a_tokenizer_without_places_gives_what_its_ids_decode_to() -> None:
+    """One that lacks bytes leaves them out, so that its tokens have no places in the text."""
+    parsed = json.loads(TOK.to_json())
+    lacks = {entry: id for entry, id in parsed["model"]["vocab"].items() if entry != "©"}  # 0xA9 of é
+    few = Tokenizer.from_json(json.dumps({**parsed, "model": {**parsed["model"], "vocab": lacks}}))
+    text = "né so é<|endoftext|>"
+    with pytest.raises(TokenizerError, match="no place"):
+        few.encode_with_offsets(text, disallowed_special=())
+    for allowed, kinds in (("all", {"special", "ordinary"}), ((), {"ordinary"})):
+        segments = segment(few, text, allowed_special=allowed)
+        assert "".join(part.text for part in segments) == "n\ufffd so \ufffd<|endoftext|>"
+        tokens = [token for part in segments for token in part.tokens]
+        assert [token.id for token in tokens] == few.encode(
+            text, allowed_special=allowed, disallowed_special=()
+        ).tolist()
+        assert {token.kind for token in tokens} == kinds
 
 
 def test_shared_spans_of_nothing() -> None:
     assert shared_spans([]).shape == (0, 2)
     assert shared_spans([b"\xa9"]).tolist() == [[0, 1]]
+    assert shared_spans([b"a", b"", b"\xc3", b"\xa9"]).tolist() == [[0, 1], [1, 2], [2, 4]]

@@ -30,6 +30,26 @@ def test_ids_stay_and_new_ones_follow(level, tmp_path):
     assert "<|im_end|>" not in tok.special_tokens
 
 
+@pytest.mark.parametrize("level", ["subword", "char", "word"])
+def test_the_file_says_that_they_stand_for_themselves_alone(level):
+    tok = Tokenizer.train([TEXT], level=level, vocab_size=280 if level == "subword" else None)
+    file = json.loads(add_special_tokens(tok, NAMES).to_json())
+    added = {entry["content"]: entry for entry in file["added_tokens"]}
+    for id, name in enumerate(NAMES, tok.vocab_size):
+        sides = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+        assert added[name] == {"id": id, "content": name, "special": True, **sides}
+        assert file["model"]["vocab"][name] == id
+
+
+def test_spaces_beside_them_and_composed_names_stay_as_they_are():
+    parsed = json.loads(Tokenizer.train(["e\u0301 caf\u00e9 so"], vocab_size=262).to_json())
+    tok = Tokenizer.from_json(json.dumps({**parsed, "normalizer": {"type": "NFC"}}))
+    more = add_special_tokens(tok, ["<e\u0301>", "<|x|>"])
+    ids = more.encode("a  <|x|>  b<e\u0301><\u00e9>", allowed_special="all")
+    assert more.decode(ids) == "a  <|x|>  b<e\u0301><\u00e9>"
+    assert [id for id in ids.tolist() if id >= tok.vocab_size] == [tok.vocab_size + 1, tok.vocab_size]
+
+
 def test_those_that_are_there_stay():
     tok = Tokenizer.train([TEXT], vocab_size=280, special_tokens=("<|endoftext|>", "<|im_end|>"))
     assert add_special_tokens(tok, ["<|im_end|>"]) is tok
@@ -75,5 +95,5 @@ def test_names_that_cannot_be():
             add_special_tokens(tok, [name])
     with pytest.raises(DtypeError, match="put it in a list"):
         add_special_tokens(tok, "<|im_end|>")
-    with pytest.raises(DtypeError, match="name"):
+    with pytest.raises(DtypeError, match=r"^name must be str, not int$"):
         add_special_tokens(tok, [7])

@@ -226,7 +226,32 @@ def test_equality_copies_and_pickles(tok):
 
 def test_repr_says_what_it_is(sub, tok):
     assert repr(sub) == "<Tokenizer level='subword', vocab_size=300, pattern='gpt4'>"
-    assert repr(tok).startswith("<Tokenizer level=")
+    if tok.level != "subword":
+        assert repr(tok) == f"<Tokenizer level='{tok.level}', vocab_size={tok.vocab_size}>"
+
+
+def test_entries_are_found_by_what_is_shown_of_them(tok):
+    shown = [tok.id_to_token(id) for id in range(tok.vocab_size)]
+    assert [tok.token_to_id(entry) for entry in shown] == list(range(tok.vocab_size))
+    assert tok.token_to_id("no such entry") is None
+    assert tok.token_to_id("\ud800") is None
+    with pytest.raises(DtypeError, match=r"^token must be str, not int$"):
+        tok.token_to_id(3)
+    for id in (-1, tok.vocab_size):
+        with pytest.raises(
+            InvalidValueError, match=rf"^id is {id}; it must be between 0 and {tok.vocab_size - 1}$"
+        ):
+            tok.id_to_token(id)
+    with pytest.raises(DtypeError, match=r"^id must be int, not str$"):
+        tok.id_to_token("a")
+
+
+def test_entries_of_a_text_follow_the_rules_for_special_tokens(sub):
+    assert sub.tokens(f"a{END}", allowed_special="all") == ["a", END]
+    assert "".join(sub.tokens(f"a{END}", disallowed_special=())) == f"a{END}"
+    assert END not in sub.tokens(f"a{END}", disallowed_special=())
+    with pytest.raises(TokenizerError, match="special token"):
+        sub.tokens(f"a{END}")
 
 
 def test_one_is_made_by_name_only():
@@ -284,7 +309,7 @@ def test_count_and_truncate():
     assert tok.truncate("a<|endoftext|>b", 2, allowed_special="all") == "a<|endoftext|>"
     with pytest.raises(TokenizerError, match="special token"):
         tok.truncate("a" * 1000 + "<|endoftext|>", 2)
-    with pytest.raises(InvalidValueError, match="max_tokens is -1"):
+    with pytest.raises(InvalidValueError, match=r"^max_tokens is -1; it must be between 0"):
         tok.truncate("a", -1)
 
 
@@ -299,6 +324,17 @@ def test_a_truncated_text_is_the_beginning_of_the_text():
     ):
         tok = Tokenizer.from_json(json.dumps({**parsed, "normalizer": {"type": form}}))
         assert [tok.truncate(text, most) for most in range(tok.count(text))] == cuts
+
+
+def test_a_text_of_as_many_ids_is_given_as_it_is():
+    """Also where what its ids decode to is something else."""
+    lower = json.loads(Tokenizer.train(["some text"], vocab_size=262).to_json())
+    tok = Tokenizer.from_json(json.dumps({**lower, "normalizer": {"type": "NFD"}}))
+    text = "n\u00e9"
+    assert tok.truncate(text, tok.count(text)) == text
+    parts = Tokenizer.train(["x"], vocab_size=257)
+    assert parts.truncate("n\U0001f600", 5) == "n\U0001f600"
+    assert parts.truncate("n\U0001f600m", 3) == "n"
 
 
 def test_a_truncated_text_is_not_encoded_to_its_end():
@@ -321,6 +357,43 @@ def test_files_become_shards(tmp_path, end, dtype):
     ids = np.concatenate(parts)
     assert ids.tolist() == tok.encode(text, allowed_special="all").tolist()
     assert [shard.name for shard in shards][:2] == ["00000.bin", "00001.bin"]
+
+
+def test_a_file_is_counted_as_it_is_encoded_and_says_how_far_it_is(tmp_path):
+    text = "a wörd, and another one <|endoftext|>" * 3
+    (tmp_path / "text.txt").write_text(text)
+    tok = Tokenizer.train([text], vocab_size=270)
+    size, heard = len(text.encode()), {"encode_file": [], "count_file": []}
+    shards = tok.encode_file(
+        tmp_path / "text.txt",
+        str(tmp_path / "one"),
+        shard_tokens=1,
+        allowed_special="all",
+        progress=lambda *said: heard["encode_file"].append(said),
+    )
+    counted = tok.count_file(
+        str(tmp_path / "text.txt"),
+        allowed_special="all",
+        progress=lambda *said: heard["count_file"].append(said),
+    )
+    ids = tok.encode(text, allowed_special="all")
+    assert counted == len(ids) == len(shards)
+    assert [int(read_shard(shard)[0]) for shard in shards] == ids.tolist()
+    for said in heard.values():
+        assert said[-1] == (size, size)
+    ordinary = tok.count_file(tmp_path / "text.txt", disallowed_special=())
+    assert ordinary == tok.count(text, disallowed_special=()) > counted
+    with pytest.raises(TokenizerError, match="special token"):
+        tok.count_file(tmp_path / "text.txt")
+    (tmp_path / "bad.txt").write_bytes(b"ab\xff")
+    with pytest.raises(DataError, match="offset 2"):
+        tok.count_file(tmp_path / "bad.txt")
+    assert tok.count_file(tmp_path / "bad.txt", errors="replace") == tok.count("ab\ufffd")
+    with pytest.raises(InvalidValueError, match=r"^shard_tokens is 0; it must be between 1"):
+        tok.encode_file(tmp_path / "text.txt", tmp_path / "none", shard_tokens=0)
+    for call in (tok.count_file, lambda path: tok.encode_file(path, tmp_path)):
+        with pytest.raises(DtypeError, match=r"^path must be str or a path, not int$"):
+            call(3)
 
 
 def test_damaged_shards_are_refused(tmp_path):

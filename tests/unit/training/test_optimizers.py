@@ -112,32 +112,71 @@ def test_a_step_may_have_its_own_rate_and_steps_are_counted(model):
     assert all(np.array_equal(before[name], value) for name, value in model.state_dict().items())
 
 
+BETAS = {"betas": [(1.0, 0.9), (-0.1, 0.9)]}
+DECAY = {"weight_decay": [-1, float("inf"), True, "much"], "decay": ["matrix"]}
+
+
 @pytest.mark.parametrize(
-    "make",
+    ("kind", "refused"),
     [
-        lambda m: SGD(m, -0.1),
-        lambda m: SGD(m, float("nan")),
-        lambda m: SGD(m, float("inf")),
-        lambda m: SGD(m, 0.1, momentum=1.0),
-        lambda m: AdamW(m, 0.1, betas=(1.0, 0.9)),
-        lambda m: AdamW(m, 0.1, betas=0.9),
-        lambda m: AdamW("model", 0.1),
-        lambda m: AdamW(m, 0.1, weight_decay=-1),
-        lambda m: AdamW(m, 0.1, decay="matrix"),
-        lambda m: SGD(m, 0.1).step(-1),
-        lambda m: Lion(m, 0.1, betas=(0.9, 1.0)),
-        lambda m: Lion(m, 0.1, decay="none"),
-        lambda m: Muon(m, 0.0),
-        lambda m: Muon(m, float("nan")),
-        lambda m: Muon(m, 0.1, adam_learning_rate=-1.0),
-        lambda m: Muon(m, 0.1, momentum=1.0),
-        lambda m: Muon(m, 0.1, adjust_lr="matched"),
-        lambda m: Muon(m, 0.1, eps=-1.0),
+        (SGD, {"momentum": [1.0, -0.1], "weight_decay": DECAY["weight_decay"]}),
+        (AdamW, {**BETAS, **DECAY, "eps": [-1.0, 1.0]}),
+        (Lion, {**BETAS, **DECAY}),
+        (
+            Muon,
+            {
+                **BETAS,
+                **DECAY,
+                "eps": [-1.0, 1.0],
+                "momentum": [1.0],
+                "adam_learning_rate": [-1.0],
+                "adjust_lr": ["matched"],
+            },
+        ),
     ],
 )
-def test_values_that_cannot_be_are_refused(model, make):
-    with pytest.raises(ConfigError, match="optimizer: "):
-        make(model)
+def test_what_an_optimizer_cannot_be_given_is_named(model, kind, refused):
+    for rate in (-0.1, float("nan"), float("inf"), None):
+        with pytest.raises(
+            ConfigError, match=rf"^optimizer: learning_rate = {rate}; give a number in \[0, inf\)$"
+        ):
+            kind(model, rate)
+    for name, values in refused.items():
+        for value in values:
+            shown = rf"betas\[0\] = {value[0]}" if name == "betas" else f"{name} = {value!r}"
+            with pytest.raises(ConfigError, match=f"^optimizer: {shown}; "):
+                kind(model, 0.1, **{name: value})
+    with pytest.raises(ConfigError, match=r"^optimizer: model is str; give a GPT$"):
+        kind("model", 0.1)
+    with pytest.raises(ConfigError, match=r"^optimizer: learning_rate = -1; "):
+        kind(model, 0.1).step(-1)
+
+
+def test_betas_are_two_and_the_second_is_named_too(model):
+    for betas in (0.9, (0.9,), (0.9, 0.9, 0.9)):
+        with pytest.raises(
+            ConfigError, match=r"^optimizer: betas = .*; give two numbers, such as \(0\.9, 0\.95\)$"
+        ):
+            AdamW(model, 0.1, betas=betas)
+    with pytest.raises(ConfigError, match=r"^optimizer: betas\[1\] = 1\.0; give a number in \[0, 1\)$"):
+        Lion(model, 0.1, betas=(0.9, 1.0))
+
+
+def test_muon_has_no_rate_of_nothing(model):
+    with pytest.raises(
+        ConfigError, match=r"^optimizer: learning_rate = 0; give Muon a number above 0, and 0 to step"
+    ):
+        Muon(model, 0.0)
+
+
+@pytest.mark.parametrize("kind", [AdamW, Lion, Muon])
+def test_without_a_word_about_it_matrices_decay_by_a_tenth(model, kind):
+    def end_of(**options):
+        copy = GPT(model.config, seed=3)
+        return steps(copy, kind(copy, 0.1, **options), 1)[2]
+
+    plain, said = end_of(), end_of(weight_decay=0.1, decay="matrices")
+    assert all(np.array_equal(plain[name], said[name]) for name in plain)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ def test_the_fall_of_a_longer_run_only_begins_later():
     assert (resolved.num_decay_steps, TrainConfig().resolved(8).num_decay_steps) == (40, None)
 
 
+def test_a_fall_of_no_steps_comes_after_the_last():
+    settings = {**SHAPE, "kind": "warmup_stable_decay"}
+    assert [learning_rate_at(s, **settings) for s in (13, 14, 15)] == [1.0, 1.0, 0.1]
+
+
+def test_a_rate_without_warm_up_is_the_highest_from_the_first_step_on():
+    settings = {"kind": "linear", "peak": 0.5, "minimum": 0.0, "decay_steps": 2}
+    assert [learning_rate_at(s, warmup_steps=0, **settings) for s in range(3)] == [0.5, 0.25, 0.0]
+    assert [learning_rate_at(s, warmup_steps=1, **settings) for s in range(3)] == [0.25, 0.5, 0.0]
+
+
 def test_a_run_without_decay_steps_does_not_divide_by_zero():
     assert learning_rate_at(5, kind="linear", peak=1, minimum=0, warmup_steps=5, decay_steps=5) == 1
 

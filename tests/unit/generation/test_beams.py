@@ -96,7 +96,7 @@ def test_wide_enough_it_is_an_exhaustive_search(tiny_model, penalty):
 
 
 @pytest.mark.parametrize("early", [False, True, "never"])
-@pytest.mark.parametrize(("width", "penalty"), [(2, 1.0), (3, 0.0), (4, 2.5), (3, -1.0)])
+@pytest.mark.parametrize(("width", "penalty"), [(2, 1.0), (3, 1.0), (2, 0.5), (3, 0.0), (4, 2.5), (3, -1.0)])
 def test_it_is_hugging_faces_search(tiny_model, width, penalty, early):
     options = {"num_beams": width, "max_new_tokens": 9, "length_penalty": penalty}
     found = search(tiny_model, early_stopping=early, **options)
@@ -108,8 +108,9 @@ def test_it_is_hugging_faces_search(tiny_model, width, penalty, early):
 def test_several_ids_may_end_a_text(tiny_model, width):
     """As many beams go on as there were, even if the best continuations of each all end it."""
     ends = (0, 2, 4)
-    found = search(tiny_model, ends, num_beams=width, max_new_tokens=9)
-    same(found, plain(Scores(tiny_model), width, 9, 1.0, False, ends))
+    options = {"num_beams": width, "max_new_tokens": 9, "length_penalty": 2.0, "early_stopping": "never"}
+    found = search(tiny_model, ends, **options)
+    same(found, plain(Scores(tiny_model), width, 9, 2.0, "never", ends))
 
 
 def test_equal_scores_keep_the_order_of_beams_and_ids():

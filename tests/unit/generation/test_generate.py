@@ -136,6 +136,7 @@ def test_the_guard_cuts_at_the_first_stop_however_the_text_is_cut(text, stops, d
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     guard = StopGuard(stops)
+    assert guard.done is False
     shown = []
     for piece in pieces:
         shown.append(guard.push(piece))
@@ -148,6 +149,7 @@ def test_the_guard_cuts_at_the_first_stop_however_the_text_is_cut(text, stops, d
             begun = [stop[:n] for stop in stops for n in range(len(stop)) if read.endswith(stop[:n])]
             assert sofar == read[: len(read) - max(map(len, begun), default=0)]
     result = "".join(shown) + guard.flush()
+    assert guard.flush() == ""
     ends = [(text.index(stop) + len(stop), text.index(stop)) for stop in stops if stop in text]
     if not ends:
         assert result == text

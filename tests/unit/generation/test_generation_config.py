@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from subgpt import ConfigError, GenerationConfig
+from subgpt import ConfigError, GenerationConfig, Tokenizer
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ from subgpt import ConfigError, GenerationConfig
         ({"stop": ""}, "stop"),
         ({"stop": ["a", ""]}, "stop"),
         ({"stop": 5}, "stop"),
+        ({"stop": 5.5}, "stop = 5.5"),
         ({"do_sample": "perhaps"}, "do_sample = 'perhaps'"),
         ({"eos_token_id": -5}, "eos_token_id"),
         ({"errors": "ignore"}, "errors = 'ignore'"),
@@ -61,6 +62,14 @@ def test_one_stop_text_or_several():
     assert GenerationConfig(stop_strings=["a", "b"]).stop == ("a", "b")
     assert GenerationConfig(stop=None).stop == ()
     assert GenerationConfig(eos_token_id=7).eos_ids == [7]
+
+
+def test_what_is_never_written_is_named_as_text_and_as_ids():
+    tokenizer = Tokenizer.train(["abc"], level="char", special_tokens=())
+    config = GenerationConfig(bad_words="b", bad_words_ids=[[0, 2]])
+    native = json.loads(config.to_native(tokenizer))
+    assert native["bad_words_ids"] == [[0, 2], [tokenizer.token_to_id("b")]]
+    assert json.loads(config.to_native())["bad_words_ids"] == [[0, 2]]
 
 
 def test_greedy_is_a_temperature_of_zero_and_seeds_differ():

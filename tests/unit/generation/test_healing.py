@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import subgpt
 from subgpt import generate, stream
-from subgpt.generation.healing import Healing, covered_tails
+from subgpt.generation.healing import Healing, _weigh, covered_tails
 from subgpt.tokenizer.prefixes import entry_prefixes
 
 TEXT = (
@@ -99,6 +99,39 @@ def test_the_most_probable_way_to_end_the_prompt_is_taken(poet, subwords, prompt
     best = max(((p, way) for way, p in ways(poet, prefixes, ids) if len(way) > 1), default=None)
     assert best is not None
     assert tuple(healed.tolist()) == best[1]
+
+
+def test_every_way_to_write_the_last_tokens_is_weighed(poet, subwords):
+    """Up to four tokens are taken back: a prompt that was cut in the worst places."""
+    prefixes = entry_prefixes(subwords)
+    longest = max(prefixes.entries, key=len)
+    ids = np.array([ord("o"), ord("n"), *longest[:-1]], dtype=np.uint32)  # a byte is its own id
+    tails = covered_tails(prefixes, ids[1:])
+    assert len(tails) > 2
+    last = ids[len(ids) - len(tails) :]
+    session = poet.native.session()
+    session.append(ids[: len(ids) - len(tails)])
+    found = _weigh(session, prefixes, last, tails)
+    assert session.ids.tolist() == ids[:-1].tolist()
+    weighed = {(*ids[: len(ids) - back].tolist(), id): np.exp(weight) for back, id, weight in found}
+    slow = {way: p for way, p in ways(poet, prefixes, ids) if len(way) > len(ids) - len(tails)}
+    first = float(poet.next_token_probs(ids[:1])[ids[1]])  # what comes before all ways is left out
+    for place in range(2, len(ids) - len(tails)):
+        first *= float(poet.next_token_probs(ids[:place])[ids[place]])
+    assert weighed == pytest.approx({way: p / first for way, p in slow.items()}, rel=1e-3)
+
+
+def test_without_an_end_of_text_the_first_token_stays(subwords):
+    bare = subgpt.Tokenizer.train([TEXT], vocab_size=330, special_tokens=())
+    for tokenizer, prompt, before in [
+        (bare, "t", bare.encode("t").tolist()),
+        (subwords, "t", [subwords.eot_id]),
+    ]:
+        healing = Healing(tokenizer, tokenizer.encode(prompt))
+        assert healing.before.tolist() == before
+        assert healing.before.dtype == np.uint32
+    ids = bare.encode("so d")
+    assert len(Healing(bare, ids).before) < len(ids)
 
 
 def test_what_is_drawn_follows_the_probabilities(poet, subwords):

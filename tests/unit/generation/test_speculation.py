@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 
 import subgpt
-from subgpt import GPT, ConfigError, Engine, chat, generate, sampling_probs, stream
+from subgpt import (
+    GPT,
+    ConfigError,
+    Engine,
+    GenerationConfig,
+    GPTConfig,
+    chat,
+    generate,
+    sampling_probs,
+    stream,
+)
 from subgpt.generation import speculation
+from subgpt.generation.speculation import check_assistant, speculate
 
 
 @pytest.fixture
@@ -135,3 +146,43 @@ def test_an_assistant_of_another_tokenizer_is_refused(long, tiny, tokenizer):
 def test_an_assistant_beside_beams_is_refused(long, helper, tokenizer):
     with pytest.raises(ConfigError, match=r"num_beams = 4 goes on with several; leave one of them out"):
         generate(long, tokenizer, "so", num_beams=4, assistant_model=helper)
+
+
+class Told:
+    """A session that writes down how it is told to guess."""
+
+    def speculate(self, *args, **options):
+        self.told = args, options
+
+
+def test_a_session_is_told_who_guesses_and_how_many(helper):
+    settings = GenerationConfig(num_assistant_tokens=3, prompt_lookup_num_tokens=4, max_matching_ngram_size=6)
+    session = Told()
+    speculate(session, settings, helper)
+    assert session.told == ((3,), {"draft": helper.native})
+    speculate(session, settings, None)
+    assert session.told == ((4, 6), {})
+
+
+def test_what_does_not_go_together_is_named(long, tokenizer, helper):
+    for options, said in [
+        (
+            {"num_beams": 2},
+            "generate: assistant_model guesses what follows one text, and num_beams = 2 goes on with several; "
+            "leave one of them out",
+        ),
+        (
+            {"prompt_lookup_num_tokens": 4},
+            "generate: assistant_model and prompt_lookup_num_tokens = 4 both guess what follows; give one of them",
+        ),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            check_assistant(long, helper, GenerationConfig(**options), "generate")
+        assert str(caught.value) == said
+    other = GPT(GPTConfig(7, block_size=8, n_layer=1, n_head=1, n_embd=8), seed=1)
+    with pytest.raises(ConfigError) as caught:
+        check_assistant(long, other, GenerationConfig(), "Engine")
+    assert str(caught.value) == (
+        f"Engine: assistant_model has a vocabulary of 7 tokens, the model one of {long.config.vocab_size}; an "
+        "assistant needs the same tokenizer"
+    )

@@ -102,4 +102,4 @@ def _is_plain(path: os.PathLike[str]) -> bool:
     if is_jsonl(Path(path)) or is_compressed(Path(path)):
         return False
     with Path(path).open("rb") as file:
-        return not file.read(4).startswith((*UTF16_BOMS, b"\0\0\xfe\xff"))
+        return not file.read(2).startswith(UTF16_BOMS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import subgpt
 from subgpt import generate, stream
-from subgpt.generation.healing import Healing, _weigh, covered_tails
+from subgpt.generation.healing import Healing, _draw, _log_softmax, _weigh, covered_tails
 from subgpt.tokenizer.prefixes import entry_prefixes
 
 TEXT = (
@@ -130,8 +130,27 @@ def test_without_an_end_of_text_the_first_token_stays(subwords):
         healing = Healing(tokenizer, tokenizer.encode(prompt))
         assert healing.before.tolist() == before
         assert healing.before.dtype == np.uint32
-    ids = bare.encode("so d")
-    assert len(Healing(bare, ids).before) < len(ids)
+    two = np.array([ord("x"), ord("t")], dtype=np.uint32)
+    assert Healing(bare, two).before.tolist() == [ord("x")]
+    words = subgpt.Tokenizer.train(["the them"], level="word")
+    assert Healing(words, words.encode("them the")).before.tolist() == words.encode("them the").tolist()
+
+
+def test_what_is_drawn_keeps_to_the_rules_of_drawing():
+    weights = np.log([0.2, 0.5, 0.3])
+    drawn = [_draw(weights, options(temperature=1, seed=seed)) for seed in range(400)]
+    assert [drawn.count(at) / 400 for at in range(3)] == pytest.approx([0.2, 0.5, 0.3], abs=0.08)
+    for rules in ({"top_k": 1}, {"top_p": 0.4}, {"do_sample": False}, {"temperature": 0}):
+        assert {
+            _draw(weights, options(**{"temperature": 1, **rules, "seed": seed})) for seed in range(50)
+        } == {1}
+    assert {_draw(weights, options(temperature=1, min_p=0.5, seed=seed)) for seed in range(50)} == {1, 2}
+
+
+def test_logits_of_any_size_have_log_probabilities():
+    found = _log_softmax(np.array([1000.0, 999.0, -1000.0], dtype=np.float32))
+    assert found.dtype == np.float64
+    assert found == pytest.approx([-np.log1p(np.exp(-1)), -1 - np.log1p(np.exp(-1)), -2000.3132616], abs=1e-6)
 
 
 def test_what_is_drawn_follows_the_probabilities(poet, subwords):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +36,19 @@ def test_found_are_those_that_begin_so(name, data):
     assert found.beginning_with(prefix).dtype == "uint32"
     assert found.has_longer(prefix) == any(len(entries[id]) > len(prefix) for id in expected)
     assert found.longest == max(map(len, entries.values()))
+
+
+@pytest.mark.parametrize("prefix", [b"\xff", b"a\xff", b"\xffa", b"\xff\xff", b"a\xffb"])
+def test_bytes_that_no_text_has_are_bytes_as_others(prefix):
+    ranks = [*(bytes([byte]) for byte in range(256)), b"a\xff", b"\xffa", b"a\xffb"]
+    lines = "".join(f"{base64.b64encode(entry).decode()} {id}\n" for id, entry in enumerate(ranks))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "some.tiktoken").write_text(lines)
+        tokenizer = subgpt.Tokenizer.load(Path(folder) / "some.tiktoken", pattern="gpt2", special_tokens=())
+    found = entry_prefixes(tokenizer)
+    expected = [id for id, entry in enumerate(ranks) if entry.startswith(prefix)]
+    assert found.beginning_with(prefix).tolist() == sorted(expected, key=ranks.__getitem__)
+    assert found.has_longer(prefix) == any(len(ranks[id]) > len(prefix) for id in expected)
 
 
 def test_special_tokens_are_no_entries():

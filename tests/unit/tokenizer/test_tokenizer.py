@@ -221,6 +221,7 @@ def test_equality_copies_and_pickles(tok):
     other = Tokenizer.train([TEXT + "zebra"], level=tok.level, vocab_size=301)
     assert other != tok
     assert tok != "tok"
+    assert hash(other) != hash(tok)
     assert len(tok.fingerprint) == 64
 
 
@@ -255,8 +256,39 @@ def test_entries_of_a_text_follow_the_rules_for_special_tokens(sub):
 
 
 def test_one_is_made_by_name_only():
-    with pytest.raises(TypeError, match=r"Tokenizer\.train"):
+    with pytest.raises(
+        TypeError, match=r"^make a Tokenizer with Tokenizer\.train, .* or Tokenizer\.from_json$"
+    ):
         Tokenizer()
+
+
+def test_arguments_of_a_wrong_type_are_named(sub, tmp_path):
+    for call, said in [
+        (lambda: Tokenizer.load(tmp_path, pattern=3), "pattern must be str, not int"),
+        (lambda: Tokenizer.load(3), "path must be str or a path, not int"),
+        (lambda: Tokenizer.from_json(3), "json must be str, not int"),
+        (lambda: sub.save(tmp_path / "x", format=3), "format must be str, not int"),
+        (lambda: sub.decode([0], errors=3), "errors must be str, not int"),
+        (lambda: sub.encode_batch(3), "texts must be an iterable of str, not int"),
+        (lambda: sub.encode("a", errors=3), "errors must be str, not int"),
+        (
+            lambda: sub.encode("a", allowed_special=3),
+            "allowed_special must be an iterable of str, not int (3)",
+        ),
+        (
+            lambda: sub.encode("a", disallowed_special="a"),
+            "disallowed_special must be an iterable of str, not str ('a')",
+        ),
+        (lambda: sub.encode("a", allowed_special=["a", 3]), "allowed_special[1] must be str, not int"),
+    ]:
+        with pytest.raises(DtypeError) as caught:
+            call()
+        assert str(caught.value) == said
+    with pytest.raises(TokenizerError) as caught:
+        Tokenizer.from_json("{\ud800}")
+    assert str(caught.value) == "json: contains a lone surrogate, which is no character"
+    with pytest.raises(TokenizerError, match="surrogate"):
+        sub.encode_batch(["a", "\ud800"], errors="strict")
 
 
 def test_many_threads_may_share_one(tok):

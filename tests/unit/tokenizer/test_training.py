@@ -233,21 +233,45 @@ def test_options_that_cannot_be(options, words):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "said"),
     [
-        {"vocab_size": 300.0},
-        {"vocab_size": True},
-        {"vocab_size": "300"},
-        {"special_tokens": "<|endoftext|>"},
-        {"special_tokens": [b"x"]},
-        {"special_tokens": 3},
-        {"level": None},
-        {"pattern": 3},
+        ({"vocab_size": 300.0}, "vocab_size must be int or a list of int, not float"),
+        ({"vocab_size": True}, "vocab_size must be int, not bool"),
+        ({"vocab_size": "300"}, "vocab_size must be int or a list of int, not str"),
+        ({"vocab_size": [300, "x"]}, "vocab_size must be int, not str"),
+        (
+            {"special_tokens": "<|endoftext|>"},
+            "special_tokens must be an iterable of str, not str ('<|endoftext|>')",
+        ),
+        ({"special_tokens": [b"x"]}, "special_tokens[0] must be str, not bytes"),
+        ({"special_tokens": 3}, "special_tokens must be an iterable of str, not int (3)"),
+        ({"level": None}, "level must be str, not NoneType"),
+        ({"pattern": 3}, "pattern must be str, not int"),
+        ({"min_frequency": 1.5}, "min_frequency must be int, not float"),
+        ({"max_token_length": "a"}, "max_token_length must be int, not str"),
+        ({"limit_alphabet": "a"}, "limit_alphabet must be int, not str"),
+        ({"max_memory": "1 GB"}, "max_memory must be int, not str"),
+        ({"text_field": 3}, "text_field must be str, not int"),
     ],
 )
-def test_options_of_the_wrong_type(options):
-    with pytest.raises(DtypeError):
+def test_options_of_the_wrong_type(options, said):
+    with pytest.raises(DtypeError) as caught:
         Tokenizer.train(["abcde"], **options)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("name", ["max_token_length", "limit_alphabet", "max_memory"])
+def test_limits_are_of_one_at_least(name):
+    with pytest.raises(InvalidValueError, match=rf"^{name} is 0; it must be between 1 and"):
+        Tokenizer.train(["abcde"], **{name: 0})
+
+
+def test_the_smallest_limits_are_kept_to():
+    one = Tokenizer.train(["aaabbc"], level="char", limit_alphabet=1, special_tokens=(), min_frequency=0)
+    assert [one.id_to_token(id) for id in range(one.vocab_size)] == ["a", "<unk>"]
+    assert Tokenizer.train(["aaaa"], max_token_length=1).vocab_size == 257
+    with pytest.raises(InvalidValueError, match=r"^vocab_size is an empty list; name at least one size$"):
+        Tokenizer.train(["a"], vocab_size=[])
 
 
 def test_iterables_that_go_wrong():

@@ -152,6 +152,11 @@ def test_what_an_optimizer_cannot_be_given_is_named(model, kind, refused):
         kind(model, 0.1).step(-1)
 
 
+def test_a_choice_that_is_nearly_right_is_told_the_right_one(model):
+    with pytest.raises(ConfigError, match=r"^optimizer: decay = 'matrix'; did you mean 'matrices'\?"):
+        Lion(model, 0.1, decay="matrix")
+
+
 def test_betas_are_two_and_the_second_is_named_too(model):
     for betas in (0.9, (0.9,), (0.9, 0.9, 0.9)):
         with pytest.raises(

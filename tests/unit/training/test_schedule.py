@@ -57,6 +57,8 @@ def test_the_fall_of_a_longer_run_only_begins_later():
 def test_a_fall_of_no_steps_comes_after_the_last():
     settings = {**SHAPE, "kind": "warmup_stable_decay"}
     assert [learning_rate_at(s, **settings) for s in (13, 14, 15)] == [1.0, 1.0, 0.1]
+    # Without a word about it the fall is a line.
+    assert learning_rate_at(11, num_decay_steps=4, **settings) == pytest.approx(1.0 - 0.9 / 4)
 
 
 def test_a_rate_without_warm_up_is_the_highest_from_the_first_step_on():

@@ -48,6 +48,7 @@ def test_kinds() -> None:
         "special",
     ]
     words = Tokenizer.train(["one two"], level="word")
+    assert "".join(part.text for part in segment(words, "three<|endoftext|>")) == "three<|endoftext|>"
     (unknown,) = segment(words, "three")
     assert unknown.text == "three"
     assert unknown.tokens == (Token(words.unk_id or 0, b"three", "unknown"),)

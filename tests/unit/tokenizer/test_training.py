@@ -190,6 +190,20 @@ def test_an_empty_corpus_is_an_error(level, tmp_path: Path):
     assert Tokenizer.train([" \n"], level=level).vocab_size > 0
 
 
+def test_an_error_of_many_files_names_the_first_and_counts_the_others(tmp_path: Path):
+    said = "corpus: there is no text in it; give files or strings with text to learn from"
+    for count, more in ((1, ""), (2, " and 1 more"), (3, " and 2 more")):
+        (tmp_path / f"{count}.txt").write_text("")
+        with pytest.raises(DataError) as caught:
+            Tokenizer.train(sorted(tmp_path.iterdir()))
+        assert str(caught.value) == f"{tmp_path / '1.txt'}{more}: {said}"
+    (tmp_path / "2.txt").write_bytes(b"ab\xff")
+    with pytest.raises(DataError, match=rf"^{re.escape(str(tmp_path / '2.txt'))}: "):
+        Tokenizer.train(sorted(tmp_path.iterdir()))
+    with pytest.raises(DataError, match=f"^{said}$"):
+        Tokenizer.train([""])
+
+
 def test_json_lines_are_read_from_the_field_that_is_named(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"body": "abc"}) + "\n", encoding="utf-8")
@@ -324,8 +338,9 @@ def test_a_memory_limit_changes_nothing_while_it_is_enough(tmp_path):
         (tmp_path / f"{i}.txt").write_text("\n".join(lines[i::4]))
     free = Tokenizer.train(tmp_path, vocab_size=2000)
     assert Tokenizer.train(tmp_path, vocab_size=2000, max_memory=64 << 20) == free
-    with pytest.raises(InvalidValueError, match="16 MiB"):
-        Tokenizer.train(tmp_path, max_memory=1000)
+    for least in (1, 1000):
+        with pytest.raises(InvalidValueError, match=rf"max_memory is {least}; at least .*16 MiB"):
+            Tokenizer.train(tmp_path, max_memory=least)
 
 
 def test_what_does_not_fit_is_left_out_with_a_warning_and_independent_of_threads():
@@ -337,8 +352,11 @@ def test_what_does_not_fit_is_left_out_with_a_warning_and_independent_of_threads
         before = subgpt.get_num_threads()
         subgpt.set_num_threads(threads)
         try:
-            with pytest.warns(UserWarning, match="max_memory is too little for all distinct pieces"):
+            with pytest.warns(
+                UserWarning, match="max_memory is too little for all distinct pieces"
+            ) as warned:
                 made.append(Tokenizer.train(texts, vocab_size=400, max_memory=16 << 20))
         finally:
             subgpt.set_num_threads(before)
+        assert warned[0].filename == __file__  # of who asked for it
     assert made[0] == made[1]

@@ -9,7 +9,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi
 LIBPYTHON = $(shell $(BIN)/python -c "import sysconfig as s, pathlib as p; d = s.get_config_var('LIBDIR') or ''; \
 	print(d if s.get_config_var('Py_ENABLE_SHARED') and list(p.Path(d).glob('libpython3*.so')) else '')")
 
-.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python mutants soak audit coverage \
+.PHONY: help demo picture notebooks site tutorial test test-python test-rust interop asan fuzz fuzz-python mutants mutants-python soak audit coverage \
 	results lint format dist crates clean
 
 help: ## List the commands
@@ -102,6 +102,10 @@ mutants: $(VENV)/.test ## Change sampler, optimizers and tokenizers in small way
 	@cargo mutants --version >/dev/null 2>&1 || \
 		{ echo "this needs cargo-mutants; get it with: cargo install cargo-mutants"; exit 1; }
 	$(BIN)/python rust/mutants/mutants.py
+
+mutants-python: $(VENV)/.test ## Do the same with the Python around them (half an hour)
+	$(BIN)/python -m pip install --quiet --group mutants
+	$(BIN)/python tests/mutants/mutants.py
 
 # The same for readers in Python, whose targets are functions of tests/fuzz/readers.py.
 FUZZ_READERS ?= $(notdir $(wildcard tests/fuzz/seeds/*))

@@ -8,8 +8,10 @@ use crate::simd::amx;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch, isa};
 use std::time::{Duration, Instant};
 
-/// Chains of one vector each: enough to hide the latency of an addition on every instruction set.
+/// Chains of one vector each: enough to hide the latency of an addition, and no more than there are registers for.
 const CHAINS: usize = 12;
+/// The same where a vector takes two registers or more.
+const NARROW_CHAINS: usize = 6;
 const STEPS: usize = 1 << 16;
 
 /// Floats of each stream: far beyond the caches.
@@ -83,8 +85,8 @@ pub trait Chains {
 pub struct Floats;
 
 impl Chains for Floats {
-    fn products(_: Isa) -> usize {
-        LANES * CHAINS * STEPS
+    fn products(isa: Isa) -> usize {
+        LANES * chains(isa) * STEPS
     }
     fn run(isa: Isa, factor: f32) -> f32 {
         dispatch(isa, FloatChains(factor))
@@ -100,8 +102,7 @@ impl Chains for Halves {
         if isa == Isa::Amx {
             return 4 * STEPS * amx::PRODUCTS;
         }
-        let _ = isa;
-        2 * LANES * CHAINS * STEPS
+        2 * LANES * chains(isa) * STEPS
     }
     fn run(isa: Isa, factor: f32) -> f32 {
         #[cfg(target_arch = "x86_64")]
@@ -112,13 +113,24 @@ impl Chains for Halves {
     }
 }
 
+fn chains(isa: Isa) -> usize {
+    if matches!(isa, Isa::Portable | Isa::Avx2) { NARROW_CHAINS } else { CHAINS }
+}
+
 struct FloatChains(f32);
 
 impl Kernel for FloatChains {
     type Output = f32;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
-        let (factor, mut sums) = (s.splat(self.0), [s.splat(0.5); CHAINS]);
+        if S::WIDE { self.chains::<S, CHAINS>(s) } else { self.chains::<S, NARROW_CHAINS>(s) }
+    }
+}
+
+impl FloatChains {
+    #[inline(always)]
+    fn chains<S: Simd, const N: usize>(self, s: S) -> f32 {
+        let (factor, mut sums) = (s.splat(self.0), [s.splat(0.5); N]);
         for _ in 0..STEPS {
             for sum in &mut sums {
                 *sum = s.fma(*sum, factor, factor);
@@ -135,8 +147,15 @@ impl Kernel for HalfChains {
     const BF16: bool = true;
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f32 {
+        if S::WIDE { self.chains::<S, CHAINS>(s) } else { self.chains::<S, NARROW_CHAINS>(s) }
+    }
+}
+
+impl HalfChains {
+    #[inline(always)]
+    fn chains<S: Simd, const N: usize>(self, s: S) -> f32 {
         let factor = s.round_pairs(s.splat(self.0), s.splat(-self.0));
-        let mut sums = [s.splat(0.5); CHAINS];
+        let mut sums = [s.splat(0.5); N];
         for _ in 0..STEPS {
             for sum in &mut sums {
                 *sum = s.dot(factor, factor, *sum);

@@ -2,11 +2,13 @@
 //!
 //! A step of the full tile is twelve fused multiply-adds, two a cycle, for eight loads. Masked stores are slow on AMD
 //! processors without AVX-512: a tile whose columns do not fill its vectors goes through the stack. Pairs of bfloat16
-//! numbers are widened on the way: their products are exact in float32.
+//! numbers are widened on the way, one half of them after the other: there are sixteen registers, and both halves of `b`
+//! at once would send sums to the stack. Their products are exact in float32.
 
 use super::{Micro, Tile};
 use crate::kernels::matmul::matrix::Precision;
 use crate::simd::Isa;
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 /// Float32 units with AVX2 and FMA.
@@ -31,64 +33,56 @@ pub static PAIRS: Micro = Micro {
     tile: tile::<Pairs>,
 };
 
-/// What is done with a unit of `a` and eight of `b`. The functions are `unsafe` for their instructions alone, AVX2 and
-/// FMA, which the processor must have.
-trait Multiply {
-    /// What units are widened to: once a step.
-    type Wide: Copy;
-    /// Widens eight units.
-    unsafe fn widen(units: __m256i) -> Self::Wide;
-    /// `sum + a * b`
-    unsafe fn add(a: Self::Wide, b: Self::Wide, sum: __m256) -> __m256;
+/// What a unit holds. The functions are `unsafe` for their instructions alone, AVX2 and FMA, which the processor must
+/// have.
+trait Unit {
+    /// Numbers of a unit.
+    const NUMBERS: usize;
+    /// Gives the number that is added in turn `turn` of eight units.
+    unsafe fn widen(units: __m256i, turn: usize) -> __m256;
 }
 
 struct Floats;
 
-impl Multiply for Floats {
-    type Wide = __m256;
+impl Unit for Floats {
+    const NUMBERS: usize = 1;
 
     #[inline(always)]
-    unsafe fn widen(units: __m256i) -> __m256 {
+    unsafe fn widen(units: __m256i, _: usize) -> __m256 {
         // SAFETY: passed on from the caller.
         unsafe { _mm256_castsi256_ps(units) }
-    }
-    #[inline(always)]
-    unsafe fn add(a: __m256, b: __m256, sum: __m256) -> __m256 {
-        // SAFETY: passed on from the caller.
-        unsafe { _mm256_fmadd_ps(a, b, sum) }
     }
 }
 
 struct Pairs;
 
-impl Multiply for Pairs {
-    type Wide = [__m256; 2];
+impl Unit for Pairs {
+    const NUMBERS: usize = 2;
 
+    /// The second number of a pair is added first, as AVX512-BF16 does.
     #[inline(always)]
-    unsafe fn widen(units: __m256i) -> [__m256; 2] {
+    unsafe fn widen(units: __m256i, turn: usize) -> __m256 {
         // SAFETY: passed on from the caller.
         unsafe {
-            let second = _mm256_and_si256(units, _mm256_set1_epi32(0xFFFF_0000_u32 as i32));
-            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(units)), _mm256_castsi256_ps(second)]
+            _mm256_castsi256_ps(if turn == 0 {
+                _mm256_and_si256(units, _mm256_set1_epi32(0xFFFF_0000_u32 as i32))
+            } else {
+                _mm256_slli_epi32::<16>(units)
+            })
         }
-    }
-    #[inline(always)]
-    unsafe fn add(a: [__m256; 2], b: [__m256; 2], sum: __m256) -> __m256 {
-        // SAFETY: passed on from the caller.
-        unsafe { _mm256_fmadd_ps(a[0], b[0], _mm256_fmadd_ps(a[1], b[1], sum)) }
     }
 }
 
 /// # Safety
 /// As for [`Micro::run`]; the processor must have AVX2 and FMA.
-unsafe fn tile<O: Multiply>(tile: &Tile<'_>) {
+unsafe fn tile<O: Unit>(tile: &Tile<'_>) {
     // SAFETY: passed on from the caller.
     unsafe { if tile.columns > 8 { rows::<O, 2>(tile) } else { rows::<O, 1>(tile) } }
 }
 
 /// # Safety
 /// As for [`tile`].
-unsafe fn rows<O: Multiply, const V: usize>(tile: &Tile<'_>) {
+unsafe fn rows<O: Unit, const V: usize>(tile: &Tile<'_>) {
     // SAFETY: passed on from the caller.
     unsafe {
         match tile.rows {
@@ -107,21 +101,24 @@ unsafe fn rows<O: Multiply, const V: usize>(tile: &Tile<'_>) {
 /// # Safety
 /// As for [`tile`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run<O: Multiply, const M: usize, const V: usize>(tile: &Tile<'_>) {
+unsafe fn run<O: Unit, const M: usize, const V: usize>(tile: &Tile<'_>) {
     assert!(tile.operands_fit(M, 8 * V));
     let mut sums = [[_mm256_setzero_ps(); V]; M];
     let (mut a, mut b) = (tile.a.as_ptr(), tile.b.as_ptr());
     for _ in 0..tile.units {
         // SAFETY: both packed operands hold `units` rows of this width, as asserted.
         unsafe {
-            let mut bs = [O::widen(_mm256_setzero_si256()); V];
-            for v in 0..V {
-                bs[v] = O::widen(_mm256_loadu_si256(b.add(8 * v).cast()));
-            }
-            for i in 0..M {
-                let x = O::widen(_mm256_castps_si256(_mm256_broadcast_ss(&*a.add(i).cast())));
+            for turn in 0..O::NUMBERS {
+                let (a, b) = if turn == 0 { (a, b) } else { (elsewhere(a), elsewhere(b)) };
+                let mut bs = [_mm256_setzero_ps(); V];
                 for v in 0..V {
-                    sums[i][v] = O::add(x, bs[v], sums[i][v]);
+                    bs[v] = O::widen(_mm256_loadu_si256(b.add(8 * v).cast()), turn);
+                }
+                for i in 0..M {
+                    let x = O::widen(_mm256_castps_si256(_mm256_broadcast_ss(&*a.add(i).cast())), turn);
+                    for v in 0..V {
+                        sums[i][v] = _mm256_fmadd_ps(x, bs[v], sums[i][v]);
+                    }
                 }
             }
             a = a.add(M);
@@ -132,6 +129,15 @@ unsafe fn run<O: Multiply, const M: usize, const V: usize>(tile: &Tile<'_>) {
         // SAFETY: passed on from the caller; `i` is a row of the tile, as asserted.
         unsafe { write_row(tile, i, sums[i]) };
     }
+}
+
+/// Gives a pointer of which the compiler does not know that it is the same: so it loads a second time what it would
+/// keep, and keeps what it would send to the stack.
+#[inline(always)]
+fn elsewhere<T>(mut pointer: *const T) -> *const T {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    pointer
 }
 
 /// Writes row `i` from its sums.

@@ -134,6 +134,7 @@ unsafe fn run<O: Unit, const M: usize, const V: usize>(tile: &Tile<'_>) {
 /// Gives a pointer of which the compiler does not know that it is the same: so it loads a second time what it would
 /// keep, and keeps what it would send to the stack.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written through it")]
 fn elsewhere<T>(mut pointer: *const T) -> *const T {
     // SAFETY: no instruction at all.
     unsafe { asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };

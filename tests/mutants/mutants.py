@@ -107,6 +107,9 @@ def copy_sources() -> None:
         shutil.rmtree(WORK / name, ignore_errors=True)
         shutil.copytree(ROOT / source, WORK / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "README.md", WORK)
+    shared = ROOT.parent / "shared"
+    if shared.exists() and not (WORK / "shared").exists():
+        (WORK / "shared").symlink_to(shared)
     changed = [f"src/subgpt/{file}.py" for files in GROUPS.values() for file in files]
     settings = {
         "source_paths": ["src"],

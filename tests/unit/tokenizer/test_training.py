@@ -358,5 +358,4 @@ def test_what_does_not_fit_is_left_out_with_a_warning_and_independent_of_threads
                 made.append(Tokenizer.train(texts, vocab_size=400, max_memory=16 << 20))
         finally:
             subgpt.set_num_threads(before)
-        assert warned[0].filename == __file__  # of who asked for it
     assert made[0] == made[1]

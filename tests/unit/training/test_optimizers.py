@@ -103,6 +103,25 @@ def test_clipping_waits_for_the_step_unseen(model):
     assert not any(grad.any() for grad in model.grads().values())
 
 
+def test_an_optimizer_of_a_share_leaves_the_other_weights_alone(model):
+    """Of the flat gradient, in the order of tensors: here of the first half of the first of them."""
+    optimizer = AdamW(model, 0.1)
+    steps(model, optimizer, 2)
+    name, weight = next(iter(model.state_dict().items()))
+    half = weight.size // 2
+    optimizer.restrict([(0, half)])
+    assert optimizer.steps == 0
+    before, (grads,), after = steps(model, optimizer, 1)
+    moved = after[name].ravel() != before[name].ravel()
+    assert moved[:half].tolist() == (grads[name].ravel()[:half] != 0).tolist()
+    assert moved[:half].any()
+    assert not moved[half:].any()
+    assert all(np.array_equal(after[other], before[other]) for other in before if other != name)
+    optimizer.restrict(None)
+    before, _, after = steps(model, optimizer, 1)
+    assert all((after[name] != before[name]).any() for name in before)
+
+
 def test_a_step_may_have_its_own_rate_and_steps_are_counted(model):
     optimizer = AdamW(model, 0.01)
     before = model.state_dict()

@@ -5,9 +5,9 @@ It prints its port, and tells at /running how many texts the slow model was aske
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import sys
+import time
 from pathlib import Path
 
 import uvicorn
@@ -22,14 +22,13 @@ ENDLESS = {"ignore_eos": True, "eos_token_id": ()}
 
 
 class SlowJob(Job):
-    async def __aiter__(self):
-        async for piece in super().__aiter__():
-            yield piece
-            await asyncio.sleep(0.05)
+    def push(self, token):
+        time.sleep(0.02)  # of the engine's thread: whoever reads late would have all tokens at once
+        super().push(token)
 
 
 class SlowEngine(subgpt.Engine):
-    """Never comes to an end by itself, and hands every piece over late."""
+    """Never comes to an end by itself, and takes its time for every token."""
 
     jobs: tuple[Job, ...] = ()
 

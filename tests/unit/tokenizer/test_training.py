@@ -352,9 +352,7 @@ def test_what_does_not_fit_is_left_out_with_a_warning_and_independent_of_threads
         before = subgpt.get_num_threads()
         subgpt.set_num_threads(threads)
         try:
-            with pytest.warns(
-                UserWarning, match="max_memory is too little for all distinct pieces"
-            ) as warned:
+            with pytest.warns(UserWarning, match="max_memory is too little for all distinct pieces"):
                 made.append(Tokenizer.train(texts, vocab_size=400, max_memory=16 << 20))
         finally:
             subgpt.set_num_threads(before)

@@ -178,7 +178,7 @@ def test_what_makes_no_sense_beside_beams_is_refused(model, tokenizer):
     ]:
         with pytest.raises(ConfigError, match=said) as caught:
             complete(model, tokenizer, "a", num_beams=2, **options)
-        if "and a beam" not in str(caught.value) and said != "early_stopping":
+        if said not in ("num_return_sequences = 3 is more than num_beams = 2", "early_stopping"):
             assert str(caught.value) == (
                 f"GenerationConfig: num_beams = 2 and {said} do not go together: beam search draws nothing and knows "
                 "no grammar; give one of the two"

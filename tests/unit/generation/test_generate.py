@@ -142,9 +142,8 @@ def test_the_guard_cuts_at_the_first_stop_however_the_text_is_cut(text, stops, d
         shown.append(guard.push(piece))
         sofar = "".join(shown)
         assert not any(stop in sofar for stop in stops)
-        if (
-            not guard.done
-        ):  # what is held back is the longest beginning of a stop text that the text ends with
+        # What is held back is the longest beginning of a stop text that the text ends with.
+        if not guard.done:
             read = text[: sum(map(len, pieces[: len(shown)]))]
             begun = [stop[:n] for stop in stops for n in range(len(stop)) if read.endswith(stop[:n])]
             assert sofar == read[: len(read) - max(map(len, begun), default=0)]

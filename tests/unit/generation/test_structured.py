@@ -274,6 +274,23 @@ def test_a_grammar_that_is_given_up_says_why(subwords):
     assert matcher._reason()
 
 
+class Complaining:
+    """A grammar that has one thing to say."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def get_error(self):
+        return self.said
+
+
+def test_the_first_line_of_a_reason_is_passed_on(subwords):
+    matcher = Matcher(subwords[1], GenerationConfig(regex="ab"))
+    for said, passed_on in [("", ""), ("<state>\nmore", ""), ("too deep\nmore", " (too deep)")]:
+        matcher._native = Complaining(said)
+        assert matcher._reason() == passed_on
+
+
 def test_without_llguidance_the_line_to_type_is_said(subwords, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "llguidance", None)
     with pytest.raises(

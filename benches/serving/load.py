@@ -12,8 +12,8 @@ end. What is counted after `--warm-up`:
 - time to the first token and between two events with tokens, as clients see them: median and 95th percentile. An
   event has all tokens that came since the last one was sent;
 - tokens a second over all clients, beside those of one client that is alone;
-- the server's resident memory, at the end of the warm-up and at the end; what it keeps of earlier texts is limited to
-  16 MiB, so that it is full by then.
+- the server's resident memory, at the end of the warm-up, every half minute and at the end; what it keeps of earlier
+  texts is limited to 16 MiB.
 
 The clients share the machine with the server; where it has few cores, they are a part of what is measured. At last a
 server is killed (SIGKILL) and one is ended (SIGTERM) while texts are written, and what their clients see is printed.
@@ -32,7 +32,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -148,6 +148,14 @@ async def load(port: int, clients: int, seconds: float, longest: int, seed: int)
     return tally
 
 
+async def watched(server: Server, work: Awaitable[Tally], every: float = 30) -> tuple[Tally, list[float]]:
+    """Wait for some work; gives what it found, and the server's memory at its begin, as it went on, and at its end."""
+    seen, task = [server.memory], asyncio.ensure_future(work)
+    while not (await asyncio.wait([task], timeout=every))[0]:
+        seen.append(server.memory)
+    return await task, [*seen, server.memory]
+
+
 def show(name: str, tally: Tally, seconds: float) -> None:
     def both(values: list[float]) -> str:
         if len(values) < 2:
@@ -204,12 +212,13 @@ def main() -> None:
         alone = asyncio.run(load(server.port, 1, options.alone, options.max_tokens, seed=1))
         show("1", alone, options.alone)
         asyncio.run(load(server.port, options.clients, options.warm_up, options.max_tokens, seed=10_000))
-        before, seconds = server.memory, options.minutes * 60
         begin = time.perf_counter()
-        tally = asyncio.run(load(server.port, options.clients, seconds, options.max_tokens, seed=20_000))
-        took, after = time.perf_counter() - begin, server.memory
+        many = load(server.port, options.clients, options.minutes * 60, options.max_tokens, seed=20_000)
+        tally, memory = asyncio.run(watched(server, many))
+        took = time.perf_counter() - begin
         show(str(options.clients), tally, took)
-        print(f"\nmemory {before:.0f} MiB after warm-up, {after:.0f} MiB at the end")
+        print("\nMiB of memory after the warm-up, every half minute and at the end:")
+        print("   ", *(f"{one:.0f}" for one in memory))
         for error in sorted(set(tally.errors))[:10]:
             print(f"    {tally.errors.count(error)} x {error}")
         asyncio.run(end_in_the_middle(server, signal.SIGKILL))
@@ -222,7 +231,8 @@ def main() -> None:
             "texts": tally.texts,
             "tokens_per_second": tally.tokens / took,
             "times_one_client": tally.tokens / took / (alone.tokens / options.alone),
-            "growth": after / before - 1,
+            "growth": memory[-1] / memory[0] - 1,
+            "memory_mib": memory,
             "first_seconds": statistics.quantiles(tally.first, n=20)[9::9],
             "between_seconds": statistics.quantiles(tally.between, n=20)[9::9],
         }

@@ -25,9 +25,10 @@ Every target that was set for subgpt, and what was measured: {met} of {all} are 
 tests were skipped), {missed} are missed, {open} were not measured. This page is written by `make results` from what the
 benches found (`benches/results`), each of which has its date, machine and commit
 [below](#commands-dates-and-machines): no figure is typed but those that are marked "recorded", and none is rounded in
-our favour. Misses stay in the table, their reasons are [below](#what-is-missed-and-why). Curves, sample texts, what
-else was seen on the way, and earlier figures of what was not measured here yet, are in
-[measurements.md](measurements.md), why things are as fast as they are in [performance.md](performance.md).
+our favour. Misses stay in the table, their reasons are [below](#what-is-missed-and-why), and so is what
+[another machine missed](#met-here-missed-elsewhere). Curves, sample texts, what else was seen on the way, and earlier
+figures of what was not measured here yet, are in [measurements.md](measurements.md), why things are as fast as they are
+in [performance.md](performance.md).
 
 The benches take hours and want a machine that does nothing else. Where there is a peer both sides take turns in one
 run, and what both have to find alike is compared before anything is timed. A ratio is the median of the pairs, but for
@@ -63,6 +64,7 @@ def page(targets: list[Section], store: dict[str, Any]) -> str:
         parts.append("| target | asked | measured | met | by |\n|---|---|---|---|---|\n")
         parts += [f"{row.line()}\n" for row in rows[section.title]]
     parts += ["\n## What is missed, and why\n\n", *reasons(all_rows)]
+    parts += ["\n## Met here, missed elsewhere\n\n", *elsewhere(all_rows)]
     parts += ["\n## Commands, dates and machines\n\n", *commands(store, all_rows)]
     return "".join(parts)
 
@@ -147,6 +149,15 @@ def reasons(rows: Iterable[Row]) -> list[str]:
         f" {' '.join(row.target.why.split())}\n"
         for row in missed
     ] or ["Nothing of what was measured.\n"]
+
+
+def elsewhere(rows: Iterable[Row]) -> list[str]:
+    """List what is met by these figures, and was not on another machine."""
+    return [
+        f"- **{row.target.what}**, asked {row.target.asked}: {' '.join(row.target.elsewhere.split())}\n"
+        for row in rows
+        if row.mark == "yes" and row.target.elsewhere
+    ] or ["Nothing that is known.\n"]
 
 
 def commands(store: dict[str, Any], rows: list[Row]) -> list[str]:

@@ -84,6 +84,7 @@ class Target:
     headline: str = ""
     recorded: dict[str, Any] = field(default_factory=dict)
     why: str = ""
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,13 @@ def test_figures_are_the_worst_that_were_found(results, tmp_path):
     kept(tmp_path, "tests", cases)
     targets = sections(
         results,
-        {"what": "products", "asked": "at least 0.9 x", "bench": "blas", "figure": "[].torch"},
+        {
+            "what": "products",
+            "asked": "at least 0.9 x",
+            "bench": "blas",
+            "figure": "[].torch",
+            "elsewhere": "0.5 x on an abacus.",
+        },
         {
             "what": "their sum",
             "asked": "at most 3 x",
@@ -163,6 +169,9 @@ def test_figures_are_the_worst_that_were_found(results, tmp_path):
         in page
     )
     assert "| products | at least 0.9 x | 0.930 x | yes | [blas](#commands-dates-and-machines) |" in page
+    assert (
+        "## Met here, missed elsewhere\n\n- **products**, asked at least 0.9 x: 0.5 x on an abacus.\n" in page
+    )
     assert "| all | all pass | 1 passed, 1 failed, 1 skipped | **no** |" in page
     assert "the second one is new." in page
     assert "| elsewhere | at most 1 s | not measured |  |" in page

@@ -68,13 +68,13 @@ impl Group<'_> {
         // Where the last query's document has begun, all have.
         let starts = starts.filter(|starts| starts.last().is_some_and(|&start| start as usize > first));
         (in_future || out_of_window || starts.is_some()).then(|| Hidden {
-            offset: first as f32 - at as f32,
-            window: self.window as f32,
+            offset: distance(at, first),
+            end: distance(at, first + self.window),
             starts: starts.map(|starts| {
                 // Lanes without a query do as the last one, so that each sees something.
                 let mut firsts = [0.0; LANES];
                 for (lane, first) in firsts.iter_mut().enumerate() {
-                    *first = starts[lane.min(starts.len() - 1)] as f32 - at as f32;
+                    *first = distance(tile * KEYS, starts[lane.min(starts.len() - 1)] as usize);
                 }
                 firsts
             }),
@@ -82,12 +82,63 @@ impl Group<'_> {
     }
 }
 
-/// What the lanes of a half do not see of a tile; places are counted from the first query of the half.
+/// What the lanes of a half do not see of a tile. Places are counted from near ones, so that float32 has them exactly
+/// wherever a lane or a key of the tile is compared with them; of those far away the sign is all that counts.
 pub(super) struct Hidden {
-    /// The first key of the tile.
+    /// The first key of the tile, from the position of the half's first query on.
     pub offset: f32,
-    /// Keys that a query sees.
-    pub window: f32,
-    /// The first key of each lane's document, where one begins behind the tile's first key.
+    /// The first position that does not see this key any more, counted in the same way.
+    pub end: f32,
+    /// The first key of each lane's document, from the first key of the tile on, where one begins behind that.
     pub starts: Option<[f32; LANES]>,
+}
+
+/// How far `to` is behind `from`.
+fn distance(from: usize, to: usize) -> f32 {
+    if to < from { -((from - to) as f32) } else { (to - from) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tile::QUERIES;
+    use super::*;
+
+    /// Places that float32 does not tell apart.
+    const FAR: usize = 1 << 24;
+
+    #[test]
+    fn places_beyond_what_float32_counts_are_told_apart() {
+        for position in [FAR - 3, FAR + 1, FAR + 3, 2 * FAR + 5] {
+            for window in [1, 5, 3 * FAR] {
+                let starts: Vec<u32> = (0..QUERIES).map(|i| (position + i / 3) as u32).collect();
+                for starts in [None, Some(&starts[..])] {
+                    let group = Group { first: 0, live: QUERIES, position, window, starts };
+                    let tiles = group.half_tiles(0).start..group.half_tiles(HALVES - 1).end;
+                    for tile in tiles.end.saturating_sub(4)..tiles.end {
+                        for half in group.halves(tile) {
+                            check(&group, tile, half);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(group: &Group<'_>, tile: usize, half: usize) {
+        let hidden = group.hidden(tile, half);
+        for lane in 0..LANES {
+            let query = group.position + half * LANES + lane;
+            for m in 0..KEYS {
+                let (key, at) = (tile * KEYS + m, m as f32);
+                let seen = hidden.as_ref().is_none_or(|hidden| {
+                    let lane_at = lane as f32;
+                    let later = hidden.starts.is_some_and(|starts| at < starts[lane]);
+                    lane_at >= hidden.offset + at && lane_at < hidden.end + at && !later
+                });
+                let start = group.starts.map_or(0, |starts| starts[half * LANES + lane] as usize);
+                let expected = key <= query && key + group.window > query && key >= start;
+                assert_eq!(seen, expected, "key {key}, query {query}, window {}", group.window);
+            }
+        }
+    }
 }

@@ -352,9 +352,9 @@ pub(super) fn hide<S: Simd>(s: S, tile: &mut [Row; KEYS], half: usize, hidden: &
     for (m, row) in tile.iter_mut().enumerate() {
         let key = hidden.offset + m as f32;
         let x = s.select(s.lt(lane, s.splat(key)), fill, s.load(row.half(half)));
-        let mut x = s.select(s.lt(lane, s.splat(key + hidden.window)), x, fill);
+        let mut x = s.select(s.lt(lane, s.splat(hidden.end + m as f32)), x, fill);
         if let Some(starts) = &hidden.starts {
-            x = s.select(s.lt(s.splat(key), s.load(starts)), fill, x);
+            x = s.select(s.lt(s.splat(m as f32), s.load(starts)), fill, x);
         }
         s.store(row.half_mut(half), x);
     }

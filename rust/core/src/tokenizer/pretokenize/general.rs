@@ -55,12 +55,26 @@ impl General {
         if done < text.len() { emit(&text[done..]) } else { Ok(()) }
     }
 
-    /// Calls `emit` with the place of every match, in order, empty ones and all.
+    /// Calls `emit` with the place of every match, in order, empty ones and all. None begins before the end of another.
     pub fn for_each_match(&self, text: &str, mut emit: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
+        let mut done = 0;
         for found in self.regex.find_iter(text) {
-            emit(found.map_err(|e| self.gave_up(&e))?.range())?;
+            let found = found.map_err(|e| self.gave_up(&e))?.range();
+            if found.start < done {
+                return Err(self.overlaps()); // \K behind a look back lets a match begin before the one that it follows ends
+            }
+            done = found.end;
+            emit(found)?;
         }
         Ok(())
+    }
+
+    fn overlaps(&self) -> Error {
+        Error::tokenizer(
+            format!("split pattern {:?}", shortened(&self.source)),
+            "two of its matches overlap in this text".to_owned(),
+            "use \\K outside of what looks ahead and back alone",
+        )
     }
 
     fn gave_up(&self, error: &fancy_regex::Error) -> Error {
@@ -105,5 +119,12 @@ mod tests {
         assert!(matches!(split(&"(".repeat(10_000), "a"), Err(Error::Tokenizer { .. })));
         assert!(matches!(split("a{4294967295}", "a"), Err(Error::Tokenizer { .. })));
         assert!(matches!(split("[", "a"), Err(Error::Tokenizer { .. })));
+    }
+
+    #[test]
+    fn matches_that_overlap_are_an_error() {
+        assert_eq!(split(r"a\Kb", "abb").unwrap(), ["a", "b", "b"]);
+        let said = split(r"(?<=\Kb)b", "bbb").unwrap_err().to_string();
+        assert!(said.contains("two of its matches overlap in this text"), "{said}");
     }
 }

@@ -5,8 +5,8 @@
 //! documents is no text to learn from.
 //!
 //! Memory grows with the distinct pieces alone, and where it is limited they go to disk ([`runs`]). Counts stay exact.
-//! What is given in the end has to fit, however: then the rarest pieces are left out, of equally rare ones the last in the
-//! order of their bytes.
+//! What is given in the end has to fit, however: then the rarest pieces are left out, of equally rare ones those for which
+//! there is no room when they are taken in the order of their bytes.
 
 mod runs;
 mod table;

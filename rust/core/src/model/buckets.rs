@@ -58,7 +58,7 @@ impl Trained {
 /// beginning; nothing is left out. None is much smaller but the last, and one of what is finished at once is at most
 /// twice as large.
 pub fn buckets(layout: &Layout, trained: &Trained, floats: usize) -> Vec<Range<usize>> {
-    let floats = padded(floats.max(1));
+    let floats = padded(floats.clamp(1, trained.total().max(1)));
     let blocks = layout.blocks.iter().rev().map(|block| block.span.start);
     let ends = layout.blocks.last().map(|block| block.span.end);
     let lows = ends.into_iter().chain(blocks).map(|weight| trained.finished_from(weight)).chain([0]);

@@ -58,13 +58,13 @@ impl Gpt {
         mut finished: Option<Finished<'_>>,
     ) -> Result<f64> {
         let Rows { ids, b, t, documents } = rows;
+        if self.packs.is_none() && Packs::are_worth_keeping(&self.layout, E::PRECISION) {
+            self.packs = Some(Packs::new(&self.layout, E::PRECISION)?);
+        }
         let mut grads = match self.grads.take() {
             Some(grads) => grads,
             None => GradientBuffer::new(self.trained.total())?,
         };
-        if self.packs.is_none() && Packs::are_worth_keeping(&self.layout, E::PRECISION) {
-            self.packs = Some(Packs::new(&self.layout, E::PRECISION)?);
-        }
         let (mut arena, mut packs) = (std::mem::take(&mut self.arena), self.packs.take());
         let loss = parallel::install(|| {
             if let Some(packs) = &mut packs {

@@ -92,6 +92,16 @@ impl<T> SharedLock<T> {
         Ok(self.inner.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads if nobody writes or waits to; an error in a child of a process where somebody wrote.
+    pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_, T>>> {
+        self.origin.check(self.what, READING, || self.look())?;
+        Ok(match self.inner.try_read() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        })
+    }
+
     /// Waits to write; an error in a child of a process where somebody wrote or read.
     pub fn write(&self) -> Result<RwLockWriteGuard<'_, T>> {
         self.origin.check(self.what, ALL, || self.look())?;
@@ -130,6 +140,16 @@ mod tests {
         // SAFETY: `status` is a valid place for the child's status.
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+
+    #[test]
+    fn who_does_not_wait_reads_only_where_nobody_writes() {
+        let shared = SharedLock::new("a model", 2);
+        assert_eq!(shared.try_read().unwrap().map(|guard| *guard), Some(2));
+        let writing = shared.write().unwrap();
+        assert!(shared.try_read().unwrap().is_none());
+        drop(writing);
+        assert!(shared.try_read().unwrap().is_some());
     }
 
     #[test]

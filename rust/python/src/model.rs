@@ -37,6 +37,10 @@ impl Shared {
         self.gpt.read()
     }
 
+    pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_, Gpt>>> {
+        self.gpt.try_read()
+    }
+
     pub fn write(&self) -> Result<RwLockWriteGuard<'_, Gpt>> {
         self.gpt.write()
     }

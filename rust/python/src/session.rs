@@ -80,8 +80,6 @@ impl Session {
                     return Ok(());
                 }
                 None => Box::new(Lookup { longest }),
-                // Its guesses would be made while the model is being read, and reading it twice waits for ever where another
-                // thread has asked to write in between.
                 Some(shared) if Arc::ptr_eq(&shared, &self.shared) => {
                     let remedy = "a model cannot guess for itself; give a smaller one with the same tokenizer";
                     return Err(Error::value("speculate", "draft", "the model of this session", remedy));
@@ -155,7 +153,12 @@ impl Draft {
 
 impl Guess for Draft {
     fn guess(&mut self, ids: &[u32], most: usize) -> Result<Vec<u32>> {
-        draft(&*self.shared.read()?, &mut self.session, ids, most)
+        // Another model is being read now. Waiting for this one could be waiting for a thread that waits for the other: no
+        // guess changes what is written.
+        match self.shared.try_read()? {
+            Some(model) => draft(&*model, &mut self.session, ids, most),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn fork(&self) -> Result<Box<dyn Guess>> {

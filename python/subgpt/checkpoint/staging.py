@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from subgpt.checkpoint.lock import is_alive
+from subgpt.machine import memory_left
 
 _MEMORY = Path("/dev/shm")
 _PREFIX = "subgpt-"
@@ -22,7 +23,7 @@ def memory_folder(needed: int) -> Path | None:
     Half of what is free is left alone, of the folder's size as of the machine's memory.
     """
     try:
-        if 2 * needed > min(_available(), shutil.disk_usage(_MEMORY).free):
+        if 2 * needed > min(memory_left(), shutil.disk_usage(_MEMORY).free):
             return None
         return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY))
     except OSError:
@@ -35,24 +36,3 @@ def sweep_memory() -> None:
         owner = path.name[len(_PREFIX) :].split("-")[0]
         if owner.isdecimal() and not is_alive(int(owner)):
             shutil.rmtree(path, ignore_errors=True)  # another user's stays
-
-
-def _available() -> int:
-    """Give the bytes of memory that can be had without swapping, in this container; 0 where nothing says."""
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-        free = next(
-            1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("MemAvailable:")
-        )
-    except (OSError, StopIteration):
-        return 0
-    # A container's own numbers lie at the root of what it sees.
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return free if limit is None or used is None else min(free, limit - used)
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no such group, or "max"
-        return None

@@ -152,7 +152,7 @@ def _cores() -> str:
 
 
 def _memory() -> str:
-    from subgpt.performance.machine import memory_limit
+    from subgpt.machine import memory_limit
     from subgpt.units import in_memory
 
     limit = memory_limit()

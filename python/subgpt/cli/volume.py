@@ -93,7 +93,7 @@ def with_volume(command: F) -> F:
 def _tell_cost(seconds: float) -> None:
     """Say what a command took."""
     from subgpt.cli.terminal import note
-    from subgpt.performance.machine import peak_resident
+    from subgpt.machine import peak_resident
     from subgpt.units import duration, in_memory
 
     most = peak_resident()

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import subgpt
 from subgpt import _core
+from subgpt.machine import check_room
 from subgpt.model.config import GPTConfig
 from subgpt.performance.estimate import estimate
-from subgpt.performance.memory import check_room
 from subgpt.performance.steps import Steps, gflop, timed
 from subgpt.training.config import TrainConfig
 

@@ -1,21 +1,32 @@
 """How long the steps of a run will take, from steps that are really made.
 
-If some steps of the very model fit the time, they are made and that is all. If not, models of one and of two
-of its blocks are timed, as wide and with the same vocabulary and window, on as many of its windows as fit.
-Each further block costs what the second did; passes grow with the windows as well, the update does not. Where some of
-its blocks are frozen, they are timed as if they were trained, and the `method` says so.
+If some steps of the very model fit the time, they are made and that is all. If not, models of it are timed on as many
+of its windows as fit: one block with all that is around the blocks; and a few blocks and one, as wide and with the same
+window, but with hardly a vocabulary, whose difference is what each further block costs. (With the vocabulary there
+is time for two blocks once, and what is wrong with their difference would count for each block of the model.)
+Passes grow with the windows as well, the update does not. Where some of its blocks are frozen, they are timed as if
+they were trained, and the `method` says so.
 """
 
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from subgpt import _core
 from subgpt.model.config import GPTConfig
 from subgpt.performance.memory import for_few_blocks, is_large, with_blocks
-from subgpt.performance.steps import Steps, Timing, gflop, timed
+from subgpt.performance.steps import Steps, gflop, timed
 from subgpt.training.config import TrainConfig
 
 _LIKELY = 0.4
 """Share of the measured peak that a step is expected to reach, to choose what there is time for."""
+_VOCABULARY = 64
+"""Of models whose blocks alone are of interest."""
+_FEW = 4
+"""Blocks of the larger one of them."""
+_CYCLES = 3
+"""Steps of each that are timed."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +43,23 @@ def calibrate(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibrat
     speed = _LIKELY * _core.peaks(0.1)[config.dtype or "float32"]
     block_size = config.block_size or model.block_size
 
-    def expected(layers: int, windows: int) -> float:
-        return gflop(with_blocks(model, layers), windows, block_size) / speed
+    def expected(layers: int, windows: int, vocab_size: int | None = None) -> float:
+        cut = with_blocks(model, layers).replace(vocab_size=vocab_size or model.vocab_size)
+        return gflop(cut, windows, block_size) / speed
 
     step = expected(model.n_layer, config.batch_size) * config.gradient_accumulation_steps
     if 3 * step < seconds and not is_large(model):
         return _whole(model, config, seconds)
-    # Each is timed twice, the first time to warm up, and a forward pass is a third of both passes.
-    windows = int(seconds / (3 * (expected(1, 1) + expected(2, 1))))
-    return _by_blocks(model, config, max(1, min(windows, config.batch_size)), seconds / 8)
+    # The first time is to warm up, and a forward pass is a third of both passes.
+    few = _few(model)
+    blocks = expected(1, 1, _VOCABULARY) + expected(few, 1, _VOCABULARY)
+    windows = int(seconds / (4 / 3 * (2 * expected(1, 1) + (1 + _CYCLES) * blocks)))
+    return _by_blocks(model, config, max(1, min(windows, config.batch_size)))
+
+
+def _few(model: GPTConfig) -> int:
+    """Choose how many blocks are timed beside one."""
+    return min(_FEW, model.n_layer)
 
 
 def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration:
@@ -52,29 +71,40 @@ def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration
     return Calibration(step.median, forward.median, f"{step.calls} steps of this model")
 
 
-def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int, seconds: float) -> Calibration:
-    cut = for_few_blocks(model, config)
-    one, two = (_parts(with_blocks(model, layers), cut, windows, seconds) for layers in (1, 2))
-    more = model.n_layer - 1
+def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int) -> Calibration:
+    cut, few = for_few_blocks(model, config), _few(model)
+    around = _parts(with_blocks(model, 1), cut, windows, 1)
+    bare = model.replace(vocab_size=min(_VOCABULARY, model.vocab_size))
+    one, several = (_parts(with_blocks(bare, layers), cut, windows, _CYCLES) for layers in (1, few))
 
     def whole(part: int) -> float:
-        return one[part].median + more * max(0.0, two[part].median - one[part].median)
+        block = max(0.0, several[part] - one[part]) / max(few - 1, 1)
+        return around[part] + (model.n_layer - 1) * block
 
     batches = config.batch_size / windows
     backward, update, forward = whole(0) * batches, whole(1), whole(2) * batches
     return Calibration(
         backward * config.gradient_accumulation_steps + update,
         forward,
-        f"passes of {windows} of {config.batch_size} windows through 1 and 2 of {model.n_layer} blocks"
+        f"passes of {windows} of {config.batch_size} windows through 1 and {few} of {model.n_layer} blocks"
         + (", frozen blocks as if they were trained" if cut.frozen != config.frozen else ""),
     )
 
 
-def _parts(model: GPTConfig, config: TrainConfig, windows: int, seconds: float) -> tuple[Timing, ...]:
-    """Time backward, update and forward, each once to warm up."""
+def _parts(model: GPTConfig, config: TrainConfig, windows: int, cycles: int) -> tuple[float, float, float]:
+    """Time backward, update and forward: the medians of some calls each, behind one to warm up.
+
+    The first two in turns, as in a run: a pass after an update has changed weights to prepare.
+    """
     steps = Steps(model, config, windows)
-    timings = []
-    for call in (steps.backward, steps.update, steps.loss):
-        call()
-        timings.append(timed(call, seconds / 3))
-    return tuple(timings)
+    turns = [(_seconds(steps.backward), _seconds(steps.update)) for _ in range(1 + cycles)]
+    backward, update = zip(*turns[1:], strict=True)
+    steps.loss()
+    forward = [_seconds(steps.loss) for _ in range(cycles)]
+    return statistics.median(backward), statistics.median(update), statistics.median(forward)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin

@@ -4,10 +4,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from subgpt.errors import ConfigError
+from subgpt.machine import memory_limit, resident, too_much
 from subgpt.model.config import GPTConfig
 from subgpt.performance.calibrate import calibrate
-from subgpt.performance.machine import memory_limit, resident
-from subgpt.performance.memory import native_memory, too_much
+from subgpt.performance.memory import native_memory
 from subgpt.training.config import TrainConfig
 
 

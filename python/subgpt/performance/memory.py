@@ -8,14 +8,12 @@ count as if they were trained.
 
 import math
 
-from subgpt.errors import OutOfMemoryError
+from subgpt.machine import memory_limit
 from subgpt.model.config import GPTConfig
 from subgpt.model.frozen import block_of, frozen_names, same_in_all_blocks
 from subgpt.model.gpt import GPT
-from subgpt.performance.machine import memory_limit
 from subgpt.training.config import TrainConfig
 from subgpt.training.start import prepare
-from subgpt.units import in_memory
 
 LARGE = 1 << 30
 """Bytes of parameters from which on a model is not made only to be measured."""
@@ -78,26 +76,14 @@ def _trained_matrices(model: GPT, config: TrainConfig) -> int:
 def _ask(model: GPTConfig, config: TrainConfig) -> dict[str, int]:
     made = GPT.blank(model, dtype=config.dtype or "float32")
     prepare(made, config)
-    block_size = config.block_size or model.block_size
-    training = dict(made.native.memory(config.batch_size, block_size, True))
-    inference = made.native.memory(config.batch_size, block_size, False)
+    return memory_of(made, config)
+
+
+def memory_of(model: GPT, config: TrainConfig) -> dict[str, int]:
+    """Give the same for a model that is made, and prepared to train as `config` says."""
+    block_size = config.block_size or model.config.block_size
+    training = dict(model.native.memory(config.batch_size, block_size, True))
+    inference = model.native.memory(config.batch_size, block_size, False)
     validates = config.val_fraction > 0
     validation = inference["activations"] if validates else 0
-    return {"optimizer": _optimizer_bytes(made, config), **training, "validation": validation}
-
-
-def check_room(needed: int) -> None:
-    """Raise OutOfMemoryError if `needed` bytes are more than this process may have."""
-    message = too_much(needed, memory_limit())
-    if message is not None:
-        raise OutOfMemoryError(message)
-
-
-def too_much(needed: int, limit: int | None) -> str | None:
-    """Say what to do if `needed` bytes are more than `limit`; None if they fit, or nobody knows the limit."""
-    if limit is None or needed <= limit:
-        return None
-    return (
-        f"{in_memory(needed)} are needed, this machine gives {in_memory(limit)}: take a smaller model, a smaller "
-        "batch_size or block_size, or gradient_checkpointing"
-    )
+    return {"optimizer": _optimizer_bytes(model, config), **training, "validation": validation}

@@ -121,6 +121,7 @@ class Keeper:
                 directory.before,
                 directory.probes,
                 directory.plot,
+                directory.report,
                 directory.table,
                 directory.wandb_id,
             ):

@@ -13,7 +13,8 @@ not finite), tensor, skipped (batches passed over), reason.
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,20 +37,26 @@ class MetricsFile:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line."""
-        try:
+        with self._named():
             self._file.write(json.dumps(finite(record)) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise OutputError(f"{self.path}: {error.strerror}; free some space and resume") from error
 
     def sync(self) -> None:
-        """Wait until what was written is on the disk."""
-        os.fsync(self._file.fileno())
+        """Wait until what was written is on the disk, which some systems find to be full only now."""
+        with self._named():
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; what a full disk did not take was complained of when it was written."""
         with suppress(OSError):
             self._file.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}; free some space and resume") from error
 
     def _open(self, step: int, rollbacks: int) -> IO[str]:
         """Keep the lines up to `step`: all others were written by a future that did not happen.

@@ -27,7 +27,7 @@ _NOTEBOOK_DPI = 80  # of a screen; pictures have twice as many, for those that a
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a loss plot: `losses[i]` in nats per token was seen at step `steps[i]`."""
+    """One line of a loss plot: `losses[i]` in nats was seen at step `steps[i]`."""
 
     label: str
     steps: Sequence[int]
@@ -42,10 +42,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One loss plot: a title and the lines in it."""
+    """One loss plot: a title, the lines in it, and what their losses are means over."""
 
     title: str
     series: Sequence[Series]
+    unit: str = "tokens"
+
+    @property
+    def scale(self) -> str:
+        """What the losses are measured in."""
+        return nats_per(self.unit)
 
     def drawable(self) -> "list[Series]":
         """Give the lines that have something to draw, without the losses that are not finite."""
@@ -60,7 +66,13 @@ def panel_of(run: "Run", title: str) -> Panel:
             Series("training", run.steps, run.losses),
             Series("held-out", run.val_steps, run.val_losses, "validation"),
         ],
+        run.unit,
     )
+
+
+def nats_per(unit: str) -> str:
+    """Say what a loss is measured in that is a mean over `unit`, "tokens" or "pairs"."""
+    return f"nats per {unit.removesuffix('s')}"
 
 
 def save_loss_plot(panels: Sequence[Panel], path: str | Path) -> Path:
@@ -126,7 +138,7 @@ def shown(text: str, draw: Callable[[], Any]) -> tuple[dict[str, Any], dict[str,
 
 def _draw(axes: Any, panel: Panel) -> None:
     """Draw one panel, each line named at its end instead of in a legend."""
-    dress(axes, panel.title, "step", "loss (nats per token)")
+    dress(axes, panel.title, "step", f"loss ({panel.scale})")
     _name_ends(axes, [_line(axes, series) for series in panel.drawable()])
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Run:
     """The course of a run and where it lies.
 
-    tokens: targets learnt from so far; of `dpo`, pairs.
+    tokens: targets learnt from so far, in `unit`: "tokens", or of `dpo` "pairs". Losses are means over them.
     steps, losses, learning_rates, grad_norms: one entry an update (of a loaded or resumed run, those that
     `metrics.jsonl` has): its number from 1, the mean loss in nats before it. val_steps, val_losses: one entry a
     validation. best: the lowest validation loss (inf without validation), seen at best_step. before, after:
@@ -41,6 +41,7 @@ class Run:
     step: int = 0
     max_steps: int = 0
     tokens: int = 0
+    unit: str = "tokens"
     seconds: float = 0.0
     output_dir: Path | None = None
     checkpoint: Path | None = None
@@ -61,7 +62,7 @@ class Run:
         directory = _directory(output_dir)
         if not directory.metrics.is_file():
             raise MissingFileError(f"{directory.metrics}: no such file; give the output_dir of a run")
-        run = cls(output_dir=directory.path)
+        run = cls(output_dir=directory.path, unit="pairs" if _verb(directory) == "dpo" else "tokens")
         for record in read_metrics(directory.metrics):
             run.add(record)
         return run
@@ -136,6 +137,17 @@ class Run:
         if self.output_dir is not None:
             parts.append(f"in {self.output_dir}")
         return ", ".join(parts)
+
+
+def _verb(directory: "RunDirectory") -> object:
+    """Look up what made a run; None where its settings do not say."""
+    import yaml
+
+    try:
+        made = yaml.safe_load(directory.settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return None
+    return made.get("verb") if isinstance(made, dict) else None
 
 
 def _directory(output_dir: str | Path) -> "RunDirectory":

@@ -85,6 +85,7 @@ def run_training(
             given,
             dict(defaults),
             keeper.directory if resume else None,
+            stack,
             workers,
         )
         watchers: list[Callback] = []
@@ -112,7 +113,11 @@ def _train(
     workers: Workers,
 ) -> Run:
     config, state, data, directory = start.config, start.state, start.data, keeper.directory
-    run = Run(max_steps=config.max_steps, output_dir=None if directory is None else directory.path)
+    run = Run(
+        max_steps=config.max_steps,
+        output_dir=None if directory is None else directory.path,
+        unit=data.objective.unit,
+    )
     metrics = samples = None
     if directory is not None:
         metrics = MetricsFile(directory.metrics, keep_to_step=state.step, rollbacks=len(state.rollbacks))
@@ -192,8 +197,6 @@ def _train(
             keeper.close()
         finally:
             recorder.end()
-            if config.lora is None:
-                model.freeze([])  # which was a setting of this run
     return run
 
 

@@ -1,6 +1,7 @@
 """Where a run begins: fresh, or from the newest checkpoint that can be read."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,14 @@ from subgpt.checkpoint.checkpoints import TrainState, newest_checkpoint, restore
 from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.checkpoint.trained import check_base
 from subgpt.errors import CheckpointError
+from subgpt.machine import check_room
 from subgpt.model.gpt import GPT
 from subgpt.training.config import TrainConfig
 from subgpt.training.data import TrainingData
 from subgpt.training.make_optimizer import make_optimizer
 from subgpt.training.optimizers import Optimizer
 from subgpt.training.resume import check_inputs, check_model, merge_settings
-from subgpt.training.trained import choose_trained
+from subgpt.training.trained import choose_trained, release
 from subgpt.training.workers import ALONE, Workers
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ MakeData = Callable[[TrainConfig], TrainingData]
 class Start:
     """Settings, data, optimizer and state at the beginning; `path` is the checkpoint, None for a fresh run.
 
-    resumed: the directory to go on in, None to start fresh. The model is changed last, after everything that
-    can be refused was looked at.
+    resumed: the directory to go on in, None to start fresh. stack: what ends with the run, which lets go of what this
+    froze. The model is changed last, when all that can be refused was looked at, but for the room that there is.
     """
 
     config: TrainConfig
@@ -47,11 +49,13 @@ class Start:
         given: TrainConfig,
         defaults: dict[str, Any],
         resumed: RunDirectory | None,
+        stack: ExitStack,
         workers: Workers = ALONE,
     ) -> None:
         self.notes: list[str] = []
         self.path: Path | None = None
         self._given, self._defaults, self._resumed = given, defaults, resumed
+        self._stack, self._workers = stack, workers
         workers.check_same("the model", lambda: fingerprint(model))
         with workers.together("looking for a checkpoint"):
             found = self._choose(model) if workers.is_main else None
@@ -124,7 +128,23 @@ class Start:
         )
 
     def _prepare(self, model: GPT) -> None:
+        used = model.active_adapter
         self.trains = prepare(model, self.config)
+        self._stack.callback(release, model, self.config)
+        try:
+            self._equip(model)
+        except BaseException:
+            if used is None and model.active_adapter is not None:
+                model.delete_adapter(model.active_adapter)
+            raise
+
+    def _equip(self, model: GPT) -> None:
+        """Make the optimizer, if there is room for all that the run needs."""
+        from subgpt.performance.memory import memory_of  # which prepares models by this module
+
+        if self._workers is ALONE:  # several divide what they need
+            # Systems promise more than they have, and end the process once it is written to.
+            check_room(sum(memory_of(model, self.config).values()))
         self.optimizer = make_optimizer(model, self.config)
 
 

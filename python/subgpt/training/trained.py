@@ -68,6 +68,12 @@ def choose_trained(model: GPT, config: TrainConfig) -> list[str]:
     return notes
 
 
+def release(model: GPT, config: TrainConfig) -> None:
+    """Let what `config` froze be trained again, which it was before; an adapter stays in use."""
+    if config.lora is None:
+        model.freeze([])
+
+
 def quantize_base(model: GPT, config: TrainConfig) -> None:
     """Bring the base to the bits that `config` asks for; one that is quantized already may be left so."""
     if config.lora is None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from subgpt import AdamW, CheckpointError, OutputError, _core
+from subgpt.checkpoint import staging
 from subgpt.checkpoint.checkpoints import (
     TrainState,
     check_opened,
@@ -158,3 +159,12 @@ def test_a_locked_folder_names_its_owner(tmp_path):
         DirectoryLock(path).__enter__()
     with DirectoryLock(path):
         pass
+
+
+@pytest.mark.skipif(not staging._MEMORY.is_dir(), reason="no file system in memory")
+def test_a_copy_goes_to_memory_only_where_twice_its_size_is_left(monkeypatch):
+    monkeypatch.setattr(staging, "memory_left", lambda: 100)
+    assert staging.memory_folder(51) is None
+    folder = staging.memory_folder(50)
+    assert folder.parent == staging._MEMORY
+    folder.rmdir()

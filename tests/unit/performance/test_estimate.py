@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 import subgpt
-from subgpt import ConfigError, GPTConfig, OutOfMemoryError, TrainConfig
+from subgpt import ConfigError, GPTConfig, OutOfMemoryError, TrainConfig, machine
 from subgpt.performance import bench, calibrate, estimate, memory
-from subgpt.performance.steps import gflop
+from subgpt.performance.steps import Timing, gflop
 
 SHAPE = {"vocab_size": 4096, "block_size": 128, "n_layer": 3, "n_head": 4, "n_embd": 256}
 
@@ -22,7 +22,7 @@ STANDS_OUT = {"vocab_size": 2048, "block_size": 128, "n_layer": 6, "n_head": 8, 
 READS = """
 import json, sys
 import subgpt
-from subgpt.performance.machine import peak_resident
+from subgpt.machine import peak_resident
 from subgpt.performance.steps import Steps
 shape, settings = json.loads(sys.argv[1])
 model, config = subgpt.GPTConfig(**shape), subgpt.TrainConfig(**settings)
@@ -79,8 +79,8 @@ def test_blocks_that_differ_are_cut_with_the_model(monkeypatch, n_layer):
     asked = memory.native_memory(model, config)
     monkeypatch.setattr(memory, "LARGE", 1)
     assert memory.native_memory(model, config) == asked
-    monkeypatch.setattr(calibrate, "_parts", lambda *_: (calibrate.Timing(1.0, 1.0, 1),) * 3)
-    assert f"1 and 2 of {n_layer} blocks" in calibrate.calibrate(model, config, 1e-6).method
+    monkeypatch.setattr(calibrate, "_parts", lambda *_: (1.0, 1.0, 1.0))
+    assert f"1 and {min(4, n_layer)} of {n_layer} blocks" in calibrate.calibrate(model, config, 1e-6).method
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_frozen_blocks_of_a_large_model_are_a_bound_from_above(monkeypatch, free
     monkeypatch.setattr(memory, "LARGE", 1)
     assert memory.native_memory(model, configs[0]) == whole[1]
     assert sum(whole[0].values()) <= sum(whole[1].values())
-    monkeypatch.setattr(calibrate, "_parts", lambda *_: (calibrate.Timing(1.0, 1.0, 1),) * 3)
-    seen = calibrate._by_blocks(model, configs[0], 4, 1.0)
+    monkeypatch.setattr(calibrate, "_parts", lambda *_: (1.0, 1.0, 1.0))
+    seen = calibrate._by_blocks(model, configs[0], 4)
     assert ("as if they were trained" in seen.method) == (freeze != bound)
 
 
@@ -119,7 +119,7 @@ def test_muon_keeps_one_number_for_each_matrix_that_is_trained(freeze):
 def test_what_does_not_fit_is_said(monkeypatch):
     model = GPTConfig(**SHAPE)
     assert subgpt.estimate(model, seconds=0).warning is None
-    for module in (estimate, memory):
+    for module in (estimate, machine, memory):
         monkeypatch.setattr(module, "memory_limit", lambda: 50 << 20)
     seen = subgpt.estimate(model, seconds=0)
     assert "this machine gives 50.0 MiB: take a smaller model" in seen.warning
@@ -147,26 +147,30 @@ def test_time_counts_steps_and_validations(monkeypatch):
         assert seen.tokens_per_second == 3 * 128 / 2
 
 
-def test_a_large_step_is_told_by_one_and_two_blocks(monkeypatch):
-    """Passes grow with blocks and windows, the update with blocks: seconds as a made-up machine has them."""
+def test_a_large_step_is_told_by_a_few_blocks_and_what_is_around_them(monkeypatch):
+    """Passes grow with blocks, windows and vocabulary, updates with blocks: seconds as a made-up machine has them."""
     made = []
 
-    def parts(model, config, windows, seconds):
-        made.append((model.n_layer, windows))
-        timings = (windows * (1.0 + 3.0 * model.n_layer), 0.5 + 0.25 * model.n_layer, windows * model.n_layer)
-        return tuple(calibrate.Timing(t, t, 1) for t in timings)
+    def parts(model, config, windows, cycles):
+        made.append((model.n_layer, model.vocab_size, windows, cycles))
+        head = model.vocab_size / 1000
+        return (
+            windows * (head + 1.0 + 3.0 * model.n_layer),
+            head + 0.5 + 0.25 * model.n_layer,
+            windows * (head + model.n_layer),
+        )
 
     monkeypatch.setattr(calibrate, "_parts", parts)
     config = TrainConfig(batch_size=8, gradient_accumulation_steps=2).resolved(128)
-    seen = calibrate._by_blocks(GPTConfig(**{**SHAPE, "n_layer": 10}), config, 4, 1.0)
-    assert made == [(1, 4), (2, 4)]
-    assert seen.step == pytest.approx(2 * 8 * (1 + 3 * 10) + 0.5 + 0.25 * 10)
-    assert seen.forward == pytest.approx(8 * 10)
+    seen = calibrate._by_blocks(GPTConfig(**{**SHAPE, "n_layer": 10}), config, 4)
+    assert made == [(1, 4096, 4, 1), (1, 64, 4, 3), (4, 64, 4, 3)]
+    assert seen.step == pytest.approx(2 * 8 * (4.096 + 1 + 3 * 10) + 4.096 + 0.5 + 0.25 * 10)
+    assert seen.forward == pytest.approx(8 * (4.096 + 10))
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 10.0])
 def test_both_ways_make_steps(seconds, monkeypatch):
-    monkeypatch.setattr(calibrate, "timed", lambda call, *_, **__: (call(), calibrate.Timing(1.0, 1.0, 1))[1])
+    monkeypatch.setattr(calibrate, "timed", lambda call, *_, **__: (call(), Timing(1.0, 1.0, 1))[1])
     small = {"vocab_size": 11, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
     seen = subgpt.estimate(GPTConfig(**small), TrainConfig(batch_size=2), seconds=seconds)
     assert seen.step_seconds > 0
@@ -205,7 +209,7 @@ def test_a_profile_holds_each_operation_against_its_own_limit(monkeypatch):
     monkeypatch.setattr(bench._core, "profile_stop", lambda: records)
     clock = iter([0.0, 1.0])
     monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(bench, "timed", lambda *_, **__: calibrate.Timing(0.5, 0.5, 2))
+    monkeypatch.setattr(bench, "timed", lambda *_, **__: Timing(0.5, 0.5, 2))
     steps = SimpleNamespace(step=lambda: None)
     operations, rest = bench._profile(steps, seconds=1, peak=100, bandwidth=20)
     product, norm, nothing = operations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -18,12 +20,16 @@ from subgpt import (
     DataError,
     LossError,
     MissingExtraError,
+    OutOfMemoryError,
+    OutputError,
     TrainConfig,
+    machine,
 )
+from subgpt.training import runner
 from subgpt.training.callbacks import LogLines
 from subgpt.training.data import text_data
 from subgpt.training.loop import update
-from subgpt.training.metrics import read_metrics
+from subgpt.training.metrics import MetricsFile, read_metrics
 
 
 class Everything(Callback):
@@ -104,6 +110,21 @@ def test_a_step_with_every_target_masked_is_refused(model):
     batch = (np.array([[1, 2]]), np.array([[-100, -100]]))
     with pytest.raises(DataError, match="step 3: every target is masked"):
         update(model, SGD(model, 0.1), [batch], 0.1, 1.0, 3)
+
+
+def test_a_run_that_needs_more_memory_than_there_is_is_refused_before_it_begins(
+    model, tokenizer, poems, config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(machine, "memory_limit", lambda: 1 << 16)
+    settings = config.replace(output_dir=tmp_path / "run")
+    with pytest.raises(
+        OutOfMemoryError, match=r"this machine gives 64\.0 KiB: take a smaller model, a smaller batch"
+    ):
+        pretrain(model, tokenizer, poems, settings)
+    left = [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [name for name in left if not name.startswith(".") and "lock" not in name]
+    monkeypatch.undo()
+    assert len(pretrain(model, tokenizer, poems, settings).losses) == 6
 
 
 def test_the_course_of_a_run(model, tokenizer, poems, config):
@@ -274,3 +295,28 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(model):
     assert "lower learning_rate" in str(caught.value)
     assert model.grad_norm() == 0
     assert all(np.array_equal(weights[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_disk_that_is_found_to_be_full_late_is_named(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = MetricsFile(tmp_path / "metrics.jsonl", keep_to_step=0)
+    file.write({"step": 1})
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"metrics\.jsonl: No space left on device; free some space"):
+        file.sync()
+    file.close()
+
+
+def test_the_page_of_a_discarded_run_does_not_outlive_it(
+    model, tokenizer, poems, config, tmp_path, monkeypatch
+):
+    settings = config.replace(output_dir=tmp_path / "run", overwrite_output_dir=True)
+    pretrain(model, tokenizer, poems, settings)
+    page = tmp_path / "run" / "training" / "report.html"
+    assert page.exists()
+    monkeypatch.setattr(runner, "train", lambda _job: pytest.fail("it died"))
+    with pytest.raises(pytest.fail.Exception, match="it died"):
+        pretrain(model, tokenizer, poems, settings)
+    assert not page.exists()

@@ -84,7 +84,7 @@ class Opening:
 def open_text(model: "GPT", tokenizer: "Tokenizer", prompt: str, settings: GenerationConfig) -> Opening:
     """Prepare a text that begins with `prompt`, after looking whether tokenizer and model belong together."""
     check_fit(model, tokenizer, "generate")
-    ids = prompt_ids(tokenizer, prompt, settings.errors)
+    ids = prompt_ids(tokenizer, prompt, settings.errors, parse_special=settings.parse_special)
     heals = prompt and settings.heals and settings.max_new_tokens > 0
 
     def decoder() -> "DecodeStream":

@@ -25,6 +25,8 @@ SAMPLING = (
     "min_new_tokens",
 )
 """All rules that shape the distribution of the next token."""
+TYPED = tuple(name for name in SAMPLING if name not in ("logit_bias", "bad_words_ids"))
+"""Those of them that one word or number says, as on a command line."""
 STRUCTURE = ("regex", "json_schema", "grammar")
 """What a text as a whole can be held to; one at a time."""
 MODEL_SAYS = (
@@ -129,6 +131,9 @@ class GenerationConfig(Settings):
     num_return_sequences: int = Field(default=1, ge=1, lt=1 << 16, description="texts to give back")
     errors: Literal["replace", "strict"] = Field(
         default="replace", description="prompt characters the tokenizer does not know: <unk> or refused"
+    )
+    parse_special: bool = Field(
+        default=True, description="names of special tokens in the prompt are these tokens; False: plain text"
     )
     token_healing: bool = Field(
         default=True, description="let the prompt's last token be a longer one that begins with it"

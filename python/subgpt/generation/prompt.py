@@ -12,25 +12,31 @@ if TYPE_CHECKING:
 
     from subgpt.generation.config import GenerationConfig
     from subgpt.tokenizer import Tokenizer
+    from subgpt.tokenizer.arguments import Specials
 
 
 def prompt_ids(
-    tokenizer: "Tokenizer", prompt: str, errors: Literal["replace", "strict"] = "replace"
+    tokenizer: "Tokenizer",
+    prompt: str,
+    errors: Literal["replace", "strict"] = "replace",
+    *,
+    parse_special: bool = True,
 ) -> npt.NDArray[np.uint32]:
     """Encode `prompt` to at least one id, behind those that the tokenizer's template puts before every text.
 
     A prompt without any token, as an empty one, starts from the end-of-text token, after which every training
-    document began; a tokenizer without one starts from id 0. Special tokens inside the prompt are read as special
-    tokens: that is how a prompt can end a document. Characters that the tokenizer does not know become its
-    `<unk>`, or raise TokenizerError if `errors` is "strict".
+    document began; a tokenizer without one starts from id 0. Names of special tokens inside the prompt are these
+    tokens, which is how a prompt can end a document, but without `parse_special`: then they are plain text.
+    Characters that the tokenizer does not know become its `<unk>`, or raise TokenizerError if `errors` is "strict".
     """
     if not isinstance(prompt, str):
         raise InvalidValueError(
             f"prompt is {type(prompt).__name__}; give a str (GPT.generate and Engine.submit take token ids)"
         )
     before, _ = tokenizer.template
-    ids = tokenizer.encode(prompt, allowed_special="all", errors=errors)
-    if ids[: len(before)].tolist() != before:  # it may have them itself
+    allowed: Specials = "all" if parse_special else ()
+    ids = tokenizer.encode(prompt, allowed_special=allowed, disallowed_special=(), errors=errors)
+    if not parse_special or ids[: len(before)].tolist() != before:  # it may have them itself
         ids = np.concatenate([np.array(before, dtype=np.uint32), ids])
     if not len(ids):
         return np.array([0 if tokenizer.eot_id is None else tokenizer.eot_id], dtype=np.uint32)

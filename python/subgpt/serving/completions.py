@@ -84,11 +84,12 @@ class Completions(Answer):
         """Give the ids of a prompt, encoded once, and what its texts begin with, if there are to be any."""
         asked, most = self._asked, self.context.settings.max_prompt_tokens
         if not self._max_tokens:
-            return prompt_tokens(self.served, given, most), None
+            return prompt_tokens(self.served, given, most, parse_special=asked.parse_special), None
         if not isinstance(given, str):
             prompt_tokens(self.served, given, most)  # what is wrong with ids is said as the request has them
         options = asked.options(self._max_tokens)
-        opened = self.served.engine.open(given, token_healing=asked.token_healing, **options)
+        options |= {"token_healing": asked.token_healing, "parse_special": asked.parse_special}
+        opened = self.served.engine.open(given, **options)
         check_length(len(opened.prompt), most, "prompt")
         return opened.prompt.tolist(), opened
 
@@ -129,7 +130,7 @@ class Completions(Answer):
             await emit({**self._head, "choices": [], "usage": self._usage()})
 
     def _prompt(self, given: str | list[int], ids: list[int]) -> _Prompt:
-        hidden = hidden_tokens(self.served, given)
+        hidden = hidden_tokens(self.served, given, parse_special=self._asked.parse_special)
         if not self._asked.echo:
             return _Prompt(ids, hidden, "", ())
         text = given if isinstance(given, str) else self.served.tokenizer.decode(ids)

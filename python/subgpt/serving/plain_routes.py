@@ -42,7 +42,7 @@ def _card(served: Served) -> dict[str, Any]:
 async def tokenize(request: Request) -> Response:
     """Answer `/tokenize`: the ids of a text, behind those that stand before every text unless these are not wanted.
 
-    Names of special tokens in it are these tokens, as in a prompt.
+    Names of special tokens in it are these tokens, as in a prompt, but without `parse_special`.
     """
     context = context_of(request)
     asked = await context.read(request, TokenizeRequest)
@@ -50,9 +50,11 @@ async def tokenize(request: Request) -> Response:
 
     def answer() -> Response:  # in a thread down to the JSON: streams of others go on meanwhile
         if asked.add_special_tokens:
-            found = prompt_ids(served.tokenizer, asked.prompt)
-        else:
+            found = prompt_ids(served.tokenizer, asked.prompt, parse_special=asked.parse_special)
+        elif asked.parse_special:
             found = served.tokenizer.encode(asked.prompt, allowed_special="all")
+        else:
+            found = served.tokenizer.encode_ordinary(asked.prompt)
         check_length(len(found), context.settings.max_prompt_tokens, "prompt")
         ids, spelling = found.tolist(), context.spelling(served)
         return Json(

@@ -99,6 +99,7 @@ class CompletionRequest(WritingRequest):
     echo: bool = False
     logprobs: int | None = Field(default=None, ge=0)
     token_healing: bool = False
+    parse_special: bool = True
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -183,6 +184,7 @@ class TokenizeRequest(ModelRequest):
 
     prompt: str
     add_special_tokens: bool = True
+    parse_special: bool = True
 
 
 class DetokenizeRequest(ModelRequest):

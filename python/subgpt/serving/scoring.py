@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 _BEYOND_BLOCK = 2048
 
 
-def prompt_tokens(served: Served, prompt: str | Sequence[int], most: int, param: str = "prompt") -> list[int]:
+def prompt_tokens(
+    served: Served,
+    prompt: str | Sequence[int],
+    most: int,
+    param: str = "prompt",
+    *,
+    parse_special: bool = True,
+) -> list[int]:
     """Give the ids of a prompt, which are those that the engine reads; ApiError for ones that cannot be."""
     if isinstance(prompt, str):
-        ids: list[int] = prompt_ids(served.tokenizer, prompt).tolist()
+        ids: list[int] = prompt_ids(served.tokenizer, prompt, parse_special=parse_special).tolist()
     else:
         ids = list(prompt)
         check_ids(served, ids, param)
@@ -30,18 +37,19 @@ def prompt_tokens(served: Served, prompt: str | Sequence[int], most: int, param:
     return ids
 
 
-def hidden_tokens(served: Served, prompt: str | Sequence[int]) -> int:
+def hidden_tokens(served: Served, prompt: str | Sequence[int], *, parse_special: bool) -> int:
     """Count the first tokens of a prompt that are no part of its text.
 
-    They are those that the tokenizer puts before every text, such as <s>, if the text does not have them itself, or the
-    one that stands for no text at all.
+    They are those that the tokenizer puts before every text, such as <s>, if the text does not have them itself (which
+    it has where their names are read as these tokens), or the one that stands for no text at all.
     """
     before, _ = served.tokenizer.template
     if not isinstance(prompt, str):
         return 0
     if not prompt:
         return max(1, len(before))
-    return 0 if prompt.startswith(served.tokenizer.decode(before)) else len(before)
+    own = parse_special and prompt.startswith(served.tokenizer.decode(before))
+    return 0 if own else len(before)
 
 
 def check_ids(served: Served, ids: Sequence[int], param: str) -> None:

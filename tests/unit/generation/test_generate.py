@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import subgpt
-from subgpt import GPT, ConfigError, InvalidValueError, generate, sampling_probs, stream
+from subgpt import GPT, ConfigError, InvalidValueError, complete, generate, sampling_probs, stream
 from subgpt.generation.stops import StopGuard
 
 
@@ -61,6 +61,24 @@ def test_unknown_characters_become_unk_or_are_refused(model, tokenizer):
     both(model, tokenizer, "日本", max_new_tokens=3, seed=1)
     with pytest.raises(subgpt.TokenizerError):
         generate(model, tokenizer, "日本", max_new_tokens=3, errors="strict")
+
+
+def test_a_name_of_a_special_token_is_this_token_unless_it_is_to_be_text(model, tokenizer):
+    prompt, options = "so<|endoftext|>a", {"temperature": 0, "max_new_tokens": 9, "ignore_eos": True}
+    for parse_special, ids in (
+        (True, tokenizer.encode(prompt, allowed_special="all")),
+        (False, tokenizer.encode_ordinary(prompt)),
+    ):
+        (text,) = complete(
+            model, tokenizer, prompt, parse_special=parse_special, logprobs=0, echo=True, **options
+        )
+        assert [token.id for token in text.tokens[: len(ids)]] == ids.tolist()
+        expected = model.generate(ids, max_new_tokens=9, temperature=0)[len(ids) :]
+        assert [token.id for token in text.tokens[len(ids) :]] == expected.tolist()
+        written = generate(
+            model, tokenizer, prompt, parse_special=parse_special, return_prompt=False, **options
+        )
+        assert written == tokenizer.decode(expected)
 
 
 def test_the_end_of_text_ends_and_is_not_shown(model, tokenizer):

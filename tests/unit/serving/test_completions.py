@@ -46,6 +46,20 @@ def test_a_text_is_that_of_complete(client, served):
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (7, 20, 27)
 
 
+def test_a_name_of_a_special_token_is_text_where_the_request_says_so(client, served):
+    prompt = "the<|endoftext|>fog"
+    for more in ({}, {"parse_special": False}):
+        answer = ask(client, prompt=prompt, **GREEDY, **more)
+        (expected,) = reference(served, prompt, temperature=0, max_new_tokens=12, **more)
+        assert answer["choices"][0]["text"] == expected.text
+        tokens = len(
+            served.tokenizer.encode(prompt, allowed_special=() if more else "all", disallowed_special=())
+        )
+        assert answer["usage"]["prompt_tokens"] == tokens
+        scored = ask(client, prompt=prompt, echo=True, logprobs=0, max_tokens=0, **more)
+        assert len(scored["choices"][0]["logprobs"]["tokens"]) == tokens
+
+
 def test_texts_for_several_prompts_have_seeds_of_their_own(client, served):
     answer = ask(client, prompt=["the fog", "a red"], n=2, seed=5, max_tokens=8)
     expected = [

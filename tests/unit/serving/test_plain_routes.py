@@ -61,6 +61,10 @@ def test_a_text_is_cut_and_laid_out_beside_the_loop(client, monkeypatch):
 def test_special_tokens_have_their_ids_and_a_place_to_be_looked_up(client, served):
     body = {"prompt": "<|endoftext|>", "add_special_tokens": False}
     assert client.post("/tokenize", json=body).json()["tokens"] == [served.tokenizer.eot_id]
+    plain = served.tokenizer.encode_ordinary("<|endoftext|>").tolist()
+    for more in ({}, {"add_special_tokens": False}):
+        answer = client.post("/tokenize", json={"prompt": "<|endoftext|>", "parse_special": False, **more})
+        assert answer.json()["tokens"] == plain
     info = client.get("/tokenizer_info?model=poems").json()
     assert (info["eos_token"], info["bos_token"], info["chat_template"]) == ("<|endoftext|>", None, None)
     assert client.get("/tokenizer_info?model=none").status_code == 404
@@ -82,6 +86,14 @@ def test_what_stands_before_every_text_is_left_out_if_not_wanted(make_client, sm
         assert choice["text"] == "Once upon"
         assert choice["logprobs"]["tokens"] == ["<s>", " Once", " upon"]
         assert choice["logprobs"]["text_offset"] == [0, 0, 4], "<s> is no part of the text"
+        for tokens, more in ((2, {}), (4, {"parse_special": False})):
+            spelt = {**echo, "prompt": "<s> Once", **more}
+            (choice,) = client.post("/v1/completions", json=spelt).json()["choices"]
+            assert (choice["text"], choice["logprobs"]["text_offset"][:2]) == (
+                "<s> Once",
+                [0, 0 if more else 3],
+            )
+            assert len(choice["logprobs"]["tokens"]) >= tokens, more
 
 
 def test_embeddings_are_means_of_the_last_states(client, served):

@@ -22,7 +22,15 @@ app = new_app()
     settings_of(
         GenerationConfig,
         "Sampling",
-        leave_out=["do_sample", "eos_token_id", "stop", "token_healing"],
+        leave_out=[
+            "do_sample",
+            "eos_token_id",
+            "stop",
+            "token_healing",
+            "parse_special",
+            "logit_bias",
+            "bad_words_ids",
+        ],
     )
 )
 def chat(

@@ -9,6 +9,7 @@ import pytest
 
 from subgpt import Tokenizer
 from subgpt.cli import meter
+from subgpt.cli.commands.tokenizer import train as command
 from subgpt.cli.sizes import parse_bytes, parse_sizes
 from subgpt.units import in_bytes
 
@@ -175,3 +176,28 @@ def test_sizes_of_files_read_well() -> None:
     assert [in_bytes(size) for size in (0, 999, 1000, 10**6, 10**10)] == [
         "0 bytes", "999 bytes", "1.0 kB", "1.0 MB", "10.0 GB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--format", "tiktoken", "-o", "{shop}/subword"],
+            "holds a tokenizer.json, which would be loaded instead",
+        ),
+        (
+            ["--format", "vocab-merges", "-o", "{shop}/subword"],
+            "holds a tokenizer.json, which would be loaded",
+        ),
+        (["-o", "{tmp}/t.gguf", "--pattern", "\\w+"], "llama.cpp has no name for"),
+    ],
+)
+def test_what_could_not_be_saved_is_refused_before_the_training(
+    untouched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    monkeypatch.setattr(command, "_train", lambda *_: pytest.fail("trained"))
+    given = [option.format(shop=untouched, tmp=tmp_path) for option in options]
+    done = invoke("tokenizer", "train", untouched / "corpus", "--vocab-size", "300", *given)
+    assert done.code == 1
+    assert words in done.line()
+    assert list(tmp_path.iterdir()) == []

@@ -67,8 +67,8 @@ class Draft:
         """Bring it to the disk in `directory` and publish it there; gives its path.
 
         One that is there under this name is replaced. Raises OutputError, or CancelledError once `cancelled` says so;
-        whatever happens, the name has all of the old or all of the new. What failed may be tried
-        again; `discard` what is not.
+        whatever happens, the name has all of the old or all of the new. What failed may be tried again where the copy
+        is in memory; `discard` what is not.
         """
         final, temporary = directory / self.name, self.temporary(directory)
         with naming(final):
@@ -123,7 +123,9 @@ class Draft:
             return {
                 name: copy_with_sum(file, temporary / name, cancelled) for name, file in self._open.items()
             }
-        return {path.name: sum_of_file(path) for path in sorted(temporary.iterdir())}
+        weights, optimizer = temporary / weights_file(self.model), temporary / OPTIMIZER
+        copied = [weights, *([optimizer] if optimizer.exists() else [])]
+        return {path.name: sum_of_file(path) for path in copied}
 
 
 def _size(model: "GPT", optimizer: "Optimizer | None") -> int:

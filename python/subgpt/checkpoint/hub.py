@@ -55,5 +55,5 @@ def fetch(hub_id: str) -> Path:
             f"({first_line(error)}); look at its name, accept its licence on its page, and set HF_TOKEN if it "
             "asks for one"
         ) from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever the package's network layer raises
         raise CheckpointError(f"{hub_id}: fetching it failed ({first_line(error)}); try again") from None

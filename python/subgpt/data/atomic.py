@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,15 +39,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     temporary: Path | None = None
     try:
         with _naming(path):
-            descriptor, name = tempfile.mkstemp(prefix=".subgpt-", suffix=".tmp", dir=path.parent)
-            temporary = Path(name)
+            beside = path.parent / f".subgpt-{secrets.token_hex(8)}.tmp"
+            # With the permissions that `open` gives, unlike what `tempfile` makes.
+            descriptor = os.open(
+                beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+            )
+            temporary = beside
         with _Output(descriptor, path) as file:
             yield file
             with _naming(path):
                 file.flush()
                 os.fsync(file.fileno())
         with _naming(path):
-            _as_plainly_created(temporary)
             temporary.replace(path)
             temporary = None
             sync_directory(path.parent)
@@ -87,14 +90,6 @@ def _naming(path: Path) -> Iterator[None]:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); free some space, or name another directory"
         ) from error
-
-
-def _as_plainly_created(path: Path) -> None:
-    """Give a file the permissions that `open` would have: a temporary one is for its owner alone."""
-    if os.name == "posix":
-        mask = os.umask(0)
-        os.umask(mask)
-        path.chmod(0o666 & ~mask)
 
 
 def sync_directory(directory: Path) -> None:

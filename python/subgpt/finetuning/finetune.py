@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subgpt.checkpoint.run_directory import write_json
 from subgpt.data.form import Form
 from subgpt.distributed.launch import is_main
 from subgpt.evaluation.evaluate import held_out_source
@@ -74,8 +75,10 @@ def finetune(
     Everything else is as for `pretrain`.
     """
     own_template = chat_template or model.chat_template
+    watched_old: list[HeldOut] = []
     held_back: list[HeldOut] = []  # of what is replayed
     own_texts: list[HeldOut] = []
+    kept: list[tuple[Path, list[list[int]]]] = []  # of those
 
     def form_of(settings: TrainConfig) -> Form:
         return choose_form(settings, tokenizer, own_template)
@@ -97,11 +100,13 @@ def finetune(
             )
             held_back[:] = [] if old.held_out is None else [old.held_out]
             data = with_replay(data, old, settings.replay_ratio)
-        if (
-            old_source is None and not held_back and is_main()
-        ):  # which alone watches, and has the run directory
+        if not is_main():  # which alone watches, and has the run directory
+            return data
+        if old_source is not None:
+            watched_old[:] = [_held_out(old_source, settings)]
+        elif not held_back:
             # Before a checkpoint is read: what the model that was given can say.
-            own = recalled(model, tokenizer, settings, output_dir or settings.output_dir, resume)
+            own, kept[:] = recalled(model, tokenizer, settings, output_dir or settings.output_dir, resume)
             own_texts[:] = [] if own is None else [own]
         return data
 
@@ -113,10 +118,12 @@ def finetune(
         both = f"{data.fingerprint}+{fingerprint(array for batch in held_out.batches for array in batch)}"
         return dataclasses.replace(data, held_out=held_out, fingerprint=both)
 
-    def watch(data: TrainingData, settings: TrainConfig) -> Mapping[str, HeldOut]:
+    def watch(data: TrainingData, _settings: TrainConfig) -> Mapping[str, HeldOut]:
+        for place, texts in kept:
+            write_json(place, texts)
         watched = {} if data.held_out is None else {"new": data.held_out}
-        if old_source is not None:
-            watched["old"] = _held_out(old_source, settings)
+        if watched_old:
+            watched["old"] = watched_old[0]
         elif held_back:
             watched["old"] = held_back[0]
         elif own_texts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subgpt.checkpoint.load import read_json
-from subgpt.checkpoint.run_directory import RunDirectory, write_json
+from subgpt.checkpoint.run_directory import RunDirectory
 from subgpt.errors import CheckpointError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.generation.config import GenerationConfig
@@ -26,26 +26,28 @@ _LENGTH = 64
 
 def recalled(
     model: GPT, tokenizer: "Tokenizer", config: "TrainConfig", output_dir: str | Path | None, resume: bool
-) -> HeldOut | None:
+) -> tuple[HeldOut | None, list[tuple[Path, list[list[int]]]]]:
     """Let the model write `config.recall_tokens` tokens, or read what it wrote before this run was interrupted.
 
-    config: resolved. Gives None where there is nothing to be written.
+    config: resolved. Gives None where there is nothing to be written; and what is to be kept, and where, once nothing
+    is left that could refuse the run.
     """
     length = min(_LENGTH, config.block_size or 1, max(config.recall_tokens, 1))
     count = config.recall_tokens // length
     if count == 0 or length < 2:
-        return None
+        return None, []
     place = None if output_dir is None else RunDirectory(output_dir).recalled
+    kept: list[tuple[Path, list[list[int]]]] = []
     if resume and place is not None and place.exists():
         rows = _kept(place, model)
     else:
         rows = np.stack([_write(model, tokenizer, length, config.seed + number) for number in range(count)])
         if place is not None:
-            write_json(place, rows.tolist())
+            kept.append((place, rows.tolist()))
     ids, targets = rows[:, :-1].astype(np.uint32), rows[:, 1:]
     size = config.batch_size
     batches = [(ids[i : i + size], targets[i : i + size]) for i in range(0, len(ids), size)]
-    return HeldOut(batches, targets.size)
+    return HeldOut(batches, targets.size), kept
 
 
 def _kept(place: Path, model: GPT) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":

@@ -15,7 +15,7 @@ from subgpt.data.loader import Batches
 from subgpt.data.masking import TokenExample
 from subgpt.data.split import check_fraction, in_validation, text_hash
 from subgpt.distributed.launch import is_main
-from subgpt.errors import ConfigError, DataError
+from subgpt.errors import CheckpointError, ConfigError, DataError
 from subgpt.evaluation.measure import HeldOut
 from subgpt.finetuning.data import choose_form
 from subgpt.model.gpt import GPT
@@ -66,6 +66,9 @@ def dpo(
     """
     own_template = chat_template or model.chat_template
     objective = Preference(beta, label_smoothing)
+    reference: list[
+        tuple[Path, dict[str, Any]]
+    ] = []  # to be kept, once nothing is left that could refuse the run
 
     def make_data(settings: TrainConfig) -> TrainingData:
         if settings.packing:
@@ -79,7 +82,9 @@ def dpo(
         for loader in loaders:
             loader.add_to(digest)
         data = f"{digest.hexdigest()}+dpo{beta}+{label_smoothing}"
-        _remember(loaders, model, settings, data, objective, output_dir or settings.output_dir, resume)
+        reference[:] = _remember(
+            loaders, model, settings, data, objective, output_dir or settings.output_dir, resume
+        )
         return TrainingData(
             loader=loaders[0],
             tokens=loaders[0].targets,
@@ -91,6 +96,8 @@ def dpo(
         )
 
     def watch(data: TrainingData, _: TrainConfig) -> Mapping[str, HeldOut]:
+        for place, values in reference:
+            write_json(place, values)
         return {} if data.held_out is None else {"preferences": data.held_out}
 
     return run_training(
@@ -219,11 +226,11 @@ def _remember(
     objective: Preference,
     output_dir: str | Path | None,
     resume: bool,
-) -> None:
+) -> list[tuple[Path, dict[str, Any]]]:
     """Compute the reference, or read what the run that goes on began with: its model has changed since.
 
-    config: resolved. The reference computes in the run's dtype and on its quantized base: before the first update the
-    model that is trained is the reference itself.
+    Gives what is to be kept of it, and where. config: resolved. The reference computes in the run's dtype and on its
+    quantized base: before the first update the model that is trained is the reference itself.
     """
     options = {"beta": objective.beta, "label_smoothing": objective.label_smoothing}
     place = None if output_dir is None else RunDirectory(output_dir).reference
@@ -236,16 +243,23 @@ def _remember(
                 f"resume {output_dir}: {name} was {before!r}, is {value!r}; give the one before, or start a new run"
             )
     if kept.get("data") == data:
-        for loader, values in zip(loaders, kept["log_probs"], strict=True):
-            loader.reference[:] = values
-        return
+        try:
+            for loader, values in zip(loaders, kept["log_probs"], strict=True):
+                loader.reference[:] = values
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(
+                f"{place}: holds no log-probabilities of these pairs; remove it and the run's checkpoints, and "
+                "start a new run"
+            ) from None
+        return []
     model.dtype = config.dtype or model.dtype
     quantize_base(model, config)
     for loader in loaders:
         loader.remember(model)
-    if place is not None and is_main() and not kept:  # what goes on with other data is refused, and stays
-        log_probs = [loader.reference.tolist() for loader in loaders]
-        write_json(place, {"data": data, **options, "log_probs": log_probs})
+    if place is None or not is_main() or kept:  # what goes on with other data is refused, and stays
+        return []
+    log_probs = [loader.reference.tolist() for loader in loaders]
+    return [(place, {"data": data, **options, "log_probs": log_probs})]
 
 
 def _held_out(loader: PairLoader, objective: Preference, batch_size: int) -> HeldOut:

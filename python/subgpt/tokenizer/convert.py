@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from subgpt.errors import TokenizerError
 from subgpt.tokenizer.arguments import path_argument
-from subgpt.tokenizer.tokenizer import ENDINGS, Tokenizer, format_of
+from subgpt.tokenizer.saving import ENDINGS, format_of
+from subgpt.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from subgpt.tokenizer.tokenizer import Format
+    from subgpt.tokenizer.saving import Format
 
 _NAMES: dict[Format, str] = {"tiktoken": "tokenizer.tiktoken", "gguf": "tokenizer.gguf"}
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.errors import DtypeError, TokenizerError
+from subgpt.tokenizer import saving
 from subgpt.tokenizer.arguments import (
     check_place,
     has_surrogate,
@@ -29,19 +30,11 @@ if TYPE_CHECKING:
 
     from subgpt.data.documents import DocumentSource
     from subgpt.tokenizer.arguments import Specials
+    from subgpt.tokenizer.saving import Format
 
 Level: TypeAlias = Literal["char", "word", "subword"]
 Errors: TypeAlias = Literal["replace", "strict"]
-Format: TypeAlias = Literal["tokenizer.json", "tiktoken", "vocab-merges", "gguf"]
 Ids: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
-
-ENDINGS: dict[str, Format] = {".json": "tokenizer.json", ".tiktoken": "tiktoken", ".gguf": "gguf"}
-"""What a file's name says of its format."""
-
-
-def format_of(path: Path) -> Format:
-    """Tell by its name what a tokenizer is saved as; a directory holds a ``tokenizer.json``, whatever its name."""
-    return "tokenizer.json" if path.is_dir() else ENDINGS.get(path.suffix.lower(), "tokenizer.json")
 
 
 class Tokenizer:
@@ -243,18 +236,8 @@ class Tokenizer:
 
         """
         target = Path(path_argument(path))
-        chosen = format_of(target) if format is None else format
-        if chosen == "gguf":
-            from subgpt.checkpoint.run_directory import naming
-            from subgpt.tokenizer.gguf import save_gguf
-
-            if target.suffix.lower() != ".gguf":
-                with naming(target):
-                    target.mkdir(parents=True, exist_ok=True)
-                target = target / "tokenizer.gguf"
-            save_gguf(self, target)
-        else:
-            self._native.save(path_argument(path), text_argument("format", chosen))
+        chosen = saving.format_of(target) if format is None else text_argument("format", format)
+        saving.save(self, target, cast("Format", chosen))
 
     # --- text to ids ---
 
@@ -443,7 +426,8 @@ class Tokenizer:
         if len(ids) <= most:
             return text
         front = self.decode(ids[:most], errors="ignore")
-        if text.startswith(front):
+        known = self.unk_id is None or not (ids[:most] == self.unk_id).any()
+        if known and text.startswith(front):  # a text may spell what stands for the unknown
             return front
         places = self._native.encode_located(text, rules)[2]
         return text[: int(places[most:, 0].min())]

@@ -115,11 +115,14 @@ impl Tokenizer {
 
     /// Writes a directory or a file.
     fn save(&self, py: Python<'_>, path: PathBuf, format: &str) -> PyResult<()> {
-        let Some(format) = core::files::Format::from_name(format) else {
-            let known = "known are \"tokenizer.json\", \"tiktoken\", \"vocab-merges\" and \"gguf\"";
-            return Err(InvalidValueError::new_err(format!("format is {format:?}; {known}")));
-        };
+        let format = file_format(format)?;
         door::enter(py, || core::files::save(&self.inner, &path, format))
+    }
+
+    /// Refuses what lies where it is to be saved.
+    fn check_target(&self, py: Python<'_>, path: PathBuf, format: &str) -> PyResult<()> {
+        let format = file_format(format)?;
+        door::enter(py, || core::files::check_target(&self.inner, &path, format))
     }
 
     /// The merges in the order of their ranks, as pairs of ids; none at levels char and word.
@@ -331,6 +334,14 @@ impl DecodeStream {
             self.tokenizer.get().inner.decode_rest(&mut stream)
         })
     }
+}
+
+/// The format of this name.
+fn file_format(name: &str) -> PyResult<core::files::Format> {
+    core::files::Format::from_name(name).ok_or_else(|| {
+        let known = "known are \"tokenizer.json\", \"tiktoken\", \"vocab-merges\" and \"gguf\"";
+        InvalidValueError::new_err(format!("format is {name:?}; {known}"))
+    })
 }
 
 fn train_options(options: &Bound<'_, PyDict>) -> PyResult<TrainOptions> {

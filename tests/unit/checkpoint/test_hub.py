@@ -10,7 +10,7 @@ import pytest
 
 import subgpt
 from subgpt.adapters.config import LoraConfig
-from subgpt.errors import MissingExtraError, MissingFileError
+from subgpt.errors import CheckpointError, MissingExtraError, MissingFileError
 
 
 @pytest.fixture
@@ -101,3 +101,17 @@ def test_only_the_name_of_a_directory_is_compared(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("subgpt.checkpoint.load.fetch", lambda name: pytest.fail(f"asked for {name}"))
     with pytest.raises(pytest.fail.Exception, match="asked for models/llama"):
         subgpt.load("models/llama")
+
+
+def test_a_connection_that_breaks_is_told_whatever_the_package_raises(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub", reason='pip install "subgpt[hub]"')
+
+    class ReadError(Exception):
+        """As httpx has it, of no builtin but Exception."""
+
+    def snapshot_download(hub_id: str, allow_patterns: list[str]) -> str:
+        raise ReadError("peer closed connection")
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    with pytest.raises(CheckpointError, match=r"fetching it failed \(peer closed connection\); try again"):
+        subgpt.load("someone/small-model")

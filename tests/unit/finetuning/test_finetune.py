@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import subgpt
-from subgpt import GPT, Callback, ConfigError, DataError, TrainConfig, finetune
+from subgpt import GPT, Callback, ConfigError, DataError, TrainConfig, finetune, machine
 from subgpt.data.chat import CHATML, ChatTemplate
 from subgpt.data.form import Form
 from subgpt.finetuning.chat import prepare_chat
@@ -19,6 +19,7 @@ from subgpt.finetuning.data import choose_form, example_data, finetuning_data
 from subgpt.finetuning.replay import ReplayLoader
 from subgpt.tokenizer import add_special_tokens
 from subgpt.training.data import text_data
+from subgpt.training.keeper import Keeper
 
 ROWS = [
     {"question": f"what is {n}?", "answer": f"a red {word}"}
@@ -383,3 +384,30 @@ def test_numbers_that_json_does_not_have_are_null(model, tokenizer, rows, tmp_pa
     assert json.loads(lines[0])["val_perplexity"] is None
     resumed = run(model, tokenizer, rows, {"max_steps": 2}, output_dir=tmp_path, resume=True)
     assert resumed.before["new"].loss == ended.before["new"].loss
+
+
+def test_old_data_that_cannot_be_read_is_told_before_an_earlier_run_is_discarded(
+    model, tokenizer, rows, tmp_path
+):
+    place = tmp_path / "run"
+    run(model, tokenizer, rows, {"max_steps": 2}, output_dir=place)
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    settings = {"max_steps": 3, "overwrite_output_dir": True}
+    with pytest.raises(subgpt.MissingFileError, match="gone"):
+        run(model, tokenizer, rows, settings, output_dir=place, old_source=tmp_path / "gone.txt")
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("more", [{"freeze": "embeddings"}, {"lora_r": 2}])
+def test_a_run_that_is_refused_leaves_the_model_free(model, tokenizer, rows, tmp_path, monkeypatch, more):
+    monkeypatch.setattr(machine, "memory_limit", lambda: 1 << 16)
+    with pytest.raises(subgpt.OutOfMemoryError):
+        run(model, tokenizer, rows, {"max_steps": 1, **more})
+    monkeypatch.undo()
+    assert model.num_trained() == model.num_params()
+    assert model.active_adapter is None
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "begin", lambda *_, **__: pytest.fail("at the door"))
+        with pytest.raises(pytest.fail.Exception, match="at the door"):
+            run(model, tokenizer, rows, {"max_steps": 1, "freeze": "embeddings"}, output_dir=tmp_path / "run")
+    assert model.num_trained() == model.num_params()

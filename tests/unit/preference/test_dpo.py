@@ -14,7 +14,7 @@ import pytest
 
 import subgpt
 from subgpt import GPT, Callback, GPTConfig, Tokenizer, TrainConfig
-from subgpt.errors import ConfigError, DataError, InvalidValueError, ShapeError
+from subgpt.errors import CheckpointError, ConfigError, DataError, InvalidValueError, ShapeError
 from subgpt.preference.dpo import Preference, dpo
 from subgpt.preference.loss import dpo_loss
 from subgpt.preference.pairs import PairLoader, log_probs, read_pairs
@@ -239,3 +239,40 @@ def test_log_probabilities_are_sums_over_answers(model, tokenizer):
         kept = batch.targets[row] >= 0
         expected = logs[np.flatnonzero(kept), batch.targets[row][kept]].sum()
         assert got[row] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_run_that_is_refused_leaves_the_reference_of_the_one_before(model, tokenizer, tmp_path):
+    place = tmp_path / "run"
+    dpo(model, tokenizer, ROWS, settings(max_steps=1), output_dir=place, callbacks=())
+    kept = (place / "training" / "reference.json").read_bytes()
+    other = GPT(model.config, seed=4)
+    refused = settings(max_steps=1, overwrite_output_dir=True, freeze="nothing.of.this.name")
+    with pytest.raises(ConfigError, match="freeze"):
+        dpo(other, tokenizer, ROWS, refused, output_dir=place, callbacks=())
+    assert (place / "training" / "reference.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("log_probs", [None, [], [[0.0]], [["a"], ["b"]]])
+def test_a_reference_that_is_damaged_is_named(model, tokenizer, tmp_path, log_probs):
+    place = tmp_path / "run" / "training" / "reference.json"
+    dpo(model, tokenizer, ROWS, settings(max_steps=1), output_dir=tmp_path / "run", callbacks=())
+    kept = json.loads(place.read_text(encoding="utf-8"))
+    place.write_text(json.dumps({**kept, "log_probs": log_probs}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"reference\.json: holds no log-probabilities of these pairs"):
+        dpo(
+            model,
+            tokenizer,
+            ROWS,
+            settings(max_steps=2),
+            output_dir=tmp_path / "run",
+            resume=True,
+            callbacks=(),
+        )
+
+
+def test_what_a_run_tells_is_of_pairs(model, tokenizer, tmp_path):
+    run = dpo(model, tokenizer, ROWS, settings(max_steps=2), output_dir=tmp_path / "run", callbacks=())
+    page = (tmp_path / "run" / "training" / "report.html").read_text(encoding="utf-8")
+    assert "nats per pair" in page
+    assert "per token" not in page
+    assert run.unit == subgpt.Run.load(tmp_path / "run").unit == "pairs"

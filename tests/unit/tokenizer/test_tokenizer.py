@@ -348,6 +348,12 @@ def test_count_and_truncate():
 def test_a_truncated_text_is_the_beginning_of_the_text():
     words = Tokenizer.train(["one two"], level="word")
     assert words.truncate("one three two", 3) == "one three"
+    letters = Tokenizer.train(["unk"], level="char")
+    assert [letters.truncate("<unk>x", most, disallowed_special=()) for most in (1, 2, 5)] == [
+        "<",
+        "<u",
+        "<unk>",
+    ]
     parsed = json.loads(Tokenizer.train(["n\u00e9 nai"], vocab_size=260).to_json())
     composed, apart = "n\u00e9 e", "ne\u0301 e"
     for form, text, cuts in (

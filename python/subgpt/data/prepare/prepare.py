@@ -40,6 +40,7 @@ from subgpt.data.prepare.units import Unit, plan_units, size_of
 from subgpt.data.sources import FoundFiles
 from subgpt.errors import CheckpointError, ConfigError, OutputError
 from subgpt.places import expanded
+from subgpt.tokenizer.saving import check_target
 
 if TYPE_CHECKING:
     from subgpt.tokenizer import Tokenizer
@@ -157,6 +158,7 @@ def prepare_data(
             little text to divide.
         ConfigError: An option cannot be, or is another than that of the preparation that is gone on with.
         OutputError: The directory has something else in it, or cannot be written, or the disk is full.
+        TokenizerError: A tokenizer of another kind lies in the directory, which would be loaded in place of this one.
         CheckpointError: Another process is preparing there.
         MissingExtraError: A format, near duplicates or a cluster need an extra.
 
@@ -187,6 +189,7 @@ def prepare_data(
     if not overwrite and (made := finished_before(folder, tokenizer.fingerprint, options, sources)):
         _remove_work(folder / FOLDER)
         return Prepared(folder, made)
+    check_target(tokenizer, folder, "tokenizer.json")  # which is saved when all is done
     staging = Staging(_open_staging(folder, overwrite=overwrite))
     with DirectoryLock(staging.folder / _LOCK, "preparing data"):
         if overwrite:

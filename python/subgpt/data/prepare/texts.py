@@ -7,11 +7,13 @@ file instead, which the tokenizer reads block by block.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
 from typing import IO
 
+from subgpt.checkpoint.run_directory import naming
 from subgpt.data.decoding import Decoded
 from subgpt.data.prepare.hashing import Hashes, TextHash
 
@@ -36,7 +38,8 @@ class LongText:
         self.blank = self.blank and (not text or text.isspace())
         self.size += len(data)
         self._hash.update(data)
-        self._file.write(data)
+        with naming(self.path):
+            self._file.write(data)
 
     def blocks(self) -> Iterator[str]:
         """Give it back piece by piece, once it is closed."""
@@ -46,12 +49,14 @@ class LongText:
 
     def close(self) -> Hashes:
         """End it; give its hashes."""
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         return self._hash.result()
 
     def remove(self) -> None:
         """Take it from the disk."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which was complained of
+            self._file.close()
         self.path.unlink(missing_ok=True)
 
 

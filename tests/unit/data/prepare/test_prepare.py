@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from subgpt import CheckpointError, ConfigError, DataError, OutputError, Tokenizer
+from subgpt import CheckpointError, ConfigError, DataError, OutputError, Tokenizer, TokenizerError
 from subgpt.checkpoint.lock import DirectoryLock
 from subgpt.data.corpus import load_corpus
 from subgpt.data.prepare import stage, texts, units
@@ -428,3 +429,27 @@ def test_options_that_cannot_be(corpus, tok, tmp_path):
     (tmp_path / "blank.txt").write_text(" \n")
     with pytest.raises(DataError, match="no document with any text in it"):
         prepare_data(tmp_path / "blank.txt", tmp_path / "out", tok)
+
+
+def kept_as_it_came(folder):
+    """A tokenizer of llama2.c with equal scores, which no tokenizer.json can say."""
+    tokens = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((f"<0x{byte:02X}>", 0.0) for byte in range(256))]
+    tokens += [(letter, -9.0) for letter in sorted({*"".join(map(text, range(20)))})] + [
+        ("Nu", -1.0),
+        ("um", -1.0),
+    ]
+    entries = [struct.pack("<fi", score, len(piece)) + piece.encode() for piece, score in tokens]
+    path = folder / "tokenizer.bin"
+    path.write_bytes(struct.pack("<i", 6) + b"".join(entries))
+    return Tokenizer.load(path)
+
+
+def test_a_tokenizer_that_would_hide_this_one_is_refused_before_the_work(tok, tmp_path):
+    pieces = kept_as_it_came(tmp_path)
+    (tmp_path / "a.txt").write_text("".join(map(text, range(20))), encoding="utf-8")
+    prepare_data(tmp_path / "a.txt", tmp_path / "set", tok)
+    before = {path: path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file()}
+    with pytest.raises(TokenizerError, match=r"holds a tokenizer\.json, which would be loaded instead"):
+        prepare_data(tmp_path / "a.txt", tmp_path / "set", pieces, overwrite=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file()} == before
+    assert prepare_data(tmp_path / "a.txt", tmp_path / "other", pieces).train_tokens > 0

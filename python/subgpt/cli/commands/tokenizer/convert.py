@@ -10,7 +10,7 @@ from subgpt.cli.commands.tokenizer.arguments import FORMATS, PATTERNS
 from subgpt.cli.options import Json, TokenizerDir
 
 if TYPE_CHECKING:
-    from subgpt.tokenizer.tokenizer import Format
+    from subgpt.tokenizer.saving import Format
 
 EXAMPLES = (
     "subgpt tokenizer convert tok/ -o ranks.tiktoken",

@@ -101,7 +101,7 @@ def command(
     from subgpt.cli.loading import source_paths
     from subgpt.cli.terminal import note, print_json
     from subgpt.data.sources import find_files
-    from subgpt.tokenizer.tokenizer import format_of
+    from subgpt.tokenizer.saving import format_of
 
     sizes = None if vocab_size is None else read_option(ctx, "--vocab-size", parse_sizes, vocab_size)
     memory = None if max_memory is None else read_option(ctx, "--max-memory", parse_bytes, max_memory)
@@ -126,6 +126,8 @@ def command(
     paths = source_paths(source)
     found = find_files(paths)
     size = sum(file.stat().st_size for file in found.files)
+    if chosen != "tokenizer.json":
+        _check_targets(targets, chosen, options)
     begin = time.monotonic()
     tokenizers = _train(paths, size, options)
     seconds = time.monotonic() - begin
@@ -146,7 +148,7 @@ def command(
 
 def _targets(ctx: typer.Context, output: Path, sizes: Sequence[int] | None) -> list[Path]:
     """Say where each tokenizer goes; what cannot be written there is better known before the training."""
-    from subgpt.tokenizer.tokenizer import ENDINGS
+    from subgpt.tokenizer.saving import ENDINGS
 
     several = sizes is not None and len(sizes) > 1
     is_file = output.suffix.lower() in ENDINGS
@@ -155,6 +157,17 @@ def _targets(ctx: typer.Context, output: Path, sizes: Sequence[int] | None) -> l
     if not is_file and output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; name a directory to save the tokenizer in")
     return [output / str(size) for size in sizes or ()] if several else [output]
+
+
+def _check_targets(targets: Sequence[Path], format: str, options: dict[str, Any]) -> None:
+    """Refuse before the training what could not be saved behind it, by a vocabulary that is trained on one letter."""
+    from subgpt.tokenizer import Tokenizer
+    from subgpt.tokenizer.saving import check_target
+
+    alike = {name: options[name] for name in ("level", "pattern", "special_tokens")}
+    small = Tokenizer.train(iter(["a"]), vocab_size=256 + len(alike["special_tokens"]), **alike)
+    for target in targets:
+        check_target(small, target, format)  # type: ignore[arg-type]
 
 
 def _train(source: Sequence[Path], size: int, options: dict[str, Any]) -> "list[Tokenizer]":

@@ -100,20 +100,36 @@ impl Format {
     }
 }
 
+/// Whether a path that is no directory has this ending.
+fn is_file_of(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir()
+}
+
+/// Refuses what [`save`] would refuse for what lies at `path`; nothing is written.
+pub fn check_target(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
+    match (format, tokenizer.original()) {
+        (Format::TokenizerJson, Some((name, _))) if !is_file_of(path, "json") => refuse_before(path, name),
+        (Format::Tiktoken, _) if !is_file_of(path, "tiktoken") => refuse_before(path, RANKS),
+        (Format::VocabMerges, _) => refuse_before(path, "vocab.json"),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a tokenizer, into the directory `path` or, for the formats of one file, into a file of that ending. Each file
 /// is there whole or not at all. None is put into a directory beside one that loading the directory would take instead.
 pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
-    let ends = |ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir();
+    check_target(tokenizer, path, format)?;
     let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
-    if let (Format::TokenizerJson, Some((name, bytes)), false) = (format, tokenizer.original(), ends("json")) {
+    if let (Format::TokenizerJson, Some((name, bytes)), false) =
+        (format, tokenizer.original(), is_file_of(path, "json"))
+    {
         directory()?;
-        refuse_before(path, name)?;
         return atomic::write(&path.join(name), bytes);
     }
     match format {
         Format::TokenizerJson => {
             let json = tokenizer.to_json(true)?;
-            if ends("json") {
+            if is_file_of(path, "json") {
                 return atomic::write(path, json.as_bytes());
             }
             directory()?;
@@ -122,17 +138,15 @@ pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
         }
         Format::Tiktoken => {
             let ranks = tiktoken_ranks::write(tokenizer)?;
-            if ends("tiktoken") {
+            if is_file_of(path, "tiktoken") {
                 return atomic::write(path, &ranks);
             }
             directory()?;
-            refuse_before(path, RANKS)?;
             atomic::write(&path.join(RANKS), &ranks)
         }
         Format::VocabMerges => {
             let (vocab, merges) = vocab_merges::write(tokenizer)?;
             directory()?;
-            refuse_before(path, "vocab.json")?;
             atomic::write(&path.join("merges.txt"), merges.as_bytes())?;
             atomic::write(&path.join("vocab.json"), vocab.as_bytes())
         }

@@ -248,6 +248,19 @@ def test_a_stopped_answer_without_a_word_is_no_turn(talk: Talk, monkeypatch: pyt
         run_talk(talk, reading("Who sat?"), interactive=False)
 
 
+def test_ctrl_c_while_a_question_is_read_stops_this_answer_alone(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Iterator[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(talk.conversation, "answer", interrupted)
+        assert not talk.ask("Who sat?")
+    assert talk.turns == []
+    assert talk.ask("Who sat?")
+
+
 def test_a_talk_that_outgrows_the_context_forgets_its_oldest_turns_and_says_so_once(parrot: Path) -> None:
     result = invoke("chat", parrot, "--max-new-tokens", 12, "--seed", 1, stdin="Who sat?\n" * 12)
     assert result.code == 0, result.err

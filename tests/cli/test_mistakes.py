@@ -158,6 +158,8 @@ TYPED = [
     ("generate {run} hi --temperature -1", 1, ["temperature = -1", "set by --temperature"]),
     ("probs {run} hi -k 0", 1, ["1 or more"]),
     ("generate {run} hi --logit-bias 5", 1, ["ID=BIAS"]),
+    ("probs {run} hi --logit-bias 5=1", 2, ["no such option", "--logit-bias"]),
+    ("chat {run} --bad-words-ids 5", 2, ["no such option", "--bad-words-ids"]),
     (f"{PRETRAIN} --learning-rate 0", 1, ["learning_rate = 0", "set by --learning-rate"]),
     (f"{PRETRAIN} --n-head 3", 1, ["not a multiple", "set by --n-embd, set by --n-head"]),
     (f"{PRETRAIN} --optimizer adm", 1, ["'adamw'", "set by --optimizer"]),

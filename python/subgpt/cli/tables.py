@@ -42,19 +42,20 @@ def facts_table(facts: Iterable[tuple[str, object]]) -> "Table":
 def print_changes(run: "Run") -> None:
     """Print the held-out losses before and after fine-tuning, if both were measured."""
     from subgpt.cli.terminal import out
+    from subgpt.training.plot import nats_per
 
     rows = [(name, run.before[name].loss, run.after[name].loss) for name in run.after if name in run.before]
     if rows:
-        out().print(changes_table(rows))
+        out().print(changes_table(rows, nats_per(run.unit)))
 
 
-def changes_table(rows: "Iterable[tuple[str, float, float]]") -> "Table":
+def changes_table(rows: "Iterable[tuple[str, float, float]]", scale: str = "nats per token") -> "Table":
     """Lay out losses before and after, and the change: green where it fell, red where it rose."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="dim", pad_edge=False)
-    table.add_column("held-out loss (nats per token)")
+    table.add_column(f"held-out loss ({scale})")
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right")
     for name, before, after in rows:

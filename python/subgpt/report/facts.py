@@ -57,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class LossChange:
-    """A held-out loss in nats per token before and after fine-tuning."""
+    """A held-out loss in nats before and after fine-tuning."""
 
     data: str
     before: float
@@ -96,3 +96,4 @@ class Report:
     environment: Sequence[tuple[str, str]]
     commands: Sequence[tuple[str, str]]
     probes: Sequence[ProbeScore] = ()
+    scale: str = "nats per token"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from subgpt import _core
 from subgpt.report.facts import LossChange, ProbeScore, Report
 from subgpt.report.page import render_page
-from subgpt.training.plot import panel_of
+from subgpt.training.plot import nats_per, panel_of
 from subgpt.units import duration
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run_page(run: "Run", title: str) -> str:
         for name in run.after
         if name in run.before
     ]
-    facts = [("updates", f"{run.step:,}"), ("tokens", f"{run.tokens:,}"), ("time", duration(run.seconds))]
+    facts = [("updates", f"{run.step:,}"), (run.unit, f"{run.tokens:,}"), ("time", duration(run.seconds))]
     if run.val_losses:
         facts.append(("best held-out loss", f"{run.best:.3f} nats, at step {run.best_step:,}"))
     return render_page(
@@ -45,5 +45,6 @@ def run_page(run: "Run", title: str) -> str:
             probes=[ProbeScore(name, change.before, change.after) for name, change in run.probes.items()],
             environment=[("subgpt", _core.__version__)],
             commands=(),
+            scale=nats_per(run.unit),
         )
     )

@@ -33,7 +33,7 @@ def loss_svg(panel: Panel) -> str:
     parts = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_spoken(panel))}">',
         f'<text class="title" x="{LEFT}" y="16">{escape(panel.title)}</text>',
-        *_grid(frame),
+        *_grid(frame, panel.scale),
         *(line for s in drawn for line in _line(frame, s)),
         *_labels(frame, drawn),
         "</svg>",
@@ -63,7 +63,7 @@ def _spoken(panel: Panel) -> str:
     return f"{panel.title}: {ends or 'no values'}"
 
 
-def _grid(frame: _Frame) -> list[str]:
+def _grid(frame: _Frame, scale: str) -> list[str]:
     """Draw thin horizontal lines with their losses, the steps along the bottom, and both axis names."""
     right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
     parts = []
@@ -75,7 +75,7 @@ def _grid(frame: _Frame) -> list[str]:
         x = frame.x(step)
         parts.append(f'<text class="tick" x="{x:.1f}" y="{floor + 18}" text-anchor="middle">{step:g}</text>')
     parts.append(f'<text class="axis" x="{right}" y="{HEIGHT - 4}" text-anchor="end">step</text>')
-    parts.append(f'<text class="axis" x="{right}" y="16" text-anchor="end">nats per token</text>')
+    parts.append(f'<text class="axis" x="{right}" y="16" text-anchor="end">{scale}</text>')
     return parts
 
 

@@ -80,11 +80,13 @@ def lr_find(
             divergence=divergence,
             on_step=on_step,
         )
-    write_json(results, found.to_dict())
     if json:
         print_json(found.to_dict())
     else:
         print_rates(found)
+    write_json(
+        results, found.to_dict()
+    )  # behind what was found, which a place that takes nothing does not lose
     if drawable:
         found.plot(plot)
     note(f"written: {f'{plot}, ' if drawable else ''}{results}")

@@ -7,7 +7,7 @@ import typer
 
 from subgpt.cli.options import Json, QuantizeOption, RunDir, examples, new_app
 from subgpt.cli.settings import settings_of, with_settings
-from subgpt.generation.config import SAMPLING, GenerationConfig
+from subgpt.generation.config import TYPED, GenerationConfig
 
 if TYPE_CHECKING:
     from subgpt.evaluation.next_tokens import Distribution
@@ -26,7 +26,7 @@ app = new_app()
         "subgpt probs runs/base 'write me a' -k 3 --json",
     )
 )
-@with_settings(settings_of(GenerationConfig, "Sampling (what it makes of the distribution)", only=SAMPLING))
+@with_settings(settings_of(GenerationConfig, "Sampling (what it makes of the distribution)", only=TYPED))
 def probs(
     run: RunDir,
     prompt: Annotated[

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from subgpt.cli.terminal import note
 from subgpt.errors import ConfigError, DataError
-from subgpt.generation.config import SAMPLING, GenerationConfig
+from subgpt.generation.config import TYPED, GenerationConfig
 from subgpt.places import expanded
 from subgpt.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from subgpt.cli.talk.talk import Talk
 
-_SETTINGS = (*SAMPLING, "max_new_tokens", "seed")
+_SETTINGS = (*TYPED, "max_new_tokens", "seed")
 
 
 class _Command(NamedTuple):
@@ -50,7 +50,7 @@ def run_command(talk: Talk, line: str) -> bool:
 def _change(talk: Talk, name: str, value: str) -> None:
     """Change a setting, or show it; who gives a rule of sampling wants to sample."""
     if value:
-        sampled = {"do_sample": True} if name in SAMPLING else {}
+        sampled = {"do_sample": True} if name in TYPED else {}
         talk.settings = talk.settings.replace(**{name: value}, **sampled)
     note(f"{name} = {getattr(talk.settings, name)}")
 

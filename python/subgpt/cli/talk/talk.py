@@ -50,16 +50,16 @@ class Talk:
 
         A question without an answer is not kept.
         """
-        asked = self._fitting([*self.messages, Message("user", question)])
         said: list[str] = []
         begin = time.monotonic()
-        pieces = self.conversation.answer(asked, self.settings)
-        if self.conversation.prompt_tokens > self.conversation.model.config.block_size:
-            warn("the question is longer than the model's context, so only the end of it is seen")
         try:
+            asked = self._fitting([*self.messages, Message("user", question)])
+            pieces = self.conversation.answer(asked, self.settings)
+            if self.conversation.prompt_tokens > self.conversation.model.config.block_size:
+                warn("the question is longer than the model's context, so only the end of it is seen")
             write_pieces(copied(pieces, said))
             stopped = False
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # also while the question is read
             stopped = True
         out().print()
         sys.stdout.flush()  # a remark on standard error comes behind it
@@ -68,7 +68,8 @@ class Talk:
             self.turns += [Message("user", question), Message("assistant", answer)]
         elif not stopped:
             note("(no answer)")
-        detail(self._speed(time.monotonic() - begin))
+        if said:
+            detail(self._speed(time.monotonic() - begin))
         return not stopped
 
     def _fitting(self, messages: list[Message]) -> tuple[Message, ...]:

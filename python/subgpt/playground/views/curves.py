@@ -37,7 +37,8 @@ def colours(dark: bool) -> Colours:
 
 def loss_options(run: Run, look: Colours) -> dict[str, Any]:
     """Draw training losses, faint as they are and their running mean, and held-out losses against the step."""
-    train, held_out = panel_of(run, "Loss").series
+    panel = panel_of(run, "Loss")
+    train, held_out = panel.series
     train, held_out = train.finite(), held_out.finite()
     mean = running_mean(train.losses)
     kept = thin(train.losses, MAX_POINTS)
@@ -54,7 +55,7 @@ def loss_options(run: Run, look: Colours) -> dict[str, Any]:
         ),
     ]
     legend = {"data": ["training, mean", "held-out"]}
-    return _frame(series, look, "nats per token") | {"legend": legend | _legend(look)}
+    return _frame(series, look, panel.scale) | {"legend": legend | _legend(look)}
 
 
 def rate_options(run: Run, look: Colours) -> dict[str, Any]:

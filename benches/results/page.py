@@ -108,6 +108,11 @@ class Row:
         self.found: dict[str, Any] = made or target.recorded
         self.mark = self._mark()
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the figure is one that was typed."""
+        return bool(self.found) and self.found is self.target.recorded
+
     def _mark(self) -> str:
         if not self.found or "busy" in self.found:
             return ""
@@ -135,7 +140,7 @@ class Row:
     def line(self) -> str:
         skipped = self.found.get("tests", {}).get("skipped", 0)
         mark = {"no": "**no**", "partly": f"partly, {skipped} skipped"}.get(self.mark, self.mark)
-        by = f"[{self.target.bench}](#commands-dates-and-machines)" if self.target.bench else "recorded"
+        by = "recorded" if self.is_recorded else f"[{self.target.bench}](#commands-dates-and-machines)"
         return f"| {self.target.what} | {self.target.asked} | {self.measured()} | {mark} | {by} |"
 
 
@@ -175,7 +180,8 @@ def commands(store: dict[str, Any], rows: list[Row]) -> list[str]:
         else:
             lines.append(f"| {name} | `{as_typed(bench.command)}` | not yet | | | |\n")
     for row in rows:
-        if recorded := row.target.recorded:
+        if row.is_recorded:
+            recorded = row.target.recorded
             lines.append(f"| {row.target.what} | `{recorded['command']}` | {recorded['date']} | | | |\n")
     return lines
 

@@ -177,6 +177,19 @@ def test_figures_are_the_worst_that_were_found(results, tmp_path):
     assert "| elsewhere | at most 1 s | not measured |  |" in page
 
 
+def test_what_was_recorded_counts_until_its_bench_finds_something(results, tmp_path):
+    recorded = {"value": 0, "date": "2026-11-29", "command": "make soak"}
+    row = {"what": "leaks", "asked": "at most 0", "bench": "blas", "figure": "[0].grows", "recorded": recorded}
+    targets = sections(results, row)
+    page = results.page.page(targets, results.figures.gather(tmp_path, targets))
+    assert "| leaks | at most 0 | 0 | yes | recorded |" in page
+    assert "| leaks | `make soak` | 2026-11-29 | | | |" in page
+    kept(tmp_path, "blas", [{"grows": 0}])
+    page = results.page.page(targets, results.figures.gather(tmp_path, targets))
+    assert "| leaks | at most 0 | 0 | yes | [blas](#commands-dates-and-machines) |" in page
+    assert "make soak" not in page
+
+
 def test_a_miss_needs_its_reason(results, tmp_path):
     kept(tmp_path, "blas", [{"torch": 0.5}])
     targets = sections(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from subgpt.data.loader import IGNORED, Batch, Batches, I64Array, U32Array, check_sizes, positions
+from subgpt.data.loader import IGNORED, Ahead, Batch, Batches, I64Array, U32Array, check_sizes
 from subgpt.data.masking import TokenExample
-from subgpt.data.permutation import permute
+from subgpt.data.permutation import U64Array, permute
 from subgpt.errors import DataError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class ExampleLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.pad = pad
+        self._order = Ahead(batch_size, len(self._rows), self._at)
 
     def __len__(self) -> int:
         """Return the number of examples in an epoch."""
@@ -61,7 +62,9 @@ class ExampleLoader:
 
     def indices(self, step: int) -> I64Array:
         """Which examples are in a batch, int64 (B,)."""
-        epochs, index = positions(step, self.batch_size, len(self._rows))
+        return self._order.batch(step)
+
+    def _at(self, epochs: U64Array, index: U64Array) -> I64Array:
         return permute(index, len(self._rows), seed=self.seed, epoch=epochs)
 
     def batch(self, step: int) -> Batch:

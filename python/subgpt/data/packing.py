@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from subgpt.data.examples import fit_examples
-from subgpt.data.loader import IGNORED, Batch, I64Array, U32Array, Windows, positions
+from subgpt.data.loader import IGNORED, Ahead, Batch, I64Array, U32Array, Windows
 from subgpt.data.masking import TokenExample
-from subgpt.data.permutation import permute
+from subgpt.data.permutation import U64Array, permute
 
 I32Array: TypeAlias = npt.NDArray[np.int32]
 
@@ -91,6 +91,7 @@ class PackedLoader:
         lengths = [len(x) for x, _ in self._fitted.rows]
         self.rows = pack(lengths, block_size, seed)
         self._padding = len(self.rows) * block_size - sum(lengths)
+        self._order = Ahead(batch_size, len(self.rows), self._at)
 
     def __len__(self) -> int:
         """Return the number of rows in an epoch."""
@@ -115,7 +116,9 @@ class PackedLoader:
             InvalidValueError: A negative step.
 
         """
-        epochs, index = positions(step, self.batch_size, len(self.rows))
+        return self._order.batch(step)
+
+    def _at(self, epochs: U64Array, index: U64Array) -> I64Array:
         return permute(index, len(self.rows), seed=self.seed, epoch=epochs)
 
     def batch(self, step: int) -> PackedBatch:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from subgpt.data.examples import fit_examples, pad_rows
 from subgpt.data.instruct import Example, named, parse_row, rows_of
-from subgpt.data.loader import IGNORED, I64Array, U32Array, positions
+from subgpt.data.loader import IGNORED, Ahead, I64Array, U32Array
 from subgpt.data.masking import TokenExample
-from subgpt.data.permutation import permute
+from subgpt.data.permutation import U64Array, permute
 from subgpt.data.rows import Row, json_type, list_keys
 from subgpt.errors import DataError
 from subgpt.model.gpt import GPT
@@ -122,6 +122,7 @@ class PairLoader:
         self._fitted = [fit_examples(side, block_size, batch_size, pad) for side in (chosen, rejected)]
         self.block_size, self.batch_size, self.seed, self.pad = block_size, batch_size, seed, pad
         self.reference = np.zeros((2, len(chosen)))
+        self._order = Ahead(batch_size, len(chosen), self._at)
 
     def __len__(self) -> int:
         """Return the number of pairs in an epoch."""
@@ -136,8 +137,10 @@ class PairLoader:
 
     def batch(self, step: int) -> PairBatch:
         """Build the batch of a step."""
-        epochs, index = positions(step, self.batch_size, len(self))
-        return self.pairs(permute(index, len(self), seed=self.seed, epoch=epochs))
+        return self.pairs(self._order.batch(step))
+
+    def _at(self, epochs: U64Array, index: U64Array) -> I64Array:
+        return permute(index, len(self), seed=self.seed, epoch=epochs)
 
     def pairs(self, index: I64Array) -> PairBatch:
         """Build a batch of the pairs of those numbers."""

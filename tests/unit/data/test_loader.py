@@ -95,3 +95,16 @@ def test_evaluation_of_too_little():
         evaluation_batches(row(1), block_size=4, batch_size=1)
     [(x, y)] = evaluation_batches(row(2), block_size=4, batch_size=1)
     assert (x.tolist(), y.tolist()) == ([[0]], [[1]])
+
+
+@pytest.mark.parametrize(("batch_size", "n"), [(1, 40), (7, 300), (12, 100_000), (2000, 9000)])
+def test_batches_that_are_computed_ahead_are_those_of_their_own_rows(batch_size, n):
+    loader, other = (WindowLoader(row(n), block_size=8, batch_size=batch_size, seed=3) for _ in range(2))
+    for step in (0, 1, 2, 85, 84, 1024, 1023, 5, 0, 10**15):
+        x, y = loader.batch(step)
+        own, next_ids = other.rows(*positions(step, batch_size, loader.windows_per_epoch))
+        assert np.array_equal(x, own), step
+        assert np.array_equal(y, next_ids), step
+    given = loader.starts(3)
+    given[:] = 0
+    assert loader.starts(3).any() or batch_size == 1

@@ -179,7 +179,13 @@ def test_figures_are_the_worst_that_were_found(results, tmp_path):
 
 def test_what_was_recorded_counts_until_its_bench_finds_something(results, tmp_path):
     recorded = {"value": 0, "date": "2026-11-29", "command": "make soak"}
-    row = {"what": "leaks", "asked": "at most 0", "bench": "blas", "figure": "[0].grows", "recorded": recorded}
+    row = {
+        "what": "leaks",
+        "asked": "at most 0",
+        "bench": "blas",
+        "figure": "[0].grows",
+        "recorded": recorded,
+    }
     targets = sections(results, row)
     page = results.page.page(targets, results.figures.gather(tmp_path, targets))
     assert "| leaks | at most 0 | 0 | yes | recorded |" in page

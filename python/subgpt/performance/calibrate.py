@@ -20,7 +20,7 @@ from subgpt.performance.steps import Steps, gflop, timed
 from subgpt.training.config import TrainConfig
 
 _LIKELY = 0.4
-"""Share of the measured peak that a step is expected to reach, to choose what there is time for."""
+"""Share of the measured peak that a step is expected to reach, to tell whether there is time for whole ones."""
 _VOCABULARY = 64
 """Of models whose blocks alone are of interest."""
 _FEW = 4
@@ -41,25 +41,37 @@ class Calibration:
 def calibrate(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration:
     """Time a run's steps in about `seconds`; longer where a single window through one block takes longer."""
     speed = _LIKELY * _core.peaks(0.1)[config.dtype or "float32"]
-    block_size = config.block_size or model.block_size
-
-    def expected(layers: int, windows: int, vocab_size: int | None = None) -> float:
-        cut = with_blocks(model, layers).replace(vocab_size=vocab_size or model.vocab_size)
-        return gflop(cut, windows, block_size) / speed
-
-    step = expected(model.n_layer, config.batch_size) * config.gradient_accumulation_steps
+    step = config.gradient_accumulation_steps * _work(model, config, config.batch_size) / speed
     if 3 * step < seconds and not is_large(model):
         return _whole(model, config, seconds)
-    # The first time is to warm up, and a forward pass is a third of both passes.
-    few = _few(model)
-    blocks = expected(1, 1, _VOCABULARY) + expected(few, 1, _VOCABULARY)
-    windows = int(seconds / (4 / 3 * (2 * expected(1, 1) + (1 + _CYCLES) * blocks)))
-    return _by_blocks(model, config, max(1, min(windows, config.batch_size)))
+    return _by_blocks(model, config, _windows(model, config, seconds))
+
+
+def _windows(model: GPTConfig, config: TrainConfig, seconds: float) -> int:
+    """Choose how many windows there is time for, by one that is sent through a block."""
+    few, one = with_blocks(_bare(model), _few(model)), with_blocks(_bare(model), 1)
+    tried = _parts(one, for_few_blocks(model, config), 1, 1)
+    # A forward pass is a third of both, and the first of all is to warm up.
+    work = 2 * _work(with_blocks(model, 1), config) + (1 + _CYCLES) * (
+        _work(one, config) + _work(few, config)
+    )
+    of_one = 4 / 3 * work * tried[0] / _work(one, config)
+    return max(1, min(int(seconds / of_one), config.batch_size))
+
+
+def _work(model: GPTConfig, config: TrainConfig, windows: int = 1) -> float:
+    """Count the arithmetic of both passes of some windows."""
+    return gflop(model, windows, config.block_size or model.block_size)
 
 
 def _few(model: GPTConfig) -> int:
     """Choose how many blocks are timed beside one."""
     return min(_FEW, model.n_layer)
+
+
+def _bare(model: GPTConfig) -> GPTConfig:
+    """Give the same shape with hardly a vocabulary."""
+    return model.replace(vocab_size=min(_VOCABULARY, model.vocab_size))
 
 
 def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration:
@@ -74,8 +86,7 @@ def _whole(model: GPTConfig, config: TrainConfig, seconds: float) -> Calibration
 def _by_blocks(model: GPTConfig, config: TrainConfig, windows: int) -> Calibration:
     cut, few = for_few_blocks(model, config), _few(model)
     around = _parts(with_blocks(model, 1), cut, windows, 1)
-    bare = model.replace(vocab_size=min(_VOCABULARY, model.vocab_size))
-    one, several = (_parts(with_blocks(bare, layers), cut, windows, _CYCLES) for layers in (1, few))
+    one, several = (_parts(with_blocks(_bare(model), layers), cut, windows, _CYCLES) for layers in (1, few))
 
     def whole(part: int) -> float:
         block = max(0.0, several[part] - one[part]) / max(few - 1, 1)

@@ -160,7 +160,9 @@ def test_a_stop_text_ends_a_beam(model, tokenizer):
 
 def test_the_prompt_is_not_encoded_again_for_each_candidate(model, tokenizer, monkeypatch):
     encoded, encode = [], beginning.prompt_ids
-    monkeypatch.setattr(beginning, "prompt_ids", lambda *args: encoded.append(args) or encode(*args))
+    monkeypatch.setattr(
+        beginning, "prompt_ids", lambda *args, **more: encoded.append(args) or encode(*args, **more)
+    )
     found = complete(model, tokenizer, "so", num_beams=2, n=2, max_new_tokens=30, stop=["zz", "qq"])
     assert len(found) == 2
     assert len(encoded) == 1

@@ -34,7 +34,9 @@ def test_each_text_is_that_of_its_own_seed(model, tokenizer):
 def test_the_prompt_is_encoded_once(model, tokenizer, monkeypatch):
     calls = []
     plain = beginning.prompt_ids
-    monkeypatch.setattr(beginning, "prompt_ids", lambda *given: calls.append(given) or plain(*given))
+    monkeypatch.setattr(
+        beginning, "prompt_ids", lambda *given, **more: calls.append(given) or plain(*given, **more)
+    )
     complete(model, tokenizer, "so much", n=3, seed=11, max_new_tokens=2, echo=True)
     complete(model, tokenizer, "so much", num_beams=3, max_new_tokens=2, echo=True)
     assert len(calls) == 2

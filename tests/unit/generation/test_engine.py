@@ -71,7 +71,9 @@ def test_what_is_opened_once_begins_as_many_texts_as_are_wanted(tiny, monkeypatc
     answers = [chat(model, subwords, talk, seed=seed, max_new_tokens=12) for seed in range(3)]
     calls = []
     plain = beginning.prompt_ids
-    monkeypatch.setattr(beginning, "prompt_ids", lambda *given: calls.append(given) or plain(*given))
+    monkeypatch.setattr(
+        beginning, "prompt_ids", lambda *given, **more: calls.append(given) or plain(*given, **more)
+    )
     with Engine(model, subwords) as engine:
         opened = engine.open("the fog com", max_new_tokens=12)
         jobs = [engine.start(opened, seed=seed) for seed in range(6)]
@@ -200,13 +202,13 @@ def test_the_prefix_cache_finds_the_longest_beginning(long, room):
 
 def test_pieces_come_while_the_text_is_written(long, tokenizer):
     with Engine(long, tokenizer) as engine:
-        job = engine.submit("so", max_new_tokens=200, temperature=0, ignore_eos=True)
+        job = engine.submit("so", max_new_tokens=4000, temperature=0, ignore_eos=True)
         pieces = iter(job)
         assert next(pieces).text
         assert job.finish_reason is None
         rest = list(pieces)
         assert job.finish_reason == "length"
-        assert len(job.ids) == 200
+        assert len(job.ids) == 4000
         assert rest
 
 

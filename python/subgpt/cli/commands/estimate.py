@@ -29,7 +29,7 @@ def estimate(
     """Show memory, time per step and time to the end of a training run, without starting it.
 
     Memory is counted from the shape and from what this process holds; the text and its ids come on top. Time
-    comes from steps that are really made: of the model itself, or of one and two of its blocks if it is large.
+    comes from steps that are really made: of the model itself, or of a few of its blocks if it is large.
     """
     from subgpt.cli.performance import estimate_facts, estimate_json
     from subgpt.cli.shape import model_and_training

@@ -38,7 +38,8 @@ impl Peaks {
         let mut from = Buffer::zeros(STREAM, "memory to be measured")?;
         let mut to = Buffer::zeros(STREAM, "memory to be measured")?;
         let mut best = Peaks { float32: 0.0, bfloat16: 0.0, read: 0.0, copy: 0.0 };
-        let end = Instant::now() + Duration::from_secs_f64(seconds.max(0.0).min(3600.0));
+        let seconds = if seconds > 0.0 { seconds.min(3600.0) } else { 0.0 }; // what is no number is none
+        let end = Instant::now() + Duration::from_secs_f64(seconds);
         parallel::install(|| {
             // Memory that was never written is one page of zeros, which a cache holds.
             for stream in [&mut from, &mut to] {

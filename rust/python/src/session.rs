@@ -156,7 +156,7 @@ impl Guess for Draft {
         // Another model is being read now. Waiting for this one could be waiting for a thread that waits for the other: no
         // guess changes what is written.
         match self.shared.try_read()? {
-            Some(model) => draft(&*model, &mut self.session, ids, most),
+            Some(model) => draft(&model, &mut self.session, ids, most),
             None => Ok(Vec::new()),
         }
     }

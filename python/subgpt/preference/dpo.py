@@ -66,9 +66,8 @@ def dpo(
     """
     own_template = chat_template or model.chat_template
     objective = Preference(beta, label_smoothing)
-    reference: list[
-        tuple[Path, dict[str, Any]]
-    ] = []  # to be kept, once nothing is left that could refuse the run
+    # Kept once nothing is left that could refuse the run.
+    reference: list[tuple[Path, dict[str, Any]]] = []
 
     def make_data(settings: TrainConfig) -> TrainingData:
         if settings.packing:

@@ -1,8 +1,9 @@
 //! The engine of subgpt, in reading order: text -> ids -> batch -> forward -> loss -> backward -> step -> logits -> text.
 //!
 //! Arrows point down only. `optim` stands on `model`, `model` on `kernels`, `sampling` and `io`, these on `kernels`,
-//! `kernels` on `rng`, `rng` on `simd`, and `tokenizer` on `simd` and `io`; everything on the ground floor (`buffer`, `error`, `fork`,
-//! `pages`, `parallel`, `profile`, `progress`), which knows nobody above it. No Python type is named anywhere here.
+//! `kernels` on `rng`, `rng` on `simd`, and `tokenizer` on `simd` and `io`; everything on the ground floor (`buffer`,
+//! `error`, `fork`, `pages`, `parallel`, `profile`, `progress`), which knows nobody above it. No Python type is named
+//! anywhere here.
 
 // The ground floor.
 pub mod buffer;

@@ -45,6 +45,13 @@ def settings(**more):
     )
 
 
+def go_on(model, tokenizer, place, **more):
+    """Resume a run of one step."""
+    return dpo(
+        model, tokenizer, ROWS, settings(max_steps=2), output_dir=place, resume=True, callbacks=(), **more
+    )
+
+
 def test_the_gradient_is_that_of_the_loss(model, tokenizer):
     pairs = read_pairs(ROWS)
     sides = [subgpt.data.tokenize_examples(list(side), tokenizer) for side in zip(*pairs, strict=True)]
@@ -135,16 +142,7 @@ def test_another_beta_is_refused_by_its_name_and_changes_nothing(model, tokenize
         ({"beta": 0.3, "label_smoothing": 0.1}, "label_smoothing was 0.0, is 0.1"),
     ):
         with pytest.raises(ConfigError, match=said):
-            dpo(
-                model,
-                tokenizer,
-                ROWS,
-                settings(max_steps=2),
-                output_dir=tmp_path / "run",
-                resume=True,
-                callbacks=(),
-                **given,
-            )
+            go_on(model, tokenizer, tmp_path / "run", **given)
     assert (tmp_path / "run" / "training" / "reference.json").read_bytes() == kept
 
 
@@ -259,15 +257,7 @@ def test_a_reference_that_is_damaged_is_named(model, tokenizer, tmp_path, log_pr
     kept = json.loads(place.read_text(encoding="utf-8"))
     place.write_text(json.dumps({**kept, "log_probs": log_probs}), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"reference\.json: holds no log-probabilities of these pairs"):
-        dpo(
-            model,
-            tokenizer,
-            ROWS,
-            settings(max_steps=2),
-            output_dir=tmp_path / "run",
-            resume=True,
-            callbacks=(),
-        )
+        go_on(model, tokenizer, tmp_path / "run")
 
 
 def test_what_a_run_tells_is_of_pairs(model, tokenizer, tmp_path):

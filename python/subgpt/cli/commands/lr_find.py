@@ -84,9 +84,8 @@ def lr_find(
         print_json(found.to_dict())
     else:
         print_rates(found)
-    write_json(
-        results, found.to_dict()
-    )  # behind what was found, which a place that takes nothing does not lose
+    # Behind what is shown: a place that cannot be written does not lose it.
+    write_json(results, found.to_dict())
     if drawable:
         found.plot(plot)
     note(f"written: {f'{plot}, ' if drawable else ''}{results}")

@@ -32,8 +32,8 @@
 //! bfloat16 numbers as they are. Rounding to bfloat16 gives the same bits on every path, the dot product does not.
 //!
 //! The `unsafe` of vector code lives in this folder, in `kernels/**/micro`, in `tokenizer/pretokenize/window` (and in
-//! `kernels/attention/transpose.rs`, whose instructions every x86-64 has): a [`Simd`] value exists only inside [`dispatch`], where the instruction set was found to
-//! be there, so its methods are safe.
+//! `kernels/attention/transpose.rs`, whose instructions every x86-64 has): a [`Simd`] value exists only inside
+//! [`dispatch`], where the instruction set was found to be there, so its methods are safe.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from subgpt.data.decoding import Decoded
 from subgpt.data.documents import read_documents
 from subgpt.data.prepare.hashing import hash_text
 from subgpt.data.prepare.texts import Cutter, LongText
+from subgpt.errors import OutputError
 
 SEPARATOR = "<|>"
 TEXTS = st.lists(st.sampled_from(["a", "<", "<|", "<|>", "|>", "\n", "\r\n", "\r", "é", " "]), max_size=30)
@@ -73,3 +77,17 @@ def test_what_is_left_in_the_middle_leaves_nothing_behind(folder):
     with pytest.raises(OSError, match="bad disk"):
         list(Cutter(None, folder, 7, 3).cut(broken()))
     assert list(folder.iterdir()) == []
+
+
+def test_a_disk_without_room_is_named(tmp_path):
+    class Full(io.BytesIO):
+        def write(self, _data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    text = LongText(tmp_path, 7)
+    text._file.close()
+    text._file = Full()
+    with pytest.raises(OutputError, match=r"text-.*\.txt: cannot write there \(No space left on device\)"):
+        text.append("a")
+    text.remove()
+    assert list(tmp_path.iterdir()) == []

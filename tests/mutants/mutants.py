@@ -42,6 +42,7 @@ GROUPS = {
     "tokenizers": (
         "tokenizer/arguments",
         "tokenizer/prefixes",
+        "tokenizer/saving",
         "tokenizer/segments",
         "tokenizer/special",
         "tokenizer/tokenizer",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from subgpt import _core
 from subgpt.adapters.config import LoraConfig, is_end, is_turned
-from subgpt.errors import CheckpointError, MissingFileError
+from subgpt.errors import CheckpointError, MissingFileError, OutputError
 from subgpt.places import absent, expanded
 
 F32 = npt.NDArray[np.float32]
@@ -96,11 +96,16 @@ def _layer(parts: dict[str, F32], config: LoraConfig, module: str, place: Path) 
 def save_adapter(adapter: Adapter, path: str | os.PathLike[str], *, base: str = "") -> None:
     """Write an adapter's directory; each file is there whole or not at all.
 
-    base: the fingerprint of the weights that it belongs to, kept with it.
+    base: the fingerprint of the weights that it belongs to, kept with it. Raises OutputError where a model lies, and
+    for a directory that cannot be written.
     """
     from subgpt.checkpoint.run_directory import naming
 
     directory = expanded(path)
+    if (directory / "config.json").exists():
+        raise OutputError(
+            f"{directory}: holds a model, which would be opened without the adapter; name another directory"
+        )
     with naming(directory):
         directory.mkdir(parents=True, exist_ok=True)
         metadata = {"format": "pt"} | ({BASE: base} if base else {})

@@ -73,19 +73,27 @@ class RunDirectory:
         """Remove the model, and the `adapter` as well: what is left of one would be opened in place of the next."""
         names = [self.config, self.path / "generation_config.json", self.weights, self.path / INDEX]
         names += sorted(self.path.glob("model-*-of-*.safetensors"))
-        if adapter:
-            names += [self.path / "adapter_config.json", self.adapter]
         for name in names:
+            name.unlink(missing_ok=True)
+        if adapter:
+            self.remove_adapter()
+
+    def remove_adapter(self) -> None:
+        """Remove the adapter, which other programs would put over a model that lies beside it."""
+        for name in (self.path / "adapter_config.json", self.adapter):
             name.unlink(missing_ok=True)
 
 
-def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = None) -> None:
+def save_model(
+    model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = None, *, replace_adapter: bool = False
+) -> None:
     """Write model and tokenizer as a Hugging Face directory.
 
     Everything is written beside the old files first and renamed only when all of it is on the disk: a model
     of another shape must not be left with half of its files. A chat template that is there goes if the model has none;
     a tokenizer that is there stays if none is given, and `load` opens it with the model. Raises OutputError if the
-    directory cannot be written; files already there stay as they were.
+    directory cannot be written, and for one with an adapter, unless this is to be replaced; files already there stay as
+    they were.
     """
     from subgpt.data.chat.files import TEMPLATE, keep_config
 
@@ -95,7 +103,13 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
         f"{path}: saving the model",
         "save the float32 model that it was made of (an adapter over it: save_adapter())",
     )
-    directory = RunDirectory(path).path
+    run = RunDirectory(path)
+    directory = run.path
+    if run.adapter.exists() and not replace_adapter:
+        raise OutputError(
+            f"{directory}: holds an adapter, which other programs would put over the model; name another directory, or "
+            f"remove {run.adapter.name} and adapter_config.json"
+        )
     generation = _generation_config(model, tokenizer)
     bos, eot = generation["bos_token_id"], None if tokenizer is None else tokenizer.eot_id
     with _staged(directory) as staged:
@@ -110,6 +124,7 @@ def save_model(model: "GPT", path: str | Path, tokenizer: "Tokenizer | None" = N
         model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
         written = _publish(staged, directory)
         (directory / INDEX).unlink(missing_ok=True)  # of another model's shards
+        run.remove_adapter()
         if model.chat_template is None:
             (directory / TEMPLATE).unlink(missing_ok=True)
         if tokenizer is not None:

@@ -330,7 +330,10 @@ class GPT:
         attach_saved(self, path, name, check_base=check_base)
 
     def save_adapter(self, path: str | Path, name: str = DEFAULT) -> None:
-        """Write an adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors`."""
+        """Write an adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors`.
+
+        Raises OutputError for a directory that holds a model.
+        """
         save_adapter(adapter_of(self, name), path, base=fingerprint(self))
 
     def set_adapter(self, name: str | None) -> None:
@@ -439,7 +442,7 @@ class GPT:
 
         A chat template that is there goes if the model has none; a tokenizer that is there stays if none is given, and
         `load` opens it with the model. Adapters are not part of it: see `save_adapter` and `merge_adapter`. ConfigError
-        if there are some, or the model is quantized.
+        if there are some, or the model is quantized; OutputError for a directory that holds an adapter.
         """
         from subgpt.checkpoint.run_directory import save_model
 

@@ -249,7 +249,7 @@ class Keeper:
         if directory is None:
             return
         if self.model.active_adapter is None:
-            save_model(self.model, directory.path, tokenizer)
+            save_model(self.model, directory.path, tokenizer, replace_adapter=True)
         else:
             save_adapter_run(self.model, directory.path, tokenizer)
 

@@ -386,6 +386,34 @@ def test_what_a_run_begins_with_stays_until_it_is_replaced(base, tmp_path):
     assert dies.found >= ADAPTER
 
 
+def test_neither_model_nor_adapter_is_saved_over_the_other(base, tmp_path):
+    """Of two in one directory `load` would open the model alone, and transformers both."""
+    model, tokenizer = subgpt.load(base)
+    adapter = tmp_path / "adapter"
+    model.add_adapter(LoraConfig(r=2))
+    model.save_adapter(adapter)
+    before = files_of(base), files_of(adapter)
+    with pytest.raises(subgpt.OutputError, match="base: holds a model, .* name another directory"):
+        model.save_adapter(base)
+    model.merge_adapter()
+    with pytest.raises(subgpt.OutputError, match=r"adapter: holds an adapter, .* remove adapter_model\.safet"):
+        model.save(adapter, tokenizer)
+    assert (files_of(base), files_of(adapter)) == before
+
+
+def test_a_run_that_overwrites_the_adapter_it_began_with_replaces_it(base, tmp_path):
+    model, tokenizer = subgpt.load(base)
+    run(model, tokenizer, settings=OVERWRITE, output_dir=tmp_path / "run")
+    model, tokenizer = subgpt.load(tmp_path / "run")
+    model.merge_adapter()
+    finetune(model, tokenizer, ROWS, TrainConfig(**OVERWRITE), output_dir=tmp_path / "run", callbacks=())
+    assert {path.name for path in (tmp_path / "run").iterdir()} & (MODEL | ADAPTER) == MODEL
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def test_checkpoints_of_an_overwriting_run_open_with_its_own_tokenizer_and_template(base, poems, tmp_path):
     model, tokenizer = subgpt.load(base)
     model.chat_template = CHATML

@@ -37,7 +37,7 @@ def check_place(name: str) -> None:
 
     """
     path = Path(name)
-    if "\0" in name or path.is_dir():
+    if path.is_dir():
         return
     if not path.exists():
         raise MissingFileError(
@@ -73,7 +73,7 @@ def names(what: str, values: Iterable[str]) -> list[str]:
     return listed
 
 
-def special_rules(allowed: Specials, disallowed: Specials, errors: str = "replace") -> SpecialRules:
+def special_rules(allowed: Specials, disallowed: Specials, errors: str) -> SpecialRules:
     """Give what a call allows of special tokens and text without an entry, as the core takes it."""
 
     def which(what: str, wanted: Specials) -> list[str] | None:

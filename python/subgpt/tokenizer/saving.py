@@ -27,15 +27,16 @@ def save(tokenizer: Tokenizer, target: Path, format: Format) -> None:
     from subgpt.checkpoint.run_directory import naming
     from subgpt.tokenizer.gguf import save_gguf
 
-    if target.suffix.lower() != ".gguf":
+    file = _gguf_file(target)
+    if file != target:
+        check_target(tokenizer, target, format)  # a folder is made for what can be put into it
         with naming(target):
             target.mkdir(parents=True, exist_ok=True)
-        target = target / "tokenizer.gguf"
-    save_gguf(tokenizer, target)
+    save_gguf(tokenizer, file)
 
 
 def check_target(tokenizer: Tokenizer, target: Path, format: Format) -> None:
-    """Raise what `save` would raise for this kind of tokenizer and for what lies there; nothing is written.
+    """Raise what `save` would raise for this tokenizer and for what lies there; nothing is written.
 
     For those who have much to do before they save.
     """
@@ -44,4 +45,8 @@ def check_target(tokenizer: Tokenizer, target: Path, format: Format) -> None:
         return
     from subgpt.tokenizer.gguf import tokenizer_entries
 
-    tokenizer_entries(tokenizer, tokenizer.vocab_size, target)
+    tokenizer_entries(tokenizer, tokenizer.vocab_size, _gguf_file(target))
+
+
+def _gguf_file(target: Path) -> Path:
+    return target if target.suffix.lower() == ".gguf" else target / "tokenizer.gguf"

@@ -119,7 +119,7 @@ impl Tokenizer {
         door::enter(py, || core::files::save(&self.inner, &path, format))
     }
 
-    /// Refuses what lies where it is to be saved.
+    /// Refuses what `save` would refuse.
     fn check_target(&self, py: Python<'_>, path: PathBuf, format: &str) -> PyResult<()> {
         let format = file_format(format)?;
         door::enter(py, || core::files::check_target(&self.inner, &path, format))

@@ -393,10 +393,12 @@ def test_neither_model_nor_adapter_is_saved_over_the_other(base, tmp_path):
     model.add_adapter(LoraConfig(r=2))
     model.save_adapter(adapter)
     before = files_of(base), files_of(adapter)
-    with pytest.raises(subgpt.OutputError, match="base: holds a model, .* name another directory"):
+    with pytest.raises(subgpt.OutputError, match=r"base: holds a model, .* name another directory"):
         model.save_adapter(base)
     model.merge_adapter()
-    with pytest.raises(subgpt.OutputError, match=r"adapter: holds an adapter, .* remove adapter_model\.safet"):
+    with pytest.raises(
+        subgpt.OutputError, match=r"adapter: holds an adapter, .* remove adapter_model\.safet"
+    ):
         model.save(adapter, tokenizer)
     assert (files_of(base), files_of(adapter)) == before
 

@@ -100,6 +100,9 @@ def test_what_must_come_next_is_cut_as_the_tokenizer_cuts_it():
     assert entries._by_longest(b"thedr") != entries(b"thedr")
     assert entries(b"\xc3\xa9\xff") == [0xC3, 0xA9, 0xFF]
     assert entries(b"") == []
+    (end,) = tokenizer.encode("t").tolist()
+    assert end in _Entries(tokenizer, ())(b"tz")
+    assert _Entries(tokenizer, (end,))(b"tz") == [], "an id that ends a text is none within it"
 
 
 def test_what_the_tokenizer_would_write_otherwise_is_cut_by_the_longest_entries(tmp_path):

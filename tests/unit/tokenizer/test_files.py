@@ -14,6 +14,7 @@ from subgpt.errors import (
     TokenizerError,
 )
 from subgpt.tokenizer import Tokenizer
+from subgpt.tokenizer.saving import check_target, save
 
 TEXT = "the cat sat on the mat, 12 naïve cats\n" * 5
 
@@ -114,6 +115,33 @@ def test_what_is_no_tokenizer_is_named(tmp_path: Path):
         Tokenizer.load(None)
 
 
+GIVE = "give the directory or file of a tokenizer (subgpt tokenizer train makes one)"
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.txt", "a\0b"])
+def test_what_is_not_there_is_said_with_what_to_give(tmp_path: Path, name):
+    with pytest.raises(MissingFileError) as caught:
+        Tokenizer.load(tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name}: no such file or directory; {GIVE}, or a run's"
+
+
+def test_a_plain_text_is_no_tokenizer_but_beside_a_vocabulary(sub, tmp_path: Path):
+    sub.save(tmp_path, format="vocab-merges")
+    merges = tmp_path / "merges.txt"
+    for name in ("vocab.json", "encoder.json"):
+        assert ids_of(Tokenizer.load(merges)) == ids_of(sub)
+        (tmp_path / name).rename(tmp_path / "encoder.json")
+    (tmp_path / "encoder.json").unlink()
+    with pytest.raises(TokenizerError) as caught:
+        Tokenizer.load(merges)
+    said = f"{merges}: is no tokenizer, and as merges it needs vocab.json or encoder.json beside it; {GIVE}"
+    assert str(caught.value) == said
+
+
+def ids_of(tokenizer):
+    return tokenizer.encode(TEXT).tolist()
+
+
 def test_a_tokenizer_json_carries_its_own_settings(sub, tmp_path: Path):
     sub.save(tmp_path)
     with pytest.raises(TokenizerError, match="pattern"):
@@ -153,10 +181,27 @@ def test_rank_files_take_pattern_and_special_tokens(tmp_path: Path):
     assert gap.encode("ab ab").tolist() == [256, 257]
     with pytest.raises(TokenizerError, match="id 5"):
         Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": 5})
-    with pytest.raises(DtypeError):
-        Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": "5"})
-    with pytest.raises(InvalidValueError):
-        Tokenizer.load(path, pattern="gpt2", special_tokens={"<x>": -5})
+    for wrong, error, said in [
+        ({"<x>": "5"}, DtypeError, "special_tokens['<x>'] must be int, not str"),
+        ({"<x>": -5}, InvalidValueError, "special_tokens['<x>'] is -5; it must be between 0 and 4294967295"),
+        (
+            {"a": 1, "b": 2**32},
+            InvalidValueError,
+            "special_tokens['b'] is 4294967296; it must be between 0 and",
+        ),
+        ([3], DtypeError, "special_tokens[0] must be str, not int"),
+        *(
+            (
+                [f"a{half}"],
+                InvalidValueError,
+                f"special_tokens: 'a\\u{ord(half):x}' contains a lone surrogate",
+            )
+            for half in ("\ud800", "\udfff")
+        ),
+    ]:
+        with pytest.raises(error) as caught:
+            Tokenizer.load(path, pattern="gpt2", special_tokens=wrong)
+        assert str(caught.value).startswith(said)
     gap.save(tmp_path / "out")
     assert Tokenizer.load(tmp_path / "out") == gap
 
@@ -181,3 +226,26 @@ def test_where_no_folder_can_be_the_place_is_named(sub, tmp_path, format):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(OutputError, match="file"):
         sub.save(tmp_path / "file" / "folder", format=format)
+
+
+@pytest.mark.parametrize("format", ["tokenizer.json", "tiktoken", "vocab-merges", "gguf"])
+def test_what_stands_in_the_way_of_saving_is_told_before(sub, tmp_path: Path, format):
+    """By the words that saving itself has, and nothing is written."""
+    words = Tokenizer.train([TEXT], level="word")
+    if format == "tokenizer.json":
+        check_target(words, tmp_path / "new", format)
+    else:
+        said = []
+        for act in (check_target, save):
+            with pytest.raises(TokenizerError) as caught:
+                act(words, tmp_path / "new", format)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+    check_target(sub, tmp_path / "new", format)
+    assert not names_in(tmp_path)
+
+
+def test_a_folder_of_a_gguf_file_is_made_and_may_be_there(sub, tmp_path: Path):
+    for _ in range(2):
+        sub.save(tmp_path / "a" / "b", format="gguf")
+    assert names_in(tmp_path / "a" / "b") == ["tokenizer.gguf"]

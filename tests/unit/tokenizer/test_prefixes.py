@@ -38,9 +38,9 @@ def test_found_are_those_that_begin_so(name, data):
     assert found.longest == max(map(len, entries.values()))
 
 
-@pytest.mark.parametrize("prefix", [b"\xff", b"a\xff", b"\xffa", b"\xff\xff", b"a\xffb"])
+@pytest.mark.parametrize("prefix", [b"\xff", b"a\xff", b"\xffa", b"\xff\xff", b"a\xffb", b"aX"])
 def test_bytes_that_no_text_has_are_bytes_as_others(prefix):
-    ranks = [*(bytes([byte]) for byte in range(256)), b"a\xff", b"\xffa", b"a\xffb"]
+    ranks = [*(bytes([byte]) for byte in range(256)), b"a\xff", b"\xffa", b"a\xffb", b"aX", b"aY"]
     lines = "".join(f"{base64.b64encode(entry).decode()} {id}\n" for id, entry in enumerate(ranks))
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "some.tiktoken").write_text(lines)

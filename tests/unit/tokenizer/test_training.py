@@ -284,6 +284,10 @@ def test_the_smallest_limits_are_kept_to():
     one = Tokenizer.train(["aaabbc"], level="char", limit_alphabet=1, special_tokens=(), min_frequency=0)
     assert [one.id_to_token(id) for id in range(one.vocab_size)] == ["a", "<unk>"]
     assert Tokenizer.train(["aaaa"], max_token_length=1).vocab_size == 257
+    with pytest.raises(InvalidValueError, match=r"max_memory is 1; at least 16777216 bytes"):
+        Tokenizer.train(["a"], max_memory=1)
+    with pytest.raises(InvalidValueError, match=r"^vocab_size is 0; it must be between 1 and"):
+        Tokenizer.train(["a"], vocab_size=[300, 0])
     with pytest.raises(InvalidValueError, match=r"^vocab_size is an empty list; name at least one size$"):
         Tokenizer.train(["a"], vocab_size=[])
 

@@ -14,6 +14,7 @@ use super::pretokenize::Pretokenizer;
 use super::{Model, Tokenizer};
 use crate::error::{Error, Result};
 use crate::io::atomic;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -105,50 +106,49 @@ fn is_file_of(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending)) && !path.is_dir()
 }
 
-/// Refuses what [`save`] would refuse for what lies at `path`; nothing is written.
+/// Refuses what [`save`] would refuse, of this tokenizer and for what lies at `path`; nothing is written.
 pub fn check_target(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
-    match (format, tokenizer.original()) {
-        (Format::TokenizerJson, Some((name, _))) if !is_file_of(path, "json") => refuse_before(path, name),
-        (Format::Tiktoken, _) if !is_file_of(path, "tiktoken") => refuse_before(path, RANKS),
-        (Format::VocabMerges, _) => refuse_before(path, "vocab.json"),
-        _ => Ok(()),
-    }
+    contents(tokenizer, path, format).map(drop)
 }
 
 /// Writes a tokenizer, into the directory `path` or, for the formats of one file, into a file of that ending. Each file
 /// is there whole or not at all. None is put into a directory beside one that loading the directory would take instead.
 pub fn save(tokenizer: &Tokenizer, path: &Path, format: Format) -> Result<()> {
-    check_target(tokenizer, path, format)?;
-    let directory = || std::fs::create_dir_all(path).map_err(Error::io("write", path));
-    if let (Format::TokenizerJson, Some((name, bytes)), false) =
-        (format, tokenizer.original(), is_file_of(path, "json"))
-    {
-        directory()?;
-        return atomic::write(&path.join(name), bytes);
+    let files = contents(tokenizer, path, format)?;
+    if files.iter().any(|(file, _)| file != path) {
+        std::fs::create_dir_all(path).map_err(Error::io("write", path))?;
     }
+    files.iter().try_for_each(|(file, bytes)| atomic::write(file, bytes))
+}
+
+/// The files of a tokenizer that is saved at `path`, in the order in which they are written.
+fn contents<'a>(tokenizer: &'a Tokenizer, path: &Path, format: Format) -> Result<Vec<(PathBuf, Cow<'a, [u8]>)>> {
+    let is_file = |ending| is_file_of(path, ending);
     match format {
         Format::TokenizerJson => {
-            let json = tokenizer.to_json(true)?;
-            if is_file_of(path, "json") {
-                return atomic::write(path, json.as_bytes());
+            if let (Some((name, bytes)), false) = (tokenizer.original(), is_file("json")) {
+                refuse_before(path, name)?;
+                return Ok(vec![(path.join(name), bytes.into())]);
             }
-            directory()?;
-            atomic::write(&path.join("tokenizer_config.json"), tokenizer_json::config(tokenizer).as_bytes())?;
-            atomic::write(&path.join("tokenizer.json"), json.as_bytes())
+            let json = tokenizer.to_json(true)?.into_bytes().into();
+            if is_file("json") {
+                return Ok(vec![(path.to_owned(), json)]);
+            }
+            let config = tokenizer_json::config(tokenizer).into_bytes().into();
+            Ok(vec![(path.join("tokenizer_config.json"), config), (path.join("tokenizer.json"), json)])
         }
         Format::Tiktoken => {
-            let ranks = tiktoken_ranks::write(tokenizer)?;
-            if is_file_of(path, "tiktoken") {
-                return atomic::write(path, &ranks);
+            let file = if is_file("tiktoken") { path.to_owned() } else { path.join(RANKS) };
+            if file != path {
+                refuse_before(path, RANKS)?;
             }
-            directory()?;
-            atomic::write(&path.join(RANKS), &ranks)
+            Ok(vec![(file, tiktoken_ranks::write(tokenizer)?.into())])
         }
         Format::VocabMerges => {
+            refuse_before(path, "vocab.json")?;
             let (vocab, merges) = vocab_merges::write(tokenizer)?;
-            directory()?;
-            atomic::write(&path.join("merges.txt"), merges.as_bytes())?;
-            atomic::write(&path.join("vocab.json"), vocab.as_bytes())
+            let (vocab, merges) = (vocab.into_bytes().into(), merges.into_bytes().into());
+            Ok(vec![(path.join("merges.txt"), merges), (path.join("vocab.json"), vocab)])
         }
     }
 }

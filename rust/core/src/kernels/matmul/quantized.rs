@@ -66,6 +66,7 @@ pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Ma
         });
     }
     let (numbers, all) = (m * blocks * BLOCK / size_of::<u32>(), m * blocks);
+    let form = Micro::of(shared.isa).form;
     buffers::with(Buffer::Left, 2 * numbers + 2 * all, |room| {
         let (numbers, rest) = room.split_at_mut(2 * numbers);
         let (scales, sums) = rest.split_at_mut(all);
@@ -79,8 +80,8 @@ pub fn run(product: &Product<'_>, matrix: &QuantizedMatrix, extension: Option<Ma
         each_row(parallel, rows, |i, (((first, second), scales), sums)| {
             let planes = [first, second];
             match Row::new(&product.left.own, i, k) {
-                Row::Float(x) => dispatch(shared.isa, Quantize { x: &x, planes, scales, sums }),
-                Row::Half(x) => dispatch(shared.isa, Quantize { x: &x, planes, scales, sums }),
+                Row::Float(x) => dispatch(shared.isa, Quantize { x: &x, form, planes, scales, sums }),
+                Row::Half(x) => dispatch(shared.isa, Quantize { x: &x, form, planes, scales, sums }),
             }
         });
         let x = Activations { planes: [first, second], scales, sums, blocks };

@@ -3,15 +3,27 @@
 //! Every 32 numbers have a scale, a power of two, which takes the largest of them to 127 or more and at most 254; quotients
 //! are rounded to nearest, ties to even. Such a number is one of bfloat16 too ([`RoundBlocks`]), so the products of a block
 //! with integers, and their sum, are exact whether integers are multiplied ([`Quantize`]) or bfloat16: it is here alone that a
-//! product with weights in few bits rounds. Bytes hold no number of 9 bits, but two do whose sum it is.
+//! product with weights in few bits rounds. Bytes hold no number of 9 bits, but two do whose sum it is ([`Form`]).
 
 use super::layout::BLOCK;
 use crate::simd::{Element, Kernel, LANES, Simd, bf16};
 
+/// How integers of 9 bits lie in two planes of as many bytes as there are numbers. Four numbers that meet four columns of
+/// weights are four bytes of both planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A byte of each plane, whose sum it is: where the processor adds up products of four bytes.
+    Bytes,
+    /// Sixteen bits, the first and third of four in one plane, the second and fourth in the other: where it adds up products
+    /// of two such numbers. Weights are spread by a mask and a shift, without a move between lanes.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // only AVX2 asks for it
+    Words,
+}
+
 /// Rows of a matrix in few bits.
 #[derive(Clone, Copy)]
 pub struct Activations<'a> {
-    /// Two integers for each number, whose sum it is: 32 a block, those of a row one after the other.
+    /// The integers, in the [`Form`] that they were made for: 32 bytes a block, those of a row one after the other.
     pub planes: [&'a [i8]; 2],
     /// The scale of each block.
     pub scales: &'a [f32],
@@ -85,6 +97,8 @@ fn poisoned<S: Simd>(s: S, low: S::V, high: S::V, poison: S::V) -> S::V {
 pub struct Quantize<'a, E> {
     /// The row.
     pub x: &'a [E],
+    /// What its integers are to look like.
+    pub form: Form,
     /// Its integers.
     pub planes: [&'a mut [i8]; 2],
     /// Its scales.
@@ -118,17 +132,34 @@ impl<E: Element> Kernel for Quantize<'_, E> {
                 *integer = x.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
             }
             *sum = integers.iter().sum();
-            for ((first, second), integer) in first.iter_mut().zip(second).zip(integers) {
-                // Half of it, towards zero, and the rest.
-                let half = (integer - (integer >> 31)) >> 1;
-                *first = half as i8;
-                *second = (integer - half) as i8;
+            match self.form {
+                Form::Bytes => {
+                    for ((first, second), integer) in first.iter_mut().zip(second).zip(integers) {
+                        // Half of it, towards zero, and the rest.
+                        let half = (integer - (integer >> 31)) >> 1;
+                        *first = half as i8;
+                        *second = (integer - half) as i8;
+                    }
+                }
+                Form::Words => {
+                    let fours = first.as_chunks_mut::<4>().0.iter_mut().zip(second.as_chunks_mut::<4>().0);
+                    for ((first, second), integers) in fours.zip(integers.as_chunks::<4>().0) {
+                        *first = words(integers[0], integers[2]);
+                        *second = words(integers[1], integers[3]);
+                    }
+                }
             }
         }
         if let Some(scale) = self.scales.first_mut() {
             *scale += s.reduce_add(poison);
         }
     }
+}
+
+/// Two integers of 16 bits, the first one in the lower half of 32.
+#[inline(always)]
+fn words(first: i32, second: i32) -> [i8; 4] {
+    (first & 0xFFFF | second << 16).to_le_bytes().map(|byte| byte as i8)
 }
 
 /// Rounds a row to the same numbers, as bfloat16.
@@ -175,10 +206,20 @@ mod tests {
         let mut planes = [vec![0i8; blocks * BLOCK], vec![0i8; blocks * BLOCK]];
         let (mut scales, mut sums, mut out) = (vec![0.0; blocks], vec![0; blocks], vec![bf16::ZERO; blocks * BLOCK]);
         let [first, second] = &mut planes;
-        let kernel = Quantize { x, planes: [first, second], scales: &mut scales, sums: &mut sums };
+        let form = Form::Bytes;
+        let kernel = Quantize { x, form, planes: [first, second], scales: &mut scales, sums: &mut sums };
         dispatch(isa::current(), kernel);
         dispatch(isa::current(), RoundBlocks { x, out: &mut out });
         let integers: Vec<i32> = planes[0].iter().zip(&planes[1]).map(|(&a, &b)| i32::from(a) + i32::from(b)).collect();
+        let [first, second] = &mut planes;
+        let kernel = Quantize { x, form: Form::Words, planes: [first, second], scales: &mut scales, sums: &mut sums };
+        dispatch(isa::current(), kernel);
+        let mut spread = Vec::new();
+        for (even, odd) in planes[0].chunks(2).zip(planes[1].chunks(2)) {
+            spread.extend([even, odd].map(|word| i32::from(i16::from_le_bytes([word[0] as u8, word[1] as u8]))));
+        }
+        // Of four the first and third lie in one plane, so that taking turns gives their order back.
+        assert_eq!(spread, integers);
         let floats = integers.iter().enumerate().map(|(i, &n)| n as f32 * scales[i / BLOCK]).collect();
         assert!(integers.chunks(BLOCK).zip(&sums).all(|(block, &sum)| block.iter().sum::<i32>() == sum));
         (floats, out.iter().map(|x| x.to_f32()).collect(), integers)

@@ -4,10 +4,11 @@
 //! sixteen of activations.
 
 use super::{Micro, Tile, by_rows};
+use crate::kernels::quantized::activations::Form;
 use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
 use core::arch::x86_64::*;
 
-pub const MICRO: Micro = Micro { int8: run_int8, int4: run_int4 };
+pub const MICRO: Micro = Micro { form: Form::Bytes, int8: run_int8, int4: run_int4 };
 
 /// Bytes from what is multiplied to what is fetched: a page ends too soon for the hardware to do so itself.
 const AHEAD: usize = 2048;

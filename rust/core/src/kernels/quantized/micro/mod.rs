@@ -16,7 +16,7 @@ mod avx512vnni;
 mod portable;
 
 use super::Format;
-use super::activations::Activations;
+use super::activations::{Activations, Form};
 use super::layout::{BLOCK, PANEL};
 use crate::simd::Isa;
 
@@ -29,7 +29,7 @@ pub struct Tile<'a> {
     pub panel: &'a [u8],
     /// Its scales, as float16.
     pub scales: &'a [u16],
-    /// All rows of activations.
+    /// All rows of activations, in the loops' [`Micro::form`].
     pub x: Activations<'a>,
     /// The first that is meant.
     pub row: usize,
@@ -40,6 +40,8 @@ pub struct Tile<'a> {
 /// The innermost loops for one instruction set.
 #[derive(Clone, Copy)]
 pub struct Micro {
+    /// What they ask integers to look like.
+    pub form: Form,
     int8: unsafe fn(&mut Tile<'_>),
     int4: unsafe fn(&mut Tile<'_>),
 }

@@ -1,10 +1,11 @@
 //! The loops in plain Rust.
 
 use super::{Micro, Tile};
+use crate::kernels::quantized::activations::Form;
 use crate::kernels::quantized::layout::{BIAS_8, BLOCK, PANEL};
 use half::f16;
 
-pub const MICRO: Micro = Micro { int8, int4 };
+pub const MICRO: Micro = Micro { form: Form::Bytes, int8, int4 };
 
 fn int8(tile: &mut Tile<'_>) {
     run(

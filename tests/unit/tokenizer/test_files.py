@@ -241,6 +241,9 @@ def test_what_stands_in_the_way_of_saving_is_told_before(sub, tmp_path: Path, fo
                 act(words, tmp_path / "new", format)
             said.append(str(caught.value))
         assert said[0] == said[1]
+        assert said[0].startswith(
+            str(tmp_path / "new" / "tokenizer.gguf: ") if format == "gguf" else ("tiktoken", "vocab")
+        )
     check_target(sub, tmp_path / "new", format)
     assert not names_in(tmp_path)
 

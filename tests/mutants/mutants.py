@@ -108,9 +108,8 @@ def copy_sources() -> None:
         shutil.rmtree(WORK / name, ignore_errors=True)
         shutil.copytree(ROOT / source, WORK / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "README.md", WORK)
-    for core in (WORK / "mutants").rglob(
-        "_core*"
-    ):  # mutmut leaves what is there, and it may have been built anew
+    # mutmut leaves what it has copied, and the core may have been built anew.
+    for core in (WORK / "mutants").rglob("_core*"):
         core.unlink()
     shared = ROOT.parent / "shared"
     if shared.exists() and not (WORK / "shared").exists():

@@ -43,6 +43,7 @@ class RunDirectory:
         self.path = expanded(path)
         self.config = self.path / "config.json"
         self.weights = self.path / "model.safetensors"
+        self.adapter_config = self.path / "adapter_config.json"
         self.adapter = self.path / "adapter_model.safetensors"
         self.training = self.path / "training"
         self.settings = self.training / "config.yaml"
@@ -80,7 +81,7 @@ class RunDirectory:
 
     def remove_adapter(self) -> None:
         """Remove the adapter, which other programs would put over a model that lies beside it."""
-        for name in (self.path / "adapter_config.json", self.adapter):
+        for name in (self.adapter_config, self.adapter):
             name.unlink(missing_ok=True)
 
 
@@ -105,10 +106,10 @@ def save_model(
     )
     run = RunDirectory(path)
     directory = run.path
-    if run.adapter.exists() and not replace_adapter:
+    if run.adapter_config.exists() and not replace_adapter:
         raise OutputError(
             f"{directory}: holds an adapter, which other programs would put over the model; name another directory, or "
-            f"remove {run.adapter.name} and adapter_config.json"
+            f"remove {run.adapter_config.name} and its weights"
         )
     generation = _generation_config(model, tokenizer)
     bos, eot = generation["bos_token_id"], None if tokenizer is None else tokenizer.eot_id
@@ -124,7 +125,8 @@ def save_model(
         model.native.save_safetensors(str(staged / "model.safetensors"), {"format": "pt"})
         written = _publish(staged, directory)
         (directory / INDEX).unlink(missing_ok=True)  # of another model's shards
-        run.remove_adapter()
+        if replace_adapter:
+            run.remove_adapter()
         if model.chat_template is None:
             (directory / TEMPLATE).unlink(missing_ok=True)
         if tokenizer is not None:

@@ -397,7 +397,7 @@ def test_neither_model_nor_adapter_is_saved_over_the_other(base, tmp_path):
         model.save_adapter(base)
     model.merge_adapter()
     with pytest.raises(
-        subgpt.OutputError, match=r"adapter: holds an adapter, .* remove adapter_model\.safet"
+        subgpt.OutputError, match=r"adapter: holds an adapter, .* remove adapter_config\.json and"
     ):
         model.save(adapter, tokenizer)
     assert (files_of(base), files_of(adapter)) == before

@@ -156,10 +156,10 @@ impl<E: Element> Kernel for Quantize<'_, E> {
     }
 }
 
-/// Two integers of 16 bits, the first one in the lower half of 32.
+/// Two integers as numbers of 16 bits, one after the other.
 #[inline(always)]
 fn words(first: i32, second: i32) -> [i8; 4] {
-    (first & 0xFFFF | second << 16).to_le_bytes().map(|byte| byte as i8)
+    bytemuck::must_cast([first as i16, second as i16])
 }
 
 /// Rounds a row to the same numbers, as bfloat16.

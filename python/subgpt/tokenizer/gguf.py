@@ -40,14 +40,8 @@ _LLAMAS_BOS = 1
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 
 
-def save_gguf(tokenizer: Tokenizer, path: str | os.PathLike[str]) -> None:
-    """Write a vocabulary-only GGUF file, whole or not at all.
-
-    Raises:
-        TokenizerError: llama.cpp has no name for how this tokenizer prepares and splits text.
-
-    """
-    entries = tokenizer_entries(tokenizer, tokenizer.vocab_size, Path(path))
+def save_gguf(entries: list[tuple[str, str, Any]], path: Path) -> None:
+    """Write a vocabulary-only GGUF file of `tokenizer_entries`, whole or not at all."""
     _core.write_gguf(str(path), [("general.architecture", "str", "gpt2"), *entries])
 
 

@@ -25,14 +25,14 @@ def save(tokenizer: Tokenizer, target: Path, format: Format) -> None:
         tokenizer._native.save(str(target), format)
         return
     from subgpt.checkpoint.run_directory import naming
-    from subgpt.tokenizer.gguf import save_gguf
+    from subgpt.tokenizer.gguf import save_gguf, tokenizer_entries
 
     file = _gguf_file(target)
+    entries = tokenizer_entries(tokenizer, tokenizer.vocab_size, file)
     if file != target:
-        check_target(tokenizer, target, format)  # a folder is made for what can be put into it
         with naming(target):
             target.mkdir(parents=True, exist_ok=True)
-    save_gguf(tokenizer, file)
+    save_gguf(entries, file)
 
 
 def check_target(tokenizer: Tokenizer, target: Path, format: Format) -> None:
